@@ -1,0 +1,103 @@
+//! What the engine decided. Plain data; `serve::answer` turns it into HTTP.
+
+use std::sync::Arc;
+
+use crate::audit::Reason;
+use crate::identity::{PolicyId, Principal, ResponseName};
+use crate::inject::Injection;
+use crate::request::Malformed;
+use crate::route::Found;
+use crate::scheme::{Challenge, Rejection, Unavailable};
+
+/// The answer to "who is asking, may they, and what shall the application be told about them?"
+#[derive(Debug)]
+pub enum Decision {
+    /// Forward, with what the application shall be told.
+    Allow(Box<Grant>),
+    /// Nobody proved who is asking: say how they may.
+    Challenge(Challenges),
+    /// Refuse.
+    Deny(Denial),
+    /// It could not be decided: 503.
+    Fail(Unavailable),
+}
+
+/// Permission to forward.
+#[derive(Debug)]
+pub struct Grant {
+    /// Who is asking.
+    pub principal: Principal,
+    /// What permitted it.
+    pub permits: Permits,
+    /// What the application shall be told.
+    pub injection: Injection,
+    /// Tenant and route.
+    pub found: Found,
+}
+
+/// The permits that decided, and the responses they named.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Permits {
+    /// Their ids, in policy-file order.
+    pub policies: Arc<[PolicyId]>,
+    /// The union of the responses they name, in policy-file order.
+    pub responses: Arc<[ResponseName]>,
+}
+
+impl Permits {
+    /// No permit was needed.
+    pub fn none() -> Self {
+        Self::default()
+    }
+}
+
+/// How a client nobody knows may present itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Challenges {
+    /// HTTP challenges, in chain order.
+    pub http: Vec<Challenge>,
+    /// Whether the chain offers a login through the browser.
+    pub login: bool,
+    /// Whether a credential was presented and refused.
+    pub attempted: bool,
+}
+
+/// Why a request is refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Denial {
+    /// It could not be read. 400 and its kin.
+    Malformed(Malformed),
+    /// No route takes it. 404.
+    NoRoute,
+    /// The chain ended: forged or replayed. 401.
+    Rejected(Rejection),
+    /// No permit, or these forbids. 403.
+    Policy(Vec<PolicyId>),
+    /// A foreign page may have made the browser send it. 403.
+    Csrf,
+    /// The password must be changed first. 403, or a redirect to that page.
+    MustChangePassword,
+    /// What the application should be told could not be made. 500, nothing is forwarded.
+    Injection(String),
+}
+
+impl From<Rejection> for Denial {
+    fn from(rejection: Rejection) -> Self {
+        Self::Rejected(rejection)
+    }
+}
+
+impl Denial {
+    /// The audit's word for it.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Malformed(malformed) => Reason::Malformed(*malformed),
+            Self::NoRoute => Reason::NoRoute,
+            Self::Rejected(rejection) => rejection.reason,
+            Self::Policy(_) => Reason::Policy,
+            Self::Csrf => Reason::Csrf,
+            Self::MustChangePassword => Reason::MustChangePassword,
+            Self::Injection(_) => Reason::Injection,
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! What the application is told: headers stripped, then set.
+//!
+//! An attacker sends our identity headers himself, in a spelling that some server downstream takes for
+//! the same one: `X_Forwarded_User`, `x.forwarded.user`, twice, or named in `Connection` (attacks 84–86).
+//! So every header an injector could ever set is removed from the client's copy in every spelling first.
+
+use std::collections::HashSet;
+use std::fmt::Debug;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::clock::Timestamp;
+use crate::decision::Permits;
+use crate::identity::Principal;
+use crate::request::{Body, CheckRequest, Target};
+use crate::route::Found;
+use crate::scheme::Place;
+
+/// Tells the application something about the caller.
+#[async_trait]
+pub trait Injector: Debug + Send + Sync {
+    /// The name the configuration gave it.
+    fn name(&self) -> &str;
+
+    /// Every request header it could ever set.
+    fn headers(&self) -> &[HeaderName];
+
+    /// What to tell. May be asked for anonymous, too.
+    ///
+    /// # Errors
+    /// A sentence for the log; nothing is forwarded then.
+    async fn inject(&self, asked: &Granted<'_>) -> Result<Injection, String>;
+}
+
+/// The grant an injector speaks about.
+#[derive(Debug, Clone, Copy)]
+pub struct Granted<'a> {
+    /// The request.
+    pub request: &'a CheckRequest,
+    /// Its tenant and route.
+    pub found: &'a Found,
+    /// Who is asking.
+    pub principal: &'a Principal,
+    /// What permitted it.
+    pub permits: &'a Permits,
+    /// The time of this decision.
+    pub now: Timestamp,
+}
+
+/// What to change before forwarding.
+#[derive(Debug, Clone, Default)]
+pub struct Injection {
+    /// Request headers to set.
+    pub set: Vec<(HeaderName, HeaderValue)>,
+    /// A new body.
+    pub body: Option<Bytes>,
+    /// Response headers to set.
+    pub response: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// Which parts of a client's request never reach the application.
+#[derive(Debug, Clone, Default)]
+pub struct Strip {
+    headers: HashSet<String>,
+    cookies: Vec<String>,
+    query: Vec<String>,
+}
+
+/// Headers of ours and of the proxies in front of us: an application must never see a client's own.
+const ALWAYS: [&str; 12] = [
+    "x-vestibule-id",
+    "x-vestibule-auth",
+    "forwarded",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-forwarded-port",
+    "x-forwarded-prefix",
+    "x-forwarded-server",
+    "x-real-ip",
+    "x-original-url",
+    "x-rewrite-url",
+];
+
+/// All headers of this kind are ours.
+const OURS: &str = "x-vestibule-";
+
+impl Strip {
+    /// What must be stripped for these injectors and schemes.
+    pub fn new<'a>(injected: impl IntoIterator<Item = &'a HeaderName>, consumed: impl IntoIterator<Item = &'a Place>) -> Self {
+        let mut strip = Self::default();
+        strip.headers.extend(ALWAYS.map(str::to_owned));
+        strip.headers.extend(injected.into_iter().map(|name| fold(name.as_str())));
+        for place in consumed {
+            match place {
+                Place::Header(name) => drop(strip.headers.insert(fold(name.as_str()))),
+                Place::Cookie(name) => strip.cookies.push(name.clone()),
+                Place::Query(name) => strip.query.push(name.clone()),
+                // Path parameters never reach anybody; SOAP tokens are removed by the scheme's injector.
+                Place::PathParameter(_) | Place::SoapToken => {}
+            }
+        }
+        strip
+    }
+
+    /// Whether a header of this name, in whatever spelling, is stripped.
+    pub fn covers(&self, name: &HeaderName) -> bool {
+        let name = name.as_str();
+        if name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-') {
+            return name.starts_with(OURS) || self.headers.contains(name);
+        }
+        let folded = fold(name);
+        folded.starts_with(OURS) || self.headers.contains(&folded)
+    }
+
+    /// Removes everything that is stripped.
+    pub fn apply(&self, headers: &mut HeaderMap, target: &mut Target) {
+        let doomed: Vec<HeaderName> = headers.keys().filter(|name| self.covers(name)).cloned().collect();
+        for name in doomed {
+            headers.remove(name);
+        }
+        self.strip_cookies(headers);
+        if !self.query.is_empty() {
+            let names: Vec<&str> = self.query.iter().map(String::as_str).collect();
+            target.remove_query(&names);
+        }
+    }
+
+    fn strip_cookies(&self, headers: &mut HeaderMap) {
+        if self.cookies.is_empty() || !headers.contains_key(http::header::COOKIE) {
+            return;
+        }
+        let ours = |pair: &str| {
+            let name = pair.split_once('=').map_or(pair, |(name, _)| name).trim().trim_matches('"');
+            self.cookies.iter().any(|cookie| cookie == name)
+        };
+        let values: Vec<HeaderValue> = headers.get_all(http::header::COOKIE).iter().cloned().collect();
+        headers.remove(http::header::COOKIE);
+        for value in values {
+            // A cookie line that is not text cannot be searched for our cookies, so it does not pass.
+            let Ok(text) = value.to_str() else { continue };
+            let kept: Vec<&str> = text.split(';').map(str::trim).filter(|pair| !pair.is_empty() && !ours(pair)).collect();
+            if let Ok(value) = HeaderValue::from_str(&kept.join("; "))
+                && !kept.is_empty()
+            {
+                headers.append(http::header::COOKIE, value);
+            }
+        }
+    }
+}
+
+/// One spelling for all: servers downstream take `_` and `.` for `-`.
+fn fold(name: &str) -> String {
+    name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect()
+}
+
+/// A request ready for the application: stripped, then told.
+#[derive(Debug)]
+pub struct Prepared {
+    /// Path and query.
+    pub target: Target,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// A body that replaces the client's.
+    pub body: Option<Bytes>,
+}
+
+/// Applies a grant to the request it was given for. The only way from one to the other.
+pub fn prepare(request: CheckRequest, strip: &Strip, injection: &Injection) -> Prepared {
+    let CheckRequest { mut headers, mut target, body, .. } = request;
+    strip.apply(&mut headers, &mut target);
+    for (name, value) in &injection.set {
+        headers.insert(name, value.clone());
+    }
+    let body = injection.body.clone().or(match body {
+        Body::Unread => None,
+        Body::Whole(bytes) => Some(bytes),
+    });
+    Prepared { target, headers, body }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::header::COOKIE;
+
+    use super::*;
+
+    fn map(pairs: &[(&str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap());
+        }
+        headers
+    }
+
+    #[test]
+    fn every_spelling_of_a_reserved_header_is_stripped() {
+        let user = HeaderName::from_static("x-user");
+        let strip = Strip::new([&user], []);
+        let mut headers = map(&[
+            ("X-User", "a"),
+            ("x_user", "b"),
+            ("X.User", "c"),
+            ("x-user", "d"),
+            ("X_Vestibule_Anything", "e"),
+            ("X-Forwarded-For", "f"),
+            ("x!user", "g"),
+            ("keep", "h"),
+        ]);
+        strip.apply(&mut headers, &mut Target::parse("/").unwrap());
+        assert_eq!(headers, map(&[("keep", "h")]));
+    }
+
+    #[test]
+    fn our_cookies_are_stripped_and_others_kept() {
+        let strip = Strip::new([], [&Place::Cookie("vestibule".into()), &Place::Query("token".into())]);
+        let mut headers = map(&[("cookie", "a=1; vestibule=x;b=2"), ("cookie", "vestibule=y"), ("cookie", " \"vestibule\"=z; c=3")]);
+        let mut target = Target::parse("/?token=1&q=2").unwrap();
+        strip.apply(&mut headers, &mut target);
+        let cookies: Vec<_> = headers.get_all(COOKIE).iter().collect();
+        assert_eq!(cookies, ["a=1; b=2", "c=3"]);
+        assert_eq!(target.to_string(), "/?q=2");
+    }
+}

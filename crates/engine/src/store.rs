@@ -1,0 +1,298 @@
+//! The two stores, divided by lifetime, not by table.
+//!
+//! Not found is `Ok(None)`; down is `Err`: an outage must not look like a logout. Keys are made from
+//! hashes of tokens, so that a stolen store opens no sessions.
+
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
+use tokio::sync::{broadcast, watch};
+
+use crate::audit::Recorded;
+use crate::clock::Timestamp;
+use crate::identity::{ExternalId, GroupName, TenantId, User, UserId, Username};
+use crate::request::RequestId;
+use crate::scheme::Unavailable;
+use crate::secret::Secret;
+
+pub mod conformance;
+pub mod memory;
+
+/// Things that expire: sessions, replay ids, failure counters, artifacts, one-shot codes, quotas.
+///
+/// Durable before acknowledged: `insert` of [`Kind::Replay`] and [`Kind::Session`], `take`, `remove_group`.
+#[async_trait]
+pub trait ExpiringStore: fmt::Debug + Send + Sync {
+    /// Adds an entry that lives for `ttl`, a member of `groups`, unless `limit.0` already has `limit.1` live members.
+    ///
+    /// # Errors
+    /// [`Unavailable`] when the store does not answer; likewise for every other call.
+    async fn insert(
+        &self,
+        key: &Key,
+        value: &[u8],
+        ttl: Duration,
+        groups: &[Group],
+        limit: Option<(&Group, u32)>,
+    ) -> Result<Insert, Unavailable>;
+    /// The live entry, and the version that [`ExpiringStore::replace`] wants.
+    async fn get(&self, key: &Key) -> Result<Option<(Vec<u8>, Version)>, Unavailable>;
+    /// Writes `value` if the entry is still at `expected`; keeps its lifetime and groups.
+    async fn replace(&self, key: &Key, expected: Version, value: &[u8]) -> Result<bool, Unavailable>;
+    /// Atomic read and delete: of any number of callers exactly one gets the value.
+    async fn take(&self, key: &Key) -> Result<Option<Vec<u8>>, Unavailable>;
+    /// Lets a live entry live for `ttl` from now.
+    async fn extend(&self, key: &Key, ttl: Duration) -> Result<bool, Unavailable>;
+    /// Adds one to a counter and returns it. `ttl` counts from its first increment.
+    async fn increment(&self, key: &Key, ttl: Duration) -> Result<u64, Unavailable>;
+    /// The live members of a group in key order, at most `most`, after `after`.
+    async fn list(&self, group: &Group, after: Option<&Key>, most: usize) -> Result<Vec<Key>, Unavailable>;
+    /// Removes all members of a group: logs a subject out everywhere. Returns how many were live.
+    async fn remove_group(&self, group: &Group) -> Result<u64, Unavailable>;
+    /// What is no longer as it was, for caches.
+    fn changes(&self) -> ChangeStream;
+}
+
+/// Users with their external ids, groups, keys, the bounded decision log, login history.
+#[async_trait]
+pub trait DurableStore: fmt::Debug + Send + Sync {
+    /// The user of this number.
+    ///
+    /// # Errors
+    /// [`Unavailable`] when the store does not answer; likewise for every other call.
+    async fn user(&self, id: UserId) -> Result<Option<User>, Unavailable>;
+    /// The user of this login name.
+    async fn user_by_name(&self, tenant: &TenantId, name: &Username) -> Result<Option<User>, Unavailable>;
+    /// The user an issuer calls so.
+    async fn user_by_external_id(&self, tenant: &TenantId, id: &ExternalId) -> Result<Option<User>, Unavailable>;
+    /// Adds a user, unless its id, name or one of its external ids is taken in its tenant.
+    async fn insert_user(&self, user: &User) -> Result<bool, Unavailable>;
+    /// Writes a user whose stored epoch is still `expected_epoch`. Sessions end if `user.epoch` is higher.
+    async fn update_user(&self, user: &User, expected_epoch: u64) -> Result<bool, Unavailable>;
+    /// Users of a tenant in name order, at most `most`, after `after`, of `group` where given.
+    async fn users(
+        &self,
+        tenant: &TenantId,
+        group: Option<&GroupName>,
+        after: Option<&Username>,
+        most: usize,
+    ) -> Result<Vec<User>, Unavailable>;
+    /// Adds or replaces a key record.
+    async fn put_key(&self, key: &KeyRecord) -> Result<(), Unavailable>;
+    /// All key records of a purpose, oldest first.
+    async fn keys(&self, purpose: &str) -> Result<Vec<KeyRecord>, Unavailable>;
+    /// Appends to the bounded decision log.
+    async fn record(&self, entries: &[Recorded]) -> Result<(), Unavailable>;
+    /// The logged decision of a request.
+    async fn recorded(&self, id: RequestId) -> Result<Option<Recorded>, Unavailable>;
+    /// The store's epoch: raised when a backup is restored; sessions of an older one are dead.
+    async fn epoch(&self) -> Result<u64, Unavailable>;
+    /// A small installation-wide value, e.g. the demo mark.
+    async fn setting(&self, name: &str) -> Result<Option<Vec<u8>>, Unavailable>;
+    /// Writes such a value if it is absent, and returns the one that stands.
+    async fn setting_or_insert(&self, name: &str, value: &[u8]) -> Result<Vec<u8>, Unavailable>;
+    /// What is no longer as it was, for caches.
+    fn changes(&self) -> ChangeStream;
+}
+
+/// A stored signing key. The private part rests sealed under the key-encryption key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyRecord {
+    /// The key id that verifiers see.
+    pub id: String,
+    /// The one thing it may sign, e.g. `jwt`.
+    pub purpose: String,
+    /// Its algorithm, as JOSE calls it.
+    pub algorithm: String,
+    /// Its place in the rotation.
+    pub state: KeyState,
+    /// The public part as a JWK, JSON.
+    pub public: String,
+    /// The private part, sealed.
+    pub sealed: Secret<Vec<u8>>,
+    /// When it was made.
+    pub created: Timestamp,
+    /// When it last changed its place.
+    pub changed: Timestamp,
+}
+
+/// A key's place in the rotation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyState {
+    /// Published, not yet used.
+    Next,
+    /// Signs.
+    Current,
+    /// No longer signs, still published.
+    Previous,
+    /// Neither; what it signed is void.
+    Revoked,
+}
+
+/// What an entry is for; each kind has a budget of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// A session.
+    Session,
+    /// A replay id.
+    Replay,
+    /// A failure counter or a closed gate.
+    Throttle,
+    /// A one-shot code.
+    Handoff,
+    /// A request counter.
+    Quota,
+}
+
+impl Kind {
+    /// The letters in a key.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Session => "s",
+            Self::Replay => "r",
+            Self::Throttle => "t",
+            Self::Handoff => "h",
+            Self::Quota => "q",
+        }
+    }
+}
+
+/// The key of an expiring entry: `{tenant}:kind:` and the SHA-256 of what identifies it.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Key(Box<str>);
+
+impl Key {
+    /// The key of the entry that `parts` identify. Parts are length-prefixed before hashing, so that
+    /// no two lists of parts collide (attack 92).
+    pub fn of(tenant: &TenantId, kind: Kind, parts: &[&[u8]]) -> Self {
+        Self(format!("{{{tenant}}}:{}:{}", kind.as_str(), URL_SAFE_NO_PAD.encode(digest(parts))).into())
+    }
+
+    /// The key's text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// A key as it was stored or listed.
+    pub fn from_stored(text: &str) -> Self {
+        Self(text.into())
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// SHA-256 over length-prefixed parts.
+pub fn digest(parts: &[&[u8]]) -> [u8; 32] {
+    let mut context = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
+    for part in parts {
+        context.update(&(part.len() as u64).to_be_bytes());
+        context.update(part);
+    }
+    let mut octets = [0; 32];
+    octets.copy_from_slice(context.finish().as_ref());
+    octets
+}
+
+/// A set of entries that are listed and removed together, e.g. all sessions of a user: `{tenant}:kind:name`.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Group(Box<str>);
+
+impl Group {
+    /// The group called `name`.
+    pub fn of(tenant: &TenantId, kind: Kind, name: impl fmt::Display) -> Self {
+        Self(format!("{{{tenant}}}:{}:{name}", kind.as_str()).into())
+    }
+
+    /// The group's text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Group {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// How an insert ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Insert {
+    /// It is there now.
+    Inserted,
+    /// A live entry of that key was there before.
+    Exists,
+    /// The limiting group is full.
+    Full,
+}
+
+/// The version of an entry; changes with every write of its value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Version(pub u64);
+
+/// What a cache must forget.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// This entry.
+    Key(Key),
+    /// This user.
+    User(UserId),
+    /// Everything: changes may have been missed.
+    All,
+}
+
+/// The changes of a store, and whether they are arriving. While they are not, a cached copy older than
+/// `revocation_lag` must not be used.
+#[derive(Debug)]
+pub struct ChangeStream {
+    /// The changes; a lagging receiver has missed some and must forget everything.
+    pub events: broadcast::Receiver<Change>,
+    /// Whether they are arriving.
+    pub live: watch::Receiver<bool>,
+}
+
+/// The sending half of [`ChangeStream`], for backends.
+#[derive(Debug)]
+pub struct Changes {
+    events: broadcast::Sender<Change>,
+    live: watch::Sender<bool>,
+}
+
+impl Default for Changes {
+    fn default() -> Self {
+        Self { events: broadcast::channel(4096).0, live: watch::channel(true).0 }
+    }
+}
+
+impl Changes {
+    /// Tells all caches.
+    pub fn send(&self, change: Change) {
+        // No receiver is no error: nobody caches.
+        let _ = self.events.send(change);
+    }
+
+    /// Tells whether changes are arriving.
+    pub fn set_live(&self, live: bool) {
+        self.live.send_replace(live);
+    }
+
+    /// A new receiver.
+    pub fn subscribe(&self) -> ChangeStream {
+        ChangeStream { events: self.events.subscribe(), live: self.live.subscribe() }
+    }
+}

@@ -1,0 +1,4 @@
+//! What the application is told.
+
+pub mod headers;
+pub mod jwt;

@@ -1,0 +1,4 @@
+//! Realms: stores that check passwords.
+
+pub mod hashing;
+pub mod local;

@@ -1,0 +1,1 @@
+//! HTTP Basic over a family of realms.

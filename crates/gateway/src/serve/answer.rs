@@ -1,0 +1,1 @@
+//! Decision × kind of client → response. Nothing else writes a refusal.

@@ -1,0 +1,7 @@
+//! The doors: everything that speaks HTTP to clients.
+
+pub mod answer;
+pub mod health;
+pub mod pages;
+pub mod proxy;
+pub mod tls;

@@ -1,0 +1,1 @@
+//! Our own pages on the portal host.

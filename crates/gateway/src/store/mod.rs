@@ -1,0 +1,3 @@
+//! The store backends.
+
+pub mod embedded;
