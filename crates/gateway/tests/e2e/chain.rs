@@ -1,0 +1,160 @@
+//! `authentication-chain.md` §15: the tests of the chain that this issue owes, by number.
+
+use crate::support::{Gateway, USERS, ask, get};
+
+const ADA: (&str, &str) = (USERS[0].0, USERS[0].1);
+const BOB: (&str, &str) = (USERS[1].0, USERS[1].1);
+const EVE: (&str, &str) = (USERS[2].0, USERS[2].1);
+
+#[test]
+fn chain_14_wrong_basic_on_an_open_route_is_anonymous() {
+    let gateway = Gateway::start().with_users();
+    let answer = gateway.send(&get("/public/page").basic(ADA.0, "wrong"));
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(answer.header("x-vestibule-auth"), Some("anonymous"));
+    let received = gateway.application.last();
+    assert_eq!(received.header("authorization"), None, "a consumed credential never reaches the application");
+    assert_eq!(received.header("x-vestibule-user"), None);
+
+    let right = gateway.send(&get("/public/page").basic(ADA.0, ADA.1));
+    assert_eq!(right.header("x-vestibule-auth"), Some("basic"));
+    assert_eq!(gateway.application.last().header("x-vestibule-user"), Some("ada"));
+}
+
+#[test]
+fn chain_15_wrong_basic_on_a_protected_route() {
+    let gateway = Gateway::start().with_users();
+    let curl = gateway.send(&get("/api/orders").basic(ADA.0, "wrong"));
+    assert_eq!(curl.status, 401);
+    let challenge = curl.header("www-authenticate").unwrap();
+    assert!(challenge.starts_with("Basic realm=\"") && challenge.contains("charset=\"UTF-8\""), "{challenge}");
+    assert!(curl.body.contains("\"statusCode\":20"), "{}", curl.body);
+    assert_eq!(curl.header("cache-control"), Some("no-store"));
+
+    let script = gateway.send(&get("/api/orders").basic(ADA.0, "wrong").script());
+    assert_eq!(script.status, 401);
+    let challenge = script.header("www-authenticate").unwrap();
+    assert!(challenge.starts_with("XBasic "), "a script must not open the browser's dialogue: {challenge}");
+
+    // Nobody can tell a wrong password from an unknown name.
+    let unknown = gateway.send(&get("/api/orders").basic("nobody-of-that-name", "wrong"));
+    assert_eq!((unknown.status, &unknown.body), (curl.status, &curl.body));
+    assert!(gateway.application.received().is_empty(), "nothing was forwarded");
+
+    // Two reasons in the audit, one answer to the client.
+    let step = |answer| gateway.audit_of(answer)[0]["steps"].as_array().unwrap().iter().find(|step| step["scheme"] == "basic").unwrap()["reason"].clone();
+    assert_eq!(step(&curl), "wrong_password");
+    assert_eq!(step(&unknown), "unknown_user");
+}
+
+#[test]
+fn chain_17_a_credential_beside_a_session_is_judged() {
+    let gateway = Gateway::start().with_users();
+    let (name, value) = gateway.sign_in(ADA.0, ADA.1);
+    let mine = gateway.send(&get("/api/orders").cookie(&name, &value));
+    assert_eq!((mine.status, mine.header("x-vestibule-auth")), (200, Some("session")));
+    assert_eq!(gateway.application.last().header("x-vestibule-user"), Some("ada"));
+    assert_eq!(gateway.application.last().header("cookie"), None, "the session cookie never reaches the application");
+
+    // A wrong password: anonymous for this request, the session lives on.
+    let wrong = gateway.send(&get("/api/orders").cookie(&name, &value).basic(BOB.0, "wrong"));
+    assert_eq!(wrong.status, 401);
+    assert_eq!(gateway.send(&get("/api/orders").cookie(&name, &value)).status, 200);
+
+    // Another user's right password: switched, the old session is dead.
+    let switched = gateway.send(&get("/api/orders").cookie(&name, &value).basic(BOB.0, BOB.1));
+    assert_eq!((switched.status, switched.header("x-vestibule-auth")), (200, Some("basic")));
+    assert_eq!(gateway.application.last().header("x-vestibule-user"), Some("bob"));
+    let new = switched.cookies().remove("vestibule").expect("a new session");
+    assert_ne!(new, value);
+    assert_eq!(gateway.send(&get("/api/orders").cookie(&name, &value)).status, 401);
+    assert_eq!(gateway.send(&get("/api/orders").cookie(&name, &new)).header("x-vestibule-auth"), Some("session"));
+}
+
+#[test]
+fn chain_19_a_duplicated_authorization_is_a_malformed_step() {
+    let gateway = Gateway::start().with_users();
+    let doubled = get("/public/page").basic(ADA.0, ADA.1).basic(ADA.0, ADA.1);
+    let open = gateway.send(&doubled);
+    assert_eq!((open.status, open.header("x-vestibule-auth")), (200, Some("anonymous")));
+    let protected = gateway.send(&get("/api/orders").basic(ADA.0, ADA.1).basic(BOB.0, BOB.1));
+    assert_eq!(protected.status, 401);
+    let record = &gateway.audit_of(&protected)[0];
+    assert!(record["steps"].to_string().contains("duplicate_credential"), "{record}");
+
+    let lower = get("/api/orders").header("authorization", "basic YWRhOmNvcnJlY3QgaG9yc2UgYmF0dGVyeQ==");
+    assert_eq!(gateway.send(&lower).status, 200);
+}
+
+#[test]
+fn chain_21_path_tricks_do_not_turn_protected_into_open() {
+    let gateway = Gateway::start().with_users();
+    for target in [
+        "/public/../api/orders", "/public/%2e%2e/api/orders", "/public/..;/api/orders", "/public/.;x/../api/orders", "//api/orders", "/public//../api",
+        "/api%2forders", "/public/%2e%2e%2fapi", "/./api/orders", "/public\\..\\api", "/api/orders%00", "/api/orders#/public",
+    ] {
+        let answer = gateway.send(&get(target));
+        assert_eq!(answer.status, 400, "{target}");
+        assert!(answer.header("x-vestibule-id").is_some(), "{target}");
+    }
+    for target in ["/api;jsessionid=x/orders", "/api/orders;jsessionid=x", "/%61pi/orders", "/api/orders?x=/public", "/api/public/../x;/public"] {
+        let answer = gateway.send(&get(target));
+        assert!(matches!(answer.status, 400 | 401), "{target}: {}", answer.status);
+    }
+    assert!(gateway.application.received().is_empty(), "nothing was forwarded");
+
+    // What was judged is what is forwarded.
+    gateway.send(&get("/%70ublic;v=1/%c5%82?q=%2F").header("X-Original-URL", "/api/orders"));
+    let received = gateway.application.last();
+    assert_eq!(received.line, "GET /public/%C5%82?q=%2F HTTP/1.1");
+    assert_eq!(received.header("x-original-url"), None);
+}
+
+#[test]
+fn chain_22_who_must_change_the_password_does_nothing_else() {
+    let gateway = Gateway::start().with_users();
+    let api = gateway.send(&get("/api/orders").basic(EVE.0, EVE.1));
+    assert_eq!(api.status, 403, "{api:?}");
+    assert!(api.body.contains("\"statusMessage\""), "{}", api.body);
+    assert!(gateway.application.received().is_empty());
+    assert_eq!(gateway.audit_of(&api)[0]["reason"], "must_change_password");
+
+    // A browser is led to the page where it can be changed, and to nothing else.
+    let portal = "login.north.localhost";
+    let answer = gateway.sign_in_at_portal(EVE.0, EVE.1);
+    assert_eq!(answer.status, 303);
+    assert!(answer.header("location").unwrap().contains("/password"), "{answer:?}");
+    let session = answer.cookies().remove("vestibule").expect("a restricted session");
+    let page = gateway.send_to(portal, &get("/password").browser().cookie("vestibule", &session));
+    assert_eq!(page.status, 200);
+    let home = gateway.send_to(portal, &get("/").browser().cookie("vestibule", &session));
+    assert_eq!((home.status, home.header("location").map(|to| to.contains("/password"))), (303, Some(true)), "{home:?}");
+}
+
+#[test]
+fn a_catch_all_permit_never_lets_anonymous_into_a_protected_route() {
+    let gateway = Gateway::start();
+    gateway.scratch.write("policy.cedar", "@id(\"everything\")\npermit(principal, action, resource);\n");
+    gateway.signal("HUP");
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    let gateway = gateway.with_users();
+    for request in [get("/api/orders"), get("/api/orders").script(), ask("POST", "/api/orders").header("Content-Type", "text/xml").header("SOAPAction", "\"x\"")] {
+        assert_eq!(gateway.send(&request).status, 401, "{request:?}");
+    }
+    assert_eq!(gateway.send(&get("/api/orders").browser().header("Host", &format!("app.north.localhost:{}", gateway.address.port()))).status, 401);
+    assert_eq!(gateway.send(&get("/page").browser()).status, 303);
+    assert!(gateway.application.received().is_empty());
+    assert_eq!(gateway.send(&ask("DELETE", "/api/orders").basic(BOB.0, BOB.1)).status, 200, "the new policy is in force");
+}
+
+#[test]
+fn a_policy_refusal_is_a_403_and_names_its_policy_in_the_audit() {
+    let gateway = Gateway::start().with_users();
+    let answer = gateway.send(&ask("DELETE", "/api/orders").basic(BOB.0, BOB.1));
+    assert_eq!(answer.status, 403);
+    assert!(answer.body.contains("\"statusCode\":5"), "{}", answer.body);
+    assert_eq!(gateway.audit_of(&answer)[0]["reason"], "policy");
+    let allowed = gateway.send(&ask("DELETE", "/api/orders").basic(ADA.0, ADA.1));
+    assert_eq!(allowed.status, 200);
+    assert_eq!(gateway.audit_of(&allowed)[0]["policy"], serde_json::json!(["admins-may-write"]));
+}

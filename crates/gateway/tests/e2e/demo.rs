@@ -1,0 +1,79 @@
+//! Every line the demo prints works as printed.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
+use crate::support::free_port;
+
+struct Demo(std::process::Child);
+
+impl Drop for Demo {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn every_printed_line_does_what_it_says() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_vestibule"))
+        .args(["demo", "--port", &free_port().to_string()])
+        .env("NO_COLOR", "1")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let _demo = Demo(child);
+    let mut screen = Vec::new();
+    // The screen ends with the line that says how to stop.
+    for line in &mut lines {
+        let line = line.unwrap();
+        let last = line.contains("Ctrl-C");
+        screen.push(line);
+        if last {
+            break;
+        }
+    }
+    let commands: Vec<(&str, u16)> = screen
+        .iter()
+        .map(|line| line.trim())
+        .filter(|line| line.starts_with("curl "))
+        .map(|line| {
+            let (command, status) = line.rsplit_once('#').unwrap_or_else(|| panic!("no status beside {line}"));
+            (command.trim(), status.split_whitespace().next().unwrap().parse().unwrap_or_else(|_| panic!("no status beside {line}")))
+        })
+        .collect();
+    assert!(commands.len() >= 8, "{screen:#?}");
+    if Command::new("curl").arg("--version").output().is_err() {
+        assert!(std::env::var("VESTIBULE_PEERS").as_deref() != Ok("required"), "curl is missing");
+        println!("SKIPPED: curl is not installed");
+        return;
+    }
+    for (command, status) in commands {
+        let output = Command::new("sh").args(["-c", command]).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let found: Vec<u16> = text
+            .lines()
+            .filter(|line| line.starts_with("HTTP/1.1 "))
+            .filter_map(|line| line.split(' ').nth(1)?.parse().ok())
+            .collect();
+        assert_eq!(found.last(), Some(&status), "{command}\n{text}{}", String::from_utf8_lossy(&output.stderr));
+        let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+        match status {
+            200 => assert!(!body.is_empty(), "{command}: an answer of the application"),
+            401 if command.contains("SOAPAction") => assert!(body.contains("Fault"), "{command}: {body}"),
+            401 => assert!(body.contains("\"statusCode\":20"), "{command}: {body}"),
+            403 => assert!(body.contains("\"statusCode\":5"), "{command}: {body}"),
+            303 => assert!(text.to_lowercase().contains("location: http://login."), "{command}: {text}"),
+            400 => assert!(text.to_lowercase().contains("x-vestibule-id"), "{command}: {text}"),
+            other => panic!("{command}: nothing is known of {other}"),
+        }
+    }
+    for page in screen.iter().map(|line| line.trim()).filter(|line| line.starts_with("http://")) {
+        let url = page.split_whitespace().next().unwrap();
+        let output = Command::new("curl").args(["-s", "-o", "/dev/null", "-w", "%{http_code}", "-H", "Accept: text/html", url]).output().unwrap();
+        let status = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(matches!(status.as_str(), "200" | "303"), "{url}: {status}");
+    }
+}

@@ -1,0 +1,10 @@
+//! The real binary, real sockets, a real application behind it.
+
+mod admin;
+mod bad_input;
+mod chain;
+mod demo;
+mod lifecycle;
+mod login;
+mod nginx;
+mod support;

@@ -1,0 +1,540 @@
+//! A real gateway process, an application behind it that records what reaches it, and a client that
+//! sends exactly the octets it is told to.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// How long anything may take before a test gives up.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A directory that disappears with the test.
+#[derive(Debug)]
+pub struct Scratch(PathBuf);
+
+impl Scratch {
+    pub fn new() -> Self {
+        let name = format!("vestibule-e2e-{}-{:x}", std::process::id(), rand());
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.0.join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn rand() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    std::hash::RandomState::new().build_hasher().finish()
+}
+
+/// A port of the loopback interface that was free a moment ago.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// One request as the application received it.
+#[derive(Debug, Clone)]
+pub struct Received {
+    pub line: String,
+    pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
+}
+
+impl Received {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+    }
+}
+
+/// An application that records every request and answers 200 with what it received as text, or with the
+/// raw answer of a script.
+#[derive(Debug)]
+pub struct Application {
+    pub address: SocketAddr,
+    received: Arc<Mutex<Vec<Received>>>,
+    script: Arc<Mutex<Option<Vec<u8>>>>,
+}
+
+impl Application {
+    pub fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let received = Arc::new(Mutex::new(Vec::new()));
+        let script: Arc<Mutex<Option<Vec<u8>>>> = Arc::default();
+        let (log, answers) = (received.clone(), script.clone());
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let (log, answers) = (log.clone(), answers.clone());
+                std::thread::spawn(move || serve(stream, &log, &answers));
+            }
+        });
+        Self { address, received, script }
+    }
+
+    pub fn received(&self) -> Vec<Received> {
+        self.received.lock().unwrap().clone()
+    }
+
+    pub fn last(&self) -> Received {
+        self.received().last().expect("the application received nothing").clone()
+    }
+
+    pub fn forget(&self) {
+        self.received.lock().unwrap().clear();
+    }
+
+    /// From now on every request is answered with these octets, and the connection closed.
+    pub fn answer_raw(&self, octets: impl Into<Vec<u8>>) {
+        *self.script.lock().unwrap() = Some(octets.into());
+    }
+
+    pub fn answer_normally(&self) {
+        *self.script.lock().unwrap() = None;
+    }
+}
+
+fn serve(stream: TcpStream, log: &Mutex<Vec<Received>>, answers: &Mutex<Option<Vec<u8>>>) {
+    let mut reader = BufReader::new(stream.try_clone().unwrap());
+    let mut stream = stream;
+    loop {
+        let Some((line, headers)) = read_head(&mut reader) else { return };
+        let body = read_body(&mut reader, &headers);
+        let mut text = line.clone();
+        for (name, value) in &headers {
+            write!(text, "\n{name}: {value}").unwrap();
+        }
+        log.lock().unwrap().push(Received { line, headers, body });
+        let script = answers.lock().unwrap().clone();
+        if let Some(octets) = script {
+            let _ = stream.write_all(&octets);
+            return;
+        }
+        let answer = format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n{text}", text.len());
+        if stream.write_all(answer.as_bytes()).is_err() {
+            return;
+        }
+    }
+}
+
+fn read_head(reader: &mut impl BufRead) -> Option<(String, Vec<(String, String)>)> {
+    let mut line = String::new();
+    if reader.read_line(&mut line).ok()? == 0 {
+        return None;
+    }
+    let mut headers = Vec::new();
+    loop {
+        let mut header = String::new();
+        if reader.read_line(&mut header).ok()? == 0 {
+            return None;
+        }
+        let header = header.trim_end();
+        if header.is_empty() {
+            return Some((line.trim_end().to_owned(), headers));
+        }
+        let (name, value) = header.split_once(':')?;
+        headers.push((name.to_owned(), value.trim().to_owned()));
+    }
+}
+
+fn read_body(reader: &mut impl BufRead, headers: &[(String, String)]) -> Vec<u8> {
+    let header = |name: &str| headers.iter().find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value.clone());
+    let mut body = Vec::new();
+    if header("transfer-encoding").is_some_and(|value| value.contains("chunked")) {
+        loop {
+            let mut size = String::new();
+            if reader.read_line(&mut size).unwrap_or(0) == 0 {
+                return body;
+            }
+            let size = usize::from_str_radix(size.trim().split(';').next().unwrap(), 16).unwrap_or(0);
+            let mut chunk = vec![0; size + 2];
+            if reader.read_exact(&mut chunk).is_err() || size == 0 {
+                return body;
+            }
+            body.extend_from_slice(&chunk[..size]);
+        }
+    }
+    let length = header("content-length").and_then(|value| value.parse().ok()).unwrap_or(0);
+    body.resize(length, 0);
+    let _ = reader.read_exact(&mut body);
+    body
+}
+
+/// An answer of the gateway.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: Vec<(String, String)>,
+    pub body: String,
+}
+
+impl Answer {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+    }
+
+    pub fn all(&self, name: &str) -> Vec<&str> {
+        self.headers.iter().filter(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str()).collect()
+    }
+
+    /// The cookies this answer sets, by name.
+    pub fn cookies(&self) -> BTreeMap<String, String> {
+        let pair = |value: &&str| value.split(';').next().and_then(|pair| pair.split_once('=')).map(|(n, v)| (n.to_owned(), v.to_owned()));
+        self.all("set-cookie").iter().filter_map(pair).collect()
+    }
+}
+
+/// A request, written as octets.
+#[derive(Debug, Clone)]
+pub struct Ask {
+    method: String,
+    target: String,
+    headers: Vec<(String, String)>,
+    body: Vec<u8>,
+}
+
+/// `GET target` with nothing else.
+pub fn get(target: &str) -> Ask {
+    ask("GET", target)
+}
+
+/// `method target` with nothing else.
+pub fn ask(method: &str, target: &str) -> Ask {
+    Ask { method: method.into(), target: target.into(), headers: Vec::new(), body: Vec::new() }
+}
+
+impl Ask {
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.into(), value.into()));
+        self
+    }
+
+    pub fn basic(self, name: &str, password: &str) -> Self {
+        use base64::Engine as _;
+        let token = base64::engine::general_purpose::STANDARD.encode(format!("{name}:{password}"));
+        self.header("Authorization", &format!("Basic {token}"))
+    }
+
+    pub fn cookie(self, name: &str, value: &str) -> Self {
+        self.header("Cookie", &format!("{name}={value}"))
+    }
+
+    /// A script in a page of the same origin.
+    pub fn script(self) -> Self {
+        self.header("X-Requested-With", "XMLHttpRequest").header("Sec-Fetch-Mode", "cors").header("Sec-Fetch-Site", "same-origin")
+    }
+
+    /// A person's browser loading a page.
+    pub fn browser(self) -> Self {
+        self.header("Accept", "text/html").header("Sec-Fetch-Mode", "navigate").header("Sec-Fetch-Dest", "document")
+    }
+
+    pub fn form(mut self, fields: &[(&str, &str)]) -> Self {
+        let encode = |text: &str| percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string();
+        let body: Vec<String> = fields.iter().map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect();
+        self.body = body.join("&").into_bytes();
+        self.header("Content-Type", "application/x-www-form-urlencoded")
+    }
+
+    pub fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
+        self.body = body.into();
+        self
+    }
+
+    fn octets(&self, host: &str) -> Vec<u8> {
+        let mut text = format!("{} {} HTTP/1.1\r\n", self.method, self.target);
+        if !self.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
+            write!(text, "Host: {host}\r\n").unwrap();
+        }
+        for (name, value) in &self.headers {
+            write!(text, "{name}: {value}\r\n").unwrap();
+        }
+        if !self.body.is_empty() || self.method == "POST" {
+            write!(text, "Content-Length: {}\r\n", self.body.len()).unwrap();
+        }
+        text.push_str("Connection: close\r\n\r\n");
+        let mut octets = text.into_bytes();
+        octets.extend_from_slice(&self.body);
+        octets
+    }
+}
+
+/// Sends octets and reads the answer to the end of the connection.
+pub fn exchange(address: SocketAddr, octets: &[u8]) -> Answer {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    // The gateway may answer and close before it has read everything.
+    let _ = stream.write_all(octets);
+    read_answer(&mut BufReader::new(stream))
+}
+
+pub fn read_answer(reader: &mut impl BufRead) -> Answer {
+    let (line, headers) = read_head(reader).expect("no answer");
+    let status = line.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_else(|| panic!("no status in {line:?}"));
+    let framed = headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-length") || name.eq_ignore_ascii_case("transfer-encoding"));
+    let body = if framed {
+        read_body(reader, &headers)
+    } else {
+        let mut rest = Vec::new();
+        let _ = reader.read_to_end(&mut rest);
+        rest
+    };
+    Answer { status, headers, body: String::from_utf8_lossy(&body).into_owned() }
+}
+
+/// A running `vestibule serve`.
+#[derive(Debug)]
+pub struct Gateway {
+    child: Child,
+    pub address: SocketAddr,
+    pub health: SocketAddr,
+    pub scratch: Scratch,
+    pub application: Application,
+}
+
+/// The users of the standard house: name, password, groups.
+pub const USERS: [(&str, &str, &str); 3] =
+    [("ada", "correct horse battery", "staff,admins"), ("bob", "staple of the north", "staff"), ("eve", "new on the first day", "staff")];
+
+impl Gateway {
+    /// The standard house of these tests: one tenant `north` with users ada, bob and eve; see [`CONFIG`].
+    pub fn start() -> Self {
+        Self::with(CONFIG)
+    }
+
+    /// A gateway of this configuration, in which `{{…}}` stand for addresses and paths.
+    pub fn with(template: &str) -> Self {
+        let scratch = Scratch::new();
+        let application = Application::start();
+        let (port, health) = (free_port(), free_port());
+        scratch.write("policy.cedar", POLICY);
+        scratch.write("kek", "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef");
+        let config = template
+            .replace("{{port}}", &port.to_string())
+            .replace("{{health}}", &health.to_string())
+            .replace("{{app}}", &application.address.to_string())
+            .replace("{{dir}}", &scratch.path().display().to_string());
+        let path = scratch.write("vestibule.toml", &config);
+        let child = spawn(&path, &scratch);
+        let gateway = Self {
+            child,
+            address: SocketAddr::from(([127, 0, 0, 1], port)),
+            health: SocketAddr::from(([127, 0, 0, 1], health)),
+            scratch,
+            application,
+        };
+        gateway.wait_until_ready();
+        gateway
+    }
+
+    /// Adds the standard users; `eve` must change her password first.
+    pub fn with_users(self) -> Self {
+        for (name, password, groups) in USERS {
+            let file = self.scratch.write("password", password);
+            let mut arguments = vec!["user", "add", name, "--tenant", "north", "--groups", groups, "--password-file", file.to_str().unwrap()];
+            if name == "eve" {
+                arguments.push("--must-change-password");
+            }
+            let output = self.command(&arguments);
+            assert!(output.status.success(), "{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        }
+        self
+    }
+
+    /// Runs another command of the program against this gateway.
+    pub fn command(&self, arguments: &[&str]) -> std::process::Output {
+        Command::new(env!("CARGO_BIN_EXE_vestibule"))
+            .args(arguments)
+            .args(["--socket", self.scratch.path().join("admin.sock").to_str().unwrap()])
+            .env("NO_COLOR", "1")
+            .output()
+            .unwrap()
+    }
+
+    /// Sends to the application's host.
+    pub fn send(&self, ask: &Ask) -> Answer {
+        self.send_to("app.north.localhost", ask)
+    }
+
+    /// Sends to a host.
+    pub fn send_to(&self, host: &str, ask: &Ask) -> Answer {
+        exchange(self.address, &ask.octets(&format!("{host}:{}", self.address.port())))
+    }
+
+    /// Everything the gateway wrote into its audit file, line by line.
+    pub fn audit(&self) -> Vec<serde_json::Value> {
+        let text = std::fs::read_to_string(self.scratch.path().join("audit.jsonl")).unwrap_or_default();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// The audit records of one request, once its decision is among them.
+    pub fn audit_of(&self, answer: &Answer) -> Vec<serde_json::Value> {
+        let id = answer.header("x-vestibule-id").expect("no decision id").to_owned();
+        let deadline = 300;
+        for _ in 0..deadline {
+            let found: Vec<_> = self.audit().into_iter().filter(|record| record["request_id"] == id.as_str()).collect();
+            if found.iter().any(|record| record["event"] == "request.decided") {
+                return found;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        panic!("no record of {id}");
+    }
+
+    /// Signs in at the portal as a browser does and returns the session cookie of the application's host.
+    pub fn sign_in(&self, name: &str, password: &str) -> (String, String) {
+        let landing = self.sign_in_until_landing(name, password, "app.north.localhost");
+        let (name, value) = landing.cookies().into_iter().find(|(name, _)| name == "vestibule").expect("no session cookie at the landing");
+        (name, value)
+    }
+
+    /// Signs in at the portal, asking for a page of `host`, and returns the answer of that host's landing.
+    pub fn sign_in_until_landing(&self, name: &str, password: &str, host: &str) -> Answer {
+        let return_to = format!("http://{host}:{}/page", self.address.port());
+        let encoded = percent_encoding::utf8_percent_encode(&return_to, percent_encoding::NON_ALPHANUMERIC);
+        let answer = self.post_login(&format!("/login?return_to={encoded}"), name, password);
+        assert_eq!(answer.status, 303, "{answer:?}");
+        self.follow(&answer, "")
+    }
+
+    /// Signs in at the portal with nowhere to go, and returns its answer.
+    pub fn sign_in_at_portal(&self, name: &str, password: &str) -> Answer {
+        self.post_login("/login", name, password)
+    }
+
+    /// Follows a redirect as a browser would, with these cookies.
+    pub fn follow(&self, answer: &Answer, cookies: &str) -> Answer {
+        let location = url::Url::parse(answer.header("location").expect("no location")).unwrap();
+        let mut ask = get(&location[url::Position::BeforePath..]).browser();
+        if !cookies.is_empty() {
+            ask = ask.header("Cookie", cookies);
+        }
+        self.send_to(location.host_str().unwrap(), &ask)
+    }
+
+    fn post_login(&self, page: &str, name: &str, password: &str) -> Answer {
+        let portal = "login.north.localhost";
+        let form = self.send_to(portal, &get(page).browser());
+        assert_eq!(form.status, 200, "{form:?}");
+        let (cookies, fields) = (cookie_header(&form), hidden_fields(&form.body));
+        let mut fields: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        fields.extend([("username", name), ("password", password)]);
+        let origin = format!("http://{portal}:{}", self.address.port());
+        let post = ask("POST", "/login").browser().header("Origin", &origin).header("Sec-Fetch-Site", "same-origin").header("Cookie", &cookies);
+        self.send_to(portal, &post.form(&fields))
+    }
+
+    fn wait_until_ready(&self) {
+        for _ in 0..600 {
+            if let Ok(mut stream) = TcpStream::connect(self.health) {
+                let _ = stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+                let mut text = String::new();
+                let _ = stream.read_to_string(&mut text);
+                if text.starts_with("HTTP/1.1 200") {
+                    return;
+                }
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        panic!("the gateway was not ready in time: {}", self.log());
+    }
+
+    /// What the gateway wrote to its standard error.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.scratch.path().join("stderr")).unwrap_or_default()
+    }
+
+    /// Kills the process as a power cut would.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Starts it again over the same store.
+    pub fn restart(&mut self) {
+        self.child = spawn(&self.scratch.path().join("vestibule.toml"), &self.scratch);
+        self.wait_until_ready();
+    }
+
+    /// Sends a signal, e.g. `HUP`.
+    pub fn signal(&self, name: &str) {
+        assert!(Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status().unwrap().success());
+    }
+
+    /// Resident memory, KiB.
+    pub fn resident(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("--- the gateway's log\n{}", self.log());
+        }
+    }
+}
+
+fn spawn(config: &Path, scratch: &Scratch) -> Child {
+    let log = std::fs::OpenOptions::new().create(true).append(true).open(scratch.path().join("stderr")).unwrap();
+    Command::new(env!("CARGO_BIN_EXE_vestibule"))
+        .args(["serve", "--config", config.to_str().unwrap()])
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .unwrap()
+}
+
+/// The `Cookie` header that answers an answer's `Set-Cookie`.
+pub fn cookie_header(answer: &Answer) -> String {
+    answer.cookies().iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("; ")
+}
+
+/// The hidden fields of a page's form.
+pub fn hidden_fields(page: &str) -> Vec<(String, String)> {
+    let attribute = |tag: &str, name: &str| {
+        let (_, rest) = tag.split_once(&format!("{name}=\""))?;
+        rest.split_once('"').map(|(value, _)| value.replace("&#38;", "&").replace("&amp;", "&"))
+    };
+    page.split("<input")
+        .skip(1)
+        .filter_map(|rest| rest.split_once('>').map(|(tag, _)| tag))
+        .filter(|tag| tag.contains("type=\"hidden\""))
+        .filter_map(|tag| Some((attribute(tag, "name")?, attribute(tag, "value").unwrap_or_default())))
+        .collect()
+}
+
+/// The policies of the standard house.
+pub const POLICY: &str = r#"
+@id("staff-may-read")
+permit(principal in Group::"staff", action in Action::"read", resource);
+
+@id("admins-may-write")
+permit(principal in Group::"admins", action in Action::"write", resource);
+"#;
+
+/// The configuration of the standard house.
+pub const CONFIG: &str = include_str!("house.toml");
