@@ -3,19 +3,20 @@
 use std::sync::Arc;
 
 use http::Method;
-use http::header::ORIGIN;
 
 use crate::admission::Admission;
 use crate::audit::{Decided, Ending, Event, Reason, Recorded, Ruling, Sink, Trail, VERSION};
 use crate::chain::Standing;
 use crate::clock::{Clock, Timestamp};
+use crate::csrf::CsrfKey;
 use crate::decision::{Decision, Denial, Grant, Permits};
 use crate::identity::{Identity, Principal, SchemeName};
 use crate::inject::{Granted, Injection};
 use crate::policy::Verdict;
 use crate::request::CheckRequest;
-use crate::route::{Access, Csrf, Found, Routes};
+use crate::route::{Access, Csrf, Destination, Found, Routes};
 use crate::scheme::{Asked, Unavailable};
+use crate::secret::Secret;
 use crate::session::{Opened, Sessions};
 
 /// Answers: who is asking, may they, and what shall the application be told about them?
@@ -27,6 +28,8 @@ pub struct Engine {
     pub admission: Admission,
     /// What is remembered.
     pub sessions: Arc<Sessions>,
+    /// What tokens against foreign pages are made with.
+    pub csrf: CsrfKey,
     /// Where records go.
     pub sink: Arc<dyn Sink>,
     /// The time.
@@ -44,14 +47,27 @@ pub struct Judgement {
     pub opened: Option<Opened>,
     /// How the caller was recognised; `None` is anonymous.
     pub recognised: Option<SchemeName>,
+    /// Who was recognised, whatever was decided about them.
+    pub identity: Option<Arc<Identity>>,
+    /// What the client must send back in [`crate::csrf::TOKEN`] with what acts; the door tells it, with
+    /// [`crate::csrf::NAME`], in place of any such header of the application's.
+    pub csrf_token: Option<Secret<String>>,
 }
 
 impl Engine {
     /// Judges a request and records exactly one `request.decided`.
     pub async fn decide(&self, request: &CheckRequest) -> Judgement {
         let mut trail = Trail::new(self.clock.clone());
-        let mut judgement = Judgement { decision: Decision::Deny(Denial::NoRoute), found: None, opened: None, recognised: None };
+        let mut judgement = Judgement {
+            decision: Decision::Deny(Denial::NoRoute),
+            found: None,
+            opened: None,
+            recognised: None,
+            identity: None,
+            csrf_token: None,
+        };
         judgement.decision = self.judge(request, &mut judgement, &mut trail).await;
+        judgement.csrf_token = self.csrf_token(request, &judgement);
         self.record_decision(request, &judgement, trail);
         judgement
     }
@@ -68,25 +84,33 @@ impl Engine {
         let standing = chain.run(&asked, &self.admission, trail).await;
         if let Standing::Known { identity, .. } = &standing {
             judgement.recognised = Some(identity.scheme.clone());
+            judgement.identity = Some(identity.clone());
         }
         match (found.route.access, standing) {
             (_, Standing::Refused(rejection)) => Decision::Deny(rejection.into()),
-            (Access::Open, Standing::Known { identity, .. }) => self.grant(Principal::Known(identity), Permits::none(), &asked).await,
             (Access::Open, Standing::Nobody { .. } | Standing::Undecided(_)) => {
                 self.grant(Principal::Anonymous, Permits::none(), &asked).await
             }
+            (Access::Open, Standing::Known { identity, .. }) => match self.hindrance(&identity, &asked) {
+                Some(denial) => Decision::Deny(denial),
+                None => self.grant(Principal::Known(identity), Permits::none(), &asked).await,
+            },
             (Access::Protected, Standing::Undecided(down)) => Decision::Fail(down),
             (Access::Protected, Standing::Nobody { attempted }) => Decision::Challenge(chain.challenges(request, attempted)),
             (Access::Protected, Standing::Known { identity, remember, aside }) => {
-                if identity.must_change_password() {
-                    return Decision::Deny(Denial::MustChangePassword);
-                }
-                if is_cross_site(&identity, &asked) {
-                    return Decision::Deny(Denial::Csrf);
+                if let Some(denial) = self.hindrance(&identity, &asked) {
+                    return Decision::Deny(denial);
                 }
                 let permits = match found.route.policy.check(&identity, request, &found, None, now) {
                     Verdict::Allow(permits) => permits,
-                    Verdict::Deny(policies) => return Decision::Deny(Denial::Policy(policies)),
+                    Verdict::Deny(policies) => {
+                        trail.policy.clone_from(&policies);
+                        return Decision::Deny(Denial::Policy(policies));
+                    }
+                    Verdict::Error(policies) => {
+                        trail.policy.clone_from(&policies);
+                        return Decision::Deny(Denial::PolicyError(policies));
+                    }
                 };
                 trail.policy = permits.policies.to_vec();
                 trail.responses = permits.responses.to_vec();
@@ -100,6 +124,32 @@ impl Engine {
                 decision
             }
         }
+    }
+
+    /// What keeps somebody we know from acting as themselves. An open route tells the application who they are, so it
+    /// asks, too; our own open pages do not: changing the password is one of them, and they have tokens of their own.
+    fn hindrance(&self, identity: &Identity, asked: &Asked<'_>) -> Option<Denial> {
+        let route = &asked.found.route;
+        if route.access == Access::Open && route.destination == Destination::Own {
+            return None;
+        }
+        if identity.must_change_password() {
+            return Some(Denial::MustChangePassword);
+        }
+        self.csrf.is_foreign(identity, asked).then_some(Denial::Csrf)
+    }
+
+    /// The token for a page that was just read: of the session just opened, if one was.
+    fn csrf_token(&self, request: &CheckRequest, judgement: &Judgement) -> Option<Secret<String>> {
+        let route = &judgement.found.as_ref()?.route;
+        let Decision::Allow(_) = judgement.decision else { return None };
+        if route.csrf != Csrf::Token || request.method != Method::GET {
+            return None;
+        }
+        let identity = judgement.identity.as_ref()?;
+        let session = judgement.opened.as_ref().map(|opened| &opened.session).or(identity.session.as_ref());
+        // Who has neither a session nor a credential that the browser sends by itself needs none.
+        (session.is_some() || identity.ambient).then(|| self.csrf.token(identity, session))
     }
 
     /// `rulings.md`: another user's valid credential switches the session; `remember = true` opens one.
@@ -158,10 +208,7 @@ impl Engine {
             Decision::Deny(denial) => (Ruling::Deny, Some(denial.reason())),
             Decision::Fail(_) => (Ruling::Fail, Some(Reason::Unavailable)),
         };
-        let subject = match &judgement.decision {
-            Decision::Allow(grant) => grant.principal.identity().map(|identity| identity.user.name.to_string()),
-            Decision::Challenge(_) | Decision::Deny(_) | Decision::Fail(_) => None,
-        };
+        let subject = judgement.identity.as_ref().map(|identity| identity.user.name.to_string());
         let ms = trail.elapsed().as_secs_f64() * 1e3;
         let Trail { steps, events, policy, responses, .. } = trail;
         let found = judgement.found.as_ref();
@@ -192,24 +239,4 @@ impl Engine {
 /// The reason of the last refusal in the trail: what the caller tried, rather than that nobody is there.
 fn last_reason(trail: &Trail) -> Option<Reason> {
     trail.steps.iter().rev().find_map(|step| step.reason)
-}
-
-/// Whether a foreign page may have made a browser send this (`rulings.md`: origin check by default).
-///
-/// Only what a browser sends by itself can be abused so. A browser that sends neither `Sec-Fetch-Site` nor
-/// `Origin` with an unsafe method is refused: every one that could be abused sends at least one.
-fn is_cross_site(identity: &Identity, asked: &Asked<'_>) -> bool {
-    let request = asked.request;
-    let safe = matches!(request.method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE);
-    // An upgrade is a GET that acts; browsers always send Origin with it.
-    let upgrade = request.headers.contains_key(http::header::UPGRADE);
-    if !identity.ambient || (safe && !upgrade) || asked.found.route.csrf == Csrf::Off {
-        return false;
-    }
-    let text = |name: &str| request.headers.get(name).and_then(|value| value.to_str().ok());
-    match (text("sec-fetch-site"), text(ORIGIN.as_str())) {
-        (Some("same-origin" | "none"), _) => false,
-        (_, Some(origin)) => origin != request.origin() && !asked.found.tenant.origins.iter().any(|own| own == origin),
-        _ => true,
-    }
 }

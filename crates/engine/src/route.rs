@@ -1,21 +1,24 @@
 //! Which tenant a request belongs to and which route it takes.
 //!
-//! The longest match wins: literal segments before `*` before `**`, a host's own routes before its
-//! tenant's before everybody's, a route for some methods before one for all. The cost does not depend on
-//! how many routes there are.
+//! The longest match wins, read from the left: at each segment a literal comes before `*`, and `*` before the
+//! rest of a `**`, so that whoever guards `/admin/**` guards all of it, whatever `/*/*` says. Where two patterns are equal,
+//! a host's own routes come before its tenant's before everybody's, then a route for some methods before one
+//! for all. The cost does not depend on how many routes there are.
+//!
+//! What an attacker looks for is a second way in: another method (`HEAD` takes the routes of `GET`), another
+//! address (a route that is not for this client is not skipped for a wider one), another host or tenant.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::{HeaderName, Method};
 
 use crate::basic;
 use crate::decision::Denial;
-use crate::identity::{RouteName, TenantId};
+use crate::identity::{RouteName, TenantId, Username};
 use crate::inject::{Injector, Strip};
 use crate::policy::Policy;
-use crate::request::{CheckRequest, Malformed};
+use crate::request::{CheckRequest, Host, Malformed, Target};
 use crate::tenant::Tenant;
 
 /// Where a request landed.
@@ -93,11 +96,11 @@ pub enum Destination {
     Own,
 }
 
-/// What a route's pattern is tried against before its path.
+/// Whose requests a route takes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Scope {
-    /// One host.
-    Host(String),
+    /// Those to one host; its port does not matter.
+    Host(Host),
     /// All hosts of one tenant.
     Tenant(TenantId),
     /// All.
@@ -133,7 +136,9 @@ impl Pattern {
             if segment.is_empty() && !trailing {
                 return Err("a pattern has no empty segments".to_owned());
             }
-            if &**segment != "*" && crate::request::Target::parse(&format!("/{segment}")).is_ok_and(|t| !t.is_canonical()) {
+            // A request's path is canonical, so what is not would never match, and guard nothing.
+            let own = format!("/{segment}");
+            if &**segment != "*" && Target::parse(&own).map_or(true, |target| !target.is_canonical() || target.path() != own) {
                 return Err(format!("`{segment}` is not in canonical form and would never match"));
             }
         }
@@ -155,38 +160,48 @@ struct Leaf {
     route: Arc<Route>,
 }
 
-/// How specific a match is; greater wins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Rank {
-    depth: usize,
-    exact: bool,
-    literals: usize,
-    scope: u8,
-    by_method: bool,
-}
-
 /// All tenants and all routes.
 #[derive(Debug, Default)]
 pub struct Routes {
     tenants: HashMap<TenantId, Arc<Tenant>>,
     hosts: HashMap<String, Arc<Tenant>>,
-    domains: HashMap<String, TenantId>,
+    domains: HashMap<String, Arc<Tenant>>,
     fallback: Option<Arc<Tenant>>,
     hint: Option<HeaderName>,
-    scopes: HashMap<Scope, Node>,
+    by_host: HashMap<String, Node>,
+    by_tenant: HashMap<TenantId, Node>,
+    everywhere: Node,
     count: usize,
 }
 
 impl Routes {
     /// Adds a tenant, its hosts, its portal, and the user-name suffix that means it.
-    pub fn add_tenant(&mut self, tenant: Arc<Tenant>, domain: Option<&str>) {
+    ///
+    /// # Errors
+    /// A sentence that says which name is taken, or that the suffix has a period: it could then not be told from a
+    /// mail address (`authentication-chain.md` §3.2). Nothing is added then.
+    pub fn add_tenant(&mut self, tenant: Arc<Tenant>, domain: Option<&str>) -> Result<(), String> {
+        if self.tenants.contains_key(&tenant.id) {
+            return Err(format!("there are two tenants `{}`", tenant.id));
+        }
+        for host in tenant.hosts.iter().chain(&tenant.portal) {
+            if let Some(other) = self.hosts.get(host.name()) {
+                return Err(format!("`{}` is a host of tenant `{}` already", host.name(), other.id));
+            }
+        }
+        if let Some(domain) = domain {
+            let normal = Username::parse(domain).filter(|_| !domain.contains(['.', '@']));
+            let Some(normal) = normal else { return Err(format!("`{domain}` cannot be a user-name suffix")) };
+            if let Some(other) = self.domains.get(normal.as_str()) {
+                return Err(format!("`{domain}` is the user-name suffix of tenant `{}` already", other.id));
+            }
+            self.domains.insert(normal.as_str().to_owned(), tenant.clone());
+        }
         for host in tenant.hosts.iter().chain(&tenant.portal) {
             self.hosts.insert(host.name().to_owned(), tenant.clone());
         }
-        if let Some(domain) = domain {
-            self.domains.insert(domain.to_lowercase(), tenant.id.clone());
-        }
         self.tenants.insert(tenant.id.clone(), tenant);
+        Ok(())
     }
 
     /// The tenant of requests that name none.
@@ -204,7 +219,11 @@ impl Routes {
     /// # Errors
     /// The name of a route that already takes exactly these requests.
     pub fn add(&mut self, scope: Scope, pattern: &Pattern, route: Arc<Route>) -> Result<(), RouteName> {
-        let mut node = self.scopes.entry(scope).or_default();
+        let mut node = match scope {
+            Scope::Host(host) => self.by_host.entry(host.name().to_owned()).or_default(),
+            Scope::Tenant(tenant) => self.by_tenant.entry(tenant).or_default(),
+            Scope::Everywhere => &mut self.everywhere,
+        };
         for segment in &pattern.segments {
             node = if &**segment == "*" { node.any.get_or_insert_default() } else { node.literal.entry(segment.clone()).or_default() };
         }
@@ -251,101 +270,88 @@ impl Routes {
     /// [`Denial::NoRoute`], or [`Malformed::TenantsDisagree`] if the request names two tenants.
     pub fn find(&self, request: &CheckRequest) -> Result<Found, Denial> {
         let tenant = self.tenant_of(request)?;
-        let scopes = [(3, Scope::Host(request.host.name().to_owned())), (2, Scope::Tenant(tenant.id.clone())), (1, Scope::Everywhere)];
+        let host = request.host.name();
+        let own = self.by_host.get(host);
+        // On the portal only what was put there by host is served: no route forwards there.
+        let portal = tenant.portal.as_ref().is_some_and(|portal| portal.name() == host);
+        let nodes = if portal { [own, None, None] } else { [own, self.by_tenant.get(&tenant.id), Some(&self.everywhere)] };
         let path = request.target.path();
-        let mut best: Option<(Rank, &Arc<Route>)> = None;
-        for (scope, key) in scopes {
-            // On the portal only what was put there by host is served: no route forwards there.
-            let portal = tenant.portal.as_ref().is_some_and(|portal| portal.name() == request.host.name());
-            if portal && scope != 3 {
-                continue;
-            }
-            let Some(node) = self.scopes.get(&key) else { continue };
-            let segments = path.strip_prefix('/').unwrap_or_default();
-            node.find(segments, &Step { method: &request.method, client: request.client.address, scope, depth: 0, literals: 0 }, &mut best);
+        let route = find(nodes, Some(path.strip_prefix('/').unwrap_or(path)), &request.method).ok_or(Denial::NoRoute)?;
+        let client = request.client.address.to_canonical();
+        // Not the next best: a wider route is not meant for those whom the narrower one keeps out.
+        if !route.clients.is_empty() && !route.clients.iter().any(|net| net.contains(&client)) {
+            return Err(Denial::NoRoute);
         }
-        match best {
-            Some((_, route)) => Ok(Found { tenant: tenant.clone(), route: route.clone() }),
-            None => Err(Denial::NoRoute),
-        }
+        Ok(Found { tenant: tenant.clone(), route: route.clone() })
     }
 
     /// `authentication-chain.md` §3.2: host, then the client's hint, then the user name's suffix.
     fn tenant_of(&self, request: &CheckRequest) -> Result<&Arc<Tenant>, Denial> {
-        let disagree = Denial::Malformed(Malformed::TenantsDisagree);
+        const DISAGREE: Denial = Denial::Malformed(Malformed::TenantsDisagree);
         let host = self.hosts.get(request.host.name());
         let hint = match (host, &self.hint) {
             (None, Some(header)) => {
                 let mut values = request.headers.get_all(header).iter();
                 let first = values.next();
                 if values.next().is_some() {
-                    return Err(disagree);
+                    return Err(DISAGREE);
                 }
-                first.and_then(|value| value.to_str().ok()).and_then(|id| self.tenants.get(&TenantId::from(id)))
+                first.and_then(|value| value.to_str().ok()).and_then(|id| self.tenants.get(id))
             }
-            _ => None,
+            (Some(_), _) | (None, None) => None,
         };
-        let suffix = if self.domains.is_empty() {
-            None
-        } else {
-            let typed = basic::credentials(&request.headers).ok().flatten().map(|credentials| credentials.name);
-            let domain = typed.as_deref().and_then(|name| name.rsplit_once('@')).map(|(_, domain)| domain.to_lowercase());
-            domain.and_then(|domain| self.domains.get(&domain)).and_then(|id| self.tenants.get(id))
-        };
-        match (host.or(hint), suffix) {
-            (Some(tenant), Some(suffix)) if tenant.id != suffix.id => Err(disagree),
+        match (host.or(hint), self.suffix(request)) {
+            (Some(tenant), Some(suffix)) if tenant.id != suffix.id => Err(DISAGREE),
             (Some(tenant), _) | (None, Some(tenant)) => Ok(tenant),
             (None, None) => self.fallback.as_ref().ok_or(Denial::NoRoute),
         }
     }
+
+    /// The tenant that the user name of a Basic credential ends in, after its last `@`.
+    fn suffix(&self, request: &CheckRequest) -> Option<&Arc<Tenant>> {
+        if self.domains.is_empty() {
+            return None;
+        }
+        let typed = basic::credentials(&request.headers).ok()??.name;
+        // In the one spelling in which the name will be looked up.
+        let name = Username::parse(&typed)?;
+        let (_, domain) = name.as_str().rsplit_once('@')?;
+        self.domains.get(domain)
+    }
 }
 
-struct Step<'a> {
-    method: &'a Method,
-    client: IpAddr,
-    scope: u8,
-    depth: usize,
-    literals: usize,
+/// The best route below these nodes, which stand at the same pattern in the tries of host, tenant and everybody.
+/// `rest` is what is left of the path; `None` is its end.
+fn find<'n>(nodes: [Option<&'n Node>; 3], rest: Option<&str>, method: &Method) -> Option<&'n Arc<Route>> {
+    if nodes.iter().all(Option::is_none) {
+        return None;
+    }
+    let here = match rest {
+        None => best(nodes, |node| &node.here, method),
+        Some(rest) => {
+            let (segment, tail) = match rest.split_once('/') {
+                Some((segment, tail)) => (segment, Some(tail)),
+                None => (rest, None),
+            };
+            find(nodes.map(|node| node?.literal.get(segment)), tail, method).or_else(|| {
+                // `*` is a segment, and the one after a trailing slash is none.
+                if segment.is_empty() { None } else { find(nodes.map(|node| node?.any.as_deref()), tail, method) }
+            })
+        }
+    };
+    here.or_else(|| best(nodes, |node| &node.below, method))
 }
 
-impl Node {
-    fn find<'n>(&'n self, rest: &str, at: &Step<'_>, best: &mut Option<(Rank, &'n Arc<Route>)>) {
-        self.offer(&self.below, false, at, best);
-        let (segment, tail) = match rest.split_once('/') {
-            Some((segment, tail)) => (segment, Some(tail)),
-            None => (rest, None),
+/// The route for this method: the first scope that has one, its own method before `GET` for `HEAD` before all.
+fn best<'n>(nodes: [Option<&'n Node>; 3], leaves: impl Fn(&'n Node) -> &'n [Leaf], method: &Method) -> Option<&'n Arc<Route>> {
+    nodes.into_iter().flatten().find_map(|node| {
+        let fit = |leaf: &Leaf| match &leaf.methods {
+            methods if methods.contains(method) => 0,
+            // RFC 9110 §9.3.2: HEAD is GET without the content; what guards the one guards the other.
+            methods if *method == Method::HEAD && methods.contains(&Method::GET) => 1,
+            methods if methods.is_empty() => 2,
+            _ => 3,
         };
-        let mut step = |node: &'n Node, literals: usize| {
-            let next = Step { depth: at.depth + 1, literals, ..*at };
-            match tail {
-                Some(tail) => node.find(tail, &next, best),
-                None => {
-                    node.offer(&node.here, true, &next, best);
-                    node.offer(&node.below, false, &next, best);
-                }
-            }
-        };
-        if let Some(node) = self.literal.get(segment) {
-            step(node, at.literals + 1);
-        }
-        if let Some(node) = &self.any
-            && !segment.is_empty()
-        {
-            step(node, at.literals);
-        }
-    }
-
-    fn offer<'n>(&'n self, leaves: &'n [Leaf], exact: bool, at: &Step<'_>, best: &mut Option<(Rank, &'n Arc<Route>)>) {
-        for leaf in leaves {
-            let by_method = leaf.methods.contains(at.method);
-            let admits = leaf.route.clients.is_empty() || leaf.route.clients.iter().any(|net| net.contains(&at.client));
-            if !(by_method || leaf.methods.is_empty()) || !admits {
-                continue;
-            }
-            let rank = Rank { depth: at.depth, exact, literals: at.literals, scope: at.scope, by_method };
-            if best.as_ref().is_none_or(|(held, _)| rank > *held) {
-                *best = Some((rank, &leaf.route));
-            }
-        }
-    }
+        leaves(node).iter().filter(|leaf| fit(leaf) < 3).min_by_key(|leaf| fit(leaf)).map(|leaf| &leaf.route)
+    })
 }
