@@ -57,6 +57,11 @@ pub struct Judgement {
 impl Engine {
     /// Judges a request and records exactly one `request.decided`.
     pub async fn decide(&self, request: &CheckRequest) -> Judgement {
+        self.decide_found(request, self.routes.find(request)).await
+    }
+
+    /// The same, for a door that had to find the route first: it needed to know whether to read the body.
+    pub async fn decide_found(&self, request: &CheckRequest, found: Result<Found, Denial>) -> Judgement {
         let mut trail = Trail::new(self.clock.clone());
         let mut judgement = Judgement {
             decision: Decision::Deny(Denial::NoRoute),
@@ -66,14 +71,20 @@ impl Engine {
             identity: None,
             csrf_token: None,
         };
-        judgement.decision = self.judge(request, &mut judgement, &mut trail).await;
+        judgement.decision = self.judge(request, found, &mut judgement, &mut trail).await;
         judgement.csrf_token = self.csrf_token(request, &judgement);
         self.record_decision(request, &judgement, trail);
         judgement
     }
 
-    async fn judge(&self, request: &CheckRequest, judgement: &mut Judgement, trail: &mut Trail) -> Decision {
-        let found = match self.routes.find(request) {
+    async fn judge(
+        &self,
+        request: &CheckRequest,
+        found: Result<Found, Denial>,
+        judgement: &mut Judgement,
+        trail: &mut Trail,
+    ) -> Decision {
+        let found = match found {
             Ok(found) => found,
             Err(denial) => return Decision::Deny(denial),
         };

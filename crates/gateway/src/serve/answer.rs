@@ -1,1 +1,355 @@
-//! Decision × kind of client → response. Nothing else writes a refusal.
+//! The one table *decision × kind of client* → HTTP response. Nothing else writes a refusal.
+//!
+//! `authentication-chain.md` §6, `policy-server-and-ws-security.md` §7. A refusal says the same of an unknown
+//! user and a wrong password, and never names a reason: the request id leads to it in the audit.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, RETRY_AFTER, SET_COOKIE, VARY, WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
+use vestibule_engine::audit::Reason;
+use vestibule_engine::decision::{Challenges, Decision, Denial};
+use vestibule_engine::engine::Judgement;
+use vestibule_engine::request::{CheckRequest, ClientKind, Malformed, RequestId};
+use vestibule_engine::route::Found;
+use vestibule_engine::scheme::Challenge;
+use vestibule_engine::tenant::Tenant;
+
+use crate::serve::fault::{self, Party};
+
+/// Redirects to the login within [`BOUNCE_SECONDS`] after which we stop and show a page instead.
+const MAX_BOUNCES: u32 = 10;
+const BOUNCE_SECONDS: u32 = 30;
+/// Counts them. Tells nobody anything, so it needs no protection.
+pub const BOUNCE_COOKIE: &str = "vestibule-bounces";
+/// `authentication-chain.md` §6.1: when to try again after an outage.
+const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("30");
+const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+
+/// How refusals are worded.
+#[derive(Clone)]
+pub struct Answers {
+    /// What a client hears that proved nothing.
+    pub anonymous_denied: AnonymousDenied,
+    /// Draws the page a person sees.
+    pub page: PageWriter,
+}
+
+impl std::fmt::Debug for Answers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Answers").field("anonymous_denied", &self.anonymous_denied).finish_non_exhaustive()
+    }
+}
+
+/// `authentication-chain.md` §6.3.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum AnonymousDenied {
+    /// 401 with challenges.
+    #[default]
+    Rfc,
+    /// 403 without, as the product does; API clients and scripts only.
+    Compat,
+}
+
+/// Draws the page for a refusal.
+pub type PageWriter = Arc<dyn Fn(&Notice<'_>) -> Page + Send + Sync>;
+
+/// What a refusal's page tells.
+#[derive(Debug)]
+pub struct Notice<'a> {
+    /// The status.
+    pub status: StatusCode,
+    /// One short sentence, safe for anybody.
+    pub sentence: &'static str,
+    /// The number to quote.
+    pub id: RequestId,
+    /// Whose brand to wear, if known.
+    pub tenant: Option<&'a Tenant>,
+    /// Where to sign in, if that would help.
+    pub sign_in: Option<&'a str>,
+}
+
+/// A page as drawn.
+#[derive(Debug, Clone)]
+pub struct Page {
+    /// The document.
+    pub html: String,
+    /// What it may load.
+    pub content_security_policy: HeaderValue,
+}
+
+/// What goes wrong behind or inside us after the decision, or instead of one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// The upstream could not be reached or its answer not be read.
+    Upstream,
+    /// The upstream took too long.
+    UpstreamTimeout,
+    /// We hold as much as we may, or something we depend on did not answer.
+    Overload,
+    /// A defect of ours.
+    Internal,
+}
+
+/// A refusal before it is put into somebody's format.
+struct Refusal {
+    status: StatusCode,
+    /// `authentication-chain.md` §6.4.
+    code: u8,
+    sentence: &'static str,
+    party: Party,
+    challenges: Vec<Challenge>,
+    retry: bool,
+    sign_in: Option<String>,
+}
+
+impl Refusal {
+    fn new(status: StatusCode, code: u8, sentence: &'static str) -> Self {
+        let party = if status.is_server_error() { Party::Server } else { Party::Client };
+        Self { status, code, sentence, party, challenges: Vec::new(), retry: false, sign_in: None }
+    }
+
+    fn later(self) -> Self {
+        Self { retry: true, ..self }
+    }
+}
+
+impl Answers {
+    /// The answer to a decision that does not forward.
+    pub fn refuse(&self, request: &CheckRequest, judgement: &Judgement) -> Response<Bytes> {
+        let found = judgement.found.as_ref();
+        let kind = request.kind();
+        let refusal = match &judgement.decision {
+            Decision::Challenge(challenges) => return self.challenge(request, found, challenges),
+            Decision::Fail(_) => Refusal::new(StatusCode::SERVICE_UNAVAILABLE, 4, "Service unavailable").later(),
+            Decision::Deny(denial) => match self.denied(request, found, denial, kind) {
+                Ok(refusal) => refusal,
+                Err(redirect) => return *redirect,
+            },
+            // INVARIANT: the proxy forwards what is allowed; asked about it here, we refuse.
+            Decision::Allow(_) => Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, 4, "Internal error"),
+        };
+        self.write(refusal, kind, request.id, found.map(|found| &*found.tenant), &request.method)
+    }
+
+    /// The answer when the upstream, or we, failed.
+    pub fn failed(&self, failure: Failure, kind: ClientKind, id: RequestId, found: Option<&Found>, method: &Method) -> Response<Bytes> {
+        let refusal = match failure {
+            Failure::Upstream => Refusal::new(StatusCode::BAD_GATEWAY, 4, "The application did not answer"),
+            Failure::UpstreamTimeout => Refusal::new(StatusCode::GATEWAY_TIMEOUT, 4, "The application did not answer in time"),
+            Failure::Overload => Refusal::new(StatusCode::SERVICE_UNAVAILABLE, 4, "Service unavailable").later(),
+            Failure::Internal => Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, 4, "Internal error"),
+        };
+        self.write(refusal, kind, id, found.map(|found| &*found.tenant), method)
+    }
+
+    /// The answer to a request that could not be read: nothing in it is believed, not even who sent it.
+    pub fn unreadable(&self, malformed: Malformed, id: RequestId, method: &Method) -> Response<Bytes> {
+        let (status, sentence) = unreadable(malformed);
+        let text = format!("{sentence}. Request {id}\n");
+        let mut response = Response::new(if method == Method::HEAD { Bytes::new() } else { text.into() });
+        *response.status_mut() = status;
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        dress(response.headers_mut());
+        response
+    }
+
+    /// The answer to a method that no proxy should carry (RFC 9110 §9.3.6, §9.3.8).
+    pub fn method_refused(&self, id: RequestId, method: &Method) -> Response<Bytes> {
+        let mut response = self.unreadable(Malformed::TargetForm, id, method);
+        *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+        *response.body_mut() = format!("This method is not available. Request {id}\n").into();
+        response.headers_mut().insert(ALLOW, METHODS);
+        response
+    }
+
+    fn challenge(&self, request: &CheckRequest, found: Option<&Found>, challenges: &Challenges) -> Response<Bytes> {
+        let kind = request.kind();
+        let tenant = found.map(|found| &*found.tenant);
+        let mut refusal = Refusal::new(StatusCode::UNAUTHORIZED, 20, "Access denied");
+        refusal.challenges.clone_from(&challenges.http);
+        match kind {
+            ClientKind::Browser if challenges.login => {
+                if let Some(login) = found.and_then(|found| login_url(request, found)) {
+                    let bounces = request.cookies(BOUNCE_COOKIE).next().and_then(|count| count.parse().ok()).unwrap_or(0_u32);
+                    if bounces < MAX_BOUNCES {
+                        return bounce(&login, bounces + 1);
+                    }
+                    refusal.sentence = "Signing in did not last. Please check that cookies are allowed";
+                    refusal.sign_in = Some(login);
+                }
+            }
+            ClientKind::Script | ClientKind::Api if self.anonymous_denied == AnonymousDenied::Compat => {
+                refusal.status = StatusCode::FORBIDDEN;
+            }
+            // Not every SOAP stack knows 401; it is for those that can answer it with HTTP credentials.
+            ClientKind::Soap11 | ClientKind::Soap12 if challenges.http.is_empty() => refusal.status = fault_status(kind),
+            ClientKind::Browser | ClientKind::Script | ClientKind::Api | ClientKind::Soap11 | ClientKind::Soap12 => {}
+        }
+        refusal.party = Party::Caller;
+        self.write(refusal, kind, request.id, tenant, &request.method)
+    }
+
+    fn denied(
+        &self,
+        request: &CheckRequest,
+        found: Option<&Found>,
+        denial: &Denial,
+        kind: ClientKind,
+    ) -> Result<Refusal, Box<Response<Bytes>>> {
+        let soap = matches!(kind, ClientKind::Soap11 | ClientKind::Soap12);
+        let refusal = match denial {
+            Denial::Malformed(malformed) => {
+                let (status, sentence) = unreadable(*malformed);
+                Refusal::new(status, 2, sentence)
+            }
+            Denial::NoRoute => Refusal::new(StatusCode::NOT_FOUND, 6, "Not found"),
+            Denial::Rejected(rejection) if rejection.reason == Reason::TooManyWaiting => {
+                Refusal::new(StatusCode::TOO_MANY_REQUESTS, 20, "Too many attempts").later()
+            }
+            Denial::Rejected(_) => {
+                let http = found.map(|found| found.tenant.chain.challenges(request, true).http).unwrap_or_default();
+                let status = match (kind, self.anonymous_denied) {
+                    (ClientKind::Script | ClientKind::Api, AnonymousDenied::Compat) => StatusCode::FORBIDDEN,
+                    _ if soap && http.is_empty() => fault_status(kind),
+                    _ => StatusCode::UNAUTHORIZED,
+                };
+                Refusal { challenges: http, party: Party::Caller, ..Refusal::new(status, 20, "Access denied") }
+            }
+            Denial::Policy(_) => Refusal { party: Party::Denied, ..Refusal::new(StatusCode::FORBIDDEN, 5, "You may not do this") },
+            Denial::Csrf => Refusal::new(StatusCode::FORBIDDEN, 5, "Missing or invalid Csrf token"),
+            Denial::MustChangePassword => {
+                let portal = found.and_then(|found| found.tenant.portal_origin.as_deref());
+                if let (ClientKind::Browser, Some(portal)) = (kind, portal) {
+                    return Err(Box::new(redirect(&format!("{portal}/password"))));
+                }
+                Refusal::new(StatusCode::FORBIDDEN, 5, "The password must be changed")
+            }
+            Denial::Injection(_) => Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, 4, "Internal error"),
+        };
+        Ok(refusal)
+    }
+
+    fn write(&self, refusal: Refusal, kind: ClientKind, id: RequestId, tenant: Option<&Tenant>, method: &Method) -> Response<Bytes> {
+        let Refusal { mut status, code, sentence, party, challenges, retry, sign_in } = refusal;
+        let (body, media_type, policy) = match kind {
+            ClientKind::Browser => {
+                let page = (self.page)(&Notice { status, sentence, id, tenant, sign_in: sign_in.as_deref() });
+                (page.html, "text/html; charset=utf-8", Some(page.content_security_policy))
+            }
+            ClientKind::Script | ClientKind::Api => {
+                (serde_json::json!({ "statusCode": code, "statusMessage": sentence }).to_string(), "application/json", None)
+            }
+            ClientKind::Soap11 => (fault::soap11(party, sentence, id), "text/xml; charset=utf-8", None),
+            ClientKind::Soap12 => (fault::soap12(party, sentence, id), "application/soap+xml; charset=utf-8", None),
+        };
+        if status == StatusCode::FORBIDDEN && matches!(kind, ClientKind::Soap11 | ClientKind::Soap12) {
+            status = fault_status(kind);
+        }
+        let mut response = Response::new(if method == Method::HEAD { Bytes::new() } else { body.into() });
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+        if let Some(policy) = policy {
+            headers.insert(CONTENT_SECURITY_POLICY, policy);
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            for challenge in &challenges {
+                headers.append(WWW_AUTHENTICATE, challenge_text(challenge.scheme, &challenge.realm, kind));
+            }
+            // RFC 9110 §15.5.2: a 401 carries at least one challenge; browsers ignore schemes they do not know.
+            if challenges.is_empty() {
+                let realm = tenant.map_or("vestibule", |tenant| &tenant.realm_text);
+                headers.append(WWW_AUTHENTICATE, challenge_text("Vestibule", realm, ClientKind::Api));
+            }
+        }
+        if retry {
+            headers.insert(RETRY_AFTER, RETRY_SECONDS);
+        }
+        dress(headers);
+        response
+    }
+}
+
+/// What every answer of ours carries.
+fn dress(headers: &mut HeaderMap) {
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(VARY, HeaderValue::from_static("Origin, Authorization, Cookie"));
+    headers.insert(http::header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(http::header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+}
+
+fn unreadable(malformed: Malformed) -> (StatusCode, &'static str) {
+    match malformed {
+        Malformed::TargetTooLong => (StatusCode::URI_TOO_LONG, "The address is too long"),
+        Malformed::Header => (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "A header field is malformed or too long"),
+        Malformed::BodyTooLong => (StatusCode::PAYLOAD_TOO_LARGE, "The body is too long"),
+        Malformed::MediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "The media type is not supported"),
+        Malformed::Misdirected => (StatusCode::MISDIRECTED_REQUEST, "This connection was made for another host"),
+        Malformed::TargetForm
+        | Malformed::TargetCharacter
+        | Malformed::TargetEscape
+        | Malformed::TargetAmbiguous
+        | Malformed::Host
+        | Malformed::Framing
+        | Malformed::TenantsDisagree => (StatusCode::BAD_REQUEST, "The request could not be read"),
+    }
+}
+
+/// SOAP 1.1 §6.2: a fault is a 500. SOAP 1.2 part 2 §7.5.2.2: a fault of the sender is a 400.
+fn fault_status(kind: ClientKind) -> StatusCode {
+    if kind == ClientKind::Soap12 { StatusCode::BAD_REQUEST } else { StatusCode::INTERNAL_SERVER_ERROR }
+}
+
+/// A challenge as a header value. Scripts get a scheme no browser knows, so that it opens no dialogue.
+fn challenge_text(scheme: &str, realm: &str, kind: ClientKind) -> HeaderValue {
+    let mask = if kind == ClientKind::Script { "X" } else { "" };
+    let realm: String = realm.chars().filter(|c| matches!(c, ' '..='~') && !matches!(c, '"' | '\\')).collect();
+    let charset = if scheme == "Basic" { ", charset=\"UTF-8\"" } else { "" };
+    HeaderValue::try_from(format!("{mask}{scheme} realm=\"{realm}\"{charset}")).unwrap_or(HeaderValue::from_static("Vestibule"))
+}
+
+/// The portal's login page, which returns to what was asked for, less the credentials in it.
+fn login_url(request: &CheckRequest, found: &Found) -> Option<String> {
+    let portal = found.tenant.portal_origin.as_deref()?;
+    let mut target = request.target.clone();
+    found.route.strip.get(&found.tenant.id)?.apply(&mut HeaderMap::new(), &mut target);
+    let asked = format!("{}{target}", request.origin());
+    let return_to = percent_encoding::utf8_percent_encode(&asked, percent_encoding::NON_ALPHANUMERIC);
+    Some(format!("{portal}/login?return_to={return_to}"))
+}
+
+fn redirect(location: &str) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = StatusCode::SEE_OTHER;
+    // INVARIANT: origins come from the configuration and targets are percent-encoded; if not, the root is harmless.
+    let location = HeaderValue::try_from(location).unwrap_or(HeaderValue::from_static("/"));
+    response.headers_mut().insert(LOCATION, location);
+    dress(response.headers_mut());
+    response
+}
+
+fn bounce(login: &str, count: u32) -> Response<Bytes> {
+    let mut response = redirect(login);
+    let cookie = format!("{BOUNCE_COOKIE}={count}; Path=/; Max-Age={BOUNCE_SECONDS}; HttpOnly; SameSite=Lax");
+    if let Ok(cookie) = HeaderValue::try_from(cookie) {
+        response.headers_mut().append(SET_COOKIE, cookie);
+    }
+    response
+}
+
+/// The decision id on every answer.
+pub const ID: HeaderName = HeaderName::from_static("x-vestibule-id");
+/// How the caller was recognised, on every answer.
+pub const AUTH: HeaderName = HeaderName::from_static("x-vestibule-auth");
+
+/// Marks an answer with its number and how the caller was recognised; never the reason of anything.
+pub fn mark(headers: &mut HeaderMap, id: RequestId, recognised: Option<&str>) {
+    let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
+    if let Ok(id) = HeaderValue::from_str(id.0.hyphenated().encode_lower(&mut text)) {
+        headers.insert(ID, id);
+    }
+    let recognised = recognised.and_then(|scheme| HeaderValue::from_str(scheme).ok());
+    headers.insert(AUTH, recognised.unwrap_or(HeaderValue::from_static("anonymous")));
+}

@@ -1,7 +1,15 @@
 //! The doors: everything that speaks HTTP to clients.
 
 pub mod answer;
+pub mod body;
+pub mod control;
+pub mod fault;
+pub mod framing;
 pub mod health;
+pub mod listen;
 pub mod pages;
 pub mod proxy;
+pub mod read;
 pub mod tls;
+pub mod upgrade;
+pub mod wire;

@@ -1,0 +1,170 @@
+//! Bodies read whole before the chain, within one memory budget, and bodies of answers.
+//!
+//! An attacker sends many large bodies at once to routes that must read them, so
+//! every octet held is counted against one budget for the whole process.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use vestibule_engine::request::Malformed;
+
+use crate::forward::{BodyError, Download, Patient};
+use crate::serve::listen::InFlight;
+
+/// Octets per permit of the budget.
+const UNIT: usize = 1024;
+
+/// Memory for bodies that are held whole.
+#[derive(Debug, Clone)]
+pub struct BodyBudget(Arc<Semaphore>);
+
+/// Why a body could not be held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unfit {
+    /// 413.
+    TooLong,
+    /// 415.
+    MediaType,
+    /// It broke off or stopped coming. 400.
+    Broken,
+    /// The budget is spent. 503.
+    NoMemory,
+}
+
+impl Unfit {
+    /// Whether the request is to blame.
+    pub fn malformed(self) -> Option<Malformed> {
+        match self {
+            Self::TooLong => Some(Malformed::BodyTooLong),
+            Self::MediaType => Some(Malformed::MediaType),
+            Self::Broken => Some(Malformed::Framing),
+            Self::NoMemory => None,
+        }
+    }
+}
+
+/// A body held whole, and its share of the budget.
+#[derive(Debug)]
+pub struct Held {
+    /// The octets.
+    pub bytes: Bytes,
+    /// Returned to the budget when dropped.
+    pub share: Option<OwnedSemaphorePermit>,
+}
+
+impl BodyBudget {
+    /// A budget of so many octets.
+    pub fn new(octets: usize) -> Self {
+        Self(Arc::new(Semaphore::new((octets / UNIT).min(Semaphore::MAX_PERMITS))))
+    }
+
+    /// Reads a body to its end.
+    pub async fn hold(&self, body: Incoming, limit: usize, idle: Duration, total: Duration) -> Result<Held, Unfit> {
+        tokio::time::timeout(total, self.read(body, limit, idle)).await.unwrap_or(Err(Unfit::Broken))
+    }
+
+    async fn read(&self, body: Incoming, limit: usize, idle: Duration) -> Result<Held, Unfit> {
+        let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+        if announced > limit {
+            return Err(Unfit::TooLong);
+        }
+        if body.is_end_stream() {
+            return Ok(Held { bytes: Bytes::new(), share: None });
+        }
+        let mut body = Patient::new(body, idle);
+        let mut bytes = BytesMut::new();
+        let mut share: Option<OwnedSemaphorePermit> = None;
+        while let Some(frame) = body.frame().await {
+            let Ok(data) = frame.map_err(|_| Unfit::Broken)?.into_data() else { continue };
+            let length = bytes.len().saturating_add(data.len());
+            if length > limit {
+                return Err(Unfit::TooLong);
+            }
+            // What is announced is not yet here: memory is counted as it is used.
+            let needed = length.div_ceil(UNIT).saturating_sub(share.as_ref().map_or(0, OwnedSemaphorePermit::num_permits));
+            if needed > 0 {
+                let more = u32::try_from(needed).map_err(|_| Unfit::NoMemory)?;
+                let more = self.0.clone().try_acquire_many_owned(more).map_err(|_| Unfit::NoMemory)?;
+                match &mut share {
+                    Some(share) => share.merge(more),
+                    None => share = Some(more),
+                }
+            }
+            bytes.extend_from_slice(&data);
+        }
+        Ok(Held { bytes: bytes.freeze(), share })
+    }
+}
+
+/// The body of an answer to a client.
+#[derive(Debug)]
+pub struct Reply {
+    from: Source,
+    /// The request counts as in flight until its answer has been taken.
+    _in_flight: Option<InFlight>,
+}
+
+#[derive(Debug)]
+enum Source {
+    Us(Option<Bytes>),
+    Upstream(Download),
+    Pages(axum::body::Body),
+}
+
+impl Reply {
+    /// Our own words.
+    pub fn whole(bytes: Bytes) -> Self {
+        Self { from: Source::Us(Some(bytes)), _in_flight: None }
+    }
+
+    /// An upstream's.
+    pub fn upstream(body: Download) -> Self {
+        Self { from: Source::Upstream(body), _in_flight: None }
+    }
+
+    /// A page of ours.
+    pub fn page(body: axum::body::Body) -> Self {
+        Self { from: Source::Pages(body), _in_flight: None }
+    }
+
+    /// Keeps the request in flight until this body is gone.
+    pub fn holding(self, in_flight: InFlight) -> Self {
+        Self { _in_flight: Some(in_flight), ..self }
+    }
+}
+
+impl Body for Reply {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match &mut self.get_mut().from {
+            Source::Us(bytes) => Poll::Ready(bytes.take().filter(|bytes| !bytes.is_empty()).map(|bytes| Ok(Frame::data(bytes)))),
+            Source::Upstream(body) => Pin::new(body).poll_frame(cx),
+            Source::Pages(body) => Pin::new(body).poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(BodyError::Page))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.from {
+            Source::Us(bytes) => bytes.as_ref().is_none_or(Bytes::is_empty),
+            Source::Upstream(body) => body.is_end_stream(),
+            Source::Pages(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.from {
+            Source::Us(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Source::Upstream(body) => body.size_hint(),
+            Source::Pages(body) => body.size_hint(),
+        }
+    }
+}

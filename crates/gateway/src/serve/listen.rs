@@ -1,0 +1,450 @@
+//! Listeners, connections and the threads they live on.
+//!
+//! One `current_thread` runtime per core, all accepting from the same sockets; a connection never leaves the
+//! thread that accepted it. Stopping loses no request: what was accepted by the kernel is served, HTTP/1
+//! connections end with their next answer, HTTP/2 ones with a GOAWAY.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use http::Version;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::Instant;
+use tokio_rustls::TlsAcceptor;
+use vestibule_engine::request::Channel;
+use vestibule_engine::route::Found;
+
+use crate::serve::framing::{Framing, Verdict};
+use crate::serve::proxy::{self, Limits, Shared};
+use crate::serve::read::Origin;
+use crate::serve::tls::{self, Certificates};
+use crate::serve::wire::{Patience, Wire};
+
+/// HTTP/2: streams a client may reset before we took them (rapid reset, CVE-2023-44487).
+const PENDING_RESETS: usize = 20;
+/// HTTP/2: streams we may have to reset for a client's errors before the connection ends.
+const LOCAL_RESETS: usize = 256;
+/// HTTP/2: octets kept per stream for a client that does not read.
+const SEND_BUFFER: usize = 256 * 1024;
+/// HTTP/2: how often a silent connection is asked whether it is alive.
+const PING_INTERVAL: Duration = Duration::from_secs(30);
+/// For how long an idle HTTP/1 connection is kept while stopping: its next request may be on its way.
+const FAREWELL: Duration = Duration::from_secs(2);
+/// For how long a connection may take to end after it was told to.
+const CLOSING: Duration = Duration::from_secs(5);
+/// How long to wait after the kernel refused to accept, e.g. for want of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// A listening socket and what is spoken on it.
+#[derive(Debug)]
+pub struct Listener {
+    /// The socket.
+    pub socket: TcpListener,
+    /// TLS, unless it is plain.
+    pub tls: Option<ListenerTls>,
+}
+
+/// TLS of a listener.
+#[derive(Debug, Clone)]
+pub struct ListenerTls {
+    certificates: Arc<Certificates>,
+    config: Arc<ServerConfig>,
+}
+
+impl ListenerTls {
+    /// TLS with these certificates.
+    ///
+    /// # Errors
+    /// If the cryptography provider lacks something.
+    pub fn new(certificates: Arc<Certificates>) -> Result<Self, tls::TlsError> {
+        let config = Arc::new(certificates.server_config()?);
+        Ok(Self { certificates, config })
+    }
+}
+
+/// How many threads and connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Capacity {
+    /// Data threads.
+    pub threads: usize,
+    /// Connections and tunnels at a time, over all threads.
+    pub connections: usize,
+}
+
+impl Default for Capacity {
+    fn default() -> Self {
+        Self { threads: std::thread::available_parallelism().map_or(1, usize::from), connections: 20_000 }
+    }
+}
+
+/// Where a door is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Open,
+    Draining,
+    Ended,
+}
+
+/// Open doors.
+#[derive(Debug)]
+pub struct Doors {
+    shared: Arc<Shared>,
+    addresses: Vec<SocketAddr>,
+    phase: watch::Sender<Phase>,
+    /// Accept loops that have not ended.
+    accepting: watch::Sender<usize>,
+    seats: Arc<Semaphore>,
+    capacity: Capacity,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// How stopping went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Drained {
+    /// Everybody got their answer.
+    Completely,
+    /// So many connections were still open at the deadline.
+    CutOff(usize),
+}
+
+impl Doors {
+    /// Opens the doors: from here on, requests are answered.
+    ///
+    /// # Errors
+    /// When a socket cannot be shared or a thread not be started.
+    pub fn open(listeners: Vec<Listener>, shared: Arc<Shared>, capacity: Capacity) -> io::Result<Self> {
+        let (phase, _) = watch::channel(Phase::Open);
+        let seats = Arc::new(Semaphore::new(capacity.connections.min(Semaphore::MAX_PERMITS)));
+        let addresses = listeners.iter().map(|listener| listener.socket.local_addr()).collect::<io::Result<_>>()?;
+        let capacity = Capacity { threads: capacity.threads.max(1), ..capacity };
+        let (accepting, _) = watch::channel(capacity.threads * listeners.len());
+        let mut threads = Vec::new();
+        for number in 0..capacity.threads {
+            let mut own = Vec::new();
+            for listener in &listeners {
+                let socket = listener.socket.try_clone()?;
+                socket.set_nonblocking(true)?;
+                own.push(Listener { socket, tls: listener.tls.clone() });
+            }
+            let house = House {
+                shared: shared.clone(),
+                seats: seats.clone(),
+                phase: phase.subscribe(),
+                accepting: accepting.clone(),
+                thread: number,
+            };
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let name = format!("data-{number}");
+            threads.push(std::thread::Builder::new().name(name).spawn(move || runtime.block_on(live(own, house)))?);
+        }
+        Ok(Self { shared, addresses, phase, accepting, seats, capacity, threads })
+    }
+
+    /// Where the doors are.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Stops: no new connections, every request under way is answered, at `deadline` the rest is cut off.
+    pub async fn close(self, deadline: Duration) -> Drained {
+        self.shared.drain();
+        self.phase.send_replace(Phase::Draining);
+        let all = u32::try_from(self.capacity.connections.min(Semaphore::MAX_PERMITS)).unwrap_or(u32::MAX);
+        let empty = tokio::time::timeout(deadline, async {
+            // Accepting ends first, or the seats could fill again.
+            let _ = self.accepting.subscribe().wait_for(|loops| *loops == 0).await;
+            drop(self.seats.acquire_many(all).await);
+        });
+        let drained = match empty.await {
+            Ok(()) => Drained::Completely,
+            Err(_) => Drained::CutOff(self.capacity.connections.saturating_sub(self.seats.available_permits())),
+        };
+        self.phase.send_replace(Phase::Ended);
+        for thread in self.threads {
+            let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+        }
+        drained
+    }
+}
+
+/// What a data thread needs to know.
+#[derive(Debug, Clone)]
+struct House {
+    shared: Arc<Shared>,
+    seats: Arc<Semaphore>,
+    phase: watch::Receiver<Phase>,
+    accepting: watch::Sender<usize>,
+    thread: usize,
+}
+
+/// The life of a data thread.
+async fn live(listeners: Vec<Listener>, mut house: House) {
+    for listener in listeners {
+        let house = house.clone();
+        tokio::spawn(async move {
+            let accepting = house.accepting.clone();
+            if let Err(error) = accept(listener, house).await {
+                tracing::error!(%error, "a listener ended");
+            }
+            accepting.send_modify(|loops| *loops = loops.saturating_sub(1));
+        });
+    }
+    // Whatever still runs afterwards ends with the runtime.
+    let _ = house.phase.wait_for(|phase| *phase == Phase::Ended).await;
+}
+
+async fn accept(listener: Listener, house: House) -> io::Result<()> {
+    let Listener { socket, tls } = listener;
+    let socket = tokio::net::TcpListener::from_std(socket)?;
+    let mut phase = house.phase.clone();
+    loop {
+        let next = async {
+            // No seat, no accept: the kernel's queue holds them, and time limits free seats.
+            let seat = house.seats.clone().acquire_owned().await.map_err(io::Error::other)?;
+            Ok::<_, io::Error>((seat, socket.accept().await))
+        };
+        let (seat, accepted) = tokio::select! {
+            next = next => next?,
+            _ = phase.wait_for(|phase| *phase != Phase::Open) => break,
+        };
+        match accepted {
+            Ok((stream, address)) => drop(tokio::spawn(welcome(stream, address, tls.clone(), seat, house.clone()))),
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+        // The other threads accept from the same socket: let them have their share.
+        tokio::task::yield_now().await;
+    }
+    // What the kernel accepted in our name is served; closing the socket over it would reset it.
+    let socket = socket.into_std()?;
+    while let Ok((stream, address)) = socket.accept() {
+        stream.set_nonblocking(true)?;
+        let seat = house.seats.clone().acquire_owned().await.map_err(io::Error::other)?;
+        tokio::spawn(welcome(TcpStream::from_std(stream)?, address, tls.clone(), seat, house.clone()));
+    }
+    Ok(())
+}
+
+/// Greets a connection: TLS first where it is spoken.
+async fn welcome(stream: TcpStream, address: SocketAddr, tls: Option<ListenerTls>, seat: OwnedSemaphorePermit, house: House) {
+    let limits = house.shared.running().limits.clone();
+    let _ = stream.set_nodelay(true);
+    // A tunnel's peer may vanish without a word.
+    let _ = socket2::SockRef::from(&stream).set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(PING_INTERVAL));
+    let mut origin = Origin { address: address.ip(), channel: Channel::Plain, sni: None };
+    let Some(ListenerTls { certificates, config }) = tls else {
+        let peer = Peer::new(origin, None, Framing::default(), seat, &house);
+        return converse(stream, peer, &house, limits).await;
+    };
+    let shaken = tokio::time::timeout(limits.handshake_time, TlsAcceptor::from(config).accept(stream)).await;
+    let stream = match shaken {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return tracing::debug!(client = %address, %error, "TLS handshake failed"),
+        Err(_) => return tracing::debug!(client = %address, "TLS handshake took too long"),
+    };
+    let session = stream.get_ref().1;
+    origin.channel = Channel::Tls;
+    origin.sni = session.server_name().map(tls::normalised);
+    let framing = if session.alpn_protocol() == Some(b"h2") { Framing::blind() } else { Framing::default() };
+    let peer = Peer::new(origin, Some(certificates), framing, seat, &house);
+    converse(stream, peer, &house, limits).await;
+}
+
+/// Serves a connection until it ends, is idle too long, or we stop.
+async fn converse<S>(stream: S, peer: Arc<Peer>, house: &House, limits: Limits)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let patience = Patience { head: limits.head_time, write: limits.write_time };
+    let wire = TokioIo::new(Wire::new(stream, peer.framing.clone(), patience));
+    let builder = builder(&limits);
+    let service = service_fn(|request| {
+        let (shared, peer) = (house.shared.clone(), peer.clone());
+        async move { Ok::<_, std::convert::Infallible>(proxy::handle(&shared, &peer, request).await) }
+    });
+    let mut connection = std::pin::pin!(builder.serve_connection_with_upgrades(wire, service));
+    let mut timer = std::pin::pin!(tokio::time::sleep(limits.head_time));
+    let mut phase = house.phase.clone();
+    let mut stage = Stage::Open;
+    loop {
+        tokio::select! {
+            ended = connection.as_mut() => {
+                if let Err(error) = ended {
+                    tracing::debug!(client = %peer.origin.address, %error, "connection ended");
+                }
+                return;
+            }
+            () = timer.as_mut() => {
+                let allowed = match (stage, peer.requests.load(Ordering::Relaxed)) {
+                    (Stage::Closing, _) => CLOSING,
+                    (Stage::Leaving, _) => FAREWELL,
+                    (Stage::Open, 0) => limits.head_time,
+                    (Stage::Open, _) => limits.keep_alive,
+                };
+                match (peer.idle_for(), stage) {
+                    (Some(idle), Stage::Closing) if idle >= allowed => return,
+                    (Some(idle), Stage::Open | Stage::Leaving) if idle >= allowed => {
+                        connection.as_mut().graceful_shutdown();
+                        stage = Stage::Closing;
+                        timer.as_mut().reset(Instant::now() + CLOSING);
+                    }
+                    (idle, _) => {
+                        timer.as_mut().reset(Instant::now() + allowed.saturating_sub(idle.unwrap_or_default()));
+                    }
+                }
+            }
+            _ = phase.wait_for(|phase| *phase != Phase::Open), if stage == Stage::Open => {
+                if peer.http2.load(Ordering::Relaxed) {
+                    connection.as_mut().graceful_shutdown();
+                    stage = Stage::Closing;
+                } else {
+                    // Its next answer says `Connection: close`; only one that stays silent is closed unasked.
+                    stage = Stage::Leaving;
+                }
+                timer.as_mut().reset(Instant::now() + FAREWELL);
+            }
+        }
+    }
+}
+
+/// A connection on its way out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Open,
+    Leaving,
+    Closing,
+}
+
+fn builder(limits: &Limits) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    // The wire times heads itself: hyper's timer would also limit how long a connection may be idle.
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(None)
+        .max_buf_size(limits.head_octets.max(8192))
+        .max_headers(limits.head_fields);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.streams)
+        .max_header_list_size(u32::try_from(limits.head_octets).unwrap_or(u32::MAX))
+        .max_pending_accept_reset_streams(PENDING_RESETS)
+        .max_local_error_reset_streams(LOCAL_RESETS)
+        .max_send_buf_size(SEND_BUFFER)
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_INTERVAL);
+    builder
+}
+
+/// The client's side of a connection, as its requests need to know it.
+#[derive(Debug)]
+pub struct Peer {
+    origin: Origin,
+    certificates: Option<Arc<Certificates>>,
+    thread: usize,
+    framing: Arc<Mutex<Framing>>,
+    phase: watch::Receiver<Phase>,
+    began: Instant,
+    /// Milliseconds after `began` at which the last request ended.
+    quiet_since: AtomicU64,
+    requests: AtomicUsize,
+    in_flight: AtomicUsize,
+    http2: AtomicBool,
+    _seat: OwnedSemaphorePermit,
+}
+
+impl Peer {
+    fn new(
+        origin: Origin,
+        certificates: Option<Arc<Certificates>>,
+        framing: Framing,
+        seat: OwnedSemaphorePermit,
+        house: &House,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            origin,
+            certificates,
+            thread: house.thread,
+            framing: Arc::new(Mutex::new(framing)),
+            phase: house.phase.clone(),
+            began: Instant::now(),
+            quiet_since: AtomicU64::new(0),
+            requests: AtomicUsize::new(0),
+            in_flight: AtomicUsize::new(0),
+            http2: AtomicBool::new(false),
+            _seat: seat,
+        })
+    }
+
+    /// Where the connection comes from.
+    pub fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// The data thread it lives on.
+    pub fn thread(&self) -> usize {
+        self.thread
+    }
+
+    /// What the scanner says of the HTTP/1 head just read. None means it lost its way: nothing is believed then.
+    pub fn verdict(&self) -> Option<Verdict> {
+        self.framing.lock().unwrap_or_else(PoisonError::into_inner).next_verdict()
+    }
+
+    /// Whether this connection may carry requests for a host of this tenant (RFC 9110 §15.5.20, attack 108).
+    pub fn may_ask(&self, host: &str, found: &Found) -> bool {
+        let Some(certificates) = &self.certificates else { return true };
+        let sni = self.origin.sni.as_deref();
+        if sni == Some(host) {
+            return true;
+        }
+        let tenant = &found.tenant;
+        let same_tenant = sni.is_none_or(|sni| tenant.hosts.iter().chain(&tenant.portal).any(|own| own.name() == sni));
+        same_tenant && certificates.may_speak_for(sni, host)
+    }
+
+    /// A request began.
+    pub fn begin(self: &Arc<Self>, version: Version) -> InFlight {
+        if version == Version::HTTP_2 {
+            self.http2.store(true, Ordering::Relaxed);
+        }
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        InFlight(self.clone())
+    }
+
+    /// Ends when we stop.
+    pub async fn stopping(&self) {
+        let _ = self.phase.clone().wait_for(|phase| *phase != Phase::Open).await;
+    }
+
+    fn idle_for(&self) -> Option<Duration> {
+        let quiet = Duration::from_millis(self.quiet_since.load(Ordering::Relaxed));
+        (self.in_flight.load(Ordering::Relaxed) == 0).then(|| self.began.elapsed().saturating_sub(quiet))
+    }
+}
+
+/// A request that has not been answered in full.
+#[derive(Debug)]
+pub struct InFlight(Arc<Peer>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        let now = u64::try_from(self.0.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.0.quiet_since.store(now, Ordering::Relaxed);
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,328 @@
+//! From an HTTP head to the one canonical [`CheckRequest`] (RFC 9110 §7, RFC 9112 §3).
+//!
+//! Attackers send two hosts, a target in another form than the one judged, addresses that only a trusted
+//! proxy may state (attacks 83, 87, 100), and `Connection` fields that delete what we add (attacks 85, 110).
+
+use std::net::IpAddr;
+
+use http::header::{CONNECTION, COOKIE, EXPECT, HOST, TE, TRANSFER_ENCODING, UPGRADE};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
+use vestibule_engine::Timestamp;
+use vestibule_engine::request::{Body, Channel, CheckRequest, Client, Host, Malformed, RequestId, Target};
+
+/// Most field names one request may list in `Connection`.
+const MAX_NAMED: usize = 32;
+/// Most hops of a forwarding header that are looked at.
+const MAX_HOPS: usize = 32;
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const PROXY_AUTHORIZATION: HeaderName = HeaderName::from_static("proxy-authorization");
+/// CGI servers turn it into `HTTP_PROXY`, which many libraries obey.
+const PROXY: HeaderName = HeaderName::from_static("proxy");
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+/// A request that could be read.
+#[derive(Debug)]
+pub struct Arrived {
+    /// What is judged.
+    pub request: CheckRequest,
+    /// What the client asked of this connection only.
+    pub hop: Hop,
+}
+
+/// Fields that concern this connection only. Judged they are, forwarded they are not.
+#[derive(Debug, Default)]
+pub struct Hop {
+    named: Vec<HeaderName>,
+    /// The protocol to switch to.
+    pub upgrade: Option<HeaderValue>,
+    trailers: bool,
+}
+
+/// The network's side of a connection.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    /// The other end's address.
+    pub address: IpAddr,
+    /// Whether TLS ends here.
+    pub channel: Channel,
+    /// The server name of the handshake.
+    pub sni: Option<String>,
+}
+
+/// Proxies in front of us whose word on the client's address counts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TrustedProxies {
+    /// Where they are; nobody if empty.
+    pub networks: Vec<ipnet::IpNet>,
+    /// Which header they write.
+    pub writes: ForwardingHeader,
+}
+
+/// The header in which a trusted proxy names the client. One, so that a client cannot smuggle the other.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum ForwardingHeader {
+    /// `X-Forwarded-For` and `X-Forwarded-Proto`.
+    #[default]
+    XForwarded,
+    /// `Forwarded` (RFC 7239).
+    Forwarded,
+}
+
+/// Reads a head; its headers are moved out of it.
+///
+/// # Errors
+/// A [`Malformed`] that says what is wrong with it.
+pub fn read(
+    head: &mut Parts,
+    origin: &Origin,
+    trusted: &TrustedProxies,
+    id: RequestId,
+    now: Timestamp,
+) -> Result<Arrived, Malformed> {
+    let host = host(head)?;
+    let raw = head.uri.path_and_query().map_or("", |both| both.as_str());
+    let target = Target::parse(raw)?;
+    if head.headers.get_all(EXPECT).iter().any(|value| !value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+        return Err(Malformed::Framing);
+    }
+    let client = trusted.client(origin, &head.headers);
+    let mut headers = std::mem::take(&mut head.headers);
+    let hop = Hop::take(&mut headers, head.version)?;
+    join_cookies(&mut headers)?;
+    let method = std::mem::replace(&mut head.method, Method::GET);
+    Ok(Arrived { request: CheckRequest { id, received: now, client, method, host, target, headers, body: Body::Unread }, hop })
+}
+
+/// RFC 9112 §3.2: exactly one `Host`; an absolute target or `:authority` must agree with it.
+fn host(head: &Parts) -> Result<Host, Malformed> {
+    let mut fields = head.headers.get_all(HOST).iter();
+    let field = fields.next();
+    if fields.next().is_some() {
+        return Err(Malformed::Host);
+    }
+    let field = field.map(|value| value.to_str().map_err(|_| Malformed::Host).and_then(Host::parse)).transpose()?;
+    if head.uri.scheme_str().is_some_and(|scheme| scheme != "http" && scheme != "https") {
+        return Err(Malformed::TargetForm);
+    }
+    let authority = head.uri.authority().map(|authority| Host::parse(authority.as_str())).transpose()?;
+    match (field, authority) {
+        (Some(field), Some(authority)) if field != authority => Err(Malformed::Host),
+        (Some(host), _) => Ok(host),
+        // HTTP/1.1 demands the field even beside an absolute target.
+        (None, Some(host)) if head.version == Version::HTTP_2 => Ok(host),
+        (None, _) => Err(Malformed::Host),
+    }
+}
+
+impl Hop {
+    fn take(headers: &mut HeaderMap, version: Version) -> Result<Self, Malformed> {
+        let mut hop = Self::default();
+        let mut wants_upgrade = false;
+        for value in headers.get_all(CONNECTION) {
+            for token in value.to_str().map_err(|_| Malformed::Framing)?.split(',').map(str::trim).filter(|token| !token.is_empty()) {
+                if token.eq_ignore_ascii_case("upgrade") {
+                    wants_upgrade = true;
+                } else if !token.eq_ignore_ascii_case("close") && !token.eq_ignore_ascii_case("keep-alive") {
+                    hop.named.push(token.parse().map_err(|_| Malformed::Framing)?);
+                }
+            }
+        }
+        if hop.named.len() > MAX_NAMED {
+            return Err(Malformed::Framing);
+        }
+        hop.trailers = headers.get_all(TE).iter().any(|value| value.as_bytes().eq_ignore_ascii_case(b"trailers"));
+        for name in [CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, TE, TRANSFER_ENCODING, EXPECT] {
+            headers.remove(name);
+        }
+        let upgrades = headers.get_all(UPGRADE).iter().count();
+        if wants_upgrade && version == Version::HTTP_11 && upgrades > 0 {
+            if upgrades > 1 {
+                return Err(Malformed::Framing);
+            }
+            // Stays in the judged request: an upgrade is a GET that acts.
+            hop.upgrade = headers.get(UPGRADE).cloned();
+        } else {
+            headers.remove(UPGRADE);
+        }
+        Ok(hop)
+    }
+
+    /// Removes from a judged request what concerned the client's connection only. Called before anything is
+    /// injected, so a field named in `Connection` can take away only what the client itself sent, and the
+    /// decision saw all of it (attacks 85, 110).
+    pub fn forget(&self, headers: &mut HeaderMap) {
+        for name in &self.named {
+            if *name != HOST && *name != http::header::CONTENT_TYPE && *name != COOKIE {
+                headers.remove(name);
+            }
+        }
+        for name in [UPGRADE, PROXY_AUTHORIZATION, PROXY, http::header::CONTENT_LENGTH] {
+            headers.remove(name);
+        }
+        if self.trailers {
+            headers.insert(TE, HeaderValue::from_static("trailers"));
+        }
+    }
+}
+
+/// RFC 9113 §8.2.3: HTTP/2 clients may split the cookie line; everybody behind us expects one.
+fn join_cookies(headers: &mut HeaderMap) -> Result<(), Malformed> {
+    let mut lines = headers.get_all(COOKIE).iter();
+    if lines.next().is_none() || lines.next().is_none() {
+        return Ok(());
+    }
+    let lines: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    let mut joined = HeaderValue::from_bytes(&lines.join(&b"; "[..])).map_err(|_| Malformed::Framing)?;
+    joined.set_sensitive(true);
+    headers.insert(COOKIE, joined);
+    Ok(())
+}
+
+impl TrustedProxies {
+    fn trusts(&self, address: IpAddr) -> bool {
+        self.networks.iter().any(|network| network.contains(&address))
+    }
+
+    /// Who sent the request: the rightmost hop that is not one of the trusted proxies.
+    fn client(&self, origin: &Origin, headers: &HeaderMap) -> Client {
+        let mut client =
+            Client { address: origin.address.to_canonical(), channel: origin.channel, sni: origin.sni.clone() };
+        if !self.trusts(client.address) {
+            return client;
+        }
+        let (name, fields) = match self.writes {
+            ForwardingHeader::XForwarded => (&X_FORWARDED_FOR, Some(&X_FORWARDED_PROTO)),
+            ForwardingHeader::Forwarded => (&http::header::FORWARDED, None),
+        };
+        let hops: Vec<&str> =
+            headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).collect();
+        for hop in hops.iter().rev().take(MAX_HOPS) {
+            let address = match self.writes {
+                ForwardingHeader::XForwarded => address(hop),
+                ForwardingHeader::Forwarded => parameter(hop, "for").and_then(address),
+            };
+            // What no trusted proxy would write ends the search: nothing left of it counts (attack 100).
+            let Some(address) = address else { break };
+            client.address = address;
+            if !self.trusts(address) {
+                break;
+            }
+        }
+        let scheme = match fields {
+            Some(name) => headers.get_all(name).iter().next_back().and_then(|value| value.to_str().ok()).and_then(|value| value.rsplit(',').next()),
+            None => hops.last().and_then(|hop| parameter(hop, "proto")),
+        };
+        match scheme.map(str::trim) {
+            Some(scheme) if scheme.eq_ignore_ascii_case("https") => client.channel = Channel::Tls,
+            Some(_) => client.channel = Channel::Plain,
+            None => {}
+        }
+        client
+    }
+}
+
+/// A parameter of one RFC 7239 element.
+fn parameter<'a>(element: &'a str, name: &str) -> Option<&'a str> {
+    let pairs = element.split(';').filter_map(|pair| pair.split_once('='));
+    pairs.map(|(found, value)| (found.trim(), value.trim().trim_matches('"'))).find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+}
+
+/// An address with or without a port, IPv6 with or without brackets.
+fn address(text: &str) -> Option<IpAddr> {
+    let text = text.trim();
+    let plain = text.strip_prefix('[').and_then(|rest| rest.split_once(']')).map_or(text, |(address, _)| address);
+    let parsed: Result<IpAddr, _> = plain.parse();
+    let address = parsed.ok().or_else(|| text.parse::<std::net::SocketAddr>().ok().map(|both| both.ip()))?;
+    Some(address.to_canonical())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_head(version: Version, target: &str, fields: &[(&str, &str)]) -> Result<Arrived, Malformed> {
+        read_from("192.0.2.9", version, target, fields)
+    }
+
+    fn read_from(peer: &str, version: Version, target: &str, fields: &[(&str, &str)]) -> Result<Arrived, Malformed> {
+        let mut builder = http::Request::builder().uri(target).version(version);
+        for (name, value) in fields {
+            builder = builder.header(*name, *value);
+        }
+        let (mut head, ()) = builder.body(()).unwrap().into_parts();
+        let origin = Origin { address: peer.parse().unwrap(), channel: Channel::Plain, sni: None };
+        let trusted = TrustedProxies { networks: vec!["10.0.0.0/8".parse().unwrap()], writes: ForwardingHeader::XForwarded };
+        let now = Timestamp::UNIX_EPOCH;
+        read(&mut head, &origin, &trusted, RequestId::new(now).unwrap(), now)
+    }
+
+    fn refused(version: Version, target: &str, fields: &[(&str, &str)]) -> Malformed {
+        read_head(version, target, fields).unwrap_err()
+    }
+
+    #[test]
+    fn there_is_one_host() {
+        let v1 = Version::HTTP_11;
+        assert_eq!(refused(v1, "/", &[]), Malformed::Host);
+        assert_eq!(refused(v1, "/", &[("host", "a"), ("host", "a")]), Malformed::Host);
+        assert_eq!(refused(v1, "http://b/", &[("host", "a")]), Malformed::Host);
+        assert_eq!(refused(v1, "http://a/", &[]), Malformed::Host);
+        assert_eq!(refused(Version::HTTP_2, "http://a/", &[("host", "b")]), Malformed::Host);
+        assert_eq!(refused(v1, "ftp://a/", &[("host", "a")]), Malformed::TargetForm);
+        assert_eq!(read_head(v1, "http://A/x", &[("host", "a.")]).unwrap().request.host.name(), "a");
+        assert_eq!(read_head(Version::HTTP_2, "https://a/", &[]).unwrap().request.host.name(), "a");
+    }
+
+    #[test]
+    fn the_client_is_the_rightmost_untrusted_hop() {
+        let client = |peer: &str, list: &str| {
+            read_from(peer, Version::HTTP_11, "/", &[("host", "a"), ("x-forwarded-for", list)]).unwrap().request.client.address.to_string()
+        };
+        assert_eq!(client("192.0.2.9", "198.51.100.1"), "192.0.2.9");
+        assert_eq!(client("10.0.0.1", "198.51.100.1, 203.0.113.5, 10.0.0.2"), "203.0.113.5");
+        assert_eq!(client("::ffff:10.0.0.1", "203.0.113.5:1234"), "203.0.113.5");
+        assert_eq!(client("10.0.0.1", "[2001:db8::1]:9"), "2001:db8::1");
+        assert_eq!(client("10.0.0.1", "198.51.100.1, <garbage>, 10.0.0.2"), "10.0.0.2");
+        assert_eq!(client("10.0.0.1", ""), "10.0.0.1");
+    }
+
+    #[test]
+    fn the_scheme_is_a_trusted_proxys_word_only() {
+        let channel = |peer: &str| {
+            read_from(peer, Version::HTTP_11, "/", &[("host", "a"), ("x-forwarded-proto", "https")]).unwrap().request.client.channel
+        };
+        assert_eq!(channel("10.0.0.1"), Channel::Tls);
+        assert_eq!(channel("192.0.2.9"), Channel::Plain);
+    }
+
+    #[test]
+    fn forwarded_elements_are_read() {
+        assert_eq!(parameter("for=\"[2001:db8::1]:4711\";proto=https", "for").and_then(address), "2001:db8::1".parse().ok());
+        assert_eq!(parameter(" Proto=https ; by=x", "proto"), Some("https"));
+        assert_eq!(parameter("for=unknown", "for").and_then(address), None);
+    }
+
+    #[test]
+    fn what_connection_names_is_judged_and_not_forwarded() {
+        let fields = [("host", "a"), ("connection", "Origin, x-user,Host"), ("origin", "http://evil"), ("x-user", "me"), ("keep-alive", "1")];
+        let Arrived { mut request, hop } = read_head(Version::HTTP_11, "/", &fields).unwrap();
+        assert!(request.headers.contains_key("origin") && request.headers.contains_key("x-user"));
+        hop.forget(&mut request.headers);
+        assert_eq!(request.headers.keys().collect::<Vec<_>>(), ["host"]);
+    }
+
+    #[test]
+    fn cookie_lines_are_joined() {
+        let arrived = read_head(Version::HTTP_2, "http://a/", &[("cookie", "a=1"), ("cookie", "b=2")]).unwrap();
+        assert_eq!(arrived.request.headers.get_all(COOKIE).iter().collect::<Vec<_>>(), ["a=1; b=2"]);
+    }
+
+    #[test]
+    fn an_unknown_expectation_is_refused() {
+        assert_eq!(refused(Version::HTTP_11, "/", &[("host", "a"), ("expect", "tea")]), Malformed::Framing);
+    }
+}
