@@ -4,4 +4,5 @@ pub mod answer;
 pub mod health;
 pub mod pages;
 pub mod proxy;
+pub mod return_to;
 pub mod tls;
