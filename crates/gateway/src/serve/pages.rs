@@ -199,7 +199,7 @@ impl Visit<'_> {
 
     /// A page that says what is wrong.
     fn problem(&self, status: StatusCode, sentence: &str, advice: &str, way: Option<(&str, &str)>) -> Response<Full<Bytes>> {
-        let problem = view::Problem { sentence, advice, id: &self.id };
+        let problem = view::Problem { sentence, advice, id: Some(&self.id) };
         reply::page(self, status, &view::ErrorPage { shell: self.shell(), status, problem, way })
     }
 

@@ -34,7 +34,6 @@ impl Portal {
             shell: visit.shell(),
             name: identity.user.display_name.as_deref().unwrap_or(identity.user.name.as_str()),
             username: identity.user.name.as_str(),
-            method: identity.method.as_str(),
             since: (&since.to_string(), &shown),
             applications: &applications,
             token: &self.token(&identity, logout::PURPOSE),

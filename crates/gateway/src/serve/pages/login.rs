@@ -177,7 +177,7 @@ impl Portal {
             ),
             _ => (StatusCode::FORBIDDEN, MISMATCH),
         };
-        let problem = Problem { sentence, advice, id: &visit.id };
+        let problem = Problem { sentence, advice, id: Some(&visit.id) };
         let shown: String = typed.chars().take(MAX_SHOWN).collect();
         let mut response = form_page(visit, status, state, None, &shown, Some(problem));
         if status == StatusCode::TOO_MANY_REQUESTS {
@@ -202,7 +202,7 @@ impl Portal {
             )
         };
         let shown: String = typed.chars().take(MAX_SHOWN).collect();
-        let problem = Problem { sentence, advice, id: &visit.id };
+        let problem = Problem { sentence, advice, id: Some(&visit.id) };
         self.form(visit, StatusCode::FORBIDDEN, session.as_ref(), Wish::default(), &shown, Some(problem))
     }
 

@@ -83,7 +83,8 @@ impl Portal {
             again: false,
         };
         let again = |visit: &Visit<'_>, field, sentence: &str, advice: &str| {
-            let problem = Problem { sentence, advice, id: &visit.id };
+            // A slip of the hand is no refusal: only what was checked has a number to ask about.
+            let problem = Problem { sentence, advice, id: (field == Field::Old).then_some(visit.id.as_str()) };
             Ok(self.password_page(visit, &identity, &wish, StatusCode::FORBIDDEN, Some((field, problem))))
         };
         if new != repeat {

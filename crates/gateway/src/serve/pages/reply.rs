@@ -34,7 +34,7 @@ pub(super) fn page_to(visit: &Visit<'_>, template: &impl Template, action: &str)
 pub fn error_page(brand: &Brand, status: StatusCode, sentence: &str, advice: &str, id: RequestId) -> Response<Full<Bytes>> {
     let shell = Shell { brand, tenant: "", display: Display::Page, dress: Dress::Inline };
     let id = id.to_string();
-    let problem = Problem { sentence, advice, id: &id };
+    let problem = Problem { sentence, advice, id: Some(&id) };
     render(&shell, status, &ErrorPage { shell: shell.clone(), status, problem, way: None }, &[])
 }
 

@@ -115,8 +115,8 @@ pub struct Problem<'a> {
     pub sentence: &'a str,
     /// What to do.
     pub advice: &'a str,
-    /// The decision id.
-    pub id: &'a str,
+    /// The decision id, where an administrator can look it up.
+    pub id: Option<&'a str>,
 }
 
 /// Confirms signing out, or says that it is done.
@@ -190,8 +190,6 @@ pub struct HomePage<'a> {
     pub name: &'a str,
     /// The login name.
     pub username: &'a str,
-    /// By which scheme.
-    pub method: &'a str,
     /// Since when: for machines and for people.
     pub since: (&'a str, &'a str),
     /// Applications: name and address.
@@ -251,13 +249,14 @@ mod tests {
     const HOSTILE: &str = "\"'><script>alert(1)</script>";
 
     fn problem<'a>(sentence: &'a str, advice: &'a str) -> Problem<'a> {
-        Problem { sentence, advice, id: ID }
+        Problem { sentence, advice, id: Some(ID) }
     }
 
     /// Every page in its ordinary and its worst case.
     fn pages(shell: &Shell<'_>) -> Vec<(&'static str, String)> {
         let mismatch = problem("That user name and password do not match", "Try again, or give your administrator this number:");
-        let differ = problem("The two new passwords differ", "Type the new password twice, the same each time.");
+        let differ =
+            Problem { sentence: "The two new passwords differ", advice: "Type the new password twice, the same each time.", id: None };
         let login = |username, signed_in_as, waiting, problem| {
             LoginPage { shell: shell.clone(), state: "s", username, signed_in_as, waiting, problem }.render().unwrap()
         };
@@ -268,9 +267,7 @@ mod tests {
         let home = |name, username, applications: &[(String, String)], notice: Option<&str>| {
             let since = ("2026-11-21T18:00:00Z", "21 November 2026, 18:00 UTC");
             let password = notice.is_some();
-            HomePage { shell: shell.clone(), name, username, method: "login", since, applications, token: "t", password, notice }
-                .render()
-                .unwrap()
+            HomePage { shell: shell.clone(), name, username, since, applications, token: "t", password, notice }.render().unwrap()
         };
         let applications =
             ["app.north.localhost:8080", "shop.north.localhost:8080", "a-very-long-application-name.department.north.example.com"]
