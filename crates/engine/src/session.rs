@@ -3,17 +3,41 @@
 //! The token is 256 random bits that only the client holds; the store knows its SHA-256. A session is live
 //! only while it is neither idle nor too old, and while its user's epoch and the store's epoch are those it
 //! was opened under. It is valid on the host it was opened for and nowhere else.
+//!
+//! Attackers plant tokens (fixation, attack 54), send garbage (90), hope for rights that were withdrawn (94)
+//! and redeem one code many times (114).
+
+mod record;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::audit::{Ending, Reason, Trail};
-use crate::clock::Timestamp;
-use crate::identity::{Identity, TenantId, UserId};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jiff::SignedDuration;
+use quick_cache::sync::Cache;
+
+use crate::admission::barred;
+use crate::audit::{Ending, Event, Reason, Trail};
+use crate::clock::{Timestamp, random};
+use crate::identity::{Identity, SchemeName, TenantId, User, UserId};
 use crate::scheme::Unavailable;
 use crate::secret::Secret;
-use crate::store::{ExpiringStore, Key};
-use crate::users::Users;
+use crate::store::{Change, ExpiringStore, Group, Insert, Key, Kind, Version, digest};
+use crate::users::{Users, Watch};
+use record::{LoginId, Record};
+
+/// Sessions kept in the cache.
+const CACHED: usize = 100_000;
+/// How long a one-shot code lives.
+const HAND_OVER: Duration = Duration::from_secs(60);
+/// Sessions ended to make room for one login, at most; others may be logging the same user in.
+const MOST_EVICTED: usize = 8;
+/// Keys asked of the store at once.
+const PAGE: usize = 256;
 
 /// How long sessions live.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,7 +48,8 @@ pub struct Settings {
     pub absolute: Duration,
     /// How long a cached session may be used while the store's changes do not arrive.
     pub revocation_lag: Duration,
-    /// The most sessions one user may hold; the next login is refused beyond it.
+    /// The most sessions one user may hold; beyond it the next login ends the one unused for longest. To refuse the
+    /// login instead would let anybody who fills the places shut the user out of their own account.
     pub per_user: u32,
 }
 
@@ -68,69 +93,131 @@ pub struct Sessions {
     store: Arc<dyn ExpiringStore>,
     users: Arc<Users>,
     settings: Settings,
+    cache: Cache<[u8; 32], Arc<Held>>,
+    changes: Watch,
+    scheme: SchemeName,
+}
+
+/// A session as the cache holds it.
+#[derive(Debug)]
+struct Held {
+    key: Key,
+    version: Version,
+    record: Record,
+    login: String,
+    read: Timestamp,
+    /// Somebody is writing down its use.
+    touching: AtomicBool,
 }
 
 impl Sessions {
     /// Sessions in this store.
     pub fn new(store: Arc<dyn ExpiringStore>, users: Arc<Users>, settings: Settings) -> Self {
-        Self { store, users, settings }
+        let changes = Watch::new(store.changes(), settings.revocation_lag);
+        Self { store, users, settings, cache: Cache::new(CACHED), changes, scheme: SchemeName::from("session") }
     }
 
-    /// Opens a session for an admitted identity on `host`. Always a new token (fixation).
+    /// Opens a session for an admitted identity on `host`: always a new token and a new login, so that nothing
+    /// planted before survives it (attack 54). A session that already carried the identity ends.
     ///
     /// # Errors
-    /// [`Unavailable`] when the store does not answer or the user holds too many sessions.
+    /// [`Unavailable`] when the store does not answer, or the issuer stated more than a session can hold.
     pub async fn open(&self, identity: &Identity, host: &str, now: Timestamp, trail: &mut Trail) -> Result<Opened, Unavailable> {
-        let _ = (identity, host, now, trail);
-        todo!()
+        let record = Record {
+            user: identity.user.id,
+            epoch: identity.user.epoch,
+            store_epoch: self.users.store_epoch(now).await?,
+            login: LoginId(random()?),
+            host: host.into(),
+            method: identity.method.clone(),
+            issuer: identity.issuer.clone(),
+            level: identity.level,
+            authenticated_at: identity.authenticated_at,
+            began: now,
+            opened: now,
+            used: now,
+            attributes: identity.attributes.clone(),
+        };
+        let opened = self.insert(&identity.user, &record, now, trail).await?;
+        self.end(identity, Ending::Renewed, trail).await?;
+        Ok(opened)
     }
 
-    /// The identity of the session this token opens on `host`, or why there is none.
+    /// The identity of the session this token opens on `host`, or why there is none. Its `scheme` is `session`; the
+    /// scheme that asks puts its own name there.
     ///
     /// # Errors
     /// [`Unavailable`] when the store does not answer.
     pub async fn find(&self, tenant: &TenantId, host: &str, token: &str, now: Timestamp) -> Result<Result<Identity, Reason>, Unavailable> {
-        let _ = (tenant, host, token, now);
-        todo!()
+        // Attack 90: what cannot be a token costs neither a hash nor a question to the store.
+        let Some(octets) = parse_token(token) else { return Ok(Err(Reason::UnknownSession)) };
+        let digest = session_digest(tenant, &octets);
+        let Some(held) = self.held(tenant, &digest, now).await? else { return Ok(Err(Reason::UnknownSession)) };
+        if *held.record.host != *host {
+            return Ok(Err(Reason::UnknownSession));
+        }
+        let user = match self.live(&held.record, tenant, now).await? {
+            Ok(user) => user,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        if !self.touch(&held, now).await? {
+            return Ok(Err(Reason::UnknownSession));
+        }
+        Ok(Ok(self.identity(&held, user)))
     }
 
-    /// Ends a session and all that descend from the same login.
+    /// Ends a session and all that descend from the same login. An identity without a session has none to end.
     ///
     /// # Errors
     /// [`Unavailable`] when the store does not answer.
     pub async fn end(&self, identity: &Identity, ending: Ending, trail: &mut Trail) -> Result<(), Unavailable> {
-        let _ = (identity, ending, trail);
-        todo!()
+        let Some(session) = &identity.session else { return Ok(()) };
+        self.store.remove_group(&login_group(identity.tenant(), &session.login)).await?;
+        trail.events.push(ended(Some(&session.key), &identity.user, ending));
+        Ok(())
     }
 
-    /// Ends all sessions of a user.
+    /// Ends all sessions of a user. A login that is under way may still open one: whoever must shut a user out also
+    /// raises the user's epoch.
     ///
     /// # Errors
     /// [`Unavailable`] when the store does not answer.
     pub async fn end_all(&self, tenant: &TenantId, user: UserId, ending: Ending, trail: &mut Trail) -> Result<u64, Unavailable> {
-        let _ = (tenant, user, ending, trail);
-        todo!()
+        let count = self.store.remove_group(&user_group(tenant, user)).await?;
+        let name = self.users.store().user(user).await?.map_or_else(|| user.to_string(), |user| user.name.to_string());
+        trail.events.push(Event::SessionEnded { session: None, subject: name, reason: ending });
+        Ok(count)
     }
 
-    /// The live sessions of a user.
+    /// The sessions of a user that the store holds, in key order.
     ///
     /// # Errors
     /// [`Unavailable`] when the store does not answer.
     pub async fn list(&self, tenant: &TenantId, user: UserId) -> Result<Vec<SessionRef>, Unavailable> {
-        let _ = (tenant, user);
-        todo!()
+        let found = self.records(tenant, user).await?;
+        Ok(found.into_iter().map(|(key, record)| self.reference(key, &record)).collect())
     }
 
     /// A one-shot code that opens a session of the same login on another host of the tenant. Lives 60 s.
     ///
     /// # Errors
-    /// [`Unavailable`] when the store does not answer.
+    /// [`Unavailable`] when the store does not answer or the identity is not carried by a live session.
     pub async fn hand_over(&self, identity: &Identity, to_host: &str, now: Timestamp) -> Result<Secret<String>, Unavailable> {
-        let _ = (identity, to_host, now);
-        todo!()
+        let gone = || Unavailable::new("session", "only a live session can be handed over");
+        let session = identity.session.as_ref().ok_or_else(gone)?;
+        let (stored, _) = self.store.get(&session.key).await?.ok_or_else(gone)?;
+        let record = Record::decode(&stored).ok_or_else(|| unreadable(&session.key))?;
+        let derived = Record { host: to_host.into(), opened: now, used: now, ..record };
+        let value = HandOver { parent: session.key.clone(), derived }.encode()?;
+        let octets = random::<32>()?;
+        let key = hand_over_key(identity.tenant(), to_host, &octets);
+        match self.store.insert(&key, &value, HAND_OVER, &[], None).await? {
+            Insert::Inserted => Ok(Secret::new(URL_SAFE_NO_PAD.encode(octets))),
+            Insert::Exists | Insert::Full => Err(Unavailable::new("store", "a new one-shot code was refused")),
+        }
     }
 
-    /// Redeems such a code on the host it was made for: exactly one caller gets the session.
+    /// Redeems such a code on the host it was made for: exactly one caller gets the session (attack 114).
     ///
     /// # Errors
     /// [`Unavailable`] when the store does not answer.
@@ -142,7 +229,250 @@ impl Sessions {
         now: Timestamp,
         trail: &mut Trail,
     ) -> Result<Result<Opened, Reason>, Unavailable> {
-        let _ = (tenant, host, code, now, trail);
-        todo!()
+        let Some(octets) = parse_token(code) else { return Ok(Err(Reason::BadCode)) };
+        // Host and tenant are in the key: elsewhere the code does not exist, and is not spent by trying.
+        let Some(value) = self.store.take(&hand_over_key(tenant, host, &octets)).await? else { return Ok(Err(Reason::BadCode)) };
+        let Some(HandOver { parent, derived }) = HandOver::decode(&value) else { return Ok(Err(Reason::BadCode)) };
+        let record = Record { opened: now, used: now, ..derived };
+        let user = match self.live(&record, tenant, now).await? {
+            Ok(user) => user,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        if self.store.get(&parent).await?.is_none() {
+            return Ok(Err(Reason::BadCode));
+        }
+        let lines = trail.events.len();
+        let opened = self.insert(&user, &record, now, trail).await?;
+        // The login may have been ended after we looked and before the new session was in its group. From here on
+        // whoever ends it ends this session too.
+        if self.store.get(&parent).await?.is_none() {
+            self.store.take(&opened.session.key).await?;
+            trail.events.truncate(lines);
+            return Ok(Err(Reason::BadCode));
+        }
+        Ok(Ok(opened))
     }
+
+    /// Why the login behind a record no longer holds, or whose it is.
+    async fn live(&self, record: &Record, tenant: &TenantId, now: Timestamp) -> Result<Result<Arc<User>, Reason>, Unavailable> {
+        if now.duration_since(record.began) >= signed(self.settings.absolute) {
+            return Ok(Err(Reason::AbsoluteTimeout));
+        }
+        if now.duration_since(record.used) >= signed(self.settings.idle) {
+            return Ok(Err(Reason::IdleSession));
+        }
+        if self.users.store_epoch(now).await? != record.store_epoch {
+            return Ok(Err(Reason::StaleEpoch));
+        }
+        let Some(user) = self.users.by_id(record.user, now).await? else { return Ok(Err(Reason::UnknownSession)) };
+        if user.tenant != *tenant {
+            return Ok(Err(Reason::OtherTenant));
+        }
+        if let Some(reason) = barred(&user) {
+            return Ok(Err(reason));
+        }
+        if user.epoch != record.epoch {
+            return Ok(Err(Reason::StaleEpoch));
+        }
+        Ok(Ok(user))
+    }
+
+    /// The session of this digest, from the cache where the cache may be trusted. What is not there is not remembered:
+    /// it may be opened in the next moment.
+    async fn held(&self, tenant: &TenantId, digest: &[u8; 32], now: Timestamp) -> Result<Option<Arc<Held>>, Unavailable> {
+        self.changes.apply(|change| match change {
+            Change::Key(key) => drop(key.digest().and_then(|digest| self.cache.remove(&digest))),
+            Change::All => self.cache.clear(),
+            Change::User(_) => {}
+        });
+        if let Some(held) = self.cache.get(digest)
+            && self.changes.trusts(held.read, now)
+        {
+            return Ok(Some(held));
+        }
+        let generation = self.changes.generation();
+        let key = Key::from_digest(tenant, Kind::Session, digest);
+        let Some((value, version)) = self.store.get(&key).await? else {
+            self.cache.remove(digest);
+            return Ok(None);
+        };
+        let record = Record::decode(&value).ok_or_else(|| unreadable(&key))?;
+        let login = login_text(record.login);
+        let held = Arc::new(Held { key, version, record, login, read: now, touching: AtomicBool::new(false) });
+        self.cache.insert(*digest, held.clone());
+        if self.changes.generation() != generation {
+            self.cache.remove(digest);
+        }
+        Ok(Some(held))
+    }
+
+    /// Writes down that a session was used: only in the second half of its idle time, and one caller at a time.
+    /// `false` if it has ended meanwhile.
+    async fn touch(&self, held: &Held, now: Timestamp) -> Result<bool, Unavailable> {
+        if now.duration_since(held.record.used) < signed(self.settings.idle / 2) || held.touching.swap(true, Ordering::AcqRel) {
+            return Ok(true);
+        }
+        let record = Record { used: now, ..held.record.clone() };
+        let value = record.encode().ok_or_else(|| unreadable(&held.key))?;
+        let written = match self.store.replace(&held.key, held.version, &value).await {
+            Ok(true) => self.store.extend(&held.key, self.time_to_live(&record, now)).await,
+            // Another process wrote it down before us, or it is gone.
+            Ok(false) => self.store.get(&held.key).await.map(|found| found.is_some()),
+            Err(down) => Err(down),
+        };
+        // The copy is no longer what the store has; or the write failed and the next request tries again.
+        held.touching.store(false, Ordering::Release);
+        if let Some(digest) = held.key.digest() {
+            self.cache.remove(&digest);
+        }
+        written
+    }
+
+    async fn insert(&self, user: &User, record: &Record, now: Timestamp, trail: &mut Trail) -> Result<Opened, Unavailable> {
+        let tenant = &user.tenant;
+        let octets = random::<32>()?;
+        let key = Key::from_digest(tenant, Kind::Session, &session_digest(tenant, &octets));
+        let value = record.encode().ok_or_else(|| Unavailable::new("session", "the issuer stated more than a session can hold"))?;
+        let groups = [user_group(tenant, user.id), login_group(tenant, &login_text(record.login))];
+        let limit = Some((&groups[0], self.settings.per_user.max(1)));
+        for _ in 0..MOST_EVICTED {
+            match self.store.insert(&key, &value, self.time_to_live(record, now), &groups, limit).await? {
+                Insert::Inserted => {
+                    let subject = user.name.to_string();
+                    trail.events.push(Event::SessionOpened { session: key.to_string(), subject, scheme: record.method.clone() });
+                    let token = Secret::new(URL_SAFE_NO_PAD.encode(octets));
+                    return Ok(Opened { token, session: self.reference(key, record) });
+                }
+                Insert::Full => self.make_room(user, trail).await?,
+                Insert::Exists => break,
+            }
+        }
+        Err(Unavailable::new("store", "a new session was refused"))
+    }
+
+    /// Ends the session of this user that was not used for longest.
+    async fn make_room(&self, user: &User, trail: &mut Trail) -> Result<(), Unavailable> {
+        let found = self.records(&user.tenant, user.id).await?;
+        let Some((key, _)) = found.into_iter().min_by_key(|(_, record)| (record.used, record.opened)) else { return Ok(()) };
+        if self.store.take(&key).await?.is_some() {
+            trail.events.push(ended(Some(&key), user, Ending::Renewed));
+        }
+        Ok(())
+    }
+
+    async fn records(&self, tenant: &TenantId, user: UserId) -> Result<Vec<(Key, Record)>, Unavailable> {
+        let group = user_group(tenant, user);
+        let mut found: Vec<(Key, Record)> = Vec::new();
+        let mut after: Option<Key> = None;
+        loop {
+            let page = self.store.list(&group, after.as_ref(), PAGE).await?;
+            let Some(last) = page.last().cloned() else { return Ok(found) };
+            for key in page {
+                if let Some((value, _)) = self.store.get(&key).await? {
+                    let record = Record::decode(&value).ok_or_else(|| unreadable(&key))?;
+                    found.push((key, record));
+                }
+            }
+            after = Some(last);
+        }
+    }
+
+    fn identity(&self, held: &Held, user: Arc<User>) -> Identity {
+        let record = &held.record;
+        Identity {
+            user,
+            scheme: self.scheme.clone(),
+            method: record.method.clone(),
+            issuer: record.issuer.clone(),
+            level: record.level,
+            authenticated_at: record.authenticated_at,
+            attributes: record.attributes.clone(),
+            session: Some(SessionRef {
+                key: held.key.clone(),
+                login: held.login.clone(),
+                opened: record.opened,
+                until: self.until(record),
+            }),
+            ambient: true,
+        }
+    }
+
+    fn reference(&self, key: Key, record: &Record) -> SessionRef {
+        SessionRef { key, login: login_text(record.login), opened: record.opened, until: self.until(record) }
+    }
+
+    fn until(&self, record: &Record) -> Timestamp {
+        record.began.checked_add(signed(self.settings.absolute)).unwrap_or(Timestamp::MAX)
+    }
+
+    /// The store forgets a session when it is idle or too old, whichever is first.
+    fn time_to_live(&self, record: &Record, now: Timestamp) -> Duration {
+        let left = Duration::try_from(self.until(record).duration_since(now)).unwrap_or(Duration::ZERO);
+        left.min(self.settings.idle)
+    }
+}
+
+/// What a one-shot code stands for.
+struct HandOver {
+    /// The session it was made from: while that is gone, the login is over.
+    parent: Key,
+    derived: Record,
+}
+
+impl HandOver {
+    fn encode(&self) -> Result<Vec<u8>, Unavailable> {
+        let record = self.derived.encode().ok_or_else(|| unreadable(&self.parent))?;
+        let parent = self.parent.as_str().as_bytes();
+        Ok([&(parent.len() as u64).to_be_bytes(), parent, &record].concat())
+    }
+
+    fn decode(octets: &[u8]) -> Option<Self> {
+        let (length, rest) = octets.split_first_chunk::<8>()?;
+        let (parent, record) = rest.split_at_checked(usize::try_from(u64::from_be_bytes(*length)).ok()?)?;
+        Some(Self { parent: Key::from_stored(std::str::from_utf8(parent).ok()?), derived: Record::decode(record)? })
+    }
+}
+
+/// The 256 bits of a token or code; `None` for anything else, without looking at more than its length.
+fn parse_token(text: &str) -> Option<[u8; 32]> {
+    // The decoder estimates 33 octets for 43 characters.
+    let mut octets = [0; 33];
+    if text.len() != 43 || URL_SAFE_NO_PAD.decode_slice(text, &mut octets).ok()? != 32 {
+        return None;
+    }
+    octets.first_chunk().copied()
+}
+
+/// The tenant is hashed too: the cache is asked by digest alone, and must not know a token in another tenant.
+fn session_digest(tenant: &TenantId, token: &[u8; 32]) -> [u8; 32] {
+    digest(&[tenant.as_str().as_bytes(), token])
+}
+
+fn hand_over_key(tenant: &TenantId, host: &str, code: &[u8; 32]) -> Key {
+    Key::of(tenant, Kind::Handoff, &[host.as_bytes(), code])
+}
+
+fn user_group(tenant: &TenantId, user: UserId) -> Group {
+    Group::of(tenant, Kind::Session, format_args!("user:{user}"))
+}
+
+fn login_group(tenant: &TenantId, login: &str) -> Group {
+    Group::of(tenant, Kind::Session, format_args!("login:{login}"))
+}
+
+fn login_text(login: LoginId) -> String {
+    URL_SAFE_NO_PAD.encode(login.0)
+}
+
+fn ended(session: Option<&Key>, user: &User, reason: Ending) -> Event {
+    Event::SessionEnded { session: session.map(Key::to_string), subject: user.name.to_string(), reason }
+}
+
+/// A record that nobody can read is a fault of the store, not an absent session.
+fn unreadable(key: &Key) -> Unavailable {
+    Unavailable::new("store", format_args!("the record {key} is unreadable"))
+}
+
+fn signed(duration: Duration) -> SignedDuration {
+    SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX)
 }

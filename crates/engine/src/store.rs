@@ -4,13 +4,15 @@
 //! hashes of tokens, so that a stolen store opens no sessions.
 
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{broadcast, watch};
+use tokio::sync::broadcast;
 
 use crate::audit::Recorded;
 use crate::clock::Timestamp;
@@ -19,8 +21,12 @@ use crate::request::RequestId;
 use crate::scheme::Unavailable;
 use crate::secret::Secret;
 
+#[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 pub mod memory;
+
+/// Decisions that the log of a [`DurableStore`] keeps.
+pub const DECISIONS_KEPT: usize = 10_000;
 
 /// Things that expire: sessions, replay ids, failure counters, artifacts, one-shot codes, quotas.
 ///
@@ -47,13 +53,14 @@ pub trait ExpiringStore: fmt::Debug + Send + Sync {
     async fn take(&self, key: &Key) -> Result<Option<Vec<u8>>, Unavailable>;
     /// Lets a live entry live for `ttl` from now.
     async fn extend(&self, key: &Key, ttl: Duration) -> Result<bool, Unavailable>;
-    /// Adds one to a counter and returns it. `ttl` counts from its first increment.
+    /// Adds one to a counter and returns it. `ttl` counts from its first increment. [`ExpiringStore::get`] reads a
+    /// counter as eight octets, big-endian.
     async fn increment(&self, key: &Key, ttl: Duration) -> Result<u64, Unavailable>;
     /// The live members of a group in key order, at most `most`, after `after`.
     async fn list(&self, group: &Group, after: Option<&Key>, most: usize) -> Result<Vec<Key>, Unavailable>;
     /// Removes all members of a group: logs a subject out everywhere. Returns how many were live.
     async fn remove_group(&self, group: &Group) -> Result<u64, Unavailable>;
-    /// What is no longer as it was, for caches.
+    /// What was replaced, taken or removed with its group, for caches. Expiry is not told: caches know the time.
     fn changes(&self) -> ChangeStream;
 }
 
@@ -71,7 +78,8 @@ pub trait DurableStore: fmt::Debug + Send + Sync {
     async fn user_by_external_id(&self, tenant: &TenantId, id: &ExternalId) -> Result<Option<User>, Unavailable>;
     /// Adds a user, unless its id, name or one of its external ids is taken in its tenant.
     async fn insert_user(&self, user: &User) -> Result<bool, Unavailable>;
-    /// Writes a user whose stored epoch is still `expected_epoch`. Sessions end if `user.epoch` is higher.
+    /// Writes a user whose stored epoch is still `expected_epoch`. Sessions end if `user.epoch` is higher. Refused
+    /// (`false`) also where the epoch would fall, the tenant change, or a name or external id is another user's.
     async fn update_user(&self, user: &User, expected_epoch: u64) -> Result<bool, Unavailable>;
     /// Users of a tenant in name order, at most `most`, after `after`, of `group` where given.
     async fn users(
@@ -85,7 +93,7 @@ pub trait DurableStore: fmt::Debug + Send + Sync {
     async fn put_key(&self, key: &KeyRecord) -> Result<(), Unavailable>;
     /// All key records of a purpose, oldest first.
     async fn keys(&self, purpose: &str) -> Result<Vec<KeyRecord>, Unavailable>;
-    /// Appends to the bounded decision log.
+    /// Appends the decisions among these to the decision log, which holds the latest [`DECISIONS_KEPT`].
     async fn record(&self, entries: &[Recorded]) -> Result<(), Unavailable>;
     /// The logged decision of a request.
     async fn recorded(&self, id: RequestId) -> Result<Option<Recorded>, Unavailable>;
@@ -164,13 +172,29 @@ impl Kind {
 
 /// The key of an expiring entry: `{tenant}:kind:` and the SHA-256 of what identifies it.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Key(Box<str>);
+pub struct Key(Arc<str>);
 
 impl Key {
     /// The key of the entry that `parts` identify. Parts are length-prefixed before hashing, so that
     /// no two lists of parts collide (attack 92).
     pub fn of(tenant: &TenantId, kind: Kind, parts: &[&[u8]]) -> Self {
-        Self(format!("{{{tenant}}}:{}:{}", kind.as_str(), URL_SAFE_NO_PAD.encode(digest(parts))).into())
+        Self::from_digest(tenant, kind, &digest(parts))
+    }
+
+    /// The key of the entry whose parts have this [`digest`].
+    pub fn from_digest(tenant: &TenantId, kind: Kind, digest: &[u8; 32]) -> Self {
+        Self(format!("{{{tenant}}}:{}:{}", kind.as_str(), URL_SAFE_NO_PAD.encode(digest)).into())
+    }
+
+    /// The digest in the key, if it was made by [`Key::of`].
+    pub fn digest(&self) -> Option<[u8; 32]> {
+        let (_, encoded) = self.0.rsplit_once(':')?;
+        let mut octets = [0; 32];
+        // 43 characters decode to 32 octets; the estimate of the decoder wants one more.
+        let mut buffer = [0; 33];
+        let length = URL_SAFE_NO_PAD.decode_slice(encoded, &mut buffer).ok()?;
+        octets.copy_from_slice(buffer.get(..length).filter(|found| found.len() == 32)?);
+        Some(octets)
     }
 
     /// The key's text.
@@ -262,20 +286,40 @@ pub enum Change {
 pub struct ChangeStream {
     /// The changes; a lagging receiver has missed some and must forget everything.
     pub events: broadcast::Receiver<Change>,
-    /// Whether they are arriving.
-    pub live: watch::Receiver<bool>,
+    /// What can be learnt of them without looking: a cache is asked on every request, by every core.
+    pub pulse: Arc<Pulse>,
+}
+
+/// How many changes were sent, and whether they are arriving.
+#[derive(Debug)]
+pub struct Pulse {
+    sent: AtomicU64,
+    live: AtomicBool,
+}
+
+impl Pulse {
+    /// The number of changes that a receiver subscribed from the beginning would find.
+    pub fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Acquire)
+    }
+
+    /// Whether changes are arriving.
+    pub fn is_live(&self) -> bool {
+        self.live.load(Ordering::Acquire)
+    }
 }
 
 /// The sending half of [`ChangeStream`], for backends.
 #[derive(Debug)]
 pub struct Changes {
     events: broadcast::Sender<Change>,
-    live: watch::Sender<bool>,
+    pulse: Arc<Pulse>,
 }
 
 impl Default for Changes {
     fn default() -> Self {
-        Self { events: broadcast::channel(4096).0, live: watch::channel(true).0 }
+        let pulse = Pulse { sent: AtomicU64::new(0), live: AtomicBool::new(true) };
+        Self { events: broadcast::channel(4096).0, pulse: Arc::new(pulse) }
     }
 }
 
@@ -284,15 +328,17 @@ impl Changes {
     pub fn send(&self, change: Change) {
         // No receiver is no error: nobody caches.
         let _ = self.events.send(change);
+        // After the send: who sees the number finds the change.
+        self.pulse.sent.fetch_add(1, Ordering::Release);
     }
 
     /// Tells whether changes are arriving.
     pub fn set_live(&self, live: bool) {
-        self.live.send_replace(live);
+        self.pulse.live.store(live, Ordering::Release);
     }
 
     /// A new receiver.
     pub fn subscribe(&self) -> ChangeStream {
-        ChangeStream { events: self.events.subscribe(), live: self.live.subscribe() }
+        ChangeStream { events: self.events.subscribe(), pulse: self.pulse.clone() }
     }
 }

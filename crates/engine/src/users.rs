@@ -1,16 +1,17 @@
 //! Users, read through a cache that forgets what changes.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use quick_cache::sync::Cache;
+use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::TryRecvError;
 
 use crate::clock::Timestamp;
 use crate::identity::{ExternalId, TenantId, User, UserId, Username};
 use crate::scheme::Unavailable;
-use crate::store::{Change, ChangeStream, DurableStore};
+use crate::store::{Change, ChangeStream, DurableStore, Pulse};
 
 /// Users kept in the cache.
 const CACHED: usize = 100_000;
@@ -20,14 +21,30 @@ const CACHED: usize = 100_000;
 pub struct Users {
     store: Arc<dyn DurableStore>,
     cache: Cache<UserId, (Arc<User>, Timestamp)>,
+    epoch: CachedEpoch,
     changes: Watch,
+}
+
+/// The store's epoch and when it was read; two atomics, because every request asks.
+#[derive(Debug)]
+struct CachedEpoch {
+    value: AtomicU64,
+    /// Microseconds since 1970; `i64::MIN` while unknown.
+    read: AtomicI64,
+}
+
+impl CachedEpoch {
+    fn forget(&self) {
+        self.read.store(i64::MIN, Ordering::Release);
+    }
 }
 
 impl Users {
     /// The users of this store. A cached copy older than `revocation_lag` is not used while changes do not arrive.
     pub fn new(store: Arc<dyn DurableStore>, revocation_lag: Duration) -> Self {
         let changes = Watch::new(store.changes(), revocation_lag);
-        Self { store, cache: Cache::new(CACHED), changes }
+        let epoch = CachedEpoch { value: AtomicU64::new(0), read: AtomicI64::new(i64::MIN) };
+        Self { store, cache: Cache::new(CACHED), epoch, changes }
     }
 
     /// The store beneath, for those who change users.
@@ -40,11 +57,7 @@ impl Users {
     /// # Errors
     /// [`Unavailable`] when the store does not answer and the cache may not.
     pub async fn by_id(&self, id: UserId, now: Timestamp) -> Result<Option<Arc<User>>, Unavailable> {
-        self.changes.apply(|change| match change {
-            Change::User(id) => drop(self.cache.remove(id)),
-            Change::All => self.cache.clear(),
-            Change::Key(_) => {}
-        });
+        self.hear();
         if let Some((user, read)) = self.cache.get(&id)
             && self.changes.trusts(read, now)
         {
@@ -52,11 +65,44 @@ impl Users {
         }
         let generation = self.changes.generation();
         let Some(user) = self.store.user(id).await?.map(Arc::new) else { return Ok(None) };
-        // A change that arrived while we were reading may be newer than what we read.
-        if self.changes.generation() == generation {
-            self.cache.insert(id, (user.clone(), now));
+        self.cache.insert(id, (user.clone(), now));
+        // A change that was applied while we were reading may be newer than what we read.
+        if self.changes.generation() != generation {
+            self.cache.remove(&id);
         }
         Ok(Some(user))
+    }
+
+    /// The store's epoch.
+    ///
+    /// # Errors
+    /// [`Unavailable`] when the store does not answer and the cache may not.
+    pub async fn store_epoch(&self, now: Timestamp) -> Result<u64, Unavailable> {
+        self.hear();
+        let read = self.epoch.read.load(Ordering::Acquire);
+        if read != i64::MIN && Timestamp::from_microsecond(read).is_ok_and(|read| self.changes.trusts(read, now)) {
+            return Ok(self.epoch.value.load(Ordering::Acquire));
+        }
+        let generation = self.changes.generation();
+        let epoch = self.store.epoch().await?;
+        // The value before its time: who sees the time sees this value or a newer one.
+        self.epoch.value.store(epoch, Ordering::Release);
+        self.epoch.read.store(now.as_microsecond(), Ordering::Release);
+        if self.changes.generation() != generation {
+            self.epoch.forget();
+        }
+        Ok(epoch)
+    }
+
+    fn hear(&self) {
+        self.changes.apply(|change| match change {
+            Change::User(id) => drop(self.cache.remove(id)),
+            Change::All => {
+                self.cache.clear();
+                self.epoch.forget();
+            }
+            Change::Key(_) => {}
+        });
     }
 
     /// The user of this login name.
@@ -79,39 +125,55 @@ impl Users {
 /// Applies a change stream to a cache, and says how far the cache may be trusted.
 #[derive(Debug)]
 pub struct Watch {
-    stream: std::sync::Mutex<ChangeStream>,
+    events: std::sync::Mutex<broadcast::Receiver<Change>>,
+    pulse: Arc<Pulse>,
+    /// The number of changes sent when the cache last knew them all.
+    seen: AtomicU64,
     generation: AtomicU64,
-    lag: Duration,
+    lag: jiff::SignedDuration,
 }
 
 impl Watch {
     /// Watches `stream`.
     pub fn new(stream: ChangeStream, lag: Duration) -> Self {
-        Self { stream: std::sync::Mutex::new(stream), generation: AtomicU64::new(0), lag }
-    }
-
-    /// Hands every change that has arrived to `forget`. Cheap when there is none.
-    pub fn apply(&self, forget: impl Fn(&Change)) {
-        let mut stream = self.stream.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        loop {
-            let change = match stream.events.try_recv() {
-                Ok(change) => change,
-                Err(TryRecvError::Lagged(_)) => Change::All,
-                Err(TryRecvError::Empty | TryRecvError::Closed) => return,
-            };
-            self.generation.fetch_add(1, Ordering::AcqRel);
-            forget(&change);
+        Self {
+            events: std::sync::Mutex::new(stream.events),
+            pulse: stream.pulse,
+            // No number of changes: the first look is always taken.
+            seen: AtomicU64::new(u64::MAX),
+            generation: AtomicU64::new(0),
+            lag: jiff::SignedDuration::try_from(lag).unwrap_or(jiff::SignedDuration::ZERO),
         }
     }
 
-    /// A number that rises with every change applied.
+    /// Hands every change that has arrived to `forget`. One atomic read when there is none.
+    pub fn apply(&self, forget: impl Fn(&Change)) {
+        if self.pulse.sent() == self.seen.load(Ordering::Acquire) {
+            return;
+        }
+        let mut events = self.events.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let sent = self.pulse.sent();
+        loop {
+            let change = match events.try_recv() {
+                Ok(change) => change,
+                Err(TryRecvError::Lagged(_)) => Change::All,
+                Err(TryRecvError::Empty | TryRecvError::Closed) => break,
+            };
+            // Before forgetting: see [`Watch::generation`].
+            self.generation.fetch_add(1, Ordering::AcqRel);
+            forget(&change);
+        }
+        self.seen.store(sent, Ordering::Release);
+    }
+
+    /// A number that rises with every change applied. Who fills a cache takes it before reading the store, and
+    /// forgets what it cached if it has risen since: what was read may be older than the change.
     pub fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
     }
 
     /// Whether a copy read at `read` may be used now.
     pub fn trusts(&self, read: Timestamp, now: Timestamp) -> bool {
-        let live = *self.stream.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).live.borrow();
-        live || now.duration_since(read) < jiff::SignedDuration::try_from(self.lag).unwrap_or(jiff::SignedDuration::ZERO)
+        self.pulse.is_live() || now.duration_since(read) < self.lag
     }
 }
