@@ -19,6 +19,8 @@ pub struct Tenant {
     pub portal: Option<Host>,
     /// The origin of the portal as browsers see it, e.g. `https://login.example.com`.
     pub portal_origin: Option<String>,
+    /// The suffix of user names that means this tenant: `ada@north` is `ada` here. Without a period (§3.2).
+    pub domain: Option<String>,
     /// The origins a browser may be sent back to after login.
     pub origins: Vec<String>,
     /// The ordered schemes.
@@ -27,4 +29,36 @@ pub struct Tenant {
     pub realm_text: String,
     /// The brand its pages wear.
     pub brand: Option<String>,
+}
+
+impl Tenant {
+    /// The user name somebody typed, without this tenant's own suffix.
+    pub fn local_name<'a>(&self, typed: &'a str) -> &'a str {
+        local_name(typed, self.domain.as_deref())
+    }
+}
+
+/// The user name somebody typed, without the suffix `@domain`. Any other suffix is part of the name, so that an
+/// unknown domain behaves as an unknown user (`authentication-chain.md` §10).
+pub fn local_name<'a>(typed: &'a str, domain: Option<&str>) -> &'a str {
+    match (typed.rsplit_once('@'), domain) {
+        (Some((name, suffix)), Some(domain)) if !name.is_empty() && suffix.trim_end().to_lowercase() == domain.to_lowercase() => name,
+        _ => typed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_tenants_own_suffix_is_taken_off() {
+        for (typed, name) in [("ada@north", "ada"), ("ada@NORTH", "ada"), ("ada", "ada"), ("a@b@north", "a@b")] {
+            assert_eq!(local_name(typed, Some("north")), name);
+        }
+        for typed in ["ada@south", "ada@north.example", "@north", "ada@"] {
+            assert_eq!(local_name(typed, Some("north")), typed);
+        }
+        assert_eq!(local_name("ada@north", None), "ada@north");
+    }
 }
