@@ -10,6 +10,7 @@ pub mod listen;
 pub mod pages;
 pub mod proxy;
 pub mod read;
+pub mod return_to;
 pub mod tls;
 pub mod upgrade;
 pub mod wire;

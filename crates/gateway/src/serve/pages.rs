@@ -1,1 +1,243 @@
-//! Our own pages on the portal host.
+//! Our own pages: login, logout, change password, who you are; on application hosts the landing of a hand-over.
+//!
+//! Architecture §3 "Own endpoints": they live on the tenant's portal host, where no route forwards, because a page on an
+//! application's origin could read and submit them. An attacker tries to make a browser sign in as him (login CSRF), to
+//! borrow our name for a redirect (attack 95), to run a script in a page of ours (attack 117), and to find the session of
+//! whoever used the browser before (attack 123).
+
+mod assets;
+mod brand;
+mod cookie;
+mod guard;
+mod home;
+mod key;
+mod landing;
+mod login;
+mod login_state;
+mod logout;
+mod password;
+mod reply;
+#[cfg(test)]
+mod test;
+mod view;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Method, Response, StatusCode};
+use http_body_util::Full;
+use vestibule_engine::Timestamp;
+use vestibule_engine::audit::{Event, Reason, Trail};
+use vestibule_engine::engine::Engine;
+use vestibule_engine::identity::{Identity, TenantId};
+use vestibule_engine::request::CheckRequest;
+use vestibule_engine::route::Found;
+use vestibule_engine::scheme::Unavailable;
+use vestibule_engine::secret::Secret;
+use vestibule_engine::store::ExpiringStore;
+use vestibule_engine::tenant::Tenant;
+
+pub use brand::Brand;
+pub use cookie::COOKIES;
+pub use password::{ChangePassword, Changed};
+pub use reply::error_page;
+
+use guard::Form;
+use key::PageKey;
+use view::{Display, Dress, Shell};
+
+/// Longest form we read, in octets: the route's `BodyNeed::Whole` limit.
+pub const MAX_FORM: usize = 16 * 1024;
+
+/// The JWKS as it stands now.
+pub type Jwks = Arc<dyn Fn() -> Bytes + Send + Sync>;
+
+/// Our own pages.
+pub struct Portal {
+    engine: Arc<Engine>,
+    store: Arc<dyn ExpiringStore>,
+    key: PageKey,
+    brands: HashMap<TenantId, Brand>,
+    passwords: Option<Arc<dyn ChangePassword>>,
+    jwks: Jwks,
+}
+
+impl fmt::Debug for Portal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Portal").finish_non_exhaustive()
+    }
+}
+
+impl Portal {
+    /// Pages over this engine. `store` remembers which login forms were used, `secret` seals what browsers hold between
+    /// two requests and is the same on all nodes, `passwords` is absent where nobody can change theirs here.
+    pub fn new(
+        engine: Arc<Engine>,
+        store: Arc<dyn ExpiringStore>,
+        secret: &Secret<[u8; 32]>,
+        brands: HashMap<TenantId, Brand>,
+        passwords: Option<Arc<dyn ChangePassword>>,
+        jwks: Jwks,
+    ) -> Self {
+        Self { engine, store, key: PageKey::new(secret), brands, passwords, jwks }
+    }
+
+    /// Answers a request that a route led to us. The body of a POST must have been read whole.
+    pub async fn handle(&self, request: CheckRequest, found: Found) -> Response<Full<Bytes>> {
+        let mut visit = self.visit(&request, &found);
+        let answer = self.answer(&mut visit).await;
+        for event in std::mem::take(&mut visit.trail.events) {
+            self.engine.record(&request, Some(&found), event);
+        }
+        match answer {
+            Ok(response) => response,
+            Err(down) => {
+                tracing::warn!(request_id = %request.id, error = %down, "a page could not be made");
+                visit.unavailable()
+            }
+        }
+    }
+
+    async fn answer(&self, visit: &mut Visit<'_>) -> Result<Response<Full<Bytes>>, Unavailable> {
+        let request = visit.request;
+        let read = matches!(request.method, Method::GET | Method::HEAD);
+        let write = request.method == Method::POST;
+        let path = request.target.path();
+        // The route table decides what is mounted where; this decides again, because a mistake there would be a hole.
+        if visit.dress == Dress::Inline && !path.starts_with("/.vestibule/") {
+            return Ok(visit.missing());
+        }
+        match path {
+            "/" if read => self.home(visit).await,
+            "/login" if read => self.show_login(visit).await,
+            "/login" if write => self.sign_in(visit).await,
+            "/logout" | "/.vestibule/logout" if read => self.show_logout(visit).await,
+            "/logout" | "/.vestibule/logout" if write => self.sign_out(visit).await,
+            "/password" if read => self.show_password(visit).await,
+            "/password" if write => self.change_password(visit).await,
+            "/.vestibule/landing" if read => self.land(visit).await,
+            "/.well-known/jwks.json" if read => Ok(reply::jwks((self.jwks)())),
+            "/" | "/.vestibule/landing" | "/.well-known/jwks.json" => Ok(visit.not_allowed("GET, HEAD")),
+            "/login" | "/logout" | "/.vestibule/logout" | "/password" => Ok(visit.not_allowed("GET, HEAD, POST")),
+            _ => {
+                let asset = if read { assets::serve(request, visit.tenant.id.as_str(), &visit.brand) } else { None };
+                Ok(asset.unwrap_or_else(|| visit.missing()))
+            }
+        }
+    }
+
+    fn visit<'a>(&self, request: &'a CheckRequest, found: &'a Found) -> Visit<'a> {
+        let tenant = &*found.tenant;
+        let portal = tenant.portal.as_ref().is_none_or(|portal| portal.name() == request.host.name());
+        let brand = self.brands.get(&tenant.id).cloned().unwrap_or_else(|| Brand::new(tenant.title.clone()));
+        Visit {
+            request,
+            found,
+            tenant,
+            brand,
+            now: self.engine.clock.now(),
+            id: request.id.to_string(),
+            origin: request.origin(),
+            display: request.target.query_values("display").first().map(|text| Display::parse(text)).unwrap_or_default(),
+            dress: if portal { Dress::Linked } else { Dress::Inline },
+            trail: Trail::new(self.engine.clock.clone()),
+        }
+    }
+
+    /// Whose session this browser has at this host.
+    async fn session(&self, visit: &Visit<'_>) -> Result<Option<Identity>, Unavailable> {
+        // More than one only where somebody planted one; the live one is the user's.
+        for token in visit.request.cookies(cookie::session_name(visit.request)).take(2) {
+            let host = visit.request.host.name();
+            if let Ok(identity) = self.engine.sessions.find(&visit.tenant.id, host, token, visit.now).await? {
+                return Ok(Some(identity));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The token of a form that acts on a session: bound to it, so that it dies with it.
+    fn token(&self, identity: &Identity, purpose: &str) -> String {
+        let session = identity.session.as_ref().map(|session| session.key.as_str()).unwrap_or_default();
+        self.key.tag("form", &[purpose.as_bytes(), session.as_bytes()])
+    }
+
+    /// Whether a form may act on this session.
+    fn allows(&self, visit: &Visit<'_>, form: &Form, identity: &Identity, purpose: &str) -> bool {
+        !guard::is_cross_site(visit.request, &visit.origin) && identity.session.is_some() && {
+            let session = identity.session.as_ref().map(|session| session.key.as_str()).unwrap_or_default();
+            self.key.checks(form.text("token"), "form", &[purpose.as_bytes(), session.as_bytes()])
+        }
+    }
+}
+
+/// One request to one of our pages.
+struct Visit<'a> {
+    request: &'a CheckRequest,
+    found: &'a Found,
+    tenant: &'a Tenant,
+    brand: Brand,
+    now: Timestamp,
+    id: String,
+    origin: String,
+    display: Display,
+    dress: Dress,
+    trail: Trail,
+}
+
+impl Visit<'_> {
+    fn shell(&self) -> Shell<'_> {
+        Shell { brand: &self.brand, tenant: self.tenant.id.as_str(), display: self.display, dress: self.dress }
+    }
+
+    fn rejected(&mut self, subject: Option<String>, reason: Reason) {
+        let scheme = self.tenant.chain.login_scheme().map_or_else(|| "login".into(), |scheme| scheme.name().clone());
+        self.trail.events.push(Event::LoginRejected { scheme, subject, reason });
+    }
+
+    /// A page that says what is wrong.
+    fn problem(&self, status: StatusCode, sentence: &str, advice: &str, way: Option<(&str, &str)>) -> Response<Full<Bytes>> {
+        let problem = view::Problem { sentence, advice, id: Some(&self.id) };
+        reply::page(self, status, &view::ErrorPage { shell: self.shell(), status, problem, way })
+    }
+
+    fn unavailable(&self) -> Response<Full<Bytes>> {
+        let mut response = self.problem(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "Signing in is not possible right now",
+            "Something we depend on does not answer. Try again in a minute; if it lasts, give your administrator this number:",
+            None,
+        );
+        response.headers_mut().insert(http::header::RETRY_AFTER, http::HeaderValue::from_static("30"));
+        response
+    }
+
+    fn missing(&self) -> Response<Full<Bytes>> {
+        let way = (self.dress == Dress::Linked).then_some(("Go to your applications", "/"));
+        self.problem(
+            StatusCode::NOT_FOUND,
+            "There is no such page",
+            "Check the address. If a link led here, whoever maintains it needs this number:",
+            way,
+        )
+    }
+
+    fn not_allowed(&self, allow: &'static str) -> Response<Full<Bytes>> {
+        let mut response =
+            self.problem(StatusCode::METHOD_NOT_ALLOWED, "This page cannot be used that way", "Open it from its link instead.", None);
+        response.headers_mut().insert(http::header::ALLOW, http::HeaderValue::from_static(allow));
+        response
+    }
+
+    /// A form that was not ours, or not this browser's, or of a session that is over.
+    fn forged(&self) -> Response<Full<Bytes>> {
+        self.problem(
+            StatusCode::FORBIDDEN,
+            "That form is no longer valid",
+            "Nothing was changed. Open the page again and repeat what you did. If it keeps happening, give your administrator this number:",
+            Some(("Open the page again", self.request.target.path())),
+        )
+    }
+}

@@ -1,0 +1,299 @@
+//! Signing in: the form, what becomes of it, and where the browser goes then.
+//!
+//! A refused login is answered 403: 401 would have to carry a challenge (RFC 9110 §15.5.2), and browsers answer one with their own
+//! password dialogue; 200 would tell password managers to keep a wrong password.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode};
+use http_body_util::Full;
+use vestibule_engine::audit::{Ending, Event, Reason};
+use vestibule_engine::identity::{Identity, Username};
+use vestibule_engine::scheme::{Callback, Departure, Login, LoginFlow, Proof, Start, Unavailable};
+use vestibule_engine::store::{Insert, Key, Kind, digest};
+
+use super::guard::{Form, is_cross_site};
+use super::login_state::{LoginState, LoginStates, MAX_AGE_SECONDS};
+use super::view::{Display, LeavingPage, LoginPage, Problem};
+use super::{Portal, Visit, cookie, landing, reply};
+use crate::serve::return_to::ReturnTo;
+
+/// Longest user name shown again, in characters.
+const MAX_SHOWN: usize = 256;
+
+/// What a refused login is told: the same for every reason that concerns the account (`authentication-chain.md` §10).
+const MISMATCH: (&str, &str) = ("That user name and password do not match", "Try again, or give your administrator this number:");
+
+impl Portal {
+    /// GET `/login`.
+    pub(super) async fn show_login(&self, visit: &mut Visit<'_>) -> Result<Response<Full<Bytes>>, Unavailable> {
+        let target = &visit.request.target;
+        if target.query_pairs().any(|(name, _)| matches!(name.as_str(), "password" | "pw")) {
+            return Ok(visit.problem(
+                StatusCode::BAD_REQUEST,
+                "A password must not be part of an address",
+                "It is kept in histories and logs. Change that password, and use the sign-in page:",
+                Some(("Sign in", "/login")),
+            ));
+        }
+        let session = self.session(visit).await?;
+        let prompted = target.query_values("prompt").iter().any(|prompt| prompt == "login");
+        let wish = Wish {
+            return_to: target.query_values("return_to").first().and_then(|raw| ReturnTo::parse(raw, &visit.origin, visit.tenant)),
+            bind: target.query_values("bind").first().filter(|bind| landing::is_bind(bind)).cloned(),
+            again: target.query_values("round").iter().any(|round| round == "2"),
+        };
+        if let Some(identity) = &session
+            && !prompted
+        {
+            return self.onward(visit, identity, &wish).await;
+        }
+        let start = Start {
+            request: visit.request,
+            tenant: &visit.tenant.id,
+            return_to: wish.return_to.as_ref().map(ToString::to_string),
+            idp: None,
+            level: None,
+            now: visit.now,
+        };
+        let Some(flow) = flow(visit) else { return Ok(visit.missing()) };
+        match flow.begin(&start).await? {
+            Departure::Page => self.form(visit, StatusCode::OK, session.as_ref(), wish, "", None),
+            elsewhere => Ok(depart(visit, elsewhere)),
+        }
+    }
+
+    /// POST `/login`.
+    pub(super) async fn sign_in(&self, visit: &mut Visit<'_>) -> Result<Response<Full<Bytes>>, Unavailable> {
+        let form = match Form::read(visit.request) {
+            Ok(form) => form,
+            Err(status) => {
+                return Ok(visit.problem(
+                    status,
+                    "That form could not be read",
+                    "Open the sign-in page again.",
+                    Some(("Sign in", "/login")),
+                ));
+            }
+        };
+        visit.display = Display::parse(form.text("display"));
+        let mut states = LoginStates::of(visit.request, &self.key, visit.now);
+        let state = states.find(form.text("state")).cloned();
+        let Some(state) = state.filter(|_| !is_cross_site(visit.request, &visit.origin)) else {
+            return self.stale(visit, form.text("username")).await;
+        };
+        let Some(flow) = flow(visit) else { return Ok(visit.missing()) };
+        let callback = Callback { request: visit.request, tenant: &visit.tenant.id, form: &form.0, now: visit.now };
+        let proof = match flow.finish(&callback, &mut visit.trail).await? {
+            Login::Accepted { proof, return_to: _ } => proof,
+            Login::Continue(departure) => return Ok(depart(visit, departure)),
+            Login::Rejected(rejection) => return self.refuse(visit, &form, &state, rejection.reason),
+        };
+        let realm = proof.issuer.to_string();
+        let mut identity = match self.admit(visit, *proof).await? {
+            Ok(identity) => identity,
+            Err(reason) => return self.refuse(visit, &form, &state, reason),
+        };
+        if !self.spend(visit, &state).await? {
+            return self.stale(visit, form.text("username")).await;
+        }
+        states.forget(&state.id);
+        // Attack 123: whoever used this browser before is signed out of it, in all applications.
+        if let Some(former) = self.session(visit).await? {
+            let ending = if former.user.id == identity.user.id { Ending::Renewed } else { Ending::Switched };
+            self.engine.sessions.end(&former, ending, &mut visit.trail).await?;
+        }
+        let opened = self.engine.sessions.open(&identity, visit.request.host.name(), visit.now, &mut visit.trail).await?;
+        identity.session = Some(opened.session.clone());
+        let subject = identity.user.name.to_string();
+        visit.trail.events.push(Event::LoginSucceeded { scheme: identity.scheme.clone(), realm, subject });
+
+        let wish = Wish {
+            return_to: state.return_to.and_then(|raw| ReturnTo::parse(&raw, &visit.origin, visit.tenant)),
+            bind: state.bind,
+            again: false,
+        };
+        let mut response = self.onward(visit, &identity, &wish).await?;
+        reply::set_cookie(&mut response, cookie::set_session(visit.request, &opened).reveal());
+        reply::set_cookie(&mut response, &states.set_cookie(visit.request, &self.key)?);
+        Ok(response)
+    }
+
+    /// The only way from a proof to an identity.
+    pub(super) async fn admit(&self, visit: &mut Visit<'_>, proof: Proof) -> Result<Result<Identity, Reason>, Unavailable> {
+        let client = visit.request.client.address;
+        let admitted = self.engine.admission.admit_from(proof, visit.tenant, client, visit.now, &mut visit.trail).await?;
+        Ok(admitted.map_err(|rejection| rejection.reason))
+    }
+
+    /// Where somebody who is signed in goes.
+    pub(super) async fn onward(&self, visit: &Visit<'_>, identity: &Identity, wish: &Wish) -> Result<Response<Full<Bytes>>, Unavailable> {
+        if identity.must_change_password() {
+            return Ok(reply::redirect(&wish.address("/password", visit.display)));
+        }
+        let location = match &wish.return_to {
+            None if visit.display == Display::Popup => "/?display=popup".to_owned(),
+            None => "/".to_owned(),
+            Some(here @ ReturnTo::Here(_)) => here.to_string(),
+            Some(there @ ReturnTo::Application { origin, .. }) => match &wish.bind {
+                Some(bind) => self.landing_with_code(visit, identity, origin, there, bind, wish.again).await?,
+                None => landing::address(origin, there, visit.display),
+            },
+        };
+        Ok(reply::redirect(&location))
+    }
+
+    /// The form, with a new token.
+    fn form(
+        &self,
+        visit: &Visit<'_>,
+        status: StatusCode,
+        session: Option<&Identity>,
+        wish: Wish,
+        username: &str,
+        problem: Option<Problem<'_>>,
+    ) -> Result<Response<Full<Bytes>>, Unavailable> {
+        let mut states = LoginStates::of(visit.request, &self.key, visit.now);
+        let state = states.begin(wish.return_to.as_ref().map(ToString::to_string), wish.bind, visit.now)?;
+        let mut response = form_page(visit, status, &state, session, username, problem);
+        reply::set_cookie(&mut response, &states.set_cookie(visit.request, &self.key)?);
+        if session.is_none() && visit.request.cookies(cookie::session_name(visit.request)).next().is_some() {
+            // Attack 123: a session that is over leaves nothing behind on the sign-in page.
+            reply::set_cookie(&mut response, &cookie::clear_session(visit.request));
+        }
+        Ok(response)
+    }
+
+    /// The same form again, since the name or the password was wrong.
+    fn refuse(&self, visit: &mut Visit<'_>, form: &Form, state: &LoginState, reason: Reason) -> Result<Response<Full<Bytes>>, Unavailable> {
+        let typed = form.text("username");
+        let subject = subject(typed, reason);
+        visit.rejected(subject, reason);
+        let (status, (sentence, advice)) = match reason {
+            Reason::TooManyWaiting => (
+                StatusCode::TOO_MANY_REQUESTS,
+                ("Too many sign-ins are waiting", "Try again in a minute; if it lasts, give your administrator this number:"),
+            ),
+            _ => (StatusCode::FORBIDDEN, MISMATCH),
+        };
+        let problem = Problem { sentence, advice, id: Some(&visit.id) };
+        let shown: String = typed.chars().take(MAX_SHOWN).collect();
+        let mut response = form_page(visit, status, state, None, &shown, Some(problem));
+        if status == StatusCode::TOO_MANY_REQUESTS {
+            response.headers_mut().insert(http::header::RETRY_AFTER, HeaderValue::from_static("60"));
+        }
+        Ok(response)
+    }
+
+    /// A form that stood open too long, was used before, or came from elsewhere: nothing was checked.
+    async fn stale(&self, visit: &mut Visit<'_>, typed: &str) -> Result<Response<Full<Bytes>>, Unavailable> {
+        visit.rejected(None, Reason::StaleForm);
+        let session = self.session(visit).await?;
+        let (sentence, advice) = if visit.request.headers.contains_key(http::header::COOKIE) {
+            (
+                "This sign-in page had expired",
+                "Nothing was checked. Please sign in again. If it keeps happening, give your administrator this number:",
+            )
+        } else {
+            (
+                "Your browser did not keep our cookie",
+                "Allow cookies for this site, then sign in again. If it keeps happening, give your administrator this number:",
+            )
+        };
+        let shown: String = typed.chars().take(MAX_SHOWN).collect();
+        let problem = Problem { sentence, advice, id: Some(&visit.id) };
+        self.form(visit, StatusCode::FORBIDDEN, session.as_ref(), Wish::default(), &shown, Some(problem))
+    }
+
+    /// Uses up a form: of any number of submissions exactly one goes on.
+    async fn spend(&self, visit: &Visit<'_>, state: &LoginState) -> Result<bool, Unavailable> {
+        let key = Key::of(&visit.tenant.id, Kind::Replay, &[b"login form", state.id.as_bytes()]);
+        let left = MAX_AGE_SECONDS - (visit.now.as_second() - state.started);
+        let ttl = Duration::from_secs(u64::try_from(left).unwrap_or(0) + 1);
+        match self.store.insert(&key, &[], ttl, &[], None).await? {
+            Insert::Inserted => Ok(true),
+            Insert::Exists => Ok(false),
+            Insert::Full => Err(Unavailable::new("store", "no room for used forms")),
+        }
+    }
+}
+
+/// What a login is for.
+#[derive(Debug, Default)]
+pub(super) struct Wish {
+    /// Where the user wanted to go.
+    pub return_to: Option<ReturnTo>,
+    /// The browser the hand-over is bound to.
+    pub bind: Option<String>,
+    /// The landing has already sent the browser back once.
+    pub again: bool,
+}
+
+impl Wish {
+    /// This wish as parameters of a page of ours.
+    fn address(&self, page: &str, display: Display) -> String {
+        let mut query = url::form_urlencoded::Serializer::new(String::new());
+        if let Some(return_to) = &self.return_to {
+            query.append_pair("return_to", &return_to.to_string());
+        }
+        if let Some(bind) = &self.bind {
+            query.append_pair("bind", bind);
+        }
+        if display != Display::Page {
+            query.append_pair("display", display.as_str());
+        }
+        match query.finish() {
+            query if query.is_empty() => page.to_owned(),
+            query => format!("{page}?{query}"),
+        }
+    }
+}
+
+/// The journey by which this tenant's browsers sign in.
+pub(super) fn flow<'a>(visit: &Visit<'a>) -> Option<&'a dyn LoginFlow> {
+    visit.found.tenant.chain.login_scheme().and_then(|scheme| scheme.login_flow())
+}
+
+fn form_page(
+    visit: &Visit<'_>,
+    status: StatusCode,
+    state: &LoginState,
+    session: Option<&Identity>,
+    username: &str,
+    problem: Option<Problem<'_>>,
+) -> Response<Full<Bytes>> {
+    let waiting =
+        state.return_to.as_deref().and_then(|address| address.split_once("://")).and_then(|(_, rest)| rest.split(['/', '?']).next());
+    let signed_in_as = session.map(|identity| identity.user.name.as_str());
+    reply::page(visit, status, &LoginPage { shell: visit.shell(), state: &state.id, username, signed_in_as, waiting, problem })
+}
+
+fn depart(visit: &Visit<'_>, departure: Departure) -> Response<Full<Bytes>> {
+    match departure {
+        Departure::Redirect(location) => reply::redirect(&location),
+        Departure::PostForm { action, fields } => {
+            let Ok(url) = url::Url::parse(&action) else { return visit.unavailable() };
+            let host = url.host_str().unwrap_or_default();
+            let page = LeavingPage { shell: visit.shell(), host, action: &action, fields: &fields };
+            reply::page_to(visit, &page, &url.origin().ascii_serialization())
+        }
+        // INVARIANT: a finished form asks for no page; begin() is matched before.
+        Departure::Page => visit.missing(),
+    }
+}
+
+/// The name for the audit: as it is where it is a user's, else hashed, since people type passwords into the name field.
+fn subject(typed: &str, reason: Reason) -> Option<String> {
+    let name = Username::parse(typed)?;
+    let known = matches!(
+        reason,
+        Reason::WrongPassword | Reason::NoPassword | Reason::Disabled | Reason::Locked | Reason::Expired | Reason::AddressNotListed
+    );
+    if known {
+        return Some(name.to_string());
+    }
+    let hash = digest(&[name.as_str().as_bytes()]);
+    let hex: String = hash.iter().take(8).map(|octet| format!("{octet:02x}")).collect();
+    Some(format!("sha256:{hex}"))
+}

@@ -1,0 +1,65 @@
+//! Signing out: a POST with a token, since a link or an image on a foreign page must not do it.
+
+use bytes::Bytes;
+use http::{Response, StatusCode};
+use http_body_util::Full;
+use vestibule_engine::audit::Ending;
+use vestibule_engine::scheme::Unavailable;
+
+use super::guard::Form;
+use super::view::{Display, Dress, LogoutPage};
+use super::{Portal, Visit, cookie, reply};
+
+pub(super) const PURPOSE: &str = "logout";
+
+impl Portal {
+    /// GET `/logout` and `/.vestibule/logout`: asks, or says that it is done.
+    pub(super) async fn show_logout(&self, visit: &mut Visit<'_>) -> Result<Response<Full<Bytes>>, Unavailable> {
+        let session = self.session(visit).await?;
+        let Some(identity) = session else {
+            // An application's host cannot know whether the login lives; the portal can.
+            if visit.dress == Dress::Inline
+                && let Some(portal) = &visit.tenant.portal_origin
+            {
+                return Ok(reply::redirect(&format!("{portal}/logout")));
+            }
+            return Ok(signed_out(visit));
+        };
+        let token = self.token(&identity, PURPOSE);
+        let session = Some((identity.user.name.as_str(), token.as_str()));
+        Ok(reply::page(
+            visit,
+            StatusCode::OK,
+            &LogoutPage { shell: visit.shell(), session, action: visit.request.target.path(), login: "/login" },
+        ))
+    }
+
+    /// POST `/logout` and `/.vestibule/logout`.
+    pub(super) async fn sign_out(&self, visit: &mut Visit<'_>) -> Result<Response<Full<Bytes>>, Unavailable> {
+        let Ok(form) = Form::read(visit.request) else { return Ok(visit.forged()) };
+        visit.display = Display::parse(form.text("display"));
+        let path = visit.request.target.path();
+        // Already signed out, in another tab or by time: what was asked for is so.
+        let Some(identity) = self.session(visit).await? else { return Ok(reply::redirect(path)) };
+        if !self.allows(visit, &form, &identity, PURPOSE) {
+            return Ok(visit.forged());
+        }
+        if form.text("everywhere").is_empty() {
+            self.engine.sessions.end(&identity, Ending::Logout, &mut visit.trail).await?;
+        } else {
+            self.engine.sessions.end_all(&visit.tenant.id, identity.user.id, Ending::LogoutEverywhere, &mut visit.trail).await?;
+        }
+        let mut response = reply::redirect(path);
+        reply::set_cookie(&mut response, &cookie::clear_session(visit.request));
+        Ok(response)
+    }
+}
+
+fn signed_out(visit: &Visit<'_>) -> Response<Full<Bytes>> {
+    let page = LogoutPage { shell: visit.shell(), session: None, action: "", login: "/login" };
+    let mut response = reply::page(visit, StatusCode::OK, &page);
+    if visit.request.cookies(cookie::session_name(visit.request)).next().is_some() {
+        reply::set_cookie(&mut response, &cookie::clear_session(visit.request));
+    }
+    response
+}

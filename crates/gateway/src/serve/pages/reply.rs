@@ -1,0 +1,116 @@
+//! Pages as responses: what every page of ours forbids a browser to do with it.
+
+use askama::Template;
+use bytes::Bytes;
+use http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, REFERRER_POLICY, SET_COOKIE, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+};
+use http::{HeaderName, HeaderValue, Response, StatusCode};
+use http_body_util::Full;
+use vestibule_engine::request::RequestId;
+
+use super::Visit;
+use super::assets::{self, SCRIPT, STYLE};
+use super::brand::Brand;
+use super::view::{Display, Dress, ErrorPage, Problem, Shell};
+
+const OPENER_POLICY: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
+const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
+
+/// A page of a visit. Its forms may lead to `own` and, after the redirect, to the tenant's applications: browsers hold
+/// `form-action` against every redirect that follows a form (CSP level 3 §6.3.1).
+pub(super) fn page(visit: &Visit<'_>, status: StatusCode, template: &impl Template) -> Response<Full<Bytes>> {
+    let origins = visit.tenant.origins.iter().chain(&visit.tenant.portal_origin);
+    let targets: Vec<&str> = origins.map(String::as_str).collect();
+    render(&visit.shell(), status, template, &targets)
+}
+
+/// Such a page whose form leads to `action` only.
+pub(super) fn page_to(visit: &Visit<'_>, template: &impl Template, action: &str) -> Response<Full<Bytes>> {
+    render(&visit.shell(), StatusCode::OK, template, &[action])
+}
+
+/// The error page for any host; carries its style with it, since nothing else may be ours there.
+pub fn error_page(brand: &Brand, status: StatusCode, sentence: &str, advice: &str, id: RequestId) -> Response<Full<Bytes>> {
+    let shell = Shell { brand, tenant: "", display: Display::Page, dress: Dress::Inline };
+    let id = id.to_string();
+    let problem = Problem { sentence, advice, id: Some(&id) };
+    render(&shell, status, &ErrorPage { shell: shell.clone(), status, problem, way: None }, &[])
+}
+
+fn render(shell: &Shell<'_>, status: StatusCode, template: &impl Template, targets: &[&str]) -> Response<Full<Bytes>> {
+    let Ok(html) = template.render() else {
+        // INVARIANT: our templates render any value; this is for the type only, and still fails closed.
+        let mut response = Response::new(Full::default());
+        *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+        return response;
+    };
+    let mut response = Response::new(Full::new(Bytes::from(html)));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    headers.insert(RESOURCE_POLICY, HeaderValue::from_static("same-origin"));
+    // Not `no-referrer`: browsers then send `Origin: null` with our own forms (Fetch, "append a request Origin header").
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));
+    // A window cut off from its opener may not close itself, which is a popup's whole point.
+    if shell.display != Display::Popup {
+        headers.insert(OPENER_POLICY, HeaderValue::from_static("same-origin"));
+    }
+    let policy = policy(shell, targets);
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_str(&policy).unwrap_or(HeaderValue::from_static("default-src 'none'")));
+    response
+}
+
+fn policy(shell: &Shell<'_>, targets: &[&str]) -> String {
+    let (style, script) = match shell.dress {
+        Dress::Linked => ("'self'".to_owned(), "'self'".to_owned()),
+        Dress::Inline => {
+            let styles: Vec<String> = std::iter::once(STYLE).chain(shell.brand.css()).map(assets::source).collect();
+            (styles.join(" "), assets::source(SCRIPT))
+        }
+    };
+    let plain = |target: &&&str| target.bytes().all(|b| b.is_ascii_graphic() && b != b';' && b != b',');
+    let targets: String = targets.iter().filter(plain).flat_map(|target| [" ", target]).collect();
+    format!(
+        "default-src 'none'; style-src {style}; script-src {script}; img-src 'self' data:; \
+         form-action 'self'{targets}; frame-ancestors 'none'; base-uri 'none'"
+    )
+}
+
+/// Sends the browser on with a GET.
+pub(super) fn redirect(location: &str) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::default());
+    let Ok(value) = HeaderValue::from_str(location) else {
+        *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+        return response;
+    };
+    *response.status_mut() = StatusCode::SEE_OTHER;
+    let headers = response.headers_mut();
+    headers.insert(LOCATION, value);
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // The address of a landing holds a code.
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    response
+}
+
+/// Adds a cookie.
+pub(super) fn set_cookie(response: &mut Response<Full<Bytes>>, cookie: &str) {
+    // INVARIANT: cookie names are ours and values base64url, so this is always a header value.
+    if let Ok(mut value) = HeaderValue::from_str(cookie) {
+        value.set_sensitive(true);
+        response.headers_mut().append(SET_COOKIE, value);
+    }
+}
+
+/// The published keys (RFC 7517 §8.5.2). A verifier meets a new key within five minutes.
+pub(super) fn jwks(keys: Bytes) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(keys));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/jwk-set+json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}

@@ -1,0 +1,338 @@
+//! What each page shows. Values only: the templates escape every one of them (attack 117), and nothing here decides.
+
+use askama::Template;
+use http::StatusCode;
+
+use super::assets::{self, SCRIPT, SCRIPT_VERSION, STYLE, STYLE_VERSION};
+use super::brand::Brand;
+
+/// Fewest characters of a new password; NIST SP 800-63B-4 §3.1.1.2 asks for 8 beside other factors, 15 alone.
+pub const MIN_PASSWORD: usize = 12;
+
+/// The layout: `display=page|popup|touch`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Display {
+    /// One card on a page.
+    #[default]
+    Page,
+    /// The card alone, in a small window that closes itself.
+    Popup,
+    /// Large targets for fingers.
+    Touch,
+}
+
+impl Display {
+    /// Reads a parameter; whatever we do not know is a page.
+    pub fn parse(text: &str) -> Self {
+        match text {
+            "popup" => Self::Popup,
+            "touch" => Self::Touch,
+            _ => Self::Page,
+        }
+    }
+
+    /// The parameter's value.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Page => "page",
+            Self::Popup => "popup",
+            Self::Touch => "touch",
+        }
+    }
+}
+
+/// Where style and script come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dress {
+    /// From `/assets` of the same host: the portal.
+    Linked,
+    /// Inside the page, admitted by their hashes: hosts where `/assets` is the application's.
+    Inline,
+}
+
+/// What surrounds every page.
+#[derive(Debug, Clone)]
+pub struct Shell<'a> {
+    /// The brand.
+    pub brand: &'a Brand,
+    /// The tenant, which names the brand's stylesheet.
+    pub tenant: &'a str,
+    /// The layout.
+    pub display: Display,
+    /// Where style and script come from.
+    pub dress: Dress,
+}
+
+impl Shell<'_> {
+    fn style(&self) -> &'static str {
+        STYLE
+    }
+
+    fn script(&self) -> &'static str {
+        SCRIPT
+    }
+
+    fn style_url(&self) -> String {
+        format!("/assets/vestibule.css?{}", *STYLE_VERSION)
+    }
+
+    fn script_url(&self) -> String {
+        format!("/assets/vestibule.js?{}", *SCRIPT_VERSION)
+    }
+
+    fn brand_url(&self) -> Option<String> {
+        let css = self.brand.css()?;
+        Some(format!("/assets/{}?{}", assets::brand_name(self.tenant), assets::version(css)))
+    }
+
+    fn linked(&self) -> bool {
+        self.dress == Dress::Linked
+    }
+}
+
+/// The sign-in form.
+#[derive(Debug, Template)]
+#[template(path = "login.html")]
+pub struct LoginPage<'a> {
+    /// What surrounds it.
+    pub shell: Shell<'a>,
+    /// The anti-forgery token.
+    pub state: &'a str,
+    /// The name that was typed before.
+    pub username: &'a str,
+    /// Who is signed in now.
+    pub signed_in_as: Option<&'a str>,
+    /// The application that waits.
+    pub waiting: Option<&'a str>,
+    /// What went wrong.
+    pub problem: Option<Problem<'a>>,
+}
+
+/// What went wrong with a form.
+#[derive(Debug, Clone, Copy)]
+pub struct Problem<'a> {
+    /// What happened.
+    pub sentence: &'a str,
+    /// What to do.
+    pub advice: &'a str,
+    /// The decision id, where an administrator can look it up.
+    pub id: Option<&'a str>,
+}
+
+/// Confirms signing out, or says that it is done.
+#[derive(Debug, Template)]
+#[template(path = "logout.html")]
+pub struct LogoutPage<'a> {
+    /// What surrounds it.
+    pub shell: Shell<'a>,
+    /// Who is signed in, and the form's token.
+    pub session: Option<(&'a str, &'a str)>,
+    /// Where the form goes.
+    pub action: &'a str,
+    /// Where to sign in again.
+    pub login: &'a str,
+}
+
+/// Changes the password.
+#[derive(Debug, Template)]
+#[template(path = "password.html")]
+pub struct PasswordPage<'a> {
+    /// What surrounds it.
+    pub shell: Shell<'a>,
+    /// Whose.
+    pub username: &'a str,
+    /// The anti-forgery token.
+    pub token: &'a str,
+    /// Where the user wanted to go.
+    pub return_to: &'a str,
+    /// The browser the hand-over is bound to.
+    pub bind: &'a str,
+    /// Nothing else is allowed before.
+    pub must: bool,
+    /// The field at fault, and what is wrong.
+    pub problem: Option<(Field, Problem<'a>)>,
+}
+
+impl PasswordPage<'_> {
+    fn wrong(&self, field: &str) -> bool {
+        self.problem.is_some_and(|(found, _)| found.as_str() == field)
+    }
+}
+
+/// A field of the password form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Field {
+    /// The password of today.
+    Old,
+    /// The new one.
+    New,
+    /// The new one again.
+    Repeat,
+}
+
+impl Field {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Old => "old",
+            Self::New => "new",
+            Self::Repeat => "repeat",
+        }
+    }
+}
+
+/// Who you are, and where you can go.
+#[derive(Debug, Template)]
+#[template(path = "home.html")]
+pub struct HomePage<'a> {
+    /// What surrounds it.
+    pub shell: Shell<'a>,
+    /// The name to show.
+    pub name: &'a str,
+    /// The login name.
+    pub username: &'a str,
+    /// Since when: for machines and for people.
+    pub since: (&'a str, &'a str),
+    /// Applications: name and address.
+    pub applications: &'a [(String, String)],
+    /// The anti-forgery token for signing out.
+    pub token: &'a str,
+    /// Whether the password can be changed here.
+    pub password: bool,
+    /// Said once, e.g. that the password was changed.
+    pub notice: Option<&'a str>,
+}
+
+/// Something did not work.
+#[derive(Debug, Template)]
+#[template(path = "error.html")]
+pub struct ErrorPage<'a> {
+    /// What surrounds it.
+    pub shell: Shell<'a>,
+    /// The status.
+    pub status: StatusCode,
+    /// What happened, and what to do.
+    pub problem: Problem<'a>,
+    /// Where to go from here: text and address.
+    pub way: Option<(&'a str, &'a str)>,
+}
+
+/// On the way to somebody else's page.
+#[derive(Debug, Template)]
+#[template(path = "leaving.html")]
+pub struct LeavingPage<'a> {
+    /// What surrounds it.
+    pub shell: Shell<'a>,
+    /// The host of `action`.
+    pub host: &'a str,
+    /// Where the form goes.
+    pub action: &'a str,
+    /// What it carries.
+    pub fields: &'a [(String, String)],
+}
+
+/// A small window has done its work.
+#[derive(Debug, Template)]
+#[template(path = "done.html")]
+pub struct DonePage<'a> {
+    /// What surrounds it.
+    pub shell: Shell<'a>,
+    /// Where the user wanted to go.
+    pub onward: &'a str,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LONG: &str = "bartholomew.featherstonehaugh-cholmondeley-majoribanks@very-long-department.subsidiary.north.example.com";
+    const ID: &str = "0199c3a1-7d5e-7c41-9b0e-5f6a7b8c9d0e";
+    const HOSTILE: &str = "\"'><script>alert(1)</script>";
+
+    fn problem<'a>(sentence: &'a str, advice: &'a str) -> Problem<'a> {
+        Problem { sentence, advice, id: Some(ID) }
+    }
+
+    /// Every page in its ordinary and its worst case.
+    fn pages(shell: &Shell<'_>) -> Vec<(&'static str, String)> {
+        let mismatch = problem("That user name and password do not match", "Try again, or give your administrator this number:");
+        let differ =
+            Problem { sentence: "The two new passwords differ", advice: "Type the new password twice, the same each time.", id: None };
+        let login = |username, signed_in_as, waiting, problem| {
+            LoginPage { shell: shell.clone(), state: "s", username, signed_in_as, waiting, problem }.render().unwrap()
+        };
+        let logout = |session| LogoutPage { shell: shell.clone(), session, action: "/logout", login: "/login" }.render().unwrap();
+        let password = |username, must, problem| {
+            PasswordPage { shell: shell.clone(), username, token: "t", return_to: "", bind: "", must, problem }.render().unwrap()
+        };
+        let home = |name, username, applications: &[(String, String)], notice: Option<&str>| {
+            let since = ("2026-11-21T18:00:00Z", "21 November 2026, 18:00 UTC");
+            let password = notice.is_some();
+            HomePage { shell: shell.clone(), name, username, since, applications, token: "t", password, notice }.render().unwrap()
+        };
+        let applications =
+            ["app.north.localhost:8080", "shop.north.localhost:8080", "a-very-long-application-name.department.north.example.com"]
+                .map(|host| (host.to_owned(), format!("https://{host}/")));
+        let error = |status, sentence, advice, way| {
+            ErrorPage { shell: shell.clone(), status, problem: problem(sentence, advice), way }.render().unwrap()
+        };
+        let fields = [("SAMLRequest".to_owned(), HOSTILE.to_owned())];
+        let leaving = LeavingPage { shell: shell.clone(), host: "idp.example.com", action: "https://idp.example.com/", fields: &fields };
+        vec![
+            ("login", login("", None, Some("app.north.localhost:8080"), None)),
+            ("login-wrong", login("ada", None, Some("app.north.localhost:8080"), Some(mismatch))),
+            ("login-long", login(LONG, Some(LONG), Some(LONG), Some(mismatch))),
+            ("login-hostile", login(HOSTILE, Some(HOSTILE), Some(HOSTILE), None)),
+            ("logout", logout(Some(("ada", "t")))),
+            ("logout-done", logout(None)),
+            ("password", password("ada", true, None)),
+            ("password-wrong", password(LONG, false, Some((Field::Repeat, differ)))),
+            ("home", home("Ada Lovelace", "ada", &applications, Some("Your password is changed. You are signed out everywhere else."))),
+            ("home-long", home(LONG, LONG, &[], None)),
+            (
+                "error",
+                error(
+                    StatusCode::FORBIDDEN,
+                    "You may not open this page",
+                    "If you think you should, give your administrator this number:",
+                    Some(("Go to your applications", "/")),
+                ),
+            ),
+            ("leaving", leaving.render().unwrap()),
+            ("done", DonePage { shell: shell.clone(), onward: "http://app.north.localhost:8080/" }.render().unwrap()),
+        ]
+    }
+
+    /// With `VESTIBULE_PAGES` set to a folder, the pages are written there to be looked at.
+    #[test]
+    fn pages_hold_nothing_that_the_policy_forbids() {
+        let plain = Brand::new("North Wind");
+        let logo =
+            b"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 120 32'><rect width='120' height='32' rx='4' fill='#0055aa'/></svg>";
+        let branded = Brand::new("South").with_accent("#0055aa").unwrap().with_logo("image/svg+xml", logo).unwrap();
+        for (brand, theme) in [(&plain, "plain"), (&branded, "branded")] {
+            for display in [Display::Page, Display::Popup, Display::Touch] {
+                for dress in [Dress::Linked, Dress::Inline] {
+                    for (name, html) in pages(&Shell { brand, tenant: "north", display, dress }) {
+                        if let (Ok(folder), Dress::Inline) = (std::env::var("VESTIBULE_PAGES"), dress) {
+                            std::fs::write(format!("{folder}/{theme}-{}-{name}.html", display.as_str()), &html).unwrap();
+                        }
+                        let body = html.split_once("<body>").unwrap().1;
+                        let markup = body.split_once("\n<script>").map_or(body, |(markup, _)| markup);
+                        for forbidden in [" style=", " onclick=", "javascript:", "<script", "<iframe", "http-equiv"] {
+                            assert!(!markup.contains(forbidden), "{name}: {forbidden}");
+                        }
+                        assert_eq!(html.contains("<style>"), dress == Dress::Inline, "{name}");
+                        assert_eq!(html.matches("<h1>").count(), 1, "{name}");
+                        assert!(!html.contains('!') || !markup.contains("! "), "{name}: no exclamation marks");
+                        for id in markup.split("aria-describedby=\"").skip(1).flat_map(|rest| rest.split('"').next().unwrap().split(' ')) {
+                            assert!(markup.contains(&format!("id=\"{id}\"")), "{name}: {id} is described nowhere");
+                        }
+                        for id in markup.split("<label for=\"").skip(1).map(|rest| rest.split('"').next().unwrap()) {
+                            assert!(markup.contains(&format!("id=\"{id}\"")), "{name}: {id} has no field");
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
