@@ -48,12 +48,29 @@ pub struct Judgement {
 
 impl Engine {
     /// Judges a request and records exactly one `request.decided`.
+    ///
+    /// While the audit cannot take a record, nothing is judged: a decision nobody can read later is not made.
     pub async fn decide(&self, request: &CheckRequest) -> Judgement {
+        if let Err(down) = self.sink.ready() {
+            return Judgement { decision: Decision::Fail(down), found: None, opened: None, recognised: None };
+        }
+        let (judgement, decided, events) = self.judge_quietly(request).await;
+        let found = judgement.found.as_ref();
+        self.record(request, found, Event::RequestDecided(decided));
+        for event in events {
+            self.record(request, found, event);
+        }
+        judgement
+    }
+
+    /// Judges a request and records nothing: what [`Engine::decide`] would have recorded is returned, the
+    /// decision first, then the events beside it. For `explain`.
+    pub async fn judge_quietly(&self, request: &CheckRequest) -> (Judgement, Decided, Vec<Event>) {
         let mut trail = Trail::new(self.clock.clone());
         let mut judgement = Judgement { decision: Decision::Deny(Denial::NoRoute), found: None, opened: None, recognised: None };
         judgement.decision = self.judge(request, &mut judgement, &mut trail).await;
-        self.record_decision(request, &judgement, trail);
-        judgement
+        let (decided, events) = describe(request, &judgement, trail);
+        (judgement, decided, events)
     }
 
     async fn judge(&self, request: &CheckRequest, judgement: &mut Judgement, trail: &mut Trail) -> Decision {
@@ -150,43 +167,37 @@ impl Engine {
             event,
         });
     }
+}
 
-    fn record_decision(&self, request: &CheckRequest, judgement: &Judgement, trail: Trail) {
-        let (ruling, reason) = match &judgement.decision {
-            Decision::Allow(_) => (Ruling::Allow, None),
-            Decision::Challenge(_) => (Ruling::Challenge, Some(last_reason(&trail).unwrap_or(Reason::Nobody))),
-            Decision::Deny(denial) => (Ruling::Deny, Some(denial.reason())),
-            Decision::Fail(_) => (Ruling::Fail, Some(Reason::Unavailable)),
-        };
-        let subject = match &judgement.decision {
-            Decision::Allow(grant) => grant.principal.identity().map(|identity| identity.user.name.to_string()),
-            Decision::Challenge(_) | Decision::Deny(_) | Decision::Fail(_) => None,
-        };
-        let ms = trail.elapsed().as_secs_f64() * 1e3;
-        let Trail { steps, events, policy, responses, .. } = trail;
-        let found = judgement.found.as_ref();
-        self.record(
-            request,
-            found,
-            Event::RequestDecided(Decided {
-                method: request.method.to_string(),
-                host: request.host.to_string(),
-                path: request.target.path().to_owned(),
-                route: found.map(|found| found.route.name.clone()),
-                decision: ruling,
-                scheme: judgement.recognised.clone(),
-                subject,
-                reason,
-                policy,
-                responses,
-                steps,
-                ms: (ms * 1e3).round() / 1e3,
-            }),
-        );
-        for event in events {
-            self.record(request, found, event);
-        }
-    }
+/// The record of a judgement, and the events beside it.
+fn describe(request: &CheckRequest, judgement: &Judgement, trail: Trail) -> (Decided, Vec<Event>) {
+    let (ruling, reason) = match &judgement.decision {
+        Decision::Allow(_) => (Ruling::Allow, None),
+        Decision::Challenge(_) => (Ruling::Challenge, Some(last_reason(&trail).unwrap_or(Reason::Nobody))),
+        Decision::Deny(denial) => (Ruling::Deny, Some(denial.reason())),
+        Decision::Fail(_) => (Ruling::Fail, Some(Reason::Unavailable)),
+    };
+    let subject = match &judgement.decision {
+        Decision::Allow(grant) => grant.principal.identity().map(|identity| identity.user.name.to_string()),
+        Decision::Challenge(_) | Decision::Deny(_) | Decision::Fail(_) => None,
+    };
+    let ms = trail.elapsed().as_secs_f64() * 1e3;
+    let Trail { steps, events, policy, responses, .. } = trail;
+    let decided = Decided {
+        method: request.method.to_string(),
+        host: request.host.to_string(),
+        path: request.target.path().to_owned(),
+        route: judgement.found.as_ref().map(|found| found.route.name.clone()),
+        decision: ruling,
+        scheme: judgement.recognised.clone(),
+        subject,
+        reason,
+        policy,
+        responses,
+        steps,
+        ms: (ms * 1e3).round() / 1e3,
+    };
+    (decided, events)
 }
 
 /// The reason of the last refusal in the trail: what the caller tried, rather than that nobody is there.
