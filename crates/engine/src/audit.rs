@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::{Clock, Timestamp};
 use crate::identity::{PolicyId, RealmName, ResponseName, RouteName, SchemeName, TenantId};
 use crate::request::{Malformed, RequestId};
-use crate::scheme::{Step, Verdict};
+use crate::scheme::{Step, Unavailable, Verdict};
 
 /// The version of the event format, in every record.
 pub const VERSION: u8 = 1;
@@ -22,6 +22,14 @@ pub const VERSION: u8 = 1;
 pub trait Sink: Debug + Send + Sync {
     /// Takes one event. Must not block the caller on slow media.
     fn record(&self, event: &Recorded);
+
+    /// Whether more can be taken. While it cannot, the engine judges nothing: no record, no decision.
+    ///
+    /// # Errors
+    /// [`Unavailable`] while a record might be lost.
+    fn ready(&self) -> Result<(), Unavailable> {
+        Ok(())
+    }
 }
 
 /// An event with the fields every event has. Fields keep one name everywhere.

@@ -54,27 +54,44 @@ pub struct Judgement {
     pub csrf_token: Option<Secret<String>>,
 }
 
+impl Judgement {
+    /// This decision, before anything else is known.
+    fn undecided(decision: Decision) -> Self {
+        Self { decision, found: None, opened: None, recognised: None, identity: None, csrf_token: None }
+    }
+}
+
 impl Engine {
     /// Judges a request and records exactly one `request.decided`.
+    ///
+    /// While the audit cannot take a record, nothing is judged: a decision nobody can read later is not made.
     pub async fn decide(&self, request: &CheckRequest) -> Judgement {
         self.decide_found(request, self.routes.find(request)).await
     }
 
     /// The same, for a door that had to find the route first: it needed to know whether to read the body.
     pub async fn decide_found(&self, request: &CheckRequest, found: Result<Found, Denial>) -> Judgement {
+        if let Err(down) = self.sink.ready() {
+            return Judgement::undecided(Decision::Fail(down));
+        }
+        let (judgement, decided, events) = self.judge_quietly(request, found).await;
+        let found = judgement.found.as_ref();
+        self.record(request, found, Event::RequestDecided(decided));
+        for event in events {
+            self.record(request, found, event);
+        }
+        judgement
+    }
+
+    /// Judges a request and records nothing: what [`Engine::decide`] would have recorded is returned, the
+    /// decision first, then the events beside it. For `explain`.
+    pub async fn judge_quietly(&self, request: &CheckRequest, found: Result<Found, Denial>) -> (Judgement, Decided, Vec<Event>) {
         let mut trail = Trail::new(self.clock.clone());
-        let mut judgement = Judgement {
-            decision: Decision::Deny(Denial::NoRoute),
-            found: None,
-            opened: None,
-            recognised: None,
-            identity: None,
-            csrf_token: None,
-        };
+        let mut judgement = Judgement::undecided(Decision::Deny(Denial::NoRoute));
         judgement.decision = self.judge(request, found, &mut judgement, &mut trail).await;
         judgement.csrf_token = self.csrf_token(request, &judgement);
-        self.record_decision(request, &judgement, trail);
-        judgement
+        let (decided, events) = describe(request, &judgement, trail);
+        (judgement, decided, events)
     }
 
     async fn judge(
@@ -211,40 +228,34 @@ impl Engine {
             event,
         });
     }
+}
 
-    fn record_decision(&self, request: &CheckRequest, judgement: &Judgement, trail: Trail) {
-        let (ruling, reason) = match &judgement.decision {
-            Decision::Allow(_) => (Ruling::Allow, None),
-            Decision::Challenge(_) => (Ruling::Challenge, Some(last_reason(&trail).unwrap_or(Reason::Nobody))),
-            Decision::Deny(denial) => (Ruling::Deny, Some(denial.reason())),
-            Decision::Fail(_) => (Ruling::Fail, Some(Reason::Unavailable)),
-        };
-        let subject = judgement.identity.as_ref().map(|identity| identity.user.name.to_string());
-        let ms = trail.elapsed().as_secs_f64() * 1e3;
-        let Trail { steps, events, policy, responses, .. } = trail;
-        let found = judgement.found.as_ref();
-        self.record(
-            request,
-            found,
-            Event::RequestDecided(Decided {
-                method: request.method.to_string(),
-                host: request.host.to_string(),
-                path: request.target.path().to_owned(),
-                route: found.map(|found| found.route.name.clone()),
-                decision: ruling,
-                scheme: judgement.recognised.clone(),
-                subject,
-                reason,
-                policy,
-                responses,
-                steps,
-                ms: (ms * 1e3).round() / 1e3,
-            }),
-        );
-        for event in events {
-            self.record(request, found, event);
-        }
-    }
+/// The record of a judgement, and the events beside it.
+fn describe(request: &CheckRequest, judgement: &Judgement, trail: Trail) -> (Decided, Vec<Event>) {
+    let (ruling, reason) = match &judgement.decision {
+        Decision::Allow(_) => (Ruling::Allow, None),
+        Decision::Challenge(_) => (Ruling::Challenge, Some(last_reason(&trail).unwrap_or(Reason::Nobody))),
+        Decision::Deny(denial) => (Ruling::Deny, Some(denial.reason())),
+        Decision::Fail(_) => (Ruling::Fail, Some(Reason::Unavailable)),
+    };
+    let subject = judgement.identity.as_ref().map(|identity| identity.user.name.to_string());
+    let ms = trail.elapsed().as_secs_f64() * 1e3;
+    let Trail { steps, events, policy, responses, .. } = trail;
+    let decided = Decided {
+        method: request.method.to_string(),
+        host: request.host.to_string(),
+        path: request.target.path().to_owned(),
+        route: judgement.found.as_ref().map(|found| found.route.name.clone()),
+        decision: ruling,
+        scheme: judgement.recognised.clone(),
+        subject,
+        reason,
+        policy,
+        responses,
+        steps,
+        ms: (ms * 1e3).round() / 1e3,
+    };
+    (decided, events)
 }
 
 /// The reason of the last refusal in the trail: what the caller tried, rather than that nobody is there.
