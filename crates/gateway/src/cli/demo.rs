@@ -6,29 +6,279 @@
 mod application;
 
 use std::fmt::Write as _;
-use std::net::SocketAddr;
+use std::io::{self, Write as _};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use tokio::net::TcpListener;
 use vestibule_engine::clock::random;
+use vestibule_engine::identity::{GroupName, TenantId, Username};
 use vestibule_engine::secret::Secret;
 
-/// Who the demo knows: tenant, name, groups, what the screen says of them.
-const USERS: [(&str, &str, &[&str]); 4] = [
-    ("north", "ada", &["staff", "admins"]),
-    ("north", "bob", &["staff"]),
-    ("south", "sol", &["staff"]),
-    ("south", "new", &["staff"]),
+use crate::cli::output::Style;
+use crate::cli::serve::{self, NewUser, Running};
+use crate::cli::{Exit, complain};
+
+/// `vestibule demo`.
+#[derive(Debug, clap::Args)]
+pub struct Demo {
+    /// The port to listen on; on loopback only.
+    #[arg(long, default_value_t = 8080)]
+    port: u16,
+}
+
+/// Who the demo knows: tenant, name, groups, whether the password must be changed first.
+const USERS: [(&str, &str, &[&str], bool); 4] = [
+    ("north", "ada", &["staff", "admins"], false),
+    ("north", "bob", &["staff"], false),
+    ("north", "new", &["staff"], true),
+    ("south", "sol", &["staff"], false),
 ];
 
-const POLICY: &str = r#"// Whoever is on the staff may read; administrators may also write.
+const POLICY: &str = r#"// Whoever is on the staff may read and call SOAP; administrators may also write.
 @id("staff-may-read")
 permit(principal in Group::"staff", action in Action::"read", resource);
 
-@id("admins-may-write")
-permit(principal in Group::"admins", action in Action::"write", resource);
-
 @id("staff-may-call-soap")
 permit(principal in Group::"staff", action == Action::"POST", resource) when { resource.path like "/soap/*" };
+
+@id("admins-may-write")
+permit(principal in Group::"admins", action in Action::"write", resource);
 "#;
+
+/// Runs until it is told to stop.
+pub fn run(demo: &Demo) -> Exit {
+    match serve::runtime().map_err(|error| error.to_string()).and_then(|runtime| runtime.block_on(play(demo.port))) {
+        Ok(()) => Exit::Yes,
+        Err(problem) => complain(&problem),
+    }
+}
+
+async fn play(port: u16) -> Result<(), String> {
+    let folder = Folder::make()?;
+    let [north, south, shop] = [
+        open_application("The north's application").await?,
+        open_application("The south's application").await?,
+        open_application("The north's shop").await?,
+    ];
+    folder.write("policy.cedar", POLICY)?;
+    let file = folder.write("vestibule.toml", &configuration(port, folder.path(), [north, shop, south]))?;
+    let running = serve::start(&file, serve::Mark::Demo).await?;
+    let mut passwords = Vec::new();
+    for (tenant, name, groups, must_change) in USERS {
+        let password = fresh_password()?;
+        let user = NewUser {
+            tenant: TenantId::from(tenant),
+            name: Username::parse(name).ok_or("a user name of the demo is malformed")?,
+            groups: groups.iter().map(|group| GroupName::from(*group)).collect(),
+            must_change_password: must_change,
+            password: Secret::new(password.clone()),
+        };
+        running.add_user(user).await?;
+        passwords.push(password);
+    }
+    let [ada, bob, new, sol] = passwords.as_slice() else { return Err("the demo has lost a user".into()) };
+    let screen = screen(port, folder.path(), [ada, bob, new, sol], Style::of_stdout());
+    io::stdout().write_all(screen.as_bytes()).and_then(|()| io::stdout().flush()).map_err(|error| error.to_string())?;
+    finish(running).await
+}
+
+async fn finish(running: Running) -> Result<(), String> {
+    running.until_told_to_stop().await;
+    running.stop().await;
+    Ok(())
+}
+
+/// A fresh directory that goes with the demo.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn make() -> Result<Self, String> {
+        let octets = random::<8>().map_err(|error| error.to_string())?;
+        let path = std::env::temp_dir().join(format!("vestibule-demo-{}", URL_SAFE_NO_PAD.encode(octets)));
+        let mut builder = std::fs::DirBuilder::new();
+        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        builder.create(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+        Ok(Self(path))
+    }
+
+    fn path(&self) -> &Path {
+        &self.0
+    }
+
+    fn write(&self, name: &str, text: &str) -> Result<PathBuf, String> {
+        let path = self.0.join(name);
+        std::fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))?;
+        Ok(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+async fn open_application(title: &'static str) -> Result<SocketAddr, String> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(|error| error.to_string())?;
+    let address = listener.local_addr().map_err(|error| error.to_string())?;
+    tokio::spawn(async move { axum::serve(listener, application::application(title)).await });
+    Ok(address)
+}
+
+/// 96 random bits, easy to copy.
+fn fresh_password() -> Result<String, String> {
+    Ok(URL_SAFE_NO_PAD.encode(random::<12>().map_err(|error| error.to_string())?).replace(['-', '_'], "x"))
+}
+
+fn configuration(port: u16, folder: &Path, [north, shop, south]: [SocketAddr; 3]) -> String {
+    let dir = folder.display();
+    format!(
+        r#"[[listen]]
+address = "127.0.0.1:{port}"
+
+[server]
+health = "127.0.0.1:0"
+control_socket = "{dir}/control.sock"
+drain = "2s"
+
+[tenant.north]
+title = "North Ltd"
+hosts = ["app.north.localhost:{port}", "shop.north.localhost:{port}"]
+portal = "login.north.localhost:{port}"
+chain = ["session", "basic", "form"]
+
+[tenant.south]
+title = "South & Sons"
+hosts = ["app.south.localhost:{port}"]
+portal = "login.south.localhost:{port}"
+chain = ["session", "basic", "form"]
+brand = {{ accent = "#1f5f8b" }}
+
+[[route]]
+tenant = "north"
+match = "/**"
+policies = ["policy.cedar"]
+inject = ["headers", "token"]
+forward = "http://{north}"
+
+[[route]]
+host = "shop.north.localhost"
+match = "/**"
+policies = ["policy.cedar"]
+inject = ["headers", "token"]
+forward = "http://{shop}"
+
+[[route]]
+tenant = "south"
+match = "/**"
+policies = ["policy.cedar"]
+inject = ["headers", "token"]
+forward = "http://{south}"
+
+[[route]]
+match = "/public/**"
+access = "open"
+inject = ["headers"]
+forward = "http://{north}"
+
+[scheme.basic]
+type = "basic"
+realm = "local"
+
+[scheme.form]
+type = "login-form"
+realm = "local"
+
+[inject.token]
+type = "jwt"
+audience = "demo"
+
+[store]
+path = "{dir}/data"
+
+[audit]
+to = "file"
+path = "{dir}/audit.jsonl"
+"#
+    )
+}
+
+/// What is running where, then what to try: copyable lines, each with the status it will print.
+fn screen(port: u16, folder: &Path, [ada, bob, new, sol]: [&String; 4], style: Style) -> String {
+    let app = format!("http://app.north.localhost:{port}");
+    let south = format!("http://app.south.localhost:{port}");
+    let shop = format!("http://shop.north.localhost:{port}");
+    let soap = "-H 'Content-Type: text/xml' -H 'SOAPAction: \"ListOrders\"' -d '<s:Envelope xmlns:s=\"http://schemas.xmlsoap.org/soap/envelope/\"><s:Body/></s:Envelope>'";
+    let socket = folder.join("control.sock");
+    let groups: [(&str, Vec<(String, u16, &str)>); 4] = [
+        (
+            "1  An ordered chain of schemes",
+            vec![
+                (format!("curl -i {app}/public/status"), 200, "an open route: anonymous may pass"),
+                (format!("curl -i {app}/api/orders"), 401, "a protected one: who are you?"),
+                (format!("curl -i -u ada:{ada} {app}/api/orders"), 200, "Basic, against our own users"),
+                (format!("curl -i -u ada:wrong {app}/api/orders"), 401, "the same answer for a wrong name"),
+                (format!("curl -i -u ada:wrong {app}/public/status"), 200, "still open; X-Vestibule-Auth says anonymous"),
+                (format!("curl -i -X DELETE -u bob:{bob} {app}/api/orders/1"), 403, "known, but no policy permits it"),
+                (format!("curl -i -X DELETE -u ada:{ada} {app}/api/orders/1"), 200, "permitted to administrators"),
+                (format!("curl -i -u sol:{sol} {app}/api/orders"), 401, "the south's user is nobody in the north"),
+                (format!("curl -i -u sol:{sol} {south}/api/orders"), 200, "and somebody in the south"),
+            ],
+        ),
+        (
+            "2  Browser single sign-on by tenant",
+            vec![
+                (format!("curl -i -H 'Accept: text/html' {app}/"), 303, "a browser is led to the portal"),
+                (format!("curl -i -u new:{new} {app}/api/me"), 403, "must change the password first"),
+            ],
+        ),
+        (
+            "3  What the application is told",
+            vec![
+                (format!("curl -i -u ada:{ada} {app}/api/me"), 200, "identity headers and a signed token"),
+                (format!("curl -i -H 'X_Vestibule_User: root' {app}/public/headers"), 200, "a forged identity is stripped"),
+                (format!("curl -i http://login.north.localhost:{port}/.well-known/jwks.json"), 200, "the keys to verify it with"),
+                (format!("curl -i --path-as-is {app}/public/../api/orders"), 400, "ambiguous paths are refused"),
+            ],
+        ),
+        (
+            "4  SOAP",
+            vec![
+                (format!("curl -i {soap} {app}/soap/orders"), 401, "a SOAP client gets a fault"),
+                (format!("curl -i -u bob:{bob} {soap} {app}/soap/orders"), 200, "and is let in with Basic"),
+            ],
+        ),
+    ];
+    let mut text = String::new();
+    // INVARIANT: writing to a text cannot fail.
+    let _ = writeln!(text, "{}", style.strong("Vestibule is open. Everything runs in this process, on loopback, with fresh passwords."));
+    for (title, lines) in groups {
+        let _ = writeln!(text, "\n{}", style.strong(title));
+        for (command, status, meaning) in lines {
+            let _ = writeln!(text, "  {command}   {}", style.quiet(&format!("# {status} {meaning}")));
+        }
+    }
+    let _ = writeln!(text, "\n{}", style.strong("In a browser"));
+    for (url, what) in [
+        (format!("{app}/"), "sign in as ada or bob; you come back to this page"),
+        (format!("{shop}/"), "the same login, another application"),
+        (format!("{south}/"), "another tenant, another portal, another brand: sol"),
+        (format!("http://login.north.localhost:{port}/"), "who you are; sign out everywhere"),
+    ] {
+        let _ = writeln!(text, "  {url}   {}", style.quiet(&format!("# {what}")));
+    }
+    let _ = writeln!(text, "\n  {:<7} {}", "ada", ada);
+    for (name, password) in [("bob", bob), ("new", new), ("sol", sol)] {
+        let _ = writeln!(text, "  {name:<7} {password}");
+    }
+    let _ = writeln!(
+        text,
+        "\nWhy was it decided so? Copy the X-Vestibule-Id of any answer:\n  vestibule explain ID --socket {}\n\n{}",
+        socket.display(),
+        style.quiet("Ctrl-C stops it; nothing is kept.")
+    );
+    text
+}
