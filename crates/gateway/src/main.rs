@@ -1,6 +1,10 @@
 //! Vestibule, an authentication gateway: parse arguments, run one command.
 #![forbid(unsafe_code)]
 
+use std::process::ExitCode;
+
+use clap::Parser;
+
 mod audit;
 mod cli;
 mod config;
@@ -12,4 +16,6 @@ mod schemes;
 mod serve;
 mod store;
 
-fn main() {}
+fn main() -> ExitCode {
+    cli::run(cli::Cli::parse())
+}

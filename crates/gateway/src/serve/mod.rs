@@ -1,5 +1,6 @@
 //! The doors: everything that speaks HTTP to clients.
 
+pub mod admin;
 pub mod answer;
 pub mod body;
 pub mod control;

@@ -1,3 +1,4 @@
 //! The store backends.
 
 pub mod embedded;
+pub mod overlay;

@@ -1,0 +1,224 @@
+//! `vestibule user`: users of the gateway's own realm.
+
+use clap::{Args, Subcommand};
+
+use vestibule_engine::identity::{AccountState, User};
+
+use super::ask::PasswordSource;
+use super::client::{Connection, ask, unexpected};
+use super::output::{Cell, Output, Tone};
+use super::{Answer, Common, Failure, Who};
+use crate::serve::admin::protocol::{AdminReply, AdminRequest, Confidential, NewUser, Whom, state_label};
+
+/// The profile of a user of whom nobody says otherwise.
+const PROFILE: &str = "user";
+
+/// Users of the gateway's own realm
+#[derive(Debug, Subcommand)]
+pub enum UserCommand {
+    /// Add a user
+    Add(Box<Add>),
+    /// List users
+    List {
+        /// Of this tenant; may be left out where there is only one
+        #[arg(long)]
+        tenant: Option<String>,
+        /// In this group
+        #[arg(long)]
+        group: Option<String>,
+    },
+    /// Show a user
+    Show {
+        /// Which.
+        #[command(flatten)]
+        who: Who,
+    },
+    /// Keep a user out, and end all their sessions
+    Disable {
+        /// Which.
+        #[command(flatten)]
+        who: Who,
+    },
+    /// Let a disabled or locked user in again
+    Enable {
+        /// Which.
+        #[command(flatten)]
+        who: Who,
+    },
+    /// Give a user another password, and end all their sessions
+    Passwd {
+        /// Which.
+        #[command(flatten)]
+        who: Who,
+        /// Where the password comes from.
+        #[command(flatten)]
+        password: PasswordSource,
+        /// They must change it first thing
+        #[arg(long)]
+        must_change: bool,
+    },
+}
+
+/// Add a user
+#[derive(Debug, Args)]
+pub struct Add {
+    #[command(flatten)]
+    who: Who,
+    /// The name to show
+    #[arg(long, value_name = "NAME")]
+    display_name: Option<String>,
+    /// The address for mail
+    #[arg(long, value_name = "ADDRESS")]
+    email: Option<String>,
+    /// A group; may be repeated
+    #[arg(long = "group", value_name = "GROUP")]
+    groups: Vec<String>,
+    /// The kind of user, which decides which rules apply; `administrator` administers the installation
+    #[arg(long, default_value = PROFILE)]
+    profile: String,
+    /// They must change the password first thing
+    #[arg(long)]
+    must_change: bool,
+    /// An emergency account: local password only, from listed addresses only
+    #[arg(long)]
+    break_glass: bool,
+    #[command(flatten)]
+    password: PasswordSource,
+}
+
+impl UserCommand {
+    /// Asks the running server.
+    pub fn run(self, common: &Common, output: &mut Output) -> Result<Answer, Failure> {
+        match self {
+            Self::Add(add) => add.run(common, output),
+            Self::List { tenant, group } => list(tenant, group, common, output),
+            Self::Show { who } => one(AdminRequest::UserShow(whom(who)), "", common, output),
+            Self::Disable { who } => one(AdminRequest::UserDisable(whom(who)), "Disabled, and all sessions ended.", common, output),
+            Self::Enable { who } => one(AdminRequest::UserEnable(whom(who)), "Enabled.", common, output),
+            Self::Passwd { who, password, must_change } => {
+                let mut connection = Connection::open(common)?;
+                let password = password.read(&who.name)?;
+                let request = AdminRequest::UserPasswd { user: whom(who), password, must_change };
+                show(connection.ask(request)?, "Password changed, and all sessions ended.", output)
+            }
+        }
+    }
+}
+
+impl Add {
+    fn run(self, common: &Common, output: &mut Output) -> Result<Answer, Failure> {
+        // Connected first: nobody should think up a password for a server that does not run.
+        let mut connection = Connection::open(common)?;
+        let password = self.password.read(&self.who.name)?;
+        let request = AdminRequest::UserAdd(NewUser {
+            user: whom(self.who),
+            display_name: self.display_name,
+            email: self.email,
+            groups: self.groups,
+            profile: self.profile,
+            must_change_password: self.must_change,
+            break_glass: self.break_glass,
+            password,
+        });
+        show(connection.ask(request)?, "Added.", output)
+    }
+}
+
+/// A user as the protocol names it.
+pub fn whom(who: Who) -> Whom {
+    Whom { tenant: who.tenant, name: who.name }
+}
+
+fn one(request: AdminRequest, done: &str, common: &Common, output: &mut Output) -> Result<Answer, Failure> {
+    show(ask(common, request)?, done, output)
+}
+
+fn show(reply: AdminReply, done: &str, output: &mut Output) -> Result<Answer, Failure> {
+    let AdminReply::User { user, password } = reply else { return Err(unexpected()) };
+    if output.is_json() {
+        output.json(&serde_json::json!({ "user": user, "password": password }));
+        return Ok(Answer::Yes);
+    }
+    if !done.is_empty() {
+        output.line(done);
+    }
+    details(&user, password.as_ref(), output);
+    Ok(Answer::Yes)
+}
+
+fn details(user: &User, password: Option<&Confidential>, output: &mut Output) {
+    let mut rows: Vec<(&str, Cell)> = vec![
+        ("user", Cell::new(user.name.as_str(), Tone::Strong)),
+        ("tenant", user.tenant.as_str().into()),
+        ("state", state(user.state)),
+        ("profile", user.profile.as_str().into()),
+    ];
+    if !user.groups.is_empty() {
+        rows.push(("groups", groups(user).into()));
+    }
+    rows.extend(user.display_name.iter().map(|name| ("name", name.into())));
+    rows.extend(user.email.iter().map(|email| ("email", email.into())));
+    rows.extend(user.external_ids.iter().map(|id| ("known as", format!("{} at {}", id.id, id.issuer).into())));
+    let marks = marks(user);
+    if !marks.is_empty() {
+        rows.push(("marks", Cell::new(marks, Tone::Warn)));
+    }
+    rows.push(("id", user.id.to_string().into()));
+    rows.push(("since", user.created.to_string().into()));
+    rows.extend(password.map(|Confidential(text)| ("password", Cell::new(text.reveal(), Tone::Strong))));
+    output.table(&[], rows.into_iter().map(|(name, cell)| vec![Cell::new(name, Tone::Quiet), cell]).collect());
+    if password.is_some() {
+        output.line(Cell::new("The password is shown this once.", Tone::Quiet));
+    }
+}
+
+fn list(tenant: Option<String>, group: Option<String>, common: &Common, output: &mut Output) -> Result<Answer, Failure> {
+    let mut connection = Connection::open(common)?;
+    let mut all: Vec<User> = Vec::new();
+    loop {
+        let after = all.last().map(|user| user.name.to_string());
+        let request = AdminRequest::UserList { tenant: tenant.clone(), group: group.clone(), after };
+        let AdminReply::Users { users, more } = connection.ask(request)? else { return Err(unexpected()) };
+        let none = users.is_empty();
+        all.extend(users);
+        if !more || none {
+            break;
+        }
+    }
+    if output.is_json() {
+        output.json(&serde_json::json!({ "users": all }));
+    } else if all.is_empty() {
+        output.line("No users yet: add one with `vestibule user add NAME`.");
+    } else {
+        let row = |user: &User| {
+            let name = user.display_name.clone().unwrap_or_default();
+            vec![
+                user.name.as_str().into(),
+                state(user.state),
+                user.profile.as_str().into(),
+                groups(user).into(),
+                name.into(),
+                Cell::new(marks(user), Tone::Warn),
+            ]
+        };
+        output.table(&["user", "state", "profile", "groups", "name", "marks"], all.iter().map(row).collect());
+    }
+    Ok(Answer::Yes)
+}
+
+fn state(state: AccountState) -> Cell {
+    let tone = match state {
+        AccountState::Active => Tone::Good,
+        AccountState::Disabled | AccountState::Locked | AccountState::Expired => Tone::Bad,
+    };
+    Cell::new(state_label(state), tone)
+}
+
+fn groups(user: &User) -> String {
+    user.groups.iter().map(|group| group.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+fn marks(user: &User) -> String {
+    let marks = [(user.must_change_password, "must change password"), (user.break_glass, "emergency account")];
+    marks.iter().filter(|(set, _)| *set).map(|(_, mark)| *mark).collect::<Vec<_>>().join(", ")
+}

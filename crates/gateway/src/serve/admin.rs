@@ -1,0 +1,412 @@
+//! What administrators do to a running server, over a Unix socket.
+//!
+//! Whoever reaches this socket owns the installation: it makes administrators and sets passwords. So the
+//! socket has mode 0600, and the kernel's word on the peer's user (`SO_PEERCRED`) must be our own user or root,
+//! whatever has happened to the file's mode since. Every change is recorded with that user.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use vestibule_engine::audit::{Ending, Event, Recorded, Trail, VERSION};
+use vestibule_engine::clock::{Clock, Timestamp, random};
+use vestibule_engine::engine::{Engine, Judgement};
+use vestibule_engine::identity::{
+    AccountState, GroupName, Identity, Level, PasswordHash, ProfileName, TenantId, User, UserId, Username, password,
+};
+use vestibule_engine::request::{CheckRequest, ClientKind, RequestId};
+use vestibule_engine::secret::Secret;
+use vestibule_engine::session::SessionRef;
+use vestibule_engine::store::{ExpiringStore, KeyRecord};
+use vestibule_engine::users::Users;
+
+use protocol::{AdminReply, AdminRequest, Confidential, KeyView, NewPassword, NewUser, PAGE, Refusal, SessionView, Status, Whom};
+use socket::Peer;
+
+pub mod explain;
+pub mod protocol;
+pub mod socket;
+
+/// Longest display name, mail address, group or profile, in octets.
+const MAX_TEXT: usize = 256;
+/// Most groups a user is added to at once.
+const MAX_GROUPS: usize = 256;
+/// How often a change is tried when somebody else changes the same user.
+const TRIES: usize = 3;
+/// The word for us where a scheme or an issuer is wanted.
+const ADMIN: &str = "admin";
+
+/// What the commands act on.
+#[derive(Debug)]
+pub struct Admin {
+    /// The server itself.
+    pub running: Arc<dyn Running>,
+    /// Its users.
+    pub users: Arc<Users>,
+    /// What expires: `explain` reads it through a layer.
+    pub expiring: Arc<dyn ExpiringStore>,
+    /// Its signing keys.
+    pub keys: Arc<dyn KeyAdmin>,
+    /// What hashes passwords.
+    pub passwords: Arc<dyn HashPassword>,
+    /// When it began.
+    pub started: Timestamp,
+}
+
+/// The running server.
+#[async_trait]
+pub trait Running: Debug + Send + Sync {
+    /// The engine in force.
+    fn engine(&self) -> Arc<Engine>;
+
+    /// An engine built from the configuration in force over another expiring store, for one judgement.
+    /// What it learns must reach neither the caches nor the gates of the one in force, save through the store.
+    ///
+    /// # Errors
+    /// A sentence that says why it could not be built.
+    fn rehearse(&self, expiring: Arc<dyn ExpiringStore>) -> Result<Engine, String>;
+
+    /// The answer this kind of client would see, in a line, e.g. `401, WWW-Authenticate: Basic`.
+    fn preview(&self, request: &CheckRequest, judgement: &Judgement, kind: ClientKind) -> String;
+
+    /// Reads the configuration again, and records `config.reloaded`.
+    ///
+    /// # Errors
+    /// What is wrong with it; nothing has changed then.
+    async fn reload(&self) -> Result<(), String>;
+}
+
+/// The signing keys, for those who administer them. Implementations record `key.rotated` themselves.
+#[async_trait]
+pub trait KeyAdmin: Debug + Send + Sync {
+    /// All keys, oldest first.
+    ///
+    /// # Errors
+    /// A [`Refusal`]; likewise for every other call.
+    async fn list(&self) -> Result<Vec<KeyRecord>, Refusal>;
+    /// Moves every key of a purpose on by one place. Returns the purpose's keys as they stand then.
+    async fn rotate(&self, purpose: &str) -> Result<Vec<KeyRecord>, Refusal>;
+    /// Voids a key. Returns the keys of its purpose as they stand then.
+    async fn revoke(&self, id: &str) -> Result<Vec<KeyRecord>, Refusal>;
+}
+
+/// Makes hashes of new passwords.
+#[async_trait]
+pub trait HashPassword: Debug + Send + Sync {
+    /// The hash of a new password, in NFC, or why it will not do.
+    ///
+    /// # Errors
+    /// [`Refusal::Invalid`] if it is too weak, [`Refusal::Unavailable`] if too much waits to be hashed.
+    async fn hash(&self, password: &Secret<String>) -> Result<PasswordHash, Refusal>;
+}
+
+impl Admin {
+    /// Does what is asked.
+    pub async fn answer(&self, request: AdminRequest, peer: &Peer) -> AdminReply {
+        self.act(request, peer).await.unwrap_or_else(AdminReply::Refused)
+    }
+
+    async fn act(&self, request: AdminRequest, peer: &Peer) -> Result<AdminReply, Refusal> {
+        let engine = self.running.engine();
+        let desk = Desk { admin: self, engine: &engine, peer };
+        match request {
+            AdminRequest::Status => Ok(AdminReply::Status(self.status(&engine))),
+            AdminRequest::Reload => {
+                desk.may_change()?;
+                self.running.reload().await.map_err(Refusal::Invalid)?;
+                desk.changed(None, "config.reload", "configuration".to_owned());
+                Ok(AdminReply::Reloaded)
+            }
+            AdminRequest::UserAdd(new) => desk.add(new).await,
+            AdminRequest::UserList { tenant, group, after } => desk.list(tenant.as_deref(), group.as_deref(), after.as_deref()).await,
+            AdminRequest::UserShow(whom) => Ok(AdminReply::User { user: desk.user(&whom).await?, password: None }),
+            AdminRequest::UserEnable(whom) => desk.enable(&whom).await,
+            AdminRequest::UserDisable(whom) => desk.disable(&whom).await,
+            AdminRequest::UserPasswd { user, password, must_change } => desk.passwd(&user, password, must_change).await,
+            AdminRequest::KeyList => Ok(keys(self.keys.list().await?)),
+            AdminRequest::KeyRotate { purpose } => {
+                desk.may_change()?;
+                let standing = self.keys.rotate(&purpose).await?;
+                desk.changed(None, "key.rotate", purpose);
+                Ok(keys(standing))
+            }
+            AdminRequest::KeyRevoke { id } => {
+                desk.may_change()?;
+                let standing = self.keys.revoke(&id).await?;
+                desk.changed(None, "key.revoke", id);
+                Ok(keys(standing))
+            }
+            AdminRequest::SessionList(whom) => {
+                let user = desk.user(&whom).await?;
+                let sessions = engine.sessions.list(&user.tenant, user.id).await?;
+                Ok(AdminReply::Sessions(sessions.iter().map(view).collect()))
+            }
+            AdminRequest::SessionEnd { user, session } => desk.end(&user, session.as_deref()).await,
+            AdminRequest::ExplainId { id } => match self.users.store().recorded(id).await? {
+                Some(recorded) => Ok(AdminReply::Decision(Box::new(recorded))),
+                None => Err(Refusal::NotFound(format!("no decision {id} is in the log: it is older than the log keeps, or not from here"))),
+            },
+            AdminRequest::Explain(synthetic) => desk.explain(&synthetic).await,
+        }
+    }
+
+    fn status(&self, engine: &Engine) -> Status {
+        let mut tenants: Vec<String> = engine.routes.tenants().map(|tenant| tenant.id.to_string()).collect();
+        tenants.sort();
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            started: self.started,
+            tenants,
+            routes: engine.routes.len(),
+            stopped: engine.sink.ready().err().map(|down| down.to_string()),
+        }
+    }
+}
+
+/// One command of one administrator.
+struct Desk<'a> {
+    admin: &'a Admin,
+    engine: &'a Arc<Engine>,
+    peer: &'a Peer,
+}
+
+impl Desk<'_> {
+    /// What cannot be recorded is not done.
+    fn may_change(&self) -> Result<(), Refusal> {
+        Ok(self.engine.sink.ready()?)
+    }
+
+    fn changed(&self, tenant: Option<&TenantId>, action: &str, subject: String) {
+        self.record(tenant, Event::AdminChanged { by: self.peer.to_string(), action: action.to_owned(), subject });
+    }
+
+    fn record(&self, tenant: Option<&TenantId>, event: Event) {
+        let time = self.engine.clock.now();
+        self.engine.sink.record(&Recorded { v: VERSION, time, request_id: None, client: None, tenant: tenant.cloned(), event });
+    }
+
+    fn tenant(&self, name: Option<&str>) -> Result<TenantId, Refusal> {
+        let routes = &self.engine.routes;
+        let listed = || {
+            let mut names: Vec<&str> = routes.tenants().map(|tenant| tenant.id.as_str()).collect();
+            names.sort_unstable();
+            names.join(", ")
+        };
+        match name {
+            Some(name) => match routes.tenant(&TenantId::from(name)) {
+                Some(tenant) => Ok(tenant.id.clone()),
+                None => Err(Refusal::NotFound(format!("there is no tenant `{name}`; there are: {}", listed()))),
+            },
+            None => {
+                let mut tenants = routes.tenants();
+                match (tenants.next(), tenants.next()) {
+                    (Some(only), None) => Ok(only.id.clone()),
+                    (_, _) => Err(Refusal::Invalid(format!("say which tenant with --tenant; there are: {}", listed()))),
+                }
+            }
+        }
+    }
+
+    fn name(&self, whom: &Whom) -> Result<(TenantId, Username), Refusal> {
+        let tenant = self.tenant(whom.tenant.as_deref())?;
+        let name = Username::parse(&whom.name).ok_or_else(|| {
+            Refusal::Invalid("that is no user name: it is empty, too long, has control characters, or is reserved".to_owned())
+        })?;
+        Ok((tenant, name))
+    }
+
+    async fn user(&self, whom: &Whom) -> Result<User, Refusal> {
+        let (tenant, name) = self.name(whom)?;
+        let found = self.admin.users.store().user_by_name(&tenant, &name).await?;
+        found.ok_or_else(|| Refusal::NotFound(format!("there is no user `{name}` in tenant `{tenant}`")))
+    }
+
+    /// The hash of a new password, and the password if we made it.
+    async fn hash(&self, new: NewPassword) -> Result<(Option<PasswordHash>, Option<Confidential>), Refusal> {
+        match new {
+            NewPassword::None => Ok((None, None)),
+            NewPassword::Generate => {
+                let made = Secret::new(URL_SAFE_NO_PAD.encode(random::<15>()?));
+                Ok((Some(self.admin.passwords.hash(&made).await?), Some(Confidential(made))))
+            }
+            NewPassword::Given(Confidential(typed)) => {
+                let password = password(typed.reveal()).filter(|password| !password.reveal().is_empty());
+                let password = password.ok_or_else(|| Refusal::Invalid("that password is empty or too long".to_owned()))?;
+                Ok((Some(self.admin.passwords.hash(&password).await?), None))
+            }
+        }
+    }
+
+    async fn add(&self, new: NewUser) -> Result<AdminReply, Refusal> {
+        self.may_change()?;
+        let (tenant, name) = self.name(&new.user)?;
+        for text in new.groups.iter().chain([&new.profile]).chain(&new.display_name).chain(&new.email) {
+            if text.is_empty() || text.len() > MAX_TEXT || text.chars().any(char::is_control) {
+                return Err(Refusal::Invalid(format!(
+                    "names, addresses, groups and profiles have 1 to {MAX_TEXT} octets and no control characters"
+                )));
+            }
+        }
+        if new.groups.len() > MAX_GROUPS {
+            return Err(Refusal::Invalid(format!("a user is added to at most {MAX_GROUPS} groups at once")));
+        }
+        let now = self.engine.clock.now();
+        let (hash, made) = self.hash(new.password).await?;
+        let mut groups: Vec<GroupName> = new.groups.iter().map(|group| GroupName::from(group.as_str())).collect();
+        groups.sort();
+        groups.dedup();
+        let user = User {
+            id: UserId(RequestId::new(now)?.0),
+            tenant,
+            name,
+            display_name: new.display_name,
+            email: new.email,
+            groups,
+            profile: ProfileName::from(new.profile.as_str()),
+            state: AccountState::Active,
+            must_change_password: new.must_change_password,
+            break_glass: new.break_glass,
+            epoch: 0,
+            password: hash,
+            external_ids: Vec::new(),
+            created: now,
+        };
+        if !self.admin.users.store().insert_user(&user).await? {
+            return Err(Refusal::Invalid(format!("there is a user `{}` in tenant `{}` already", user.name, user.tenant)));
+        }
+        self.changed(Some(&user.tenant), "user.add", label(&user));
+        Ok(AdminReply::User { user, password: made })
+    }
+
+    async fn list(&self, tenant: Option<&str>, group: Option<&str>, after: Option<&str>) -> Result<AdminReply, Refusal> {
+        let tenant = self.tenant(tenant)?;
+        let group = group.map(GroupName::from);
+        let after = after.and_then(Username::parse);
+        let mut users = self.admin.users.store().users(&tenant, group.as_ref(), after.as_ref(), PAGE + 1).await?;
+        let more = users.len() > PAGE;
+        users.truncate(PAGE);
+        Ok(AdminReply::Users { users, more })
+    }
+
+    async fn enable(&self, whom: &Whom) -> Result<AdminReply, Refusal> {
+        let user = self.update(whom, |user| user.state = AccountState::Active).await?;
+        self.changed(Some(&user.tenant), "user.enable", label(&user));
+        Ok(AdminReply::User { user, password: None })
+    }
+
+    async fn disable(&self, whom: &Whom) -> Result<AdminReply, Refusal> {
+        let disable = |user: &mut User| {
+            user.state = AccountState::Disabled;
+            user.epoch += 1;
+        };
+        let user = self.update(whom, disable).await?;
+        self.changed(Some(&user.tenant), "user.disable", label(&user));
+        self.end_all(&user, Ending::Administrator).await?;
+        Ok(AdminReply::User { user, password: None })
+    }
+
+    async fn passwd(&self, whom: &Whom, new: NewPassword, must_change: bool) -> Result<AdminReply, Refusal> {
+        self.may_change()?;
+        self.user(whom).await?;
+        let (hash, made) = self.hash(new).await?;
+        let set = |user: &mut User| {
+            user.password.clone_from(&hash);
+            user.must_change_password = must_change;
+            user.epoch += 1;
+        };
+        let user = self.update(whom, set).await?;
+        self.changed(Some(&user.tenant), "user.passwd", label(&user));
+        self.end_all(&user, Ending::PasswordChanged).await?;
+        Ok(AdminReply::User { user, password: made })
+    }
+
+    /// Changes a user, whoever else is changing it.
+    async fn update(&self, whom: &Whom, change: impl Fn(&mut User)) -> Result<User, Refusal> {
+        self.may_change()?;
+        for _ in 0..TRIES {
+            let user = self.user(whom).await?;
+            let mut changed = user.clone();
+            change(&mut changed);
+            if self.admin.users.store().update_user(&changed, user.epoch).await? {
+                return Ok(changed);
+            }
+        }
+        Err(Refusal::Unavailable("somebody else keeps changing this user; try again".to_owned()))
+    }
+
+    async fn end_all(&self, user: &User, ending: Ending) -> Result<u64, Refusal> {
+        let mut trail = Trail::new(self.engine.clock.clone());
+        let ended = self.engine.sessions.end_all(&user.tenant, user.id, ending, &mut trail).await;
+        self.record_all(user, trail);
+        Ok(ended?)
+    }
+
+    fn record_all(&self, user: &User, trail: Trail) {
+        for event in trail.events {
+            self.record(Some(&user.tenant), event);
+        }
+    }
+
+    async fn end(&self, whom: &Whom, session: Option<&str>) -> Result<AdminReply, Refusal> {
+        self.may_change()?;
+        let user = self.user(whom).await?;
+        let Some(wanted) = session else {
+            let sessions = self.end_all(&user, Ending::Administrator).await?;
+            self.changed(Some(&user.tenant), "session.end", format!("all of {}", label(&user)));
+            return Ok(AdminReply::Ended { sessions });
+        };
+        let mut matching = self.engine.sessions.list(&user.tenant, user.id).await?;
+        matching.retain(|session| hash_of(session).starts_with(wanted));
+        let (Some(session), None) = (matching.pop(), matching.pop()) else {
+            return Err(Refusal::NotFound(format!("`{wanted}` does not begin exactly one live session of `{}`", user.name)));
+        };
+        let subject = format!("{} of {}", hash_of(&session), label(&user));
+        let tenant = user.tenant.clone();
+        let mut trail = Trail::new(self.engine.clock.clone());
+        let holder = holder(user.clone(), session);
+        let ended = self.engine.sessions.end(&holder, Ending::Administrator, &mut trail).await;
+        self.record_all(&user, trail);
+        ended?;
+        self.changed(Some(&tenant), "session.end", subject);
+        Ok(AdminReply::Ended { sessions: 1 })
+    }
+}
+
+/// Whoever holds a live session, as far as ending it needs to know them.
+fn holder(user: User, session: SessionRef) -> Identity {
+    Identity {
+        user: Arc::new(user),
+        scheme: ADMIN.into(),
+        method: ADMIN.into(),
+        issuer: ADMIN.into(),
+        level: Level(0),
+        authenticated_at: session.opened,
+        attributes: Arc::default(),
+        session: Some(session),
+        ambient: false,
+    }
+}
+
+fn label(user: &User) -> String {
+    format!("{}/{}", user.tenant, user.name)
+}
+
+/// The part of a session's key that tells it from others.
+fn hash_of(session: &SessionRef) -> &str {
+    session.key.as_str().rsplit(':').next().unwrap_or_default()
+}
+
+fn view(session: &SessionRef) -> SessionView {
+    SessionView { id: hash_of(session).to_owned(), login: session.login.clone(), opened: session.opened, until: session.until }
+}
+
+fn keys(records: Vec<KeyRecord>) -> AdminReply {
+    AdminReply::Keys(records.into_iter().map(KeyView::from).collect())
+}
+
+#[cfg(test)]
+pub(crate) mod tests;
