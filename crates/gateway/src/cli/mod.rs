@@ -1,1 +1,3 @@
 //! One file per command (architecture §13).
+
+pub mod check;
