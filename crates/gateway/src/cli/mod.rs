@@ -12,11 +12,14 @@ use clap::{Args, Parser, Subcommand};
 use output::Output;
 
 pub mod ask;
+pub mod check;
 pub mod client;
+pub mod demo;
 pub mod explain;
 pub mod hash;
 pub mod key;
 pub mod output;
+pub mod serve;
 pub mod server;
 pub mod session;
 pub mod user;

@@ -1,1 +1,70 @@
 //! One TOML file in three stages: as written, as meant, as running (architecture §7).
+
+pub mod checked;
+pub mod file;
+pub mod pem;
+pub mod problem;
+pub mod reload;
+pub mod resolve;
+pub mod routes;
+pub mod schema;
+pub mod secrets;
+pub mod values;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+
+use vestibule_engine::Timestamp;
+
+use self::checked::Checked;
+use self::file::File;
+use self::problem::{Problem, Source, sort};
+
+/// Longest configuration we read, in octets.
+const MAX_FILE: u64 = 16 << 20;
+
+/// What a configuration is read for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// To serve. Nothing made for tests and demonstrations is admitted.
+    Serve,
+    /// To demonstrate or to test: the store may be the memory.
+    Demo,
+}
+
+/// Finds what is wrong with the policies of a configuration whose names have been resolved.
+pub type PolicyFindings = fn(&Checked) -> Vec<Problem>;
+
+/// Reads and checks a configuration file. The second value of a success holds its warnings.
+///
+/// # Errors
+/// All problems that were found, warnings among them, in the order of the file.
+pub fn load(path: &Path, purpose: Purpose, now: Timestamp, policies: PolicyFindings) -> Result<(Checked, Vec<Problem>), Vec<Problem>> {
+    let unreadable = |why: String| vec![Problem::of_file(path, format!("the configuration cannot be read: {why}"))];
+    let length = std::fs::metadata(path).map_err(|why| unreadable(secrets::reason(&why)))?.len();
+    if length > MAX_FILE {
+        return Err(unreadable(format!("it is longer than {MAX_FILE} octets")));
+    }
+    let text = std::fs::read_to_string(path).map_err(|why| unreadable(secrets::reason(&why)))?;
+    check(Source { path: path.to_owned(), text }, purpose, now, policies)
+}
+
+/// Checks a configuration that was read already. Relative paths are found beside `source.path`.
+///
+/// # Errors
+/// As [`load`].
+pub fn check(source: Source, purpose: Purpose, now: Timestamp, policies: PolicyFindings) -> Result<(Checked, Vec<Problem>), Vec<Problem>> {
+    let sorted = |mut problems: Vec<Problem>| {
+        sort(&mut problems);
+        problems
+    };
+    let file = File::read(&source).map_err(sorted)?;
+    let (checked, mut warnings) = resolve::resolve(&source, &file, purpose, now).map_err(sorted)?;
+    warnings.extend(policies(&checked));
+    if warnings.iter().any(|problem| problem.severity == problem::Severity::Error) {
+        return Err(sorted(warnings));
+    }
+    Ok((checked, sorted(warnings)))
+}

@@ -1,0 +1,193 @@
+//! `vestibule check`: what is wrong with a configuration and where, or what it amounts to.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use vestibule_engine::Timestamp;
+use vestibule_engine::route::{Access, Scope};
+
+use crate::config::checked::{Checked, Tenant};
+use crate::config::problem::{Colour, Problem, Severity, tame};
+use crate::config::{self, PolicyFindings, Purpose, schema};
+
+/// Says whether a configuration is valid, and what is wrong with it where.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// The configuration file.
+    #[arg(default_value = "vestibule.toml")]
+    pub file: PathBuf,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+    /// Print the JSON Schema of configuration files instead.
+    #[arg(long, conflicts_with_all = ["json", "print_reference"])]
+    pub print_schema: bool,
+    /// Print the reference of all keys, in Markdown, instead.
+    #[arg(long, conflicts_with = "json")]
+    pub print_reference: bool,
+}
+
+/// What to print on standard output, and the exit code (architecture §13): 0 valid, 1 refused, 2 could not be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// The text.
+    pub text: String,
+    /// The exit code.
+    pub code: u8,
+}
+
+/// Runs the command.
+pub fn run(arguments: &Arguments, colour: Colour, now: Timestamp, policies: PolicyFindings) -> Report {
+    if arguments.print_schema {
+        return Report { text: schema::schema(), code: 0 };
+    }
+    if arguments.print_reference {
+        return Report { text: schema::reference(), code: 0 };
+    }
+    let readable = std::fs::File::open(&arguments.file).is_ok();
+    let loaded = config::load(&arguments.file, Purpose::Serve, now, policies);
+    let code = match (&loaded, readable) {
+        (Ok(_), _) => 0,
+        (Err(_), true) => 1,
+        (Err(_), false) => 2,
+    };
+    let text = match (loaded, arguments.json) {
+        (Ok((checked, warnings)), false) => problems(&warnings, colour) + &summary(&checked, &warnings),
+        (Err(found), false) => problems(&found, colour) + &refusal(&arguments.file, &found),
+        (Ok((checked, warnings)), true) => line(json!({ "verdict": "accepted", "problems": warnings, "summary": summary_json(&checked) })),
+        (Err(found), true) => line(json!({ "verdict": "rejected", "problems": found })),
+    };
+    Report { text, code }
+}
+
+fn line(value: Value) -> String {
+    format!("{value}\n")
+}
+
+fn problems(problems: &[Problem], colour: Colour) -> String {
+    problems.iter().map(|problem| problem.render(colour) + "\n").collect()
+}
+
+fn refusal(file: &std::path::Path, problems: &[Problem]) -> String {
+    let errors = problems.iter().filter(|problem| problem.severity == Severity::Error).count();
+    format!("{} is not valid: {}\n", file.display(), count(errors, "error"))
+}
+
+fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
+fn summary(checked: &Checked, warnings: &[Problem]) -> String {
+    let mut text = format!(
+        "{} is valid: {}, {}, {}\n",
+        checked.path.display(),
+        count(checked.tenants.len(), "tenant"),
+        count(checked.routes.len(), "route"),
+        count(warnings.len(), "warning")
+    );
+    let listeners = checked.listeners.iter().map(|listener| {
+        let channel = match listener.certificates.len() {
+            0 => "plain HTTP".to_owned(),
+            number => format!("TLS, {}", count(number, "certificate")),
+        };
+        vec![listener.address.to_string(), channel]
+    });
+    table(&mut text, "listeners", listeners);
+    let tenants = checked.tenants.iter().map(|tenant| {
+        let portal = tenant.portal.as_ref().map_or_else(|| "no portal".to_owned(), |portal| format!("portal {portal}"));
+        vec![tenant.id.to_string(), hosts(tenant), portal, chain(tenant)]
+    });
+    table(&mut text, "tenants", tenants);
+    let routes = checked.routes.iter().map(|route| {
+        let methods: Vec<&str> = route.methods.iter().map(http::Method::as_str).collect();
+        let methods = if methods.is_empty() { "*".to_owned() } else { methods.join(",") };
+        vec![
+            route.name.to_string(),
+            scope(&route.scope),
+            methods,
+            route.pattern_text.clone(),
+            access(route.access).to_owned(),
+            route.upstream.to_string(),
+        ]
+    });
+    table(&mut text, "routes", routes);
+    let concessions = checked.concessions.iter().map(|concession| {
+        let until = format!("until {}", concession.expires);
+        vec![concession.what.word().to_owned(), concession.what.partner(), until, concession.reason.clone()]
+    });
+    table(&mut text, "concessions", concessions);
+    text
+}
+
+fn hosts(tenant: &Tenant) -> String {
+    match tenant.hosts.as_slice() {
+        [] => "no host".to_owned(),
+        hosts => hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+    }
+}
+
+fn chain(tenant: &Tenant) -> String {
+    match tenant.chain.as_slice() {
+        [] => "nobody is recognised".to_owned(),
+        chain => chain.iter().map(ToString::to_string).collect::<Vec<_>>().join(" > "),
+    }
+}
+
+fn scope(scope: &Scope) -> String {
+    match scope {
+        Scope::Host(host) => host.clone(),
+        Scope::Tenant(tenant) => format!("tenant {tenant}"),
+        Scope::Everywhere => "everywhere".to_owned(),
+    }
+}
+
+fn access(access: Access) -> &'static str {
+    match access {
+        Access::Open => "open",
+        Access::Protected => "protected",
+    }
+}
+
+/// A heading and rows whose columns stand under each other; nothing if there are no rows.
+fn table(text: &mut String, heading: &str, rows: impl Iterator<Item = Vec<String>>) {
+    let rows: Vec<Vec<String>> = rows.map(|row| row.iter().map(|cell| tame(cell)).collect()).collect();
+    if rows.is_empty() {
+        return;
+    }
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let _ = writeln!(text, "\n{heading}");
+    for row in &rows {
+        let cells: String = row.iter().zip(&widths).map(|(cell, width)| format!("  {cell:width$}")).collect();
+        let _ = writeln!(text, "{}", cells.trim_end());
+    }
+}
+
+fn summary_json(checked: &Checked) -> Value {
+    let listeners =
+        checked.listeners.iter().map(|listener| json!({ "address": listener.address, "tls": !listener.certificates.is_empty() }));
+    let tenants = checked.tenants.iter().map(|tenant| {
+        let hosts: Vec<String> = tenant.hosts.iter().map(ToString::to_string).collect();
+        json!({ "name": tenant.id, "hosts": hosts, "portal": tenant.portal.as_ref().map(ToString::to_string), "chain": tenant.chain })
+    });
+    let routes = checked.routes.iter().map(|route| {
+        let methods: Vec<&str> = route.methods.iter().map(http::Method::as_str).collect();
+        json!({
+            "name": route.name, "scope": scope(&route.scope), "methods": methods, "match": route.pattern_text,
+            "access": access(route.access), "inject": route.inject.iter().map(|name| name.to_string()).collect::<Vec<_>>(), "forward": *route.upstream,
+        })
+    });
+    let concessions = checked.concessions.iter().map(|concession| {
+        json!({
+            "what": concession.what.word(), "partner": concession.what.partner(),
+            "reason": concession.reason, "expires": concession.expires.to_string(),
+        })
+    });
+    json!({
+        "listeners": listeners.collect::<Vec<_>>(), "tenants": tenants.collect::<Vec<_>>(),
+        "routes": routes.collect::<Vec<_>>(), "concessions": concessions.collect::<Vec<_>>(),
+    })
+}

@@ -1,0 +1,440 @@
+//! The configuration as meant: every name resolved, every default applied, every file read.
+//!
+//! Plain owned data without places in a file; `build.rs` makes the engine of it. Made only by
+//! [`super::resolve::resolve`], so whoever holds a [`Checked`] need not check again.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue};
+use ipnet::IpNet;
+use rustls::pki_types::CertificateDer;
+use rustls::sign::CertifiedKey;
+
+use vestibule_engine::identity::{RealmName, ResponseName, RouteName, SchemeName, TenantId};
+use vestibule_engine::realm;
+use vestibule_engine::request::Host;
+use vestibule_engine::route;
+use vestibule_engine::secret::Secret;
+use vestibule_engine::session;
+
+pub use crate::config::file::{Algorithm, AnonymousDenied, Backend, Http2, LoginHost, UpstreamHost};
+
+/// A whole configuration.
+#[derive(Debug, Clone)]
+pub struct Checked {
+    /// The file it came from.
+    pub path: PathBuf,
+    /// Every other file it names and that was read: a change to one is a change to the configuration.
+    pub files: Vec<PathBuf>,
+    /// Where requests arrive; at least one.
+    pub listeners: Vec<Listener>,
+    /// The program itself.
+    pub server: Server,
+    /// Whose requests they are, in file order; at least one.
+    pub tenants: Vec<Tenant>,
+    /// Which way they take, in file order.
+    pub routes: Vec<Route>,
+    /// Where routes lead, by [`Route::upstream`]; a URL written in a route is an upstream of that name.
+    pub upstreams: BTreeMap<Arc<str>, Upstream>,
+    /// The schemes that stand in some chain.
+    pub schemes: BTreeMap<SchemeName, Scheme>,
+    /// The realms that some scheme asks.
+    pub realms: BTreeMap<RealmName, Realm>,
+    /// The injectors that some route names.
+    pub injectors: BTreeMap<Arc<str>, Injector>,
+    /// What permits may add.
+    pub responses: BTreeMap<ResponseName, Response>,
+    /// How long sessions live.
+    pub session: session::Settings,
+    /// The limits of guessing.
+    pub limits: realm::Limits,
+    /// How passwords are hashed.
+    pub hashing: Hashing,
+    /// How long a verified Basic credential is remembered; zero means not at all.
+    pub basic_cache: Duration,
+    /// Where everything is kept.
+    pub store: Store,
+    /// Keys that the gateway signs with.
+    pub keys: Keys,
+    /// What is written down.
+    pub audit: Audit,
+    /// From where administrators and emergency accounts may sign in.
+    pub administrators: Vec<IpNet>,
+    /// What weakens the installation; none has expired.
+    pub concessions: Vec<Concession>,
+}
+
+/// Where requests arrive.
+#[derive(Debug, Clone)]
+pub struct Listener {
+    /// The address.
+    pub address: SocketAddr,
+    /// Certificates by server name, the first for everybody else; empty means plain HTTP.
+    pub certificates: Vec<Certificate>,
+    /// Proxies whose forwarded headers count.
+    pub trusted_proxies: Vec<IpNet>,
+    /// What a client may use up.
+    pub limits: ClientLimits,
+}
+
+/// A certificate with its key; they belong together.
+#[derive(Debug, Clone)]
+pub struct Certificate {
+    /// The DNS names it is made for, lower case; may begin with `*.`.
+    pub names: Vec<String>,
+    /// Chain and key.
+    pub certified: Arc<CertifiedKey>,
+}
+
+/// What a client may use up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientLimits {
+    /// Connections at one time.
+    pub connections: usize,
+    /// Requests at one time on one HTTP/2 connection.
+    pub streams: u32,
+    /// Octets of all header fields of one request.
+    pub header_size: usize,
+    /// Header fields of one request.
+    pub header_count: usize,
+    /// To send the head of a request.
+    pub header_timeout: Duration,
+    /// Between two requests.
+    pub idle_timeout: Duration,
+}
+
+/// The program itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    /// Threads that carry requests; `None` is one per core.
+    pub workers: Option<usize>,
+    /// Health checks and metrics.
+    pub health: SocketAddr,
+    /// The socket of the command line.
+    pub control_socket: PathBuf,
+    /// For requests under way when the server stops.
+    pub drain: Duration,
+    /// Octets of bodies held in memory at one time.
+    pub body_memory: usize,
+    /// The header by which a client may name its tenant.
+    pub tenant_header: Option<HeaderName>,
+    /// The tenant of requests that name none.
+    pub fallback_tenant: Option<TenantId>,
+}
+
+/// Whose requests they are.
+#[derive(Debug, Clone)]
+pub struct Tenant {
+    /// Its name.
+    pub id: TenantId,
+    /// The name to show.
+    pub title: String,
+    /// The hosts of its applications.
+    pub hosts: Vec<Host>,
+    /// The host of its own pages.
+    pub portal: Option<Host>,
+    /// The origin of its login page as browsers see it: the portal's, or the first host's if
+    /// [`LoginHost::Application`].
+    pub portal_origin: Option<String>,
+    /// The origins of its applications, to which a browser may be sent back after login.
+    pub origins: Vec<String>,
+    /// The ordered schemes; each is in [`Checked::schemes`], a session is first.
+    pub chain: Vec<SchemeName>,
+    /// The suffix of user names that means this tenant, lower case.
+    pub domain: Option<String>,
+    /// How its pages look.
+    pub brand: Brand,
+    /// How API clients without credentials are refused.
+    pub anonymous_denied: AnonymousDenied,
+    /// Where its login page is.
+    pub login: LoginHost,
+}
+
+/// How a tenant's pages look.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Brand {
+    /// The name at the head of each page.
+    pub name: String,
+    /// The logo.
+    pub logo: Option<Logo>,
+    /// Red, green, blue.
+    pub accent: Option<[u8; 3]>,
+    /// A line under the login form.
+    pub support: Option<String>,
+}
+
+/// An image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Logo {
+    /// Its media type.
+    pub media_type: &'static str,
+    /// The file.
+    pub octets: Arc<[u8]>,
+}
+
+/// A way through the gateway.
+#[derive(Debug, Clone)]
+pub struct Route {
+    /// Its name.
+    pub name: RouteName,
+    /// For which requests.
+    pub scope: route::Scope,
+    /// The pattern as written.
+    pub pattern_text: String,
+    /// The pattern with its methods. No two routes of one scope take the same requests.
+    pub pattern: route::Pattern,
+    /// The methods; empty means all.
+    pub methods: Vec<http::Method>,
+    /// Whether anonymous may pass.
+    pub access: route::Access,
+    /// What guards it; empty for open routes only.
+    pub policies: Vec<Arc<PolicyFile>>,
+    /// The injectors; each is in [`Checked::injectors`], no two set the same header.
+    pub inject: Vec<Arc<str>>,
+    /// Where it leads; in [`Checked::upstreams`].
+    pub upstream: Arc<str>,
+    /// How foreign pages are kept out.
+    pub csrf: route::Csrf,
+    /// Who may use it at all; empty means everybody.
+    pub clients: Vec<IpNet>,
+    /// Whether the body is read before the chain.
+    pub body: route::BodyNeed,
+}
+
+/// A file of policies, as read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PolicyFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What it says.
+    pub text: String,
+}
+
+/// An application behind the gateway.
+#[derive(Debug, Clone)]
+pub struct Upstream {
+    /// Where it is: origins without a path; at least one.
+    pub urls: Vec<Origin>,
+    /// Roots its certificate must descend from; empty means the system's.
+    pub ca: Vec<CertificateDer<'static>>,
+    /// The certificate we show it.
+    pub client_certificate: Option<Arc<CertifiedKey>>,
+    /// The `Host` it sees.
+    pub host: UpstreamHost,
+    /// Whether HTTP/2 is spoken.
+    pub http2: Http2,
+    /// For a connection to open.
+    pub connect_timeout: Duration,
+    /// For the head of an answer.
+    pub response_timeout: Duration,
+    /// For a connection to be kept.
+    pub idle_timeout: Duration,
+}
+
+/// Scheme, host and port of an upstream.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Origin {
+    /// Whether it is reached by TLS.
+    pub tls: bool,
+    /// The host: a name, an IPv4 address, or an IPv6 address in brackets.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+}
+
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (scheme, usual) = if self.tls { ("https", 443) } else { ("http", 80) };
+        write!(f, "{scheme}://{}", self.host)?;
+        if self.port == usual { Ok(()) } else { write!(f, ":{}", self.port) }
+    }
+}
+
+/// How callers are recognised.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Scheme {
+    /// A session cookie.
+    Session,
+    /// HTTP Basic.
+    Basic {
+        /// Who checks, in order; at least one, each in [`Checked::realms`].
+        realms: Vec<RealmName>,
+        /// What a refusal does.
+        on_reject: vestibule_engine::chain::OnReject,
+        /// Whether success opens a session.
+        remember: bool,
+    },
+    /// The login page.
+    LoginForm {
+        /// Who checks, in order; at least one, each in [`Checked::realms`].
+        realms: Vec<RealmName>,
+    },
+}
+
+/// Who checks passwords.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Realm {
+    /// Our own users.
+    Local {
+        /// The shortest new password, in characters.
+        minimum_length: usize,
+    },
+}
+
+/// What the application is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Injector {
+    /// Identity headers.
+    Headers {
+        /// Which header carries what.
+        map: Vec<(HeaderName, Fact)>,
+    },
+    /// A signed token.
+    Jwt {
+        /// `aud`.
+        audience: String,
+        /// The header that carries it.
+        header: HeaderName,
+        /// The signature.
+        algorithm: Algorithm,
+        /// How long it is valid.
+        lifetime: Duration,
+        /// Further claims.
+        map: Vec<(String, Fact)>,
+    },
+}
+
+impl Injector {
+    /// Every header it could set.
+    pub fn headers(&self) -> Vec<&HeaderName> {
+        match self {
+            Self::Headers { map } => map.iter().map(|(name, _)| name).collect(),
+            Self::Jwt { header, .. } => vec![header],
+        }
+    }
+}
+
+/// Something that is known of a caller.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Fact {
+    /// The login name.
+    User,
+    /// The number that survives renames.
+    UserId,
+    /// The name to show.
+    DisplayName,
+    /// The address for mail.
+    Email,
+    /// The groups.
+    Groups,
+    /// The profile.
+    Profile,
+    /// The tenant.
+    Tenant,
+    /// The scheme that recognised the caller.
+    Scheme,
+    /// How strongly.
+    Level,
+    /// What the issuer stated under this name.
+    Attribute(String),
+}
+
+/// What a permit may add.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Response {
+    /// Request headers; none is one that an injector sets.
+    Headers(Vec<(HeaderName, HeaderValue)>),
+}
+
+/// How passwords are hashed (Argon2id).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hashing {
+    /// Memory of one hash, in KiB.
+    pub memory_kib: u32,
+    /// Passes.
+    pub passes: u32,
+    /// Lanes.
+    pub lanes: u32,
+    /// Threads; `None` is half the cores, at least one.
+    pub threads: Option<usize>,
+}
+
+/// Where everything is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Store {
+    /// Users, groups, keys.
+    pub durable: Backend,
+    /// Sessions, replay protection, counters.
+    pub expiring: Backend,
+    /// The directory of the embedded store.
+    pub path: PathBuf,
+}
+
+/// Keys that the gateway signs with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Keys {
+    /// Seals private keys; `None` is a file `sealing.key` in the store's directory.
+    pub key_encryption_key: Option<Secret<Vec<u8>>>,
+    /// How old a key becomes.
+    pub rotation_age: Duration,
+}
+
+/// What is written down.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Audit {
+    /// Where.
+    pub to: AuditTo,
+    /// How many decisions are kept for `explain ID`.
+    pub decisions: usize,
+}
+
+/// Where audit records go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AuditTo {
+    /// Standard output.
+    Stdout,
+    /// This file.
+    File(PathBuf),
+}
+
+/// Something that weakens the installation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Concession {
+    /// What.
+    pub what: Conceded,
+    /// Why.
+    pub reason: String,
+    /// The last day on which it holds, UTC.
+    pub expires: jiff::civil::Date,
+}
+
+/// What can be conceded, and to whom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Conceded {
+    /// Requests in the clear on this address.
+    PlainHttp(SocketAddr),
+    /// A login page on the application's host of this tenant.
+    LoginOnApplicationHost(TenantId),
+}
+
+impl Conceded {
+    /// The word of the configuration.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::PlainHttp(_) => "plain-http",
+            Self::LoginOnApplicationHost(_) => "login-on-application-host",
+        }
+    }
+
+    /// To whom.
+    pub fn partner(&self) -> String {
+        match self {
+            Self::PlainHttp(address) => address.to_string(),
+            Self::LoginOnApplicationHost(tenant) => tenant.to_string(),
+        }
+    }
+}

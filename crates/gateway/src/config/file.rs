@@ -1,0 +1,998 @@
+//! The configuration as written: sections in the order in which a request meets them.
+//!
+//! Every doc comment here is a sentence of `docs/configuration.md`. Unknown keys are errors: a misspelt
+//! restriction that is silently ignored is an open door.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use toml::Spanned;
+use toml::de::{DeTable, DeValue, ValueDeserializer};
+
+use crate::config::problem::{Problem, Source, list, suggest};
+use crate::config::secrets::{self, SecretRef};
+use crate::config::values::{At, Named, Net, OneOrMore, Pairs, Period, Size};
+
+/// Configuration of Vestibule, an authentication gateway.
+#[derive(Debug, Default, JsonSchema)]
+#[schemars(deny_unknown_fields, default)]
+pub struct File {
+    /// Where requests arrive. One table per address.
+    pub listen: Vec<At<Listen>>,
+    /// The program itself.
+    pub server: Server,
+    /// Whose requests they are: one table per organisation. The name stands in audit records and in policies.
+    pub tenant: Named<At<Tenant>>,
+    /// Which way requests take. The most specific match wins, whatever the order: literal segments before `*`
+    /// before `**`, a host's own routes before its tenant's before everybody's, listed methods before all.
+    pub route: Vec<At<Route>>,
+    /// Applications behind the gateway, for routes to forward to by name.
+    pub upstream: Named<At<Upstream>>,
+    /// How callers are recognised; a tenant's `chain` puts schemes in order. A scheme `session` of type
+    /// `session` exists without being written.
+    pub scheme: Named<At<Scheme>>,
+    /// Who checks passwords. A realm `local` of type `local` exists without being written.
+    pub realm: Named<At<Realm>>,
+    /// What the application is told; routes name these. An injector `headers` of type `headers` with its default
+    /// headers exists without being written.
+    pub inject: Named<At<Inject>>,
+    /// What a permit may add: a policy names these as `@response("name")`.
+    pub response: Named<At<Response>>,
+    /// How long sessions live.
+    pub session: Session,
+    /// Guessing limits and the hashing of passwords.
+    pub passwords: Passwords,
+    /// Where users, keys and sessions are kept.
+    pub store: Store,
+    /// Keys that the gateway signs with.
+    pub keys: Keys,
+    /// What is written down.
+    pub audit: Audit,
+    /// Who may administer.
+    pub administrators: Administrators,
+    /// What weakens the installation, for whom, why and until when. After its date a concession is refused.
+    pub concession: Vec<At<Concession>>,
+}
+
+/// Where requests arrive.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Listen {
+    /// The address and port to listen on.
+    #[schemars(with = "String", example = "0.0.0.0:8443")]
+    pub address: At<SocketAddr>,
+    /// What is spoken there: `proxy` takes requests and forwards them.
+    #[serde(default = "proxy")]
+    #[schemars(extend("enum" = ["proxy"]))]
+    pub speaks: At<String>,
+    /// TLS. Needed wherever the address is not a loopback address.
+    #[serde(default)]
+    pub tls: Option<Tls>,
+    /// Proxies in front of this listener whose `X-Forwarded-For` and `X-Forwarded-Proto` count. From everybody else these
+    /// headers are removed. The whole internet (`0.0.0.0/0`) is refused.
+    #[serde(default)]
+    #[schemars(example = ["10.1.0.0/24"])]
+    pub trusted_proxies: Vec<At<Net>>,
+    /// What a client may use up.
+    #[serde(default)]
+    pub limits: Limits,
+}
+
+fn proxy() -> At<String> {
+    "proxy".to_owned().into()
+}
+
+/// TLS of a listener.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// Certificates; the one that fits the name the client asks for is shown, else the first.
+    pub certificates: Vec<At<Certificate>>,
+}
+
+/// A certificate and its key.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Certificate {
+    /// A file with the certificate and its chain in PEM form, the server's own first.
+    #[schemars(with = "String", example = "tls/north.pem")]
+    pub certificate: At<PathBuf>,
+    /// The private key in PEM form.
+    pub key: At<SecretRef>,
+}
+
+/// What a client may use up.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Connections at one time.
+    pub connections: u32,
+    /// Requests at one time on one HTTP/2 connection.
+    pub streams: u32,
+    /// All header fields of one request together.
+    pub header_size: At<Size>,
+    /// Header fields of one request.
+    pub header_count: u16,
+    /// How long a client may take to send its headers.
+    pub header_timeout: At<Period>,
+    /// How long a connection may be idle between two requests.
+    pub idle_timeout: At<Period>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 10_000,
+            streams: 100,
+            header_size: Size(32 << 10).into(),
+            header_count: 100,
+            header_timeout: Period::seconds(10).into(),
+            idle_timeout: Period::seconds(75).into(),
+        }
+    }
+}
+
+/// The program itself.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Server {
+    /// How many threads carry requests. 0 means one per processor core.
+    pub workers: u16,
+    /// Where health checks and metrics are served.
+    #[schemars(with = "String")]
+    pub health: At<SocketAddr>,
+    /// The socket on which the command line speaks to the running server. Without it, `control.sock` in the store's
+    /// directory.
+    #[schemars(example = "/run/vestibule/control.sock")]
+    pub control_socket: Option<PathBuf>,
+    /// How long requests under way may take to end when the server stops.
+    pub drain: At<Period>,
+    /// How many octets of request bodies are held in memory at one time.
+    pub body_memory: At<Size>,
+    /// A header by which a client may name its tenant, counted only where the host belongs to no tenant.
+    #[schemars(with = "Option<String>", example = &"ContactCenterId")]
+    pub tenant_header: Option<At<String>>,
+    /// The tenant of requests that name none. Without it they are refused.
+    #[schemars(with = "Option<String>", example = &"north")]
+    pub fallback_tenant: Option<At<String>>,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            workers: 0,
+            health: SocketAddr::from(([127, 0, 0, 1], 9180)).into(),
+            control_socket: None,
+            drain: Period::seconds(30).into(),
+            body_memory: Size(64 << 20).into(),
+            tenant_header: None,
+            fallback_tenant: None,
+        }
+    }
+}
+
+/// Whose requests they are.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Tenant {
+    /// The name to show people. Without it, the tenant's own name.
+    #[serde(default)]
+    #[schemars(example = "North Ltd")]
+    pub title: Option<String>,
+    /// The hosts of its applications, as browsers write them. A port is written only where it differs from the listener's.
+    #[serde(default)]
+    #[schemars(with = "Vec<String>", example = ["north.example.com"])]
+    pub hosts: Vec<At<String>>,
+    /// The host of its own pages: login, logout, change of password. No route forwards there.
+    #[serde(default)]
+    #[schemars(with = "Option<String>", example = "login.north.example.com")]
+    pub portal: Option<At<String>>,
+    /// The schemes that are asked, in this order, until one recognises the caller. `session` stands first.
+    #[schemars(with = "Vec<String>", example = ["session", "basic", "form"])]
+    pub chain: At<Vec<At<String>>>,
+    /// A suffix of user names that means this tenant: `ada@north`. It has no period, so that it is no mail address.
+    #[serde(default)]
+    #[schemars(with = "Option<String>", example = &"north")]
+    pub domain: Option<At<String>>,
+    /// How its pages look.
+    #[serde(default)]
+    pub brand: Brand,
+    /// How API clients without credentials are refused: `rfc` with 401 and a challenge, `compat` with the answer that
+    /// clients of older gateways expect.
+    #[serde(default)]
+    pub anonymous_denied: AnonymousDenied,
+    /// Where its login page is: `portal`, or `application` to put it on the application's own host, where pages of
+    /// the application could read it. The latter needs a concession `login-on-application-host`.
+    #[serde(default)]
+    pub login: At<LoginHost>,
+}
+
+/// How a tenant's pages look.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Brand {
+    /// The name at the head of each page. Without it, the tenant's title.
+    #[schemars(example = &"North")]
+    pub name: Option<String>,
+    /// An SVG or PNG file.
+    #[schemars(with = "Option<String>", example = "brand/north.svg")]
+    pub logo: Option<At<PathBuf>>,
+    /// The colour of buttons and links, as `#rrggbb`.
+    #[schemars(with = "Option<String>", example = "#0b5fff")]
+    pub accent: Option<At<String>>,
+    /// A line under the login form, such as whom to call.
+    #[schemars(example = "Trouble signing in? Call 4711.")]
+    pub support: Option<String>,
+}
+
+/// How API clients without credentials are refused.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum AnonymousDenied {
+    /// 401 with `WWW-Authenticate` (RFC 9110).
+    #[default]
+    Rfc,
+    /// As clients of older gateways expect it.
+    Compat,
+}
+
+/// Where a tenant's login page is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum LoginHost {
+    /// On the portal.
+    #[default]
+    Portal,
+    /// On the application's own host.
+    Application,
+}
+
+/// A way through the gateway.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Route {
+    /// Its name in audit records and policies. Without it, `route-1` and so on by its place in the file.
+    #[serde(default)]
+    #[schemars(with = "Option<String>", example = &"orders")]
+    pub name: Option<At<String>>,
+    /// Only requests to this host. Not together with `tenant`.
+    #[serde(default)]
+    #[schemars(with = "Option<String>", example = "north.example.com")]
+    pub host: Option<At<String>>,
+    /// Only requests of this tenant. Without `host` and `tenant` the route serves every tenant.
+    #[serde(default)]
+    #[schemars(with = "Option<String>", example = &"north")]
+    pub tenant: Option<At<String>>,
+    /// The path: `/a/b` is one path, `*` stands for one segment, `/**` at the end for everything below.
+    #[serde(rename = "match")]
+    #[schemars(with = "String", example = "/api/**")]
+    pub pattern: At<String>,
+    /// The methods. Without them, all.
+    #[serde(default)]
+    #[schemars(with = "Vec<String>", example = ["GET", "HEAD"])]
+    pub methods: Vec<At<String>>,
+    /// `protected`: only callers that the chain recognises and a policy permits. `open`: anonymous may pass, too.
+    #[serde(default)]
+    pub access: At<Access>,
+    /// Cedar files that guard it. A protected route needs at least one; without a permit nobody passes.
+    #[serde(default)]
+    #[schemars(with = "Vec<String>", example = ["policies/api.cedar"])]
+    pub policies: Vec<At<PathBuf>>,
+    /// What the application is told, by the names of `[inject.…]`.
+    #[serde(default)]
+    #[schemars(with = "Vec<String>", example = ["headers"])]
+    pub inject: Vec<At<String>>,
+    /// Where it leads: a URL, or the name of an `[upstream.…]`.
+    #[schemars(with = "String", example = "http://127.0.0.1:8080")]
+    pub forward: At<String>,
+    /// How foreign pages are kept from using a browser's session: `origin` compares `Origin` and `Sec-Fetch-Site`,
+    /// `token` wants a token in a header, `off` leaves it to the application.
+    #[serde(default)]
+    pub csrf: Csrf,
+    /// Only clients at these addresses.
+    #[serde(default)]
+    #[schemars(example = ["10.0.0.0/8"])]
+    pub clients: Vec<Net>,
+    /// Whether the whole body is read before the chain. Without it, bodies stream.
+    #[serde(default)]
+    pub body: Option<BodyNeed>,
+}
+
+/// Whether anonymous may pass.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Access {
+    /// Only callers that the chain recognises and a policy permits.
+    #[default]
+    Protected,
+    /// Anonymous may pass, too.
+    Open,
+}
+
+/// How foreign pages are kept from using a browser's session.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Csrf {
+    /// `Origin` and `Sec-Fetch-Site` must not be foreign.
+    #[default]
+    Origin,
+    /// A token in a header.
+    Token,
+    /// The application does it itself.
+    Off,
+}
+
+/// A body that is read whole before the chain.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BodyNeed {
+    /// Longer bodies are refused with 413.
+    #[schemars(example = "1MiB")]
+    pub limit: At<Size>,
+    /// Bodies of other media types are refused with 415.
+    #[schemars(with = "Vec<String>", example = ["application/json"])]
+    pub types: At<Vec<At<String>>>,
+}
+
+/// An application behind the gateway.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Upstream {
+    /// Where it is: `http` or `https`, host and port, no path. Several are used in turn.
+    #[schemars(example = "https://app.internal:8443")]
+    pub url: At<OneOrMore>,
+    /// Certificates in PEM form that its own must descend from. Without it, those the system trusts.
+    #[serde(default)]
+    #[schemars(with = "Option<String>", example = "tls/internal-ca.pem")]
+    pub ca: Option<At<PathBuf>>,
+    /// The certificate we show it, in PEM form. Needs `client_key`.
+    #[serde(default)]
+    #[schemars(with = "Option<String>", example = "tls/gateway.pem")]
+    pub client_certificate: Option<At<PathBuf>>,
+    /// The private key of `client_certificate`, in PEM form.
+    #[serde(default)]
+    pub client_key: Option<At<SecretRef>>,
+    /// The `Host` it sees: `preserve` for the client's, `upstream` for its own.
+    #[serde(default)]
+    pub host: UpstreamHost,
+    /// Whether HTTP/2 is spoken: `auto` where TLS offers it, `always` (also without TLS), `never`.
+    #[serde(default)]
+    pub http2: Http2,
+    /// How long a connection may take to open.
+    #[serde(default = "five_seconds")]
+    pub connect_timeout: At<Period>,
+    /// How long the head of an answer may take.
+    #[serde(default = "one_minute")]
+    pub response_timeout: At<Period>,
+    /// How long a connection is kept for the next request.
+    #[serde(default = "one_minute")]
+    pub idle_timeout: At<Period>,
+}
+
+fn five_seconds() -> At<Period> {
+    Period::seconds(5).into()
+}
+
+fn one_minute() -> At<Period> {
+    Period::seconds(60).into()
+}
+
+/// The `Host` an upstream sees.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum UpstreamHost {
+    /// The client's.
+    #[default]
+    Preserve,
+    /// Its own.
+    Upstream,
+}
+
+/// Whether HTTP/2 is spoken to an upstream.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Http2 {
+    /// Where TLS offers it.
+    #[default]
+    Auto,
+    /// Always, without TLS by prior knowledge.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// How callers are recognised.
+#[derive(Debug, JsonSchema)]
+#[schemars(tag = "type", rename_all = "kebab-case")]
+pub enum Scheme {
+    /// A session cookie from an earlier login.
+    Session(SessionScheme),
+    /// HTTP Basic (RFC 7617). Consecutive Basic steps of a chain share one attempt and count one guess.
+    Basic(BasicScheme),
+    /// The login page on the tenant's portal. Its success opens a session.
+    LoginForm(LoginFormScheme),
+}
+
+/// A session cookie.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct SessionScheme {}
+
+/// HTTP Basic.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BasicScheme {
+    /// Who checks the password: a realm, or several that are asked in this order.
+    #[schemars(example = &"local")]
+    pub realm: At<OneOrMore>,
+    /// What a refused credential does: `continue` asks the next scheme, `stop` ends the chain.
+    #[serde(default)]
+    pub on_reject: OnReject,
+    /// Whether success opens a session once the policy has allowed.
+    #[serde(default)]
+    pub remember: bool,
+}
+
+/// The login page.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LoginFormScheme {
+    /// Who checks the password: a realm, or several that are asked in this order.
+    #[schemars(example = ["local"])]
+    pub realm: At<OneOrMore>,
+}
+
+/// What a refused credential does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnReject {
+    /// The next scheme is asked.
+    #[default]
+    Continue,
+    /// The chain ends.
+    Stop,
+}
+
+/// Who checks passwords.
+#[derive(Debug, JsonSchema)]
+#[schemars(tag = "type", rename_all = "kebab-case")]
+pub enum Realm {
+    /// The gateway's own users, kept in the store.
+    Local(LocalRealm),
+}
+
+/// The gateway's own users.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct LocalRealm {
+    /// The shortest new password, in characters; at least 8.
+    pub minimum_length: At<u16>,
+}
+
+impl Default for LocalRealm {
+    fn default() -> Self {
+        Self { minimum_length: 12.into() }
+    }
+}
+
+/// What the application is told.
+#[derive(Debug, JsonSchema)]
+#[schemars(tag = "type", rename_all = "kebab-case")]
+pub enum Inject {
+    /// Identity headers. A client's own copies are removed in every spelling.
+    Headers(HeadersInjector),
+    /// A JSON Web Token signed by the gateway, which publishes the public keys.
+    Jwt(JwtInjector),
+}
+
+/// Identity headers.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct HeadersInjector {
+    /// Which header carries what: `user`, `user-id`, `display-name`, `email`, `groups`, `profile`, `tenant`, `scheme`,
+    /// `level`, or `attribute:NAME` for what the issuer stated at login.
+    pub map: Pairs,
+}
+
+impl Default for HeadersInjector {
+    fn default() -> Self {
+        let pairs = [("X-Forwarded-User", "user"), ("X-Forwarded-Email", "email"), ("X-Forwarded-Groups", "groups")];
+        Self { map: Pairs(pairs.map(|(header, fact)| (header.to_owned().into(), fact.to_owned().into())).into()) }
+    }
+}
+
+/// A signed token.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct JwtInjector {
+    /// For whom the token is; the application must check it (`aud`).
+    #[schemars(with = "String", example = &"orders")]
+    pub audience: At<String>,
+    /// The header that carries it.
+    #[serde(default = "jwt_header")]
+    pub header: At<String>,
+    /// The signature algorithm.
+    #[serde(default)]
+    pub algorithm: Algorithm,
+    /// How long a token is valid; at most an hour.
+    #[serde(default = "five_minutes")]
+    pub lifetime: At<Period>,
+    /// Further claims, by the same words as the headers of `type = "headers"`.
+    #[serde(default)]
+    pub map: Pairs,
+}
+
+fn jwt_header() -> At<String> {
+    "X-Identity-Token".to_owned().into()
+}
+
+fn five_minutes() -> At<Period> {
+    Period::seconds(300).into()
+}
+
+/// A signature algorithm (RFC 7518, RFC 8037).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum Algorithm {
+    /// ECDSA on P-256 with SHA-256.
+    #[default]
+    ES256,
+    /// Ed25519.
+    EdDSA,
+    /// RSA with SHA-256.
+    RS256,
+}
+
+/// What a permit may add.
+#[derive(Debug, JsonSchema)]
+#[schemars(tag = "type", rename_all = "kebab-case")]
+pub enum Response {
+    /// Request headers that the application sees when a permit names this response.
+    Headers(HeadersResponse),
+}
+
+/// Fixed headers.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HeadersResponse {
+    /// Names and values.
+    #[schemars(example = serde_json::json!({ "X-Role": "editor" }))]
+    pub set: At<Pairs>,
+}
+
+/// How long sessions live.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Session {
+    /// A session unused for so long is over.
+    pub idle: At<Period>,
+    /// A session so old is over.
+    pub absolute: At<Period>,
+    /// The most sessions one user may hold.
+    pub per_user: At<u32>,
+    /// How long a cached session may still be used after it was ended elsewhere.
+    pub revocation_lag: At<Period>,
+}
+
+impl Default for Session {
+    fn default() -> Self {
+        let settings = vestibule_engine::session::Settings::default();
+        Self {
+            idle: Period(settings.idle).into(),
+            absolute: Period(settings.absolute).into(),
+            per_user: settings.per_user.into(),
+            revocation_lag: Period(settings.revocation_lag).into(),
+        }
+    }
+}
+
+/// Guessing limits and the hashing of passwords.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Passwords {
+    /// Failures of one account before it is closed for a while.
+    pub account_failures: At<u32>,
+    /// Within this time.
+    pub account_window: At<Period>,
+    /// How long it is closed at first; each time twice as long.
+    pub account_closed: At<Period>,
+    /// How long at most.
+    pub account_longest: At<Period>,
+    /// Failures of one address before it is refused for a while.
+    pub address_failures: At<u32>,
+    /// Within this time.
+    pub address_window: At<Period>,
+    /// How long it is refused.
+    pub address_closed: At<Period>,
+    /// Attempts a day that a known device may make at a closed account.
+    pub device_attempts: At<u32>,
+    /// No failure is answered sooner.
+    pub floor: At<Period>,
+    /// How many answers may wait for the floor per address.
+    pub waiters: At<u32>,
+    /// Argon2id: memory of one hash.
+    pub memory: At<Size>,
+    /// Argon2id: passes over the memory.
+    pub passes: At<u32>,
+    /// Argon2id: lanes.
+    pub lanes: At<u32>,
+    /// Threads that hash. 0 means half the processor cores, at least one.
+    pub hashing_threads: u16,
+    /// How long a verified Basic credential is remembered in memory, at most 60 s. `0s` turns it off.
+    pub basic_cache: At<Period>,
+}
+
+impl Default for Passwords {
+    fn default() -> Self {
+        let limits = vestibule_engine::realm::Limits::default();
+        Self {
+            account_failures: limits.account_failures.into(),
+            account_window: Period(limits.account_window).into(),
+            account_closed: Period(limits.account_closed).into(),
+            account_longest: Period(limits.account_longest).into(),
+            address_failures: limits.address_failures.into(),
+            address_window: Period(limits.address_window).into(),
+            address_closed: Period(limits.address_closed).into(),
+            device_attempts: limits.device_attempts.into(),
+            floor: Period(limits.floor).into(),
+            waiters: limits.waiters.into(),
+            memory: Size(19 << 20).into(),
+            passes: 2.into(),
+            lanes: 1.into(),
+            hashing_threads: 0,
+            basic_cache: Period::seconds(60).into(),
+        }
+    }
+}
+
+/// Where users, keys and sessions are kept.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Store {
+    /// Users, groups and keys: `embedded` is one SQLite file.
+    pub durable: At<Backend>,
+    /// Sessions, replay protection and counters: `embedded` is one SQLite file.
+    pub expiring: At<Backend>,
+    /// The directory of the embedded store.
+    #[schemars(with = "String")]
+    pub path: At<PathBuf>,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self { durable: Backend::Embedded.into(), expiring: Backend::Embedded.into(), path: PathBuf::from("data").into() }
+    }
+}
+
+/// What keeps data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Backend {
+    /// SQLite in one file.
+    Embedded,
+    /// Nothing survives the process. For `demo` and tests; `serve` refuses it.
+    Memory,
+}
+
+/// Keys that the gateway signs with.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Keys {
+    /// 32 random octets in base64 under which private keys are sealed at rest; `head -c 32 /dev/urandom | base64` makes
+    /// them. Without it the gateway makes a file `sealing.key` in the store's directory.
+    #[schemars(example = serde_json::json!({ "file": "/run/secrets/vestibule-sealing-key" }))]
+    pub key_encryption_key: Option<At<SecretRef>>,
+    /// How old a signing key becomes before the next takes its place.
+    pub rotation_age: RotationAge,
+}
+
+/// How old a signing key becomes.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+#[schemars(inline)]
+pub struct RotationAge(pub At<Period>);
+
+impl Default for RotationAge {
+    fn default() -> Self {
+        Self(Period::seconds(90 * 86_400).into())
+    }
+}
+
+/// What is written down.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Audit {
+    /// Where audit records go: `stdout` or `file`.
+    pub to: At<AuditTo>,
+    /// The file. It is opened anew on SIGHUP, so that it can be rotated.
+    #[schemars(example = "/var/log/vestibule/audit.jsonl")]
+    pub path: Option<At<PathBuf>>,
+    /// How many decisions are kept for `vestibule explain ID`.
+    pub decisions: At<u32>,
+}
+
+impl Default for Audit {
+    fn default() -> Self {
+        Self { to: AuditTo::Stdout.into(), path: None, decisions: 10_000.into() }
+    }
+}
+
+/// Where audit records go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum AuditTo {
+    /// Standard output, one JSON object per line.
+    Stdout,
+    /// A file, one JSON object per line.
+    File,
+}
+
+/// Who may administer.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Administrators {
+    /// Addresses from which accounts of the profile `administrator` and emergency accounts may sign in.
+    pub from: Vec<At<Net>>,
+}
+
+impl Default for Administrators {
+    fn default() -> Self {
+        let loopback = |net: ipnet::IpNet| At::from(Net(net));
+        let v4 = ipnet::Ipv4Net::new_assert(std::net::Ipv4Addr::new(127, 0, 0, 0), 8);
+        let v6 = ipnet::Ipv6Net::new_assert(std::net::Ipv6Addr::LOCALHOST, 128);
+        Self { from: vec![loopback(v4.into()), loopback(v6.into())] }
+    }
+}
+
+/// Something that weakens the installation.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Concession {
+    /// What is conceded: `plain-http` or `login-on-application-host`.
+    #[schemars(with = "String", extend("enum" = ["plain-http", "login-on-application-host"]))]
+    pub what: At<String>,
+    /// To whom: the listener's address for `plain-http`, the tenant's name for `login-on-application-host`.
+    #[schemars(with = "String", example = "0.0.0.0:8080")]
+    pub partner: At<String>,
+    /// Why.
+    #[schemars(with = "String", example = "the load balancer ends TLS")]
+    pub reason: At<String>,
+    /// The last day on which it holds, in UTC.
+    #[schemars(with = "String", example = "2027-03-31")]
+    pub expires: At<String>,
+}
+
+/// Words that later versions will know, so that the refusal can say so.
+pub const LATER_SPEAKS: [&str; 3] = ["envoy", "forward-auth", "auth-request"];
+const LATER_SCHEMES: [&str; 6] = ["client-certificate", "identity-url", "oidc", "saml", "sso-token", "ws-security"];
+const LATER_REALMS: [&str; 2] = ["delegated", "ldap"];
+const LATER_INJECTORS: [&str; 1] = ["ws-security"];
+const LATER_RESPONSES: [&str; 1] = ["ws-security"];
+
+impl File {
+    /// Reads a configuration. Problems of several sections are found at once.
+    ///
+    /// # Errors
+    /// Every section that could not be read.
+    pub fn read(source: &Source) -> Result<Self, Vec<Problem>> {
+        let (root, errors) = DeTable::parse_recoverable(&source.text);
+        if !errors.is_empty() {
+            return Err(errors.iter().map(|error| translate(source, error, &(0..0))).collect());
+        }
+        let mut reader = Reader { source, problems: Vec::new() };
+        let mut file = Self::default();
+        for (key, value) in in_order(root.into_inner()) {
+            match key.value.as_str() {
+                "listen" => file.listen = reader.list(&key, value),
+                "server" => file.server = reader.section(value),
+                "tenant" => file.tenant = reader.named(&key, value, Reader::plain),
+                "route" => file.route = reader.list(&key, value),
+                "upstream" => file.upstream = reader.named(&key, value, Reader::plain),
+                "scheme" => file.scheme = reader.named(&key, value, Reader::scheme),
+                "realm" => file.realm = reader.named(&key, value, Reader::realm),
+                "inject" => file.inject = reader.named(&key, value, Reader::inject),
+                "response" => file.response = reader.named(&key, value, Reader::response),
+                "session" => file.session = reader.section(value),
+                "passwords" => file.passwords = reader.section(value),
+                "store" => file.store = reader.section(value),
+                "keys" => file.keys = reader.section(value),
+                "audit" => file.audit = reader.section(value),
+                "administrators" => file.administrators = reader.section(value),
+                "concession" => file.concession = reader.list(&key, value),
+                unknown => {
+                    let problem = source.problem_with_key(&key.span, format!("there is no section `{unknown}`"));
+                    reader.problems.push(with_help(problem, suggest(unknown, SECTIONS)));
+                }
+            }
+        }
+        if reader.problems.is_empty() { Ok(file) } else { Err(reader.problems) }
+    }
+}
+
+/// All sections, in the order of a request.
+pub const SECTIONS: [&str; 16] = [
+    "listen",
+    "server",
+    "tenant",
+    "route",
+    "upstream",
+    "scheme",
+    "realm",
+    "inject",
+    "response",
+    "session",
+    "passwords",
+    "store",
+    "keys",
+    "audit",
+    "administrators",
+    "concession",
+];
+
+struct Reader<'s> {
+    source: &'s Source,
+    problems: Vec<Problem>,
+}
+
+impl Reader<'_> {
+    fn section<T: DeserializeOwned + Default>(&mut self, value: Spanned<DeValue<'_>>) -> T {
+        self.plain(value).map(|at| at.value).unwrap_or_default()
+    }
+
+    fn plain<T: DeserializeOwned>(&mut self, value: Spanned<DeValue<'_>>) -> Option<At<T>> {
+        let span = value.span();
+        match T::deserialize(ValueDeserializer::from(value)) {
+            Ok(value) => Some(At { value, span }),
+            Err(error) => {
+                self.problems.push(translate(self.source, &error, &span));
+                None
+            }
+        }
+    }
+
+    fn list<T: DeserializeOwned>(&mut self, key: &At<String>, value: Spanned<DeValue<'_>>) -> Vec<At<T>> {
+        match value.into_inner() {
+            DeValue::Array(items) => items.into_iter().filter_map(|item| self.plain(item)).collect(),
+            _ => {
+                let problem = self.source.problem(&key.span, format!("`{}` is a list of tables", key.value));
+                self.problems.push(problem.help(format!("write its heading as [[{}]]", key.value)));
+                Vec::new()
+            }
+        }
+    }
+
+    fn named<T>(
+        &mut self,
+        key: &At<String>,
+        value: Spanned<DeValue<'_>>,
+        read: fn(&mut Self, Spanned<DeValue<'_>>) -> Option<At<T>>,
+    ) -> Named<At<T>> {
+        let DeValue::Table(table) = value.into_inner() else {
+            let problem = self.source.problem(&key.span, format!("each {} has a name", key.value));
+            self.problems.push(problem.help(format!("write its heading as [{}.NAME]", key.value)));
+            return Named::default();
+        };
+        let mut found = Vec::new();
+        for (name, value) in in_order(table) {
+            if !value.get_ref().is_table() {
+                let problem = self.source.problem_with_key(&name.span, format!("`{}` stands outside of a named {}", name.value, key.value));
+                self.problems.push(problem.help(format!("write the heading as [{}.NAME]", key.value)));
+                continue;
+            }
+            if let Some(at) = read(self, value) {
+                found.push((name, at));
+            }
+        }
+        Named(found)
+    }
+
+    fn scheme(&mut self, value: Spanned<DeValue<'_>>) -> Option<At<Scheme>> {
+        let (kind, value) = self.kind(value, "scheme", &["session", "basic", "login-form"], &LATER_SCHEMES)?;
+        match kind.as_str() {
+            "session" => self.plain(value).map(|at| at.map(Scheme::Session)),
+            "basic" => self.plain(value).map(|at| at.map(Scheme::Basic)),
+            _ => self.plain(value).map(|at| at.map(Scheme::LoginForm)),
+        }
+    }
+
+    fn realm(&mut self, value: Spanned<DeValue<'_>>) -> Option<At<Realm>> {
+        let (_, value) = self.kind(value, "realm", &["local"], &LATER_REALMS)?;
+        self.plain(value).map(|at| at.map(Realm::Local))
+    }
+
+    fn inject(&mut self, value: Spanned<DeValue<'_>>) -> Option<At<Inject>> {
+        let (kind, value) = self.kind(value, "injector", &["headers", "jwt"], &LATER_INJECTORS)?;
+        match kind.as_str() {
+            "headers" => self.plain(value).map(|at| at.map(Inject::Headers)),
+            _ => self.plain(value).map(|at| at.map(Inject::Jwt)),
+        }
+    }
+
+    fn response(&mut self, value: Spanned<DeValue<'_>>) -> Option<At<Response>> {
+        let (_, value) = self.kind(value, "response", &["headers"], &LATER_RESPONSES)?;
+        self.plain(value).map(|at| at.map(Response::Headers))
+    }
+
+    /// Takes `type` out of a table. Done here and not by serde, which would lose every place below.
+    fn kind<'i>(
+        &mut self,
+        value: Spanned<DeValue<'i>>,
+        what: &str,
+        known: &[&str],
+        later: &[&str],
+    ) -> Option<(String, Spanned<DeValue<'i>>)> {
+        let span = value.span();
+        let DeValue::Table(mut table) = value.into_inner() else { return None };
+        let Some(kind) = table.remove("type") else {
+            let problem = self.source.problem(&span, format!("the {what} has no `type`"));
+            self.problems.push(problem.help(format!("there is {}", list(known))));
+            return None;
+        };
+        let kind_span = kind.span();
+        let text = kind.get_ref().as_str().unwrap_or_default().to_owned();
+        if known.contains(&text.as_str()) {
+            return Some((text, Spanned::new(span, DeValue::Table(table))));
+        }
+        let problem = if later.contains(&text.as_str()) {
+            self.source
+                .problem(&kind_span, format!("this version has no {what} of type `{text}` yet"))
+                .help(format!("there is {}", list(known)))
+        } else {
+            with_help(self.source.problem(&kind_span, format!("no {what} is of type `{text}`")), suggest(&text, known.iter().copied()))
+        };
+        self.problems.push(problem);
+        None
+    }
+}
+
+impl<T> At<T> {
+    fn map<U>(self, make: impl FnOnce(T) -> U) -> At<U> {
+        At { value: make(self.value), span: self.span }
+    }
+}
+
+fn in_order<'i>(table: DeTable<'i>) -> Vec<(At<String>, Spanned<DeValue<'i>>)> {
+    let place = |key: Spanned<std::borrow::Cow<'i, str>>| At { span: key.span(), value: key.into_inner().into_owned() };
+    let mut entries: Vec<_> = table.into_iter().map(|(key, value)| (place(key), value)).collect();
+    entries.sort_by_key(|(key, _)| key.span.start);
+    entries
+}
+
+fn with_help(problem: Problem, help: Option<String>) -> Problem {
+    match help {
+        Some(help) => problem.help(help),
+        None => problem,
+    }
+}
+
+/// Says in our words what the TOML reader said in its own. Our own errors carry help after a line break.
+fn translate(source: &Source, error: &toml::de::Error, section: &std::ops::Range<usize>) -> Problem {
+    let span = error.span().unwrap_or_else(|| section.clone());
+    let message = error.message();
+    if message.contains(secrets::INLINE) {
+        let (what, help) = secrets::INLINE.split_once('\n').unwrap_or((secrets::INLINE, ""));
+        return source.problem_with_secret(&span, what).help(help);
+    }
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    if let Some(rest) = message.strip_prefix("unknown field ") {
+        let key = quoted.next().unwrap_or_default();
+        let problem = source.problem_with_key(&span, format!("`{key}` is not a key of this section"));
+        return match rest.contains("there are no fields") {
+            true => problem.help("it has no keys"),
+            false => with_help(problem, suggest(key, quoted)),
+        };
+    }
+    if message.starts_with("unknown variant ") {
+        let word = quoted.next().unwrap_or_default();
+        return with_help(source.problem(&span, format!("`{word}` is not possible here")), suggest(word, quoted));
+    }
+    if let Some(key) = message.strip_prefix("missing field ") {
+        return source.problem(&span, format!("{key} is missing"));
+    }
+    match message.split_once('\n') {
+        Some((what, help)) => source.problem(&span, what).help(help),
+        None => source.problem(&span, message),
+    }
+}

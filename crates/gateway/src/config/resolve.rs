@@ -1,0 +1,398 @@
+//! From what was typed to what it means: names are resolved, files are read, impossible combinations refused.
+//!
+//! A configuration that half works is an open door nobody sees, so this refuses at start what could only fail,
+//! or silently protect nothing, at run time.
+
+mod parts;
+mod tenants;
+mod traffic;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use http::HeaderName;
+use ipnet::IpNet;
+
+use vestibule_engine::Timestamp;
+use vestibule_engine::identity::{RealmName, SchemeName};
+
+use crate::config::Purpose;
+use crate::config::checked::{Checked, Conceded, Concession, PolicyFile, Scheme, Upstream};
+use crate::config::file::{self, File};
+use crate::config::problem::{Problem, Severity, Source, suggest};
+use crate::config::secrets::{SecretRef, reason};
+use crate::config::values::{At, Net, Period};
+
+use vestibule_engine::secret::Secret;
+
+/// How long before its end a concession or a certificate is warned of, in days.
+const SOON: i64 = 14;
+/// Longest policy file, in octets.
+const MAX_POLICY: u64 = 1 << 20;
+
+/// Checks a configuration. The second value of a success holds warnings.
+///
+/// # Errors
+/// All problems, errors and warnings.
+pub fn resolve(source: &Source, file: &File, purpose: Purpose, now: Timestamp) -> Result<(Checked, Vec<Problem>), Vec<Problem>> {
+    let base = source.path.parent().map(Path::to_owned).unwrap_or_default();
+    let mut resolve = Resolve {
+        source,
+        file,
+        base,
+        purpose,
+        now,
+        problems: Vec::new(),
+        files: BTreeSet::new(),
+        policies: BTreeMap::new(),
+        upstreams: BTreeMap::new(),
+        schemes: BTreeMap::new(),
+        conceded: Vec::new(),
+        used_realms: BTreeSet::new(),
+    };
+    resolve.section_names();
+    resolve.conceded = resolve.concessions();
+    let listeners = resolve.listeners();
+    let server = resolve.server();
+    let tenants = resolve.tenants(&listeners);
+    resolve.declared_upstreams(&listeners);
+    let injectors = resolve.injectors();
+    let routes = resolve.routes(&tenants, &injectors, &listeners);
+    let realms = resolve.realms();
+    let responses = resolve.responses(&injectors);
+    let session = resolve.session();
+    let limits = resolve.limits();
+    let hashing = resolve.hashing();
+    let basic_cache = resolve.basic_cache();
+    let store = resolve.store();
+    let keys = resolve.keys();
+    let audit = resolve.audit();
+    let administrators = resolve.closed_networks(&file.administrators.from, "administrators may not come from everywhere");
+    let control_socket = file.server.control_socket.as_ref().map(|path| resolve.path(path));
+    let server = server.with_control_socket(control_socket.unwrap_or_else(|| store.path.join("control.sock")));
+    resolve.unused(&routes);
+
+    let Resolve { problems, files, upstreams, schemes, conceded, .. } = resolve;
+    if problems.iter().any(|problem| problem.severity == Severity::Error) {
+        return Err(problems);
+    }
+    let concessions = conceded.into_iter().map(|granted| granted.concession).collect();
+    let named: BTreeSet<&Arc<str>> = routes.iter().flat_map(|route| &route.inject).collect();
+    let injectors = injectors.into_iter().filter(|(name, _)| named.contains(name)).collect();
+    let checked = Checked {
+        path: source.path.clone(),
+        files: files.into_iter().collect(),
+        listeners,
+        server,
+        tenants,
+        routes,
+        upstreams,
+        schemes,
+        realms,
+        injectors,
+        responses,
+        session,
+        limits,
+        hashing,
+        basic_cache,
+        store,
+        keys,
+        audit,
+        administrators,
+        concessions,
+    };
+    Ok((checked, problems))
+}
+
+struct Resolve<'a> {
+    source: &'a Source,
+    file: &'a File,
+    base: PathBuf,
+    purpose: Purpose,
+    now: Timestamp,
+    problems: Vec<Problem>,
+    files: BTreeSet<PathBuf>,
+    policies: BTreeMap<PathBuf, Arc<PolicyFile>>,
+    upstreams: BTreeMap<Arc<str>, Upstream>,
+    schemes: BTreeMap<SchemeName, Scheme>,
+    conceded: Vec<Granted>,
+    used_realms: BTreeSet<RealmName>,
+}
+
+struct Granted {
+    concession: Concession,
+    span: std::ops::Range<usize>,
+    used: bool,
+}
+
+impl Resolve<'_> {
+    /// Notes an error; returns it so that help can be added.
+    fn error<T>(&mut self, at: &At<T>, message: impl Into<String>) -> &mut Problem {
+        self.note(self.source.problem(&at.span, message))
+    }
+
+    fn warn<T>(&mut self, at: &At<T>, message: impl Into<String>) -> &mut Problem {
+        self.note(self.source.problem(&at.span, message).warning())
+    }
+
+    #[expect(clippy::indexing_slicing, reason = "the index of what was just pushed")]
+    fn note(&mut self, problem: Problem) -> &mut Problem {
+        self.problems.push(problem);
+        let last = self.problems.len() - 1;
+        // INVARIANT: the vector is not empty.
+        &mut self.problems[last]
+    }
+
+    /// Notes why there is no value, if there is none.
+    fn or_error<T, U>(&mut self, at: &At<U>, result: Result<T, String>) -> Option<T> {
+        match result {
+            Ok(value) => Some(value),
+            Err(why) => {
+                self.error(at, why);
+                None
+            }
+        }
+    }
+
+    fn unknown<'n>(&mut self, at: &At<String>, what: &str, known: impl IntoIterator<Item = &'n str>) {
+        let help = suggest(&at.value, known);
+        let problem = self.error(at, format!("no {what} is called `{}`", at.value));
+        problem.help = help;
+    }
+
+    fn path(&self, path: &Path) -> PathBuf {
+        self.base.join(path)
+    }
+
+    /// A file that the configuration names: watched from now on.
+    fn named_file(&mut self, at: &At<PathBuf>) -> PathBuf {
+        let path = self.path(&at.value);
+        self.files.insert(path.clone());
+        path
+    }
+
+    fn secret(&mut self, at: &At<SecretRef>) -> Option<Secret<String>> {
+        if let SecretRef::File(path) = &at.value {
+            self.files.insert(self.path(path));
+        }
+        match at.value.fetch(&self.base) {
+            Ok((secret, warning)) => {
+                if let Some(warning) = warning {
+                    self.warn(at, warning).help = Some("chmod 600 keeps it to its owner".to_owned());
+                }
+                Some(secret)
+            }
+            Err(why) => {
+                self.error(at, why);
+                None
+            }
+        }
+    }
+
+    fn policy(&mut self, at: &At<PathBuf>) -> Option<Arc<PolicyFile>> {
+        let path = self.named_file(at);
+        if let Some(read) = self.policies.get(&path) {
+            return Some(read.clone());
+        }
+        let read = std::fs::metadata(&path).and_then(|about| match about.len() > MAX_POLICY {
+            true => Err(std::io::Error::other(format!("it is longer than {MAX_POLICY} octets"))),
+            false => std::fs::read_to_string(&path),
+        });
+        match read {
+            Ok(text) => {
+                let policy = Arc::new(PolicyFile { path: path.clone(), text });
+                self.policies.insert(path, policy.clone());
+                Some(policy)
+            }
+            Err(why) => {
+                self.error(at, format!("the policy `{}` cannot be read: {}", at.value.display(), reason(&why)));
+                None
+            }
+        }
+    }
+
+    /// A header that we may set. The connection's own headers, and those that mean something to us, are not.
+    fn settable_header(&mut self, at: &At<String>) -> Option<HeaderName> {
+        let Ok(name) = HeaderName::from_bytes(at.value.as_bytes()) else {
+            self.error(at, format!("`{}` is not the name of a header", at.value));
+            return None;
+        };
+        let text = name.as_str();
+        if text.contains(['_', '.']) {
+            let help = format!("write `{}`", at.value.replace(['_', '.'], "-"));
+            self.error(at, format!("`{}` is a name that servers confuse with another", at.value)).help = Some(help);
+            return None;
+        }
+        if UNSETTABLE.contains(&text) || text.starts_with("x-vestibule-") || text.starts_with("sec-") || text.starts_with("proxy-") {
+            self.error(at, format!("the header `{}` has a meaning of its own and cannot be set", at.value));
+            return None;
+        }
+        Some(name)
+    }
+
+    fn positive(&mut self, at: &At<Period>) -> std::time::Duration {
+        if at.value.0.is_zero() {
+            self.error(at, "this must be longer than nothing");
+        }
+        at.value.0
+    }
+
+    /// Networks that must not be everybody.
+    fn closed_networks(&mut self, networks: &[At<Net>], refusal: &str) -> Vec<IpNet> {
+        for at in networks {
+            let widest = match at.value.0 {
+                IpNet::V4(_) => 8,
+                IpNet::V6(_) => 7,
+            };
+            if at.value.0.prefix_len() < widest {
+                self.error(at, refusal).help = Some("name the networks, as in [\"10.1.0.0/24\"]".to_owned());
+            }
+        }
+        networks.iter().map(|at| at.value.0).collect()
+    }
+
+    /// Names stand in logs, policies and keys of the store; what means something there is refused.
+    fn section_names(&mut self) {
+        fn of<'f, T>(section: &'f crate::config::values::Named<At<T>>) -> impl Iterator<Item = &'f At<String>> + use<'f, T> {
+            section.0.iter().map(|(name, _)| name)
+        }
+        let file = self.file;
+        let names = of(&file.tenant)
+            .chain(of(&file.upstream))
+            .chain(of(&file.scheme))
+            .chain(of(&file.realm))
+            .chain(of(&file.inject))
+            .chain(of(&file.response))
+            .chain(file.route.iter().filter_map(|route| route.value.name.as_ref()));
+        for name in names {
+            if !is_name(&name.value) {
+                let help = "a name has letters, digits, `-` and `_`, and at most 64 of them";
+                self.error(name, format!("`{}` cannot be a name", name.value)).help = Some(help.to_owned());
+            }
+        }
+    }
+
+    fn concessions(&mut self) -> Vec<Granted> {
+        let mut granted: Vec<Granted> = Vec::new();
+        let today = self.now.to_zoned(jiff::tz::TimeZone::UTC).date();
+        for At { value: written, span } in &self.file.concession {
+            let what = self.conceded(written);
+            if written.reason.value.trim().is_empty() {
+                self.error(&written.reason, "a concession has a reason").help = Some("say who needs it and why".to_owned());
+            }
+            let Ok(expires) = written.expires.value.parse::<jiff::civil::Date>() else {
+                self.error(&written.expires, format!("`{}` is not a date", written.expires.value)).help =
+                    Some("write it as \"2027-03-31\"".to_owned());
+                continue;
+            };
+            if expires < today {
+                self.error(&written.expires, format!("this concession ended on {expires}")).help =
+                    Some("remove it with what needs it, or decide anew until when".to_owned());
+            } else if (expires - today).get_days() < i32::try_from(SOON).unwrap_or(i32::MAX) {
+                self.warn(&written.expires, format!("this concession ends on {expires}, and what needs it will be refused"));
+            }
+            let Some(what) = what else { continue };
+            if granted.iter().any(|other| other.concession.what == what) {
+                let at = At { value: (), span: span.clone() };
+                self.error(&at, format!("`{}` is conceded to `{}` twice", what.word(), what.partner()));
+                continue;
+            }
+            let concession = Concession { what, reason: written.reason.value.trim().to_owned(), expires };
+            granted.push(Granted { concession, span: span.clone(), used: false });
+        }
+        granted
+    }
+
+    fn conceded(&mut self, written: &file::Concession) -> Option<Conceded> {
+        match written.what.value.as_str() {
+            "plain-http" => match self.file.listen.iter().find(|listen| listen.value.address.value.to_string() == written.partner.value) {
+                Some(listen) => Some(Conceded::PlainHttp(listen.value.address.value)),
+                None => {
+                    let addresses: Vec<String> = self.file.listen.iter().map(|listen| listen.value.address.value.to_string()).collect();
+                    let help = suggest(&written.partner.value, addresses.iter().map(String::as_str));
+                    self.error(&written.partner, format!("nothing listens on `{}`", written.partner.value)).help = help;
+                    None
+                }
+            },
+            "login-on-application-host" => match self.file.tenant.find(&written.partner.value) {
+                Some(_) => Some(Conceded::LoginOnApplicationHost(written.partner.value.as_str().into())),
+                None => {
+                    self.unknown(&written.partner, "tenant", self.file.tenant.names());
+                    None
+                }
+            },
+            unknown => {
+                let help = suggest(unknown, ["plain-http", "login-on-application-host"]);
+                self.error(&written.what, format!("`{unknown}` is nothing that can be conceded")).help = help;
+                None
+            }
+        }
+    }
+
+    /// Whether this was conceded; an expired concession was refused on its own already.
+    fn is_conceded(&mut self, what: &Conceded) -> bool {
+        let found = self.conceded.iter_mut().find(|granted| granted.concession.what == *what);
+        found.is_some_and(|granted| {
+            granted.used = true;
+            true
+        })
+    }
+
+    /// What was written and has no effect.
+    fn unused(&mut self, routes: &[crate::config::checked::Route]) {
+        let unused: Vec<At<()>> =
+            self.conceded.iter().filter(|granted| !granted.used).map(|granted| At { value: (), span: granted.span.clone() }).collect();
+        for at in unused {
+            self.warn(&at, "nothing needs this concession").help = Some("remove it".to_owned());
+        }
+        let file = self.file;
+        for (name, _) in &file.scheme.0 {
+            if !self.schemes.contains_key(&SchemeName::from(name.value.as_str())) {
+                self.warn(name, format!("the scheme `{}` stands in no chain", name.value));
+            }
+        }
+        for (name, _) in &file.realm.0 {
+            if !self.used_realms.contains(&RealmName::from(name.value.as_str())) {
+                self.warn(name, format!("no scheme asks the realm `{}`", name.value));
+            }
+        }
+        for (name, _) in &file.upstream.0 {
+            if !routes.iter().any(|route| *route.upstream == *name.value) {
+                self.warn(name, format!("no route forwards to `{}`", name.value));
+            }
+        }
+        for (name, _) in &file.inject.0 {
+            if !routes.iter().flat_map(|route| &route.inject).any(|used| **used == *name.value) {
+                self.warn(name, format!("no route injects `{}`", name.value));
+            }
+        }
+    }
+}
+
+/// Headers of the connection (RFC 9110 §7.6.1), of framing and routing, and of the proxies before us.
+const UNSETTABLE: [&str; 19] = [
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "cookie",
+    "expect",
+    "forwarded",
+    "host",
+    "keep-alive",
+    "origin",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "via",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-forwarded-proto",
+];
+
+fn is_name(name: &str) -> bool {
+    (1..=64).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+}

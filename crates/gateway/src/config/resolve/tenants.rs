@@ -1,0 +1,398 @@
+//! Listeners, the program, tenants and their chains.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use vestibule_engine::identity::{RealmName, SchemeName, TenantId};
+use vestibule_engine::request::Host;
+
+use super::{Resolve, SOON};
+use crate::config::checked::{Brand, Certificate, ClientLimits, Conceded, Listener, LoginHost, Logo, Scheme, Server, Tenant};
+use crate::config::file::{self, LATER_SPEAKS};
+use crate::config::pem;
+use crate::config::problem::{Problem, suggest};
+use crate::config::secrets::reason;
+use crate::config::values::{At, OneOrMore};
+
+/// Longest logo, in octets: it is sent with a page.
+const MAX_LOGO: u64 = 256 * 1024;
+/// Longest head of a request that may be configured, in octets.
+const MAX_HEADER_SIZE: u64 = 1 << 20;
+
+impl Server {
+    pub(super) fn with_control_socket(self, control_socket: PathBuf) -> Self {
+        Self { control_socket, ..self }
+    }
+}
+
+impl Resolve<'_> {
+    pub(super) fn listeners(&mut self) -> Vec<Listener> {
+        let file = self.file;
+        if file.listen.is_empty() {
+            let problem = Problem::of_file(&self.source.path, "nothing listens");
+            self.note(problem.help("add [[listen]] with address = \"127.0.0.1:8080\""));
+        }
+        let mut taken: BTreeSet<SocketAddr> = BTreeSet::new();
+        let mut listeners = Vec::new();
+        for At { value: written, .. } in &file.listen {
+            let address = written.address.value;
+            if address.port() != 0 && !taken.insert(address) {
+                self.error(&written.address, format!("two listeners have the address {address}"));
+            }
+            if address == file.server.health.value && address.port() != 0 {
+                self.error(&written.address, format!("health checks are served on {address} already"));
+            }
+            self.speaks(&written.speaks);
+            let certificates = match &written.tls {
+                Some(tls) => tls.certificates.iter().filter_map(|at| self.certificate(&at.value)).collect(),
+                None => Vec::new(),
+            };
+            match &written.tls {
+                Some(tls) if tls.certificates.is_empty() => {
+                    self.error(&written.address, "this listener has TLS but no certificate").help =
+                        Some("add tls.certificates = [{ certificate = \"cert.pem\", key = { file = \"key.pem\" } }]".to_owned());
+                }
+                None if !address.ip().is_loopback() && !self.is_conceded(&Conceded::PlainHttp(address)) => {
+                    let help = format!(
+                        "add tls.certificates = [{{ certificate = \"cert.pem\", key = {{ file = \"key.pem\" }} }}],\nlisten on 127.0.0.1, \
+                         or add a [[concession]] with what = \"plain-http\" and partner = \"{address}\""
+                    );
+                    self.error(&written.address, format!("passwords would cross the network in the clear on {address}")).help = Some(help);
+                }
+                Some(_) | None => {}
+            }
+            let trusted_proxies =
+                self.closed_networks(&written.trusted_proxies, "everybody could claim any address if all of this were trusted");
+            let limits = self.client_limits(&written.limits);
+            listeners.push(Listener { address, certificates, trusted_proxies, limits });
+        }
+        listeners
+    }
+
+    fn speaks(&mut self, at: &At<String>) {
+        match at.value.as_str() {
+            "proxy" => {}
+            later if LATER_SPEAKS.contains(&later) => {
+                self.error(at, format!("this version does not answer other proxies yet (`{later}`)")).help =
+                    Some("it forwards requests itself: speaks = \"proxy\"".to_owned());
+            }
+            unknown => {
+                self.error(at, format!("no listener speaks `{unknown}`")).help = suggest(unknown, ["proxy"]);
+            }
+        }
+    }
+
+    fn certificate(&mut self, written: &file::Certificate) -> Option<Certificate> {
+        let path = self.named_file(&written.certificate);
+        let key = self.secret(&written.key);
+        let chain = self.or_error(&written.certificate, pem::certificates(&path))?;
+        let about = chain.first().map(pem::about)?;
+        let about = self.or_error(&written.certificate, about)?;
+        if about.until < self.now || about.from > self.now {
+            self.warn(&written.certificate, format!("this certificate is valid from {} to {} only", about.from, about.until));
+        } else if about.until.duration_since(self.now).as_hours() < SOON * 24 {
+            self.warn(&written.certificate, format!("this certificate ends on {}", about.until));
+        }
+        let certified = self.or_error(&written.key, pem::certified(chain, &key?))?;
+        Some(Certificate { names: about.names, certified })
+    }
+
+    fn client_limits(&mut self, written: &file::Limits) -> ClientLimits {
+        let size = written.header_size.value.0;
+        if !(1024..=MAX_HEADER_SIZE).contains(&size) {
+            self.error(&written.header_size, "headers may have between 1KiB and 1MiB");
+        }
+        ClientLimits {
+            connections: usize::try_from(written.connections.max(1)).unwrap_or(usize::MAX),
+            streams: written.streams.max(1),
+            header_size: usize::try_from(size).unwrap_or(usize::MAX),
+            header_count: usize::from(written.header_count.max(8)),
+            header_timeout: self.positive(&written.header_timeout),
+            idle_timeout: self.positive(&written.idle_timeout),
+        }
+    }
+
+    pub(super) fn server(&mut self) -> Server {
+        let written = &self.file.server;
+        let tenant_header = written.tenant_header.as_ref().and_then(|at| self.settable_header(at));
+        let fallback_tenant = written.fallback_tenant.as_ref().and_then(|at| {
+            if self.file.tenant.find(&at.value).is_none() {
+                self.unknown(at, "tenant", self.file.tenant.names());
+                return None;
+            }
+            Some(TenantId::from(at.value.as_str()))
+        });
+        if written.drain.value.0 > Duration::from_secs(3600) {
+            self.error(&written.drain, "a server that is told to stop should do so within an hour");
+        }
+        Server {
+            workers: (written.workers > 0).then(|| usize::from(written.workers)),
+            health: written.health.value,
+            control_socket: PathBuf::new(),
+            drain: written.drain.value.0,
+            body_memory: usize::try_from(written.body_memory.value.0).unwrap_or(usize::MAX),
+            tenant_header,
+            fallback_tenant,
+        }
+    }
+
+    pub(super) fn tenants(&mut self, listeners: &[Listener]) -> Vec<Tenant> {
+        let file = self.file;
+        if file.tenant.0.is_empty() {
+            let problem = Problem::of_file(&self.source.path, "there is no tenant");
+            self.note(problem.help("add [tenant.NAME] with hosts and a chain"));
+        }
+        let mut hosts: BTreeMap<String, (bool, &str)> = BTreeMap::new();
+        let mut domains: BTreeMap<String, &str> = BTreeMap::new();
+        let mut tenants = Vec::new();
+        for (name, At { value: written, .. }) in &file.tenant.0 {
+            let id = TenantId::from(name.value.as_str());
+            let mut own = Vec::new();
+            for at in &written.hosts {
+                own.extend(self.host(at, false, &name.value, &mut hosts));
+            }
+            let portal = written.portal.as_ref().and_then(|at| self.host(at, true, &name.value, &mut hosts));
+            let domain = written.domain.as_ref().and_then(|at| self.domain(at, &name.value, &mut domains));
+            let named_otherwise = file.server.tenant_header.is_some()
+                || domain.is_some()
+                || file.server.fallback_tenant.as_ref().is_some_and(|at| at.value == name.value);
+            if written.hosts.is_empty() && !named_otherwise {
+                self.error(name, format!("no request leads to the tenant `{}`", name.value)).help =
+                    Some("give it hosts, or make it [server] fallback_tenant".to_owned());
+            }
+            let chain = self.chain(name, written);
+            if written.login.value == LoginHost::Application {
+                self.login_on_application_host(&written.login, &id, written);
+            }
+            for (at, host) in written.hosts.iter().zip(&own).chain(written.portal.iter().zip(&portal)) {
+                self.certificate_for(at, host, listeners);
+            }
+            let login_host = match written.login.value {
+                LoginHost::Portal => portal.as_ref(),
+                LoginHost::Application => own.first(),
+            };
+            let origins: BTreeSet<String> = own.iter().flat_map(|host| listeners.iter().map(|listener| origin(host, listener))).collect();
+            let title = written.title.clone().unwrap_or_else(|| name.value.clone());
+            tenants.push(Tenant {
+                portal_origin: login_host.zip(listeners.first()).map(|(host, listener)| origin(host, listener)),
+                origins: origins.into_iter().collect(),
+                brand: self.brand(&written.brand, &title),
+                id,
+                title,
+                hosts: own,
+                portal,
+                chain,
+                domain,
+                anonymous_denied: written.anonymous_denied,
+                login: written.login.value,
+            });
+        }
+        tenants
+    }
+
+    /// A host belongs to one tenant and is either its portal or an application's.
+    fn host<'f>(&mut self, at: &At<String>, portal: bool, tenant: &'f str, taken: &mut BTreeMap<String, (bool, &'f str)>) -> Option<Host> {
+        let Ok(host) = Host::parse(&at.value) else {
+            self.error(at, format!("`{}` is not a host", at.value)).help =
+                Some("write it as a browser shows it, without https:// and without wildcards".to_owned());
+            return None;
+        };
+        match taken.get(host.name()) {
+            Some((other_portal, other)) if other_portal != &portal && *other == tenant => {
+                self.error(at, format!("`{}` is an application's host and the portal at once", host.name())).help =
+                    Some("give the portal a host of its own: a page of the application could read a login page beside it".to_owned());
+                None
+            }
+            Some((_, other)) => {
+                self.error(at, format!("the host `{}` belongs to the tenant `{other}` already", host.name()));
+                None
+            }
+            None => {
+                taken.insert(host.name().to_owned(), (portal, tenant));
+                Some(host)
+            }
+        }
+    }
+
+    /// A host that no certificate is made for would greet people with a warning page.
+    fn certificate_for(&mut self, at: &At<String>, host: &Host, listeners: &[Listener]) {
+        let with_tls = || listeners.iter().filter(|listener| !listener.certificates.is_empty());
+        let covered = |listener: &Listener| listener.certificates.iter().any(|certificate| pem::covers(&certificate.names, host.name()));
+        if with_tls().next().is_some() && !with_tls().any(covered) {
+            self.warn(at, format!("no certificate is made for `{}`", host.name()));
+        }
+    }
+
+    fn domain<'f>(&mut self, at: &At<String>, tenant: &'f str, taken: &mut BTreeMap<String, &'f str>) -> Option<String> {
+        let domain = at.value.to_lowercase();
+        if domain.is_empty() || domain.contains(['.', '@']) || domain.chars().any(char::is_whitespace) {
+            self.error(at, format!("`{}` cannot be a domain", at.value)).help =
+                Some("a domain has no period, so that no mail address ends in it".to_owned());
+            return None;
+        }
+        if let Some(other) = taken.insert(domain.clone(), tenant) {
+            self.error(at, format!("the domain `{domain}` belongs to the tenant `{other}` already"));
+        }
+        Some(domain)
+    }
+
+    fn chain(&mut self, tenant: &At<String>, written: &file::Tenant) -> Vec<SchemeName> {
+        let file = self.file;
+        let known = || file.scheme.names().chain(["session"]);
+        let mut chain = Vec::new();
+        let mut form: Option<&At<String>> = None;
+        let (mut session, mut remembers) = (false, None);
+        for (place, at) in written.chain.value.iter().enumerate() {
+            let name = SchemeName::from(at.value.as_str());
+            if chain.contains(&name) {
+                self.error(at, format!("`{name}` stands in the chain twice"));
+                continue;
+            }
+            let Some(scheme) = self.scheme(at) else {
+                self.unknown(at, "scheme", known());
+                continue;
+            };
+            match &scheme {
+                Scheme::Session => {
+                    if place > 0 {
+                        self.error(at, "a session is asked first").help = Some(format!("move `{name}` to the beginning of the chain"));
+                    }
+                    session = true;
+                }
+                Scheme::Basic { remember, .. } => remembers = remembers.or(remember.then_some(at)),
+                Scheme::LoginForm { .. } => {
+                    if let Some(first) = form {
+                        self.error(at, format!("the chain has a login form already: `{}`", first.value)).help =
+                            Some("one form may ask several realms: realm = [\"a\", \"b\"]".to_owned());
+                    }
+                    form = Some(at);
+                }
+            }
+            self.schemes.insert(name.clone(), scheme);
+            chain.push(name);
+        }
+        if let Some(at) = form.or(remembers).filter(|_| !session) {
+            self.error(at, format!("`{}` opens sessions, but the chain does not ask for them", at.value)).help =
+                Some("begin the chain with \"session\"".to_owned());
+        }
+        if let Some(at) = form.filter(|_| written.portal.is_none() && written.login.value == LoginHost::Portal) {
+            self.error(at, format!("the tenant `{}` has a login form but no portal to show it on", tenant.value)).help = Some(format!(
+                "add a host for it, as in portal = \"login.{}\"",
+                written.hosts.first().map_or("example.com", |host| &host.value)
+            ));
+        }
+        chain
+    }
+
+    fn scheme(&mut self, at: &At<String>) -> Option<Scheme> {
+        let name = SchemeName::from(at.value.as_str());
+        if let Some(scheme) = self.schemes.get(&name) {
+            return Some(scheme.clone());
+        }
+        let file = self.file;
+        match file.scheme.find(&at.value) {
+            Some(At { value: file::Scheme::Session(_), .. }) => Some(Scheme::Session),
+            Some(At { value: file::Scheme::Basic(basic), .. }) => Some(Scheme::Basic {
+                realms: self.scheme_realms(&basic.realm),
+                on_reject: match basic.on_reject {
+                    file::OnReject::Continue => vestibule_engine::chain::OnReject::Continue,
+                    file::OnReject::Stop => vestibule_engine::chain::OnReject::Stop,
+                },
+                remember: basic.remember,
+            }),
+            Some(At { value: file::Scheme::LoginForm(form), .. }) => Some(Scheme::LoginForm { realms: self.scheme_realms(&form.realm) }),
+            None if at.value == "session" => Some(Scheme::Session),
+            None => None,
+        }
+    }
+
+    fn scheme_realms(&mut self, written: &At<OneOrMore>) -> Vec<RealmName> {
+        if written.value.0.is_empty() {
+            self.error(written, "nobody would check the password").help = Some("name a realm, as in realm = \"local\"".to_owned());
+        }
+        let mut realms = Vec::new();
+        for at in &written.value.0 {
+            let name = RealmName::from(at.value.as_str());
+            if self.file.realm.find(&at.value).is_none() && at.value != "local" {
+                self.unknown(at, "realm", self.file.realm.names().chain(["local"]));
+            } else if realms.contains(&name) {
+                self.error(at, format!("the realm `{name}` is asked twice"));
+            } else {
+                self.used_realms.insert(name.clone());
+                realms.push(name);
+            }
+        }
+        realms
+    }
+
+    fn login_on_application_host(&mut self, at: &At<LoginHost>, id: &TenantId, written: &file::Tenant) {
+        if !self.is_conceded(&Conceded::LoginOnApplicationHost(id.clone())) {
+            self.error(at, "a page of the application could read what people type into a login page beside it").help = Some(format!(
+                "give the tenant a portal, or add a [[concession]] with what = \"login-on-application-host\" and partner = \"{id}\""
+            ));
+        }
+        if written.hosts.is_empty() {
+            self.error(at, "there is no application's host to put the login page on");
+        }
+    }
+
+    fn brand(&mut self, written: &file::Brand, title: &str) -> Brand {
+        let accent = written.accent.as_ref().and_then(|at| {
+            let colour = parse_colour(&at.value);
+            if colour.is_none() {
+                self.error(at, format!("`{}` is not a colour", at.value)).help = Some("write it as \"#0b5fff\"".to_owned());
+            }
+            colour
+        });
+        let name = written.name.clone().unwrap_or_else(|| title.to_owned());
+        Brand { name, logo: written.logo.as_ref().and_then(|at| self.logo(at)), accent, support: written.support.clone() }
+    }
+
+    fn logo(&mut self, at: &At<PathBuf>) -> Option<Logo> {
+        let path = self.named_file(at);
+        let media_type = match path.extension().and_then(|extension| extension.to_str()) {
+            Some("svg") => "image/svg+xml",
+            Some("png") => "image/png",
+            Some(_) | None => {
+                self.error(at, "a logo is an SVG or PNG file, named .svg or .png");
+                return None;
+            }
+        };
+        let read = std::fs::metadata(&path).and_then(|about| match about.len() > MAX_LOGO {
+            true => Err(std::io::Error::other(format!("it is longer than {MAX_LOGO} octets"))),
+            false => std::fs::read(&path),
+        });
+        match read {
+            Ok(octets) => Some(Logo { media_type, octets: Arc::from(octets) }),
+            Err(why) => {
+                self.error(at, format!("the logo `{}` cannot be read: {}", at.value.display(), reason(&why)));
+                None
+            }
+        }
+    }
+}
+
+/// The origin of `host` as a browser writes it when it reaches us through `listener`.
+///
+/// Behind a trusted proxy the client sees the proxy's port and, unless that proxy is on this machine without
+/// TLS, its TLS; a port in the configured host says otherwise.
+fn origin(host: &Host, listener: &Listener) -> String {
+    let proxied = !listener.trusted_proxies.is_empty();
+    let tls = !listener.certificates.is_empty() || (proxied && !host.is_localhost());
+    let (scheme, usual) = if tls { ("https", 443) } else { ("http", 80) };
+    let own = (!proxied).then(|| listener.address.port());
+    match host.port().or(own).filter(|port| *port != usual && *port != 0) {
+        Some(port) => format!("{scheme}://{}:{port}", host.name()),
+        None => format!("{scheme}://{}", host.name()),
+    }
+}
+
+fn parse_colour(text: &str) -> Option<[u8; 3]> {
+    let digits = text.strip_prefix('#').filter(|digits| digits.len() == 6 && digits.bytes().all(|b| b.is_ascii_hexdigit()))?;
+    let number = u32::from_str_radix(digits, 16).ok()?;
+    let [_, red, green, blue] = number.to_be_bytes();
+    Some([red, green, blue])
+}
