@@ -107,6 +107,7 @@ mod tests {
             hosts: Vec::new(),
             portal: None,
             portal_origin: Some(OWN.into()),
+            domain: None,
             origins: vec!["https://app.example.com".into(), "http://shop.localhost:8080".into()],
             chain: Arc::new(Chain::default()),
             realm_text: "North".into(),

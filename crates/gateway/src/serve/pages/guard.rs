@@ -67,7 +67,7 @@ pub fn is_cross_site(request: &CheckRequest, own: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::test::request;
+    use super::super::tests::request;
     use super::*;
 
     #[test]

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode};
 use http_body_util::Full;
@@ -168,7 +170,7 @@ impl Portal {
     /// The same form again, since the name or the password was wrong.
     fn refuse(&self, visit: &mut Visit<'_>, form: &Form, state: &LoginState, reason: Reason) -> Result<Response<Full<Bytes>>, Unavailable> {
         let typed = form.text("username");
-        let subject = subject(typed, reason);
+        let subject = subject(visit, typed, reason);
         visit.rejected(subject, reason);
         let (status, (sentence, advice)) = match reason {
             Reason::TooManyWaiting => (
@@ -284,8 +286,8 @@ fn depart(visit: &Visit<'_>, departure: Departure) -> Response<Full<Bytes>> {
 }
 
 /// The name for the audit: as it is where it is a user's, else hashed, since people type passwords into the name field.
-fn subject(typed: &str, reason: Reason) -> Option<String> {
-    let name = Username::parse(typed)?;
+fn subject(visit: &Visit<'_>, typed: &str, reason: Reason) -> Option<String> {
+    let name = Username::parse(visit.tenant.local_name(typed))?;
     let known = matches!(
         reason,
         Reason::WrongPassword | Reason::NoPassword | Reason::Disabled | Reason::Locked | Reason::Expired | Reason::AddressNotListed
@@ -294,6 +296,5 @@ fn subject(typed: &str, reason: Reason) -> Option<String> {
         return Some(name.to_string());
     }
     let hash = digest(&[name.as_str().as_bytes()]);
-    let hex: String = hash.iter().take(8).map(|octet| format!("{octet:02x}")).collect();
-    Some(format!("sha256:{hex}"))
+    Some(URL_SAFE_NO_PAD.encode(hash.get(..12).unwrap_or_default()))
 }
