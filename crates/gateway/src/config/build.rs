@@ -1,0 +1,379 @@
+//! The configuration as running: makes the engine of what was checked.
+//!
+//! Called at start and at every reload, and by `explain` for one judgement over a store whose writes are
+//! discarded. What outlives a reload is in [`House`].
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use vestibule_engine::admission::{Admission, IssuerRules};
+use vestibule_engine::audit::Sink;
+use vestibule_engine::chain::{Chain, Link, OnReject};
+use vestibule_engine::clock::Clock;
+use vestibule_engine::csrf::CsrfKey;
+use vestibule_engine::engine::Engine;
+use vestibule_engine::identity::{Issuer, RealmName, ResponseName, SchemeName};
+use vestibule_engine::inject::{Injector, Strip};
+use vestibule_engine::policy::{Decisions, Policy, PolicyProblem};
+use vestibule_engine::realm::{Passwords, RealmStep, Then};
+use vestibule_engine::route::{Access, BodyNeed, Csrf, Destination, Pattern, Route, Routes, Scope};
+use vestibule_engine::scheme::Scheme;
+use vestibule_engine::session::Sessions;
+use vestibule_engine::store::{DurableStore, ExpiringStore};
+use vestibule_engine::tenant::Tenant;
+use vestibule_engine::users::Users;
+use vestibule_oidc::jose::InjectedJwt;
+
+use crate::config::checked::{self, Checked, Conceded, LoginHost};
+use crate::config::problem::Problem;
+use crate::inject::headers::HeadersInjector;
+use crate::inject::jwt::{self, JwtInjector};
+use crate::inject::response::ResponseInjector;
+use crate::keys::KeyRing;
+use crate::realms::hashing::HashingPool;
+use crate::realms::local::LocalRealm;
+use crate::schemes::basic::{Basic, BasicSettings, Browsers};
+use crate::schemes::family::{Family, PlainHttp};
+use crate::schemes::known_device::KnownDevices;
+use crate::schemes::login_form::LoginForm;
+use crate::schemes::session::SessionScheme;
+use crate::serve::pages::MAX_FORM;
+
+/// For how long an answer to a password is of use.
+const PASSWORD_TIME: Duration = Duration::from_secs(10);
+/// Our own endpoints on the hosts of applications.
+pub const ON_APPLICATIONS: [&str; 2] = ["/.vestibule/landing", "/.vestibule/logout"];
+/// Our own endpoints where the login page is on the application's host, by concession.
+const LOGIN_PAGES: [&str; 5] = ["/login", "/logout", "/password", "/assets/**", "/.well-known/jwks.json"];
+
+/// What outlives a reload.
+#[derive(Debug)]
+pub struct House {
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Users and keys.
+    pub durable: Arc<dyn DurableStore>,
+    /// Sessions and counters.
+    pub expiring: Arc<dyn ExpiringStore>,
+    /// The users, cached.
+    pub users: Arc<Users>,
+    /// What hashes passwords.
+    pub pool: Arc<HashingPool>,
+    /// The keys that sign what the application is told.
+    pub keys: Arc<KeyRing<InjectedJwt>>,
+    /// Where events go.
+    pub sink: Arc<dyn Sink>,
+    /// The cookies of known devices.
+    pub devices: Arc<KnownDevices>,
+    /// What tokens against foreign pages are made with.
+    pub csrf: CsrfKey,
+    /// How many engines were made.
+    pub generations: AtomicU64,
+}
+
+/// An engine, and what our own endpoints need beside it.
+#[derive(Debug)]
+pub struct Built {
+    /// The engine.
+    pub engine: Engine,
+    /// The only caller of realms.
+    pub passwords: Arc<Passwords>,
+    /// The realms that hold our own users.
+    pub local: HashMap<RealmName, Arc<LocalRealm>>,
+}
+
+/// Makes the engine of a configuration over an expiring store.
+///
+/// # Errors
+/// A sentence. What `check` finds has been found before; this is for the system refusing something.
+pub fn build(checked: &Checked, house: &House, expiring: &Arc<dyn ExpiringStore>) -> Result<Built, String> {
+    let sessions = Arc::new(Sessions::new(expiring.clone(), house.users.clone(), checked.session.clone()));
+    let limits = vestibule_engine::realm::Limits { operators_from: checked.administrators.clone(), ..checked.limits.clone() };
+    let passwords = Arc::new(Passwords::new(expiring.clone(), house.clock.clone(), limits));
+    let mut local = HashMap::new();
+    for name in checked.realms.keys() {
+        let realm = LocalRealm::new(name.clone(), house.users.clone(), house.pool.clone(), checked.administrators.clone());
+        local.insert(name.clone(), Arc::new(realm.map_err(|down| down.to_string())?));
+    }
+    let schemes = Schemes {
+        checked,
+        house,
+        sessions: &sessions,
+        passwords: &passwords,
+        realms: &local,
+        generation: house.generations.fetch_add(1, Ordering::Relaxed),
+    };
+    let mut routes = Routes::default();
+    let mut tenants = Vec::new();
+    for tenant in &checked.tenants {
+        let built = Arc::new(schemes.tenant(tenant)?);
+        routes.add_tenant(built.clone(), tenant.domain.as_deref());
+        if checked.server.fallback_tenant.as_ref() == Some(&tenant.id) {
+            routes.set_fallback(built.clone());
+        }
+        tenants.push(built);
+    }
+    if let Some(header) = &checked.server.tenant_header {
+        routes.set_hint(header.clone());
+    }
+    add_routes(&mut routes, checked, house, &tenants)?;
+    let rules = checked.realms.keys().map(|realm| (Issuer::from(realm.as_str()), IssuerRules { local: true })).collect();
+    let engine = Engine {
+        routes,
+        admission: Admission::new(house.users.clone(), expiring.clone(), rules, checked.administrators.clone()),
+        sessions,
+        csrf: house.csrf.clone(),
+        sink: house.sink.clone(),
+        clock: house.clock.clone(),
+    };
+    Ok(Built { engine, passwords, local })
+}
+
+/// What is wrong with the policies of a configuration.
+pub fn policy_problems(checked: &Checked) -> Vec<Problem> {
+    let responses: Vec<ResponseName> = checked.responses.keys().cloned().collect();
+    let decisions = Decisions::new(1);
+    let mut found: Vec<PolicyProblem> = Vec::new();
+    for route in checked.routes.iter().filter(|route| !route.policies.is_empty()) {
+        // Routes often share files; say each thing once.
+        if let Err(problems) = Policy::compile(&texts(route), &responses, &decisions) {
+            found.extend(problems.into_iter().filter(|problem| !found.contains(problem)).collect::<Vec<_>>());
+        }
+    }
+    let text_of = |label: &str| {
+        let mut files = checked.routes.iter().flat_map(|route| &route.policies);
+        files.find(|file| file.path.display().to_string() == label).map(|file| file.text.clone()).unwrap_or_default()
+    };
+    found
+        .into_iter()
+        .map(|problem| {
+            let text = text_of(&problem.file);
+            Problem::at(Path::new(&problem.file), &text, problem.line, problem.column, problem.message, problem.help)
+        })
+        .collect()
+}
+
+fn texts(route: &checked::Route) -> Vec<(String, String)> {
+    route.policies.iter().map(|file| (file.path.display().to_string(), file.text.clone())).collect()
+}
+
+/// Makes the chains.
+struct Schemes<'a> {
+    checked: &'a Checked,
+    house: &'a House,
+    sessions: &'a Arc<Sessions>,
+    passwords: &'a Arc<Passwords>,
+    realms: &'a HashMap<RealmName, Arc<LocalRealm>>,
+    generation: u64,
+}
+
+impl Schemes<'_> {
+    fn tenant(&self, tenant: &checked::Tenant) -> Result<Tenant, String> {
+        Ok(Tenant {
+            id: tenant.id.clone(),
+            title: tenant.title.clone(),
+            domain: tenant.domain.clone(),
+            hosts: tenant.hosts.clone(),
+            portal: tenant.portal.clone(),
+            portal_origin: tenant.portal_origin.clone(),
+            origins: tenant.origins.clone(),
+            chain: Arc::new(Chain::new(self.links(tenant)?)),
+            realm_text: tenant.title.clone(),
+            brand: Some(tenant.brand.name.clone()),
+        })
+    }
+
+    /// The chain's links; consecutive steps over the same material become one (architecture §4).
+    fn links(&self, tenant: &checked::Tenant) -> Result<Vec<Link>, String> {
+        let mut links = Vec::new();
+        let mut chain = tenant.chain.iter().peekable();
+        while let Some(name) = chain.next() {
+            let scheme = self.scheme(name)?;
+            let link = match scheme {
+                checked::Scheme::Session => {
+                    let scheme = SessionScheme::new(name.clone(), self.sessions.clone());
+                    Link { scheme: Arc::new(scheme), on_reject: OnReject::Continue, remember: false }
+                }
+                checked::Scheme::Basic { realms, on_reject, remember } => {
+                    let mut steps = self.steps(name, realms)?;
+                    let (mut on_reject, mut remember) = (*on_reject, *remember);
+                    while let Some(next) = chain.peek() {
+                        let checked::Scheme::Basic { realms, on_reject: also_rejects, remember: also_remembers } = self.scheme(next)? else { break };
+                        steps.extend(self.steps(next, realms)?);
+                        on_reject = if *also_rejects == OnReject::Stop { OnReject::Stop } else { on_reject };
+                        remember |= also_remembers;
+                        chain.next();
+                    }
+                    Link { scheme: self.basic(name, tenant, steps)?, on_reject, remember }
+                }
+                checked::Scheme::LoginForm { realms } => {
+                    let domains = self.checked.tenants.iter().filter_map(|tenant| Some((tenant.id.clone(), tenant.domain.clone()?))).collect();
+                    let form = LoginForm::new(name.clone(), self.family(self.steps(name, realms)?), domains, self.plain());
+                    Link { scheme: Arc::new(form), on_reject: OnReject::Continue, remember: false }
+                }
+            };
+            links.push(link);
+        }
+        Ok(links)
+    }
+
+    fn scheme(&self, name: &SchemeName) -> Result<&checked::Scheme, String> {
+        // INVARIANT: `checked` resolved every name; the text is for the type only.
+        self.checked.schemes.get(name).ok_or_else(|| format!("there is no scheme {name}"))
+    }
+
+    fn basic(&self, name: &SchemeName, tenant: &checked::Tenant, steps: Vec<RealmStep>) -> Result<Arc<dyn Scheme>, String> {
+        let forms = |name| matches!(self.checked.schemes.get(name), Some(checked::Scheme::LoginForm { .. }));
+        let settings = BasicSettings {
+            name: name.clone(),
+            realm_text: tenant.title.clone(),
+            plain: self.plain(),
+            browsers: if tenant.chain.iter().any(forms) { Browsers::OwnPages } else { Browsers::Dialogue },
+            generation: self.generation,
+            remembered: self.checked.basic_cache,
+        };
+        Ok(Arc::new(Basic::new(settings, self.family(steps)).map_err(|down| down.to_string())?))
+    }
+
+    fn steps(&self, name: &SchemeName, realms: &[RealmName]) -> Result<Vec<RealmStep>, String> {
+        let step = |realm: &RealmName| {
+            let found = self.realms.get(realm).ok_or_else(|| format!("there is no realm {realm}"))?;
+            // A scheme over several realms has a line for each in the trail.
+            let line = if realms.len() == 1 { name.clone() } else { SchemeName::from(format!("{name}/{realm}").as_str()) };
+            Ok(RealmStep { scheme: line, realm: found.clone(), then: Then::Next })
+        };
+        realms.iter().map(step).collect()
+    }
+
+    fn family(&self, steps: Vec<RealmStep>) -> Family {
+        Family {
+            steps,
+            passwords: self.passwords.clone(),
+            users: self.house.users.clone(),
+            devices: self.house.devices.clone(),
+            clock: self.house.clock.clone(),
+            time_limit: PASSWORD_TIME,
+        }
+    }
+
+    /// Listeners beyond loopback have TLS or a concession, so that a request in the clear came through a conceded one.
+    fn plain(&self) -> PlainHttp {
+        let conceded = self.checked.concessions.iter().any(|concession| matches!(concession.what, Conceded::PlainHttp(_)));
+        if conceded { PlainHttp::Conceded } else { PlainHttp::Refused }
+    }
+}
+
+fn add_routes(routes: &mut Routes, checked: &Checked, house: &House, tenants: &[Arc<Tenant>]) -> Result<(), String> {
+    let decisions = Decisions::new(Decisions::DEFAULT);
+    let responses: Vec<ResponseName> = checked.responses.keys().cloned().collect();
+    let injectors = injectors(checked, house)?;
+    let granted: Option<Arc<dyn Injector>> =
+        if checked.responses.is_empty() { None } else { Some(Arc::new(ResponseInjector::new(&checked.responses))) };
+    let mut compiled: HashMap<Vec<&Path>, Policy> = HashMap::new();
+    for route in &checked.routes {
+        let files: Vec<&Path> = route.policies.iter().map(|file| file.path.as_path()).collect();
+        let policy = match compiled.get(&files) {
+            Some(policy) => policy.clone(),
+            None if files.is_empty() => Policy::default(),
+            None => {
+                let policy = Policy::compile(&texts(route), &responses, &decisions).map_err(|problems| join(&problems))?;
+                compiled.insert(files, policy.clone());
+                policy
+            }
+        };
+        let mut told: Vec<Arc<dyn Injector>> = Vec::new();
+        for name in &route.inject {
+            told.push(injectors.get(name).ok_or_else(|| format!("there is no injector {name}"))?.clone());
+        }
+        told.extend(granted.clone().filter(|_| !route.policies.is_empty()));
+        let strip = tenants.iter().filter(|tenant| serves(&route.scope, tenant)).map(|tenant| {
+            let headers = told.iter().flat_map(|injector| injector.headers());
+            (tenant.id.clone(), Strip::new(headers, tenant.chain.consumes()))
+        });
+        let built = Route {
+            name: route.name.clone(),
+            access: route.access,
+            policy,
+            strip: strip.collect(),
+            injectors: told,
+            csrf: route.csrf,
+            body: route.body.clone(),
+            clients: route.clients.clone(),
+            destination: Destination::Upstream(route.upstream.clone()),
+        };
+        routes.add(route.scope.clone(), &route.pattern, Arc::new(built)).map_err(|taken| format!("route {taken} takes the same requests"))?;
+    }
+    for tenant in &checked.tenants {
+        own_endpoints(routes, tenant)?;
+    }
+    Ok(())
+}
+
+/// Login, logout and the like, on the portal; the landing and logout on application hosts.
+fn own_endpoints(routes: &mut Routes, tenant: &checked::Tenant) -> Result<(), String> {
+    let mut mount = |scope: Scope, text: &str| {
+        let pattern = Pattern::parse(text, Vec::new())?;
+        routes.add(scope, &pattern, Arc::new(own(text))).map_err(|taken| format!("route {taken} takes {text}, which is ours"))
+    };
+    if let Some(portal) = &tenant.portal {
+        mount(Scope::Host(portal.name().to_owned()), "/**")?;
+    }
+    for host in &tenant.hosts {
+        let scope = Scope::Host(host.name().to_owned());
+        for text in ON_APPLICATIONS {
+            mount(scope.clone(), text)?;
+        }
+        if tenant.login == LoginHost::Application {
+            for text in LOGIN_PAGES {
+                mount(scope.clone(), text)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn own(text: &str) -> Route {
+    Route {
+        name: format!("own:{text}").as_str().into(),
+        access: Access::Open,
+        policy: Policy::default(),
+        injectors: Vec::new(),
+        strip: HashMap::new(),
+        csrf: Csrf::Off,
+        body: BodyNeed::Whole { limit: MAX_FORM, types: vec!["application/x-www-form-urlencoded".to_owned()] },
+        clients: Vec::new(),
+        destination: Destination::Own,
+    }
+}
+
+/// Whether a route of this scope can take requests of this tenant.
+fn serves(scope: &Scope, tenant: &Tenant) -> bool {
+    match scope {
+        Scope::Host(name) => tenant.hosts.iter().any(|host| host.name() == name),
+        Scope::Tenant(id) => *id == tenant.id,
+        Scope::Everywhere => true,
+    }
+}
+
+fn injectors(checked: &Checked, house: &House) -> Result<HashMap<Arc<str>, Arc<dyn Injector>>, String> {
+    let mut made: HashMap<Arc<str>, Arc<dyn Injector>> = HashMap::new();
+    for (name, injector) in &checked.injectors {
+        let injector: Arc<dyn Injector> = match injector {
+            checked::Injector::Headers { map } => Arc::new(HeadersInjector::new(name, map.clone())?),
+            checked::Injector::Jwt { audience, header, lifetime, .. } => {
+                let form = if *header == http::header::AUTHORIZATION { jwt::Form::Bearer } else { jwt::Form::Bare };
+                let settings = jwt::Settings { header: header.clone(), form, life: *lifetime, ..jwt::Settings::new(audience) };
+                Arc::new(JwtInjector::new(name, settings, house.keys.clone())?)
+            }
+        };
+        made.insert(name.clone(), injector);
+    }
+    Ok(made)
+}
+
+fn join(problems: &[PolicyProblem]) -> String {
+    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
