@@ -12,7 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use vestibule_engine::audit::{Ending, Event, Recorded, Trail, VERSION};
-use vestibule_engine::clock::{Clock, Timestamp, random};
+use vestibule_engine::clock::{Timestamp, random};
 use vestibule_engine::engine::{Engine, Judgement};
 use vestibule_engine::identity::{
     AccountState, GroupName, Identity, Level, PasswordHash, ProfileName, TenantId, User, UserId, Username, password,
