@@ -46,7 +46,7 @@ pub fn run(arguments: &Arguments, colour: Colour, now: Timestamp, policies: Poli
     if arguments.print_reference {
         return Report { text: schema::reference(), code: 0 };
     }
-    let readable = std::fs::File::open(&arguments.file).is_ok();
+    let readable = std::fs::metadata(&arguments.file).is_ok_and(|about| about.is_file()) && std::fs::File::open(&arguments.file).is_ok();
     let loaded = config::load(&arguments.file, Purpose::Serve, now, policies);
     let code = match (&loaded, readable) {
         (Ok(_), _) => 0,
@@ -190,4 +190,74 @@ fn summary_json(checked: &Checked) -> Value {
         "listeners": listeners.collect::<Vec<_>>(), "tenants": tenants.collect::<Vec<_>>(),
         "routes": routes.collect::<Vec<_>>(), "concessions": concessions.collect::<Vec<_>>(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn check(file: &str, json: bool) -> Report {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(file);
+        let arguments = Arguments { file, json, print_schema: false, print_reference: false };
+        run(&arguments, Colour::Off, "2026-11-21T12:00:00Z".parse().unwrap(), |_| Vec::new())
+    }
+
+    #[test]
+    fn a_valid_configuration_is_summed_up_in_columns() {
+        let Report { text, code } = check("examples/two-tenants/vestibule.toml", false);
+        assert_eq!(code, 0);
+        let (_, summary) = text.split_once(" is valid: ").unwrap();
+        assert_eq!(
+            summary,
+            "\
+2 tenants, 4 routes, 0 warnings
+
+listeners
+  127.0.0.1:8080  plain HTTP
+
+tenants
+  north  north.example.com, orders.north.example.com  portal login.north.example.com  session > basic > form
+  south  south.example.com                            no portal                       basic
+
+routes
+  status  everywhere                GET,HEAD  /status  open       portal
+  portal  north.example.com         *         /**      protected  portal
+  orders  orders.north.example.com  *         /api/**  protected  orders
+  south   tenant south              *         /**      protected  http://127.0.0.1:9003
+"
+        );
+    }
+
+    #[test]
+    fn concessions_are_listed_with_their_end() {
+        let report = check("crates/gateway/tests/configurations/concession-ends-soon.toml", false);
+        assert_eq!(report.code, 0);
+        assert!(
+            report.text.ends_with("concessions\n  plain-http  0.0.0.0:8080  until 2026-12-01  the load balancer ends TLS\n"),
+            "{}",
+            report.text
+        );
+    }
+
+    #[test]
+    fn refused_is_1_and_unreadable_is_2() {
+        let refused = check("crates/gateway/tests/configurations/syntax.toml", false);
+        assert_eq!(refused.code, 1);
+        assert!(refused.text.ends_with("syntax.toml is not valid: 2 errors\n"), "{}", refused.text);
+        assert_eq!(check("examples/no-such-file.toml", false).code, 2);
+        assert_eq!(check("examples", false).code, 2);
+    }
+
+    #[test]
+    fn json_says_the_same() {
+        let accepted: Value = serde_json::from_str(&check("examples/minimal/vestibule.toml", true).text).unwrap();
+        assert_eq!(accepted["verdict"], "accepted");
+        assert_eq!(accepted["summary"]["tenants"][0]["chain"], json!(["session", "basic", "form"]));
+        let refused: Value = serde_json::from_str(&check("crates/gateway/tests/configurations/unknown-word.toml", true).text).unwrap();
+        assert_eq!(refused["verdict"], "rejected");
+        assert_eq!(refused["problems"][0]["line"], 13);
+        assert_eq!(refused["problems"][0]["help"], "did you mean `open`?");
+    }
 }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -66,6 +66,13 @@ pub struct Checked {
     pub administrators: Vec<IpNet>,
     /// What weakens the installation; none has expired.
     pub concessions: Vec<Concession>,
+}
+
+impl Checked {
+    /// The configuration and every file it names, to be watched.
+    pub fn watched(&self) -> impl Iterator<Item = &Path> {
+        self.files.iter().chain([&self.path]).map(PathBuf::as_path)
+    }
 }
 
 /// Where requests arrive.

@@ -594,23 +594,23 @@ impl Default for Session {
 pub struct Passwords {
     /// Failures of one account before it is closed for a while.
     pub account_failures: At<u32>,
-    /// Within this time.
+    /// The time within which failures of one account are counted.
     pub account_window: At<Period>,
-    /// How long it is closed at first; each time twice as long.
+    /// How long an account is closed at first; each time twice as long.
     pub account_closed: At<Period>,
-    /// How long at most.
+    /// How long an account is closed at most.
     pub account_longest: At<Period>,
-    /// Failures of one address before it is refused for a while.
+    /// Failures from one address before it is refused for a while.
     pub address_failures: At<u32>,
-    /// Within this time.
+    /// The time within which failures from one address are counted.
     pub address_window: At<Period>,
-    /// How long it is refused.
+    /// How long an address is refused.
     pub address_closed: At<Period>,
     /// Attempts a day that a known device may make at a closed account.
     pub device_attempts: At<u32>,
-    /// No failure is answered sooner.
+    /// No failure is answered sooner than after this.
     pub floor: At<Period>,
-    /// How many answers may wait for the floor per address.
+    /// How many answers to one address may wait for the floor.
     pub waiters: At<u32>,
     /// Argon2id: memory of one hash.
     pub memory: At<Size>,
@@ -991,8 +991,10 @@ fn translate(source: &Source, error: &toml::de::Error, section: &std::ops::Range
     if let Some(key) = message.strip_prefix("missing field ") {
         return source.problem(&span, format!("{key} is missing"));
     }
-    match message.split_once('\n') {
-        Some((what, help)) => source.problem(&span, what).help(help),
-        None => source.problem(&span, message),
-    }
+    let (what, help) = message.split_once('\n').map_or((message, None), |(what, help)| (what, Some(help.to_owned())));
+    let what = match what.strip_prefix("invalid type: ").and_then(|what| what.split_once(", expected ")) {
+        Some((found, expected)) => format!("expected {expected}, found {found}"),
+        None => what.to_owned(),
+    };
+    with_help(source.problem(&span, what), help)
 }

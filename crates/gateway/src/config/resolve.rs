@@ -71,7 +71,10 @@ pub fn resolve(source: &Source, file: &File, purpose: Purpose, now: Timestamp) -
     let administrators = resolve.closed_networks(&file.administrators.from, "administrators may not come from everywhere");
     let control_socket = file.server.control_socket.as_ref().map(|path| resolve.path(path));
     let server = server.with_control_socket(control_socket.unwrap_or_else(|| store.path.join("control.sock")));
-    resolve.unused(&routes);
+    // What refers to something misspelt would be reported twice.
+    if resolve.problems.iter().all(|problem| problem.severity == Severity::Warning) {
+        resolve.unused(&routes);
+    }
 
     let Resolve { problems, files, upstreams, schemes, conceded, .. } = resolve;
     if problems.iter().any(|problem| problem.severity == Severity::Error) {
@@ -357,13 +360,15 @@ impl Resolve<'_> {
                 self.warn(name, format!("no scheme asks the realm `{}`", name.value));
             }
         }
+        let upstreams: BTreeSet<&str> = routes.iter().map(|route| &*route.upstream).collect();
+        let injectors: BTreeSet<&str> = routes.iter().flat_map(|route| &route.inject).map(|name| &**name).collect();
         for (name, _) in &file.upstream.0 {
-            if !routes.iter().any(|route| *route.upstream == *name.value) {
+            if !upstreams.contains(name.value.as_str()) {
                 self.warn(name, format!("no route forwards to `{}`", name.value));
             }
         }
         for (name, _) in &file.inject.0 {
-            if !routes.iter().flat_map(|route| &route.inject).any(|used| **used == *name.value) {
+            if !injectors.contains(name.value.as_str()) {
                 self.warn(name, format!("no route injects `{}`", name.value));
             }
         }

@@ -118,7 +118,9 @@ impl<'a> Page<'a> {
             Some(variants) => {
                 for variant in variants {
                     let kind = variant.pointer("/properties/type/const").and_then(Value::as_str).unwrap_or_default();
-                    self.write(&format!("\n### `type = \"{kind}\"`\n\n{}\n\n", describe(variant)));
+                    let keys = variant.get("properties").and_then(Value::as_object).is_some_and(|keys| keys.len() > 1);
+                    let end = if keys { "\n" } else { "" };
+                    self.write(&format!("\n### `type = \"{kind}\"`\n\n{}\n{end}", describe(variant)));
                     self.keys("", variant);
                 }
             }
@@ -127,10 +129,7 @@ impl<'a> Page<'a> {
 
     fn keys(&mut self, prefix: &str, table: &'a Value) {
         let required: Vec<&str> = table.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
-        let mut keys: Vec<(&String, &'a Value)> = table.get("properties").and_then(Value::as_object).into_iter().flatten().collect();
-        keys.retain(|(key, _)| *key != "type");
-        keys.sort_by_key(|(key, _)| (!required.contains(&key.as_str()), *key));
-        for (key, property) in keys {
+        for (key, property) in table.get("properties").and_then(Value::as_object).into_iter().flatten().filter(|(key, _)| *key != "type") {
             self.key(prefix, key, property, required.contains(&key.as_str()), table.pointer(&format!("/default/{key}")));
         }
     }
@@ -222,6 +221,7 @@ fn describe(value: &Value) -> String {
 /// A value as it is written in TOML.
 fn toml_text(value: &Value) -> String {
     match value {
+        Value::Object(table) if table.is_empty() => "{}".to_owned(),
         Value::Object(table) => {
             let pairs: Vec<String> = table.iter().map(|(key, value)| format!("{key} = {}", toml_text(value))).collect();
             format!("{{ {} }}", pairs.join(", "))
