@@ -1,1 +1,241 @@
-//! Password hashes and the bounded pool that computes them.
+//! Password hashes: ours is Argon2id (RFC 9106) as a PHC string; those of other systems are wrapped in it.
+//!
+//! Whoever steals the store guesses offline, so a fast imported hash must not lie there bare. An import stores
+//! `$vestibule-wrapped$KIND$PARAMETERS$argon2id$v=19$m=…,t=…,p=…$SALT$OUTPUT`: the foreign digest is replaced by its
+//! Argon2id, and only its salt and parameters are kept. After the first success the user gets a plain Argon2id hash.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use argon2::{Algorithm, Argon2, Params, Version};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+use subtle::ConstantTimeEq;
+use vestibule_engine::clock::random;
+use vestibule_engine::identity::PasswordHash;
+use vestibule_engine::scheme::Unavailable;
+use vestibule_engine::secret::Secret;
+use zeroize::Zeroizing;
+
+use self::foreign::Foreign;
+
+mod foreign;
+mod pool;
+
+pub use self::foreign::ImportError;
+pub use self::pool::{HashingPool, Lane};
+
+/// Memory of our own hashes, KiB (`rulings.md`).
+const MEMORY: u32 = 19 * 1024;
+/// Passes of our own hashes.
+const PASSES: u32 = 2;
+/// Lanes of our own hashes.
+const LANES: u32 = 1;
+/// Octets of salt and of output of our own hashes.
+const SALT: usize = 16;
+const OUTPUT: usize = 32;
+/// Longest hash we read, in octets.
+const MAX_HASH: usize = 1024;
+const WRAPPED: &str = "$vestibule-wrapped$";
+
+/// How an offered password compares with a hash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Match {
+    /// It is the one.
+    Same,
+    /// It is the one, and its hash should be replaced by one of ours.
+    SameButOutdated,
+    /// It is not.
+    Different,
+}
+
+/// Hashes a password as we store it. Takes tens of milliseconds: servers ask the [`HashingPool`].
+///
+/// # Errors
+/// [`Unavailable`] without random numbers or memory.
+pub fn hash(password: &Secret<String>) -> Result<PasswordHash, Unavailable> {
+    Ok(PasswordHash(Outer::over(password.reveal().as_bytes())?.text()))
+}
+
+/// Compares a password with a stored hash. A hash that cannot be read costs as much as one that can, and matches nothing.
+///
+/// # Errors
+/// [`Unavailable`] without memory.
+pub fn verify(stored: &PasswordHash, password: &Secret<String>) -> Result<Match, Unavailable> {
+    let offered = password.reveal().as_bytes();
+    match Stored::parse(&stored.0) {
+        Some(Stored::Plain(outer)) => Ok(match (outer.matches(offered)?, outer.is_ours()) {
+            (true, true) => Match::Same,
+            (true, false) => Match::SameButOutdated,
+            (false, _) => Match::Different,
+        }),
+        Some(Stored::Wrapped { foreign, outer }) => {
+            let digest = foreign.digest(offered)?;
+            // The outer hash is computed even for what the inner one refuses, so that all refusals cost the same.
+            let same = outer.matches(&digest.octets)?;
+            Ok(if same && digest.usable { Match::SameButOutdated } else { Match::Different })
+        }
+        None => {
+            tracing::error!("a stored password hash cannot be read");
+            Outer::unmatchable()?.matches(offered)?;
+            Ok(Match::Different)
+        }
+    }
+}
+
+/// Takes over a hash of another system: Argon2, bcrypt, scrypt, PBKDF2, salted SHA of LDAP. Argon2id at least as
+/// dear as ours is kept, everything else is wrapped.
+///
+/// # Errors
+/// [`ImportError`] says why it cannot be taken over.
+pub fn import(text: &str) -> Result<PasswordHash, ImportError> {
+    let text = text.trim();
+    if text.len() > MAX_HASH {
+        return Err(ImportError::TooLong);
+    }
+    if let Some(Stored::Plain(outer)) = Stored::parse(text)
+        && !outer.is_weaker()
+    {
+        return Ok(PasswordHash(outer.text()));
+    }
+    let (foreign, digest) = Foreign::parse(text)?;
+    let outer = Outer::over(&digest).map_err(|_| ImportError::Unavailable)?;
+    Ok(PasswordHash(format!("{WRAPPED}{foreign}{}", outer.text())))
+}
+
+/// A hash that no password matches and that costs as much as ours: for names that do not exist.
+///
+/// # Errors
+/// [`Unavailable`] without random numbers.
+pub fn decoy() -> Result<PasswordHash, Unavailable> {
+    Ok(PasswordHash(Outer::unmatchable()?.text()))
+}
+
+/// How long checking this hash takes on a slow machine. A floor made of it hides which account has a dear hash;
+/// so it errs on the long side.
+pub fn cost(stored: &PasswordHash) -> Duration {
+    match Stored::parse(&stored.0) {
+        Some(Stored::Plain(outer)) => outer.cost(),
+        Some(Stored::Wrapped { foreign, outer }) => foreign.cost().saturating_add(outer.cost()),
+        None => Duration::ZERO,
+    }
+}
+
+/// The dearest of the hashes met so far.
+#[derive(Debug, Default)]
+pub struct Dearest(AtomicU64);
+
+impl Dearest {
+    /// Takes note of a hash in store.
+    pub fn meet(&self, stored: &PasswordHash) {
+        let micros = u64::try_from(cost(stored).as_micros()).unwrap_or(u64::MAX);
+        self.0.fetch_max(micros, Ordering::Relaxed);
+    }
+
+    /// What the dearest takes.
+    pub fn cost(&self) -> Duration {
+        Duration::from_micros(self.0.load(Ordering::Relaxed))
+    }
+}
+
+/// A hash as it lies in the store.
+enum Stored {
+    Plain(Outer),
+    Wrapped { foreign: Foreign, outer: Outer },
+}
+
+impl Stored {
+    fn parse(text: &str) -> Option<Self> {
+        if text.len() > MAX_HASH {
+            return None;
+        }
+        match text.strip_prefix(WRAPPED) {
+            None => Some(Self::Plain(Outer::parse(text)?)),
+            Some(rest) => {
+                let at = rest.find("$argon2id$")?;
+                let (foreign, outer) = rest.split_at_checked(at)?;
+                Some(Self::Wrapped { foreign: Foreign::from_stored(foreign)?, outer: Outer::parse(outer)? })
+            }
+        }
+    }
+}
+
+/// An Argon2id hash: over the password itself, or over the digest of a foreign hash.
+struct Outer {
+    memory: u32,
+    passes: u32,
+    lanes: u32,
+    salt: Vec<u8>,
+    output: Vec<u8>,
+}
+
+impl Outer {
+    fn over(input: &[u8]) -> Result<Self, Unavailable> {
+        let salt = random::<SALT>()?.to_vec();
+        let mut outer = Self { memory: MEMORY, passes: PASSES, lanes: LANES, salt, output: vec![0; OUTPUT] };
+        outer.output = outer.compute(input)?.to_vec();
+        Ok(outer)
+    }
+
+    /// Random octets in place of an output: to find a password for them is to invert Argon2id.
+    fn unmatchable() -> Result<Self, Unavailable> {
+        let (salt, output) = (random::<SALT>()?.to_vec(), random::<OUTPUT>()?.to_vec());
+        Ok(Self { memory: MEMORY, passes: PASSES, lanes: LANES, salt, output })
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let hash = foreign::Argon2Hash::parse(text).ok()?;
+        let ours = hash.variant == Algorithm::Argon2id && hash.version == Version::V0x13;
+        let foreign::Argon2Hash { memory, passes, lanes, salt, output, .. } = hash;
+        ours.then_some(Self { memory, passes, lanes, salt, output })
+    }
+
+    fn text(&self) -> String {
+        let Self { memory, passes, lanes, .. } = self;
+        let (salt, output) = (STANDARD_NO_PAD.encode(&self.salt), STANDARD_NO_PAD.encode(&self.output));
+        format!("$argon2id$v=19$m={memory},t={passes},p={lanes}${salt}${output}")
+    }
+
+    fn compute(&self, input: &[u8]) -> Result<Zeroizing<Vec<u8>>, Unavailable> {
+        argon2(Algorithm::Argon2id, Version::V0x13, (self.memory, self.passes, self.lanes), input, &self.salt, self.output.len())
+    }
+
+    fn matches(&self, input: &[u8]) -> Result<bool, Unavailable> {
+        Ok(self.compute(input)?.ct_eq(&self.output).into())
+    }
+
+    fn is_ours(&self) -> bool {
+        (self.memory, self.passes, self.lanes) == (MEMORY, PASSES, LANES) && self.salt.len() >= SALT && self.output.len() >= OUTPUT
+    }
+
+    fn is_weaker(&self) -> bool {
+        self.memory < MEMORY || self.passes < PASSES || self.output.len() < OUTPUT
+    }
+
+    fn cost(&self) -> Duration {
+        argon2_cost(self.memory, self.passes)
+    }
+}
+
+fn argon2(
+    variant: Algorithm,
+    version: Version,
+    (memory, passes, lanes): (u32, u32, u32),
+    input: &[u8],
+    salt: &[u8],
+    length: usize,
+) -> Result<Zeroizing<Vec<u8>>, Unavailable> {
+    let failed = |error: argon2::Error| Unavailable::new("hashing", error);
+    let params = Params::new(memory, passes, lanes, Some(length)).map_err(failed)?;
+    let mut output = Zeroizing::new(vec![0; length]);
+    Argon2::new(variant, version, params).hash_password_into(input, salt, &mut output).map_err(failed)?;
+    Ok(output)
+}
+
+/// 1.5 ms per MiB and pass.
+fn argon2_cost(memory: u32, passes: u32) -> Duration {
+    Duration::from_nanos(1_465 * u64::from(memory) * u64::from(passes))
+}
+
+#[cfg(test)]
+mod tests;

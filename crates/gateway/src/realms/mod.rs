@@ -2,3 +2,5 @@
 
 pub mod hashing;
 pub mod local;
+#[cfg(test)]
+pub(crate) mod shelf;

@@ -1,0 +1,298 @@
+//! The bounded pool that hashes.
+//!
+//! A hash is dear by design, so guessing is also a way to keep us busy. The pool has few threads of low priority, a
+//! bounded queue, and fair lanes: known devices go before strangers, and within a lane every source has its turn, so
+//! that a flood from one source delays only that source.
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use vestibule_engine::clock::Clock;
+use vestibule_engine::identity::PasswordHash;
+use vestibule_engine::realm::address_range;
+use vestibule_engine::scheme::Unavailable;
+use vestibule_engine::secret::Secret;
+
+use super::Match;
+
+/// Of so many jobs one is a stranger's even while known devices wait: nobody starves.
+const STRANGERS_TURN: u32 = 4;
+/// The part of a lane that one source may fill.
+const SHARE: usize = 8;
+/// How much nicer than the threads that serve requests.
+const NICENESS: i32 = 10;
+
+/// Whose turn it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Lane {
+    /// A device its owner signed in from before, by its address range.
+    Known(IpAddr),
+    /// Anybody else, by their address range.
+    Stranger(IpAddr),
+}
+
+impl Lane {
+    /// The lane of a client at this address.
+    pub fn of(address: IpAddr, known_device: bool) -> Self {
+        let range = address_range(address);
+        if known_device { Self::Known(range) } else { Self::Stranger(range) }
+    }
+}
+
+/// Threads that hash passwords, and the queues before them.
+pub struct HashingPool {
+    shared: Arc<Shared>,
+}
+
+impl HashingPool {
+    /// A pool of `threads` threads; each of the two lanes holds up to `queue_limit` jobs.
+    ///
+    /// # Errors
+    /// When the system gives no threads.
+    pub fn new(threads: usize, queue_limit: usize, clock: Arc<dyn Clock>) -> std::io::Result<Self> {
+        let shared = Arc::new(Shared { queues: Mutex::new(Queues::new(queue_limit)), filled: Condvar::new(), clock });
+        // Made first, so that threads already running end if a later one cannot be made.
+        let pool = Self { shared };
+        for number in 0..threads.max(1) {
+            let shared = pool.shared.clone();
+            std::thread::Builder::new().name(format!("hashing-{number}")).spawn(move || shared.work())?;
+        }
+        Ok(pool)
+    }
+
+    /// How many threads suit this machine: half its cores, at least one.
+    pub fn threads() -> usize {
+        std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1))
+    }
+
+    /// Compares a password with a stored hash; dropped unhashed if its turn has not come by `deadline`
+    /// ([`Clock::monotonic`]).
+    ///
+    /// # Errors
+    /// [`Unavailable`] when the queue is full or the deadline has passed.
+    pub async fn verify(
+        &self,
+        hash: &PasswordHash,
+        password: &Secret<String>,
+        lane: Lane,
+        deadline: Duration,
+    ) -> Result<Match, Unavailable> {
+        let (hash, password) = (hash.clone(), password.clone());
+        self.run(lane, deadline, move || super::verify(&hash, &password)).await
+    }
+
+    /// Hashes a password as we store it.
+    ///
+    /// # Errors
+    /// [`Unavailable`] when the queue is full.
+    pub async fn hash(&self, password: &Secret<String>, lane: Lane) -> Result<PasswordHash, Unavailable> {
+        let password = password.clone();
+        self.run(lane, Duration::MAX, move || super::hash(&password)).await
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        lane: Lane,
+        deadline: Duration,
+        work: impl FnOnce() -> Result<T, Unavailable> + Send + 'static,
+    ) -> Result<T, Unavailable> {
+        let (reply, answer) = oneshot::channel();
+        let clock = self.shared.clock.clone();
+        let task = move || {
+            // Whoever waited is gone, or can no longer use the answer.
+            if !reply.is_closed() && clock.monotonic() < deadline {
+                let _ = reply.send(work());
+            }
+        };
+        self.shared.lock().push(lane, Box::new(task)).map_err(|Full| Unavailable::new("hashing", "the queue is full"))?;
+        self.shared.filled.notify_one();
+        answer.await.unwrap_or_else(|_| Err(Unavailable::new("hashing", "the deadline has passed")))
+    }
+}
+
+impl Drop for HashingPool {
+    fn drop(&mut self) {
+        self.shared.lock().closed = true;
+        self.shared.filled.notify_all();
+    }
+}
+
+impl fmt::Debug for HashingPool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HashingPool").finish_non_exhaustive()
+    }
+}
+
+type Task = Box<dyn FnOnce() + Send>;
+
+struct Shared {
+    queues: Mutex<Queues>,
+    filled: Condvar,
+    clock: Arc<dyn Clock>,
+}
+
+impl Shared {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Queues> {
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn work(&self) {
+        // On Linux the priority is the thread's own (setpriority(2)). Not being allowed to is no reason to stop.
+        if let Err(error) = rustix::process::nice(NICENESS) {
+            tracing::debug!(%error, "hashing runs at ordinary priority");
+        }
+        let mut queues = self.lock();
+        loop {
+            if let Some(task) = queues.pop() {
+                drop(queues);
+                task();
+                queues = self.lock();
+            } else if queues.closed {
+                return;
+            } else {
+                queues = self.filled.wait(queues).unwrap_or_else(PoisonError::into_inner);
+            }
+        }
+    }
+}
+
+struct Full;
+
+struct Queues {
+    known: Fair,
+    strangers: Fair,
+    turn: u32,
+    closed: bool,
+}
+
+impl Queues {
+    fn new(limit: usize) -> Self {
+        Self { known: Fair::new(limit), strangers: Fair::new(limit), turn: 0, closed: false }
+    }
+
+    fn push(&mut self, lane: Lane, task: Task) -> Result<(), Full> {
+        match lane {
+            Lane::Known(source) => self.known.push(source, task),
+            Lane::Stranger(source) => self.strangers.push(source, task),
+        }
+    }
+
+    fn pop(&mut self) -> Option<Task> {
+        self.turn = (self.turn + 1) % STRANGERS_TURN;
+        let (first, second) = if self.turn == 0 { (&mut self.strangers, &mut self.known) } else { (&mut self.known, &mut self.strangers) };
+        first.pop().or_else(|| second.pop())
+    }
+}
+
+/// A queue in which the sources take turns.
+struct Fair {
+    tasks: HashMap<IpAddr, VecDeque<Task>>,
+    turns: VecDeque<IpAddr>,
+    length: usize,
+    limit: usize,
+}
+
+impl Fair {
+    fn new(limit: usize) -> Self {
+        Self { tasks: HashMap::new(), turns: VecDeque::new(), length: 0, limit: limit.max(1) }
+    }
+
+    fn push(&mut self, source: IpAddr, task: Task) -> Result<(), Full> {
+        let held = self.tasks.get(&source).map_or(0, VecDeque::len);
+        if self.length >= self.limit || held >= self.limit.div_ceil(SHARE) {
+            return Err(Full);
+        }
+        if held == 0 {
+            self.turns.push_back(source);
+        }
+        self.tasks.entry(source).or_default().push_back(task);
+        self.length += 1;
+        Ok(())
+    }
+
+    fn pop(&mut self) -> Option<Task> {
+        let source = self.turns.pop_front()?;
+        let tasks = self.tasks.get_mut(&source)?;
+        let task = tasks.pop_front();
+        if tasks.is_empty() {
+            self.tasks.remove(&source);
+        } else {
+            self.turns.push_back(source);
+        }
+        self.length -= 1;
+        task
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use vestibule_engine::clock::SystemClock;
+
+    use super::*;
+
+    fn order(queues: &mut Queues, log: &Arc<Mutex<Vec<String>>>) -> Vec<String> {
+        while let Some(task) = queues.pop() {
+            task();
+        }
+        std::mem::take(&mut *log.lock().unwrap())
+    }
+
+    fn note(log: &Arc<Mutex<Vec<String>>>, text: impl ToString) -> Task {
+        let (log, text) = (log.clone(), text.to_string());
+        Box::new(move || log.lock().unwrap().push(text))
+    }
+
+    fn at(last: u8) -> IpAddr {
+        IpAddr::from([192, 0, 2, last])
+    }
+
+    #[test]
+    fn sources_take_turns_and_known_devices_go_first_but_not_always() {
+        let log = Arc::default();
+        let mut queues = Queues::new(80);
+        for job in 0..3 {
+            queues.push(Lane::Stranger(at(1)), note(&log, format!("flood {job}"))).ok().unwrap();
+        }
+        queues.push(Lane::Stranger(at(2)), note(&log, "other")).ok().unwrap();
+        for job in 0..4 {
+            queues.push(Lane::Known(at(3)), note(&log, format!("known {job}"))).ok().unwrap();
+        }
+        let expected = ["known 0", "known 1", "known 2", "flood 0", "known 3", "other", "flood 1", "flood 2"];
+        assert_eq!(order(&mut queues, &log), expected);
+    }
+
+    #[test]
+    fn one_source_cannot_fill_a_lane_and_strangers_cannot_fill_the_other() {
+        let log = Arc::default();
+        let mut queues = Queues::new(16);
+        let mut push = |lane| queues.push(lane, note(&log, "")).is_ok();
+        assert_eq!((0..100).filter(|_| push(Lane::Stranger(at(1)))).count(), 2);
+        assert!(push(Lane::Stranger(at(2))));
+        assert_eq!((3..100).filter(|last| push(Lane::Stranger(at(*last)))).count(), 13);
+        assert!(push(Lane::Known(at(1))));
+    }
+
+    #[tokio::test]
+    async fn a_job_whose_deadline_has_passed_is_dropped_unhashed() {
+        let clock = Arc::new(SystemClock::default());
+        let pool = HashingPool::new(1, 8, clock).unwrap();
+        let hash = super::super::decoy().unwrap();
+        let lane = Lane::of(at(1), false);
+        let late = pool.verify(&hash, &Secret::from("x"), lane, Duration::ZERO).await;
+        assert!(late.unwrap_err().why.contains("deadline"));
+        assert_eq!(pool.verify(&hash, &Secret::from("x"), lane, Duration::MAX).await, Ok(Match::Different));
+    }
+
+    #[tokio::test]
+    async fn what_the_pool_hashes_it_verifies() {
+        let pool = HashingPool::new(1, 8, Arc::new(SystemClock::default())).unwrap();
+        let lane = Lane::of(at(1), true);
+        let hash = pool.hash(&Secret::from("correct horse"), lane).await.unwrap();
+        assert_eq!(pool.verify(&hash, &Secret::from("correct horse"), lane, Duration::MAX).await, Ok(Match::Same));
+        assert_eq!(pool.verify(&hash, &Secret::from("wrong horse"), lane, Duration::MAX).await, Ok(Match::Different));
+    }
+}

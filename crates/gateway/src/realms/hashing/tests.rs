@@ -1,0 +1,141 @@
+//! The vectors were made with crypt(3), Python's hashlib and the Argon2 reference program.
+
+use super::*;
+
+const PASSWORD: &str = "Tr0ub4dor&3";
+
+const FOREIGN: [(&str, &str); 14] = [
+    (PASSWORD, "{SSHA}12mJ6etYCpM1oXTRaCHR4ffDmnBzYWx0c2FsdA=="),
+    (PASSWORD, "{SSHA256}qtqMejIPPAZYzUX47mVaUiDSARnHyGd750Cx1MBsAdVzYWx0c2FsdA=="),
+    (PASSWORD, "{SSHA512}Nba3v6CXeIpi9sOduvMdiYev9ew13XRVpzfctkSMELyY9Gw2KP65wLUfZu7L+7HBDfN1+ykKvBRV/obscmG1FXNhbHRzYWx0"),
+    (PASSWORD, "pbkdf2_sha256$1000$seasalt$olWGYCxvlPSZExlxfIAP1yOMIBkWGfzuPM0hj1JSGug="),
+    (PASSWORD, "pbkdf2_sha1$1000$seasalt$npdfRm8BYyEKuDFQLNygzLSb4nY="),
+    (PASSWORD, "$pbkdf2-sha256$i=1000,l=32$c2FsdHNhbHQ$UQvwnr3yP8xTm6zT+Frz5Eg97Yudb3HfklVWrH8wcYo"),
+    (PASSWORD, "$pbkdf2-sha256$1000$c2FsdHNhbHQ$UQvwnr3yP8xTm6zT.Frz5Eg97Yudb3HfklVWrH8wcYo"),
+    (PASSWORD, "$pbkdf2-sha512$i=1000,l=32$c2FsdHNhbHQ$jkT5m2WHywDv9LeKJM9ZMaBTiyJlq7CG39fREQQC400"),
+    (PASSWORD, "$pbkdf2-sha1$i=1000,l=20$c2FsdHNhbHQ$KoNbD1PqHrpGi5GBtyqTlBk1BIs"),
+    (PASSWORD, "$scrypt$ln=10,r=8,p=1$c2FsdHNhbHQ$9WtcDe9C4ccaTXsgxCuYt3s6q6/76Aro1u/6BEophW8"),
+    (PASSWORD, "$2b$05$abcdefghijklmnopqrstuujyowYzwa5GTkdJQ1hID4j4yIozDs7U."),
+    (PASSWORD, "$2y$05$abcdefghijklmnopqrstuujyowYzwa5GTkdJQ1hID4j4yIozDs7U."),
+    ("password", "$argon2i$v=19$m=65536,t=2,p=4$c29tZXNhbHQ$RdescudvJCsgt3ub+b+dWRWJTmaaJObG"),
+    ("password", "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4"),
+];
+
+#[test]
+fn foreign_hashes_are_wrapped_and_match_their_password_only() {
+    for (password, foreign) in FOREIGN {
+        let stored = import(foreign).unwrap_or_else(|error| panic!("{foreign}: {error}"));
+        assert!(stored.0.starts_with(WRAPPED), "{foreign}");
+        assert_eq!(verify(&stored, &Secret::from(password)), Ok(Match::SameButOutdated), "{foreign}");
+        assert_eq!(verify(&stored, &Secret::from("Tr0ub4dor&4")), Ok(Match::Different), "{foreign}");
+    }
+}
+
+#[test]
+fn the_foreign_digest_is_not_in_what_is_stored() {
+    for (_, foreign) in FOREIGN {
+        let stored = import(foreign).unwrap().0;
+        let (_, digest) = Foreign::parse(foreign).unwrap();
+        let digest = STANDARD_NO_PAD.encode(&*digest);
+        assert!(!stored.contains(digest.get(..20).unwrap()), "{foreign}");
+    }
+}
+
+#[test]
+fn our_own_hashes_match_and_are_salted() {
+    let secret = Secret::from("correct horse battery");
+    let (first, second) = (hash(&secret).unwrap(), hash(&secret).unwrap());
+    assert!(first.0.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"));
+    assert_ne!(first, second);
+    assert_eq!(verify(&first, &secret), Ok(Match::Same));
+    assert_eq!(verify(&first, &Secret::from("correct horse")), Ok(Match::Different));
+    assert_eq!(import(&first.0).unwrap(), first, "as dear as ours: kept");
+}
+
+#[test]
+fn a_dearer_argon2id_is_kept_and_replaced_at_success() {
+    let reference = "$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc";
+    let stored = import(reference).unwrap();
+    assert_eq!(stored.0, reference);
+    assert_eq!(verify(&stored, &Secret::from("password")), Ok(Match::SameButOutdated));
+}
+
+/// Attack 73: of 80 octets bcrypt reads 72, so every password that begins with them would match.
+#[test]
+fn bcrypt_accepts_no_password_that_it_does_not_read_whole() {
+    let of_eighty = "$2b$05$abcdefghijklmnopqrstuujf8SX2ahXLwp9w/B.Y5XdysS6yR576q";
+    let stored = import(of_eighty).unwrap();
+    for length in [71, 72, 73, 80, 200] {
+        assert_eq!(verify(&stored, &Secret::new("x".repeat(length))), Ok(Match::Different), "{length}");
+    }
+    // The longest that is read whole still matches itself.
+    let longest = "y".repeat(71);
+    let hashed = ::bcrypt::hash_with_salt(&longest, 4, *b"0123456789abcdef").unwrap().to_string();
+    let stored = import(&hashed).unwrap();
+    assert_eq!(verify(&stored, &Secret::new(longest.clone())), Ok(Match::SameButOutdated));
+    assert_eq!(verify(&stored, &Secret::new(format!("{longest}\0"))), Ok(Match::Different));
+}
+
+#[test]
+fn hashes_that_ask_for_too_much_are_refused() {
+    let tail = "c29tZXNhbHQ$RdescudvJCsgt3ub+b4dWRWJTmaaJObG";
+    for text in [
+        format!("$argon2id$v=19$m=4194304,t=1,p=1${tail}"),
+        format!("$argon2id$v=19$m=99999999999,t=1,p=1${tail}"),
+        format!("$argon2id$v=19$m=65536,t=1000,p=1${tail}"),
+        format!("$argon2id$v=19$m=65536,t=1,p=0${tail}"),
+        format!("$argon2id$v=19$m=8,t=1,p=4${tail}"),
+        format!("$scrypt$ln=24,r=8,p=1${tail}"),
+        format!("$scrypt$ln=20,r=64,p=1${tail}"),
+        format!("$scrypt$ln=200,r=8,p=1${tail}"),
+        format!("$scrypt$ln=14,r=8,p=4294967295${tail}"),
+        format!("$pbkdf2-sha256$i=10000001,l=24${tail}"),
+        format!("$pbkdf2-sha256$i=0,l=24${tail}"),
+        "$2b$16$abcdefghijklmnopqrstuujyowYzwa5GTkdJQ1hID4j4yIozDs7U.".to_owned(),
+        "$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$AAAA".to_owned(),
+    ] {
+        assert_eq!(import(&text), Err(ImportError::Parameters), "{text}");
+    }
+}
+
+#[test]
+fn what_is_no_hash_is_refused() {
+    for text in [
+        "",
+        "secret",
+        "{SHA}2jmj7l5rSw0yVb/vlWAYkK/YBwk=",
+        "{SSHA}AAAA",
+        "{SSHA",
+        "$1$salt$hash",
+        "$2x$05$abcdefghijklmnopqrstuujyowYzwa5GTkdJQ1hID4j4yIozDs7U.",
+        "$2b$05$abcdef",
+        "$2b$05$żabcdefghijklmnopqrstuujyowYzwa5GTkdJQ1hID4j4yIozDs7U.",
+        "$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ",
+        "$argon2id$v=7$m=65536,t=2,p=1$c29tZXNhbHQ$RdescudvJCsgt3ub+b4dWRWJTmaaJObG",
+        "pbkdf2_md5$1$a$b",
+        "$vestibule-wrapped$bcrypt$c=5",
+    ] {
+        assert!(import(text).is_err(), "{text}");
+    }
+    assert_eq!(import(&"x".repeat(5000)), Err(ImportError::TooLong));
+}
+
+#[test]
+fn an_unreadable_or_decoy_hash_matches_nothing() {
+    for stored in [decoy().unwrap(), PasswordHash("garbage".into()), PasswordHash("$vestibule-wrapped$x$argon2id$".into())] {
+        assert_eq!(verify(&stored, &Secret::from("")), Ok(Match::Different));
+        assert_eq!(verify(&stored, &Secret::from("garbage")), Ok(Match::Different));
+    }
+}
+
+#[test]
+fn the_dearest_hash_in_store_sets_the_cost() {
+    let dearest = Dearest::default();
+    dearest.meet(&decoy().unwrap());
+    let ours = dearest.cost();
+    dearest.meet(&import("$2b$12$abcdefghijklmnopqrstuujyowYzwa5GTkdJQ1hID4j4yIozDs7U.").unwrap());
+    assert!(dearest.cost() > ours);
+    let dear = dearest.cost();
+    dearest.meet(&decoy().unwrap());
+    assert_eq!(dearest.cost(), dear);
+}
