@@ -83,7 +83,7 @@ impl Portal {
         let mut states = LoginStates::of(visit.request, &self.key, visit.now);
         let state = states.find(form.text("state")).cloned();
         let Some(state) = state.filter(|_| !is_cross_site(visit.request, &visit.origin)) else {
-            return self.stale(visit, form.text("username")).await;
+            return self.stale(visit, &form).await;
         };
         let Some(flow) = flow(visit) else { return Ok(visit.missing()) };
         let callback = Callback { request: visit.request, tenant: &visit.tenant.id, form: &form.0, now: visit.now };
@@ -98,7 +98,7 @@ impl Portal {
             Err(reason) => return self.refuse(visit, &form, &state, reason),
         };
         if !self.spend(visit, &state).await? {
-            return self.stale(visit, form.text("username")).await;
+            return self.stale(visit, &form).await;
         }
         states.forget(&state.id);
         // Attack 123: whoever used this browser before is signed out of it, in all applications.
@@ -189,7 +189,7 @@ impl Portal {
     }
 
     /// A form that stood open too long, was used before, or came from elsewhere: nothing was checked.
-    async fn stale(&self, visit: &mut Visit<'_>, typed: &str) -> Result<Response<Full<Bytes>>, Unavailable> {
+    async fn stale(&self, visit: &mut Visit<'_>, form: &Form) -> Result<Response<Full<Bytes>>, Unavailable> {
         visit.rejected(None, Reason::StaleForm);
         let session = self.session(visit).await?;
         let (sentence, advice) = if visit.request.headers.contains_key(http::header::COOKIE) {
@@ -203,9 +203,11 @@ impl Portal {
                 "Allow cookies for this site, then sign in again. If it keeps happening, give your administrator this number:",
             )
         };
-        let shown: String = typed.chars().take(MAX_SHOWN).collect();
+        let shown: String = form.text("username").chars().take(MAX_SHOWN).collect();
         let problem = Problem { sentence, advice, id: Some(&visit.id) };
-        self.form(visit, StatusCode::FORBIDDEN, session.as_ref(), Wish::default(), &shown, Some(problem))
+        // The cookie that knew where the user wanted to go is gone; the form only says it, so it is parsed like any other.
+        let wish = Wish { return_to: ReturnTo::parse(form.text("return_to"), &visit.origin, visit.tenant), ..Wish::default() };
+        self.form(visit, StatusCode::FORBIDDEN, session.as_ref(), wish, &shown, Some(problem))
     }
 
     /// Uses up a form: of any number of submissions exactly one goes on.
@@ -265,10 +267,11 @@ fn form_page(
     username: &str,
     problem: Option<Problem<'_>>,
 ) -> Response<Full<Bytes>> {
-    let waiting =
-        state.return_to.as_deref().and_then(|address| address.split_once("://")).and_then(|(_, rest)| rest.split(['/', '?']).next());
+    let return_to = state.return_to.as_deref().unwrap_or_default();
+    let waiting = return_to.split_once("://").and_then(|(_, rest)| rest.split(['/', '?']).next());
     let signed_in_as = session.map(|identity| identity.user.name.as_str());
-    reply::page(visit, status, &LoginPage { shell: visit.shell(), state: &state.id, username, signed_in_as, waiting, problem })
+    let page = LoginPage { shell: visit.shell(), state: &state.id, username, signed_in_as, return_to, waiting, problem };
+    reply::page(visit, status, &page)
 }
 
 fn depart(visit: &Visit<'_>, departure: Departure) -> Response<Full<Bytes>> {

@@ -438,9 +438,15 @@ async fn a_form_works_once_and_not_after_a_working_day() {
     jar.remove("vestibule");
     assert_eq!(browser.sign_in(&world, &form, "ada", "ada-password").await.status, 403);
 
-    let form = browser.get(&world, LOGIN, "/login").await;
+    let mut browser = Browser::default();
+    let form = browser.open(&world, APP, "/x").await;
     world.clock.advance(Duration::from_secs(8 * 3600));
-    assert_eq!(browser.sign_in(&world, &form, "ada", "ada-password").await.status, 403);
+    let fields = [("state", form.hidden("state")), ("return_to", form.hidden("return_to")), ("username", "ada".into())];
+    let fields: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (*name, &**value)).collect();
+    let again = browser.post(&world, LOGIN, "/login", &fields).await;
+    assert_eq!(again.status, 403);
+    let page = browser.sign_in(&world, &again, "ada", "ada-password").await;
+    assert_eq!(page.url, "http://app.north.localhost:8080/x", "but it still knows where the user wanted to go");
 }
 
 #[tokio::test]

@@ -102,7 +102,9 @@ pub struct LoginPage<'a> {
     pub username: &'a str,
     /// Who is signed in now.
     pub signed_in_as: Option<&'a str>,
-    /// The application that waits.
+    /// Where the user wanted to go.
+    pub return_to: &'a str,
+    /// The application that waits there.
     pub waiting: Option<&'a str>,
     /// What went wrong.
     pub problem: Option<Problem<'a>>,
@@ -257,8 +259,10 @@ mod tests {
         let mismatch = problem("That user name and password do not match", "Try again, or give your administrator this number:");
         let differ =
             Problem { sentence: "The two new passwords differ", advice: "Type the new password twice, the same each time.", id: None };
-        let login = |username, signed_in_as, waiting, problem| {
-            LoginPage { shell: shell.clone(), state: "s", username, signed_in_as, waiting, problem }.render().unwrap()
+        let login = |username, signed_in_as, waiting: Option<&str>, problem| {
+            LoginPage { shell: shell.clone(), state: "s", return_to: waiting.unwrap_or_default(), username, signed_in_as, waiting, problem }
+                .render()
+                .unwrap()
         };
         let logout = |session| LogoutPage { shell: shell.clone(), session, action: "/logout", login: "/login" }.render().unwrap();
         let password = |username, must, problem| {

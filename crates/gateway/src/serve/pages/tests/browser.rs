@@ -46,6 +46,10 @@ async fn a_real_browser_finds_its_way() {
         .await
         .unwrap();
     let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    #[expect(clippy::print_stderr, reason = "shown with a failure, or with --nocapture")]
+    {
+        eprintln!("{said}");
+    }
     assert!(output.status.success(), "{said}");
     assert!(said.matches("ok   ").count() >= 14, "{said}");
 }
