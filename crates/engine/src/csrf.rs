@@ -75,7 +75,7 @@ impl CsrfKey {
 }
 
 /// RFC 9110 §9.2.1.
-pub(crate) fn is_safe(method: &Method) -> bool {
+fn is_safe(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE)
 }
 
@@ -129,5 +129,150 @@ fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Field<'a> {
         (None, _) => Field::None,
         (Some(value), None) => value.to_str().map_or(Field::Unusable, Field::One),
         (Some(_), Some(_)) => Field::Unusable,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures::{self, ada, found, identity, request, session};
+    use crate::identity::{User, UserId};
+    use crate::route::{Found, Route};
+
+    fn key() -> CsrfKey {
+        CsrfKey::new(&Secret::new([7; 32]))
+    }
+
+    fn by_session(name: &str) -> Identity {
+        Identity { ambient: true, session: Some(session(name)), ..identity(ada()) }
+    }
+
+    fn foreign(csrf: Csrf, identity: &Identity, method: &str, headers: &[(&str, &str)]) -> bool {
+        let found = Found { route: Route { csrf, ..fixtures::route("app") }.into(), ..found() };
+        let request = request(method, "north.example.com/x", headers);
+        key().is_foreign(identity, &Asked { request: &request, found: &found, now: fixtures::now() })
+    }
+
+    const SITE: &str = "sec-fetch-site";
+    const OWN: &str = "https://north.example.com";
+    const PORTAL: &str = "https://login.north.example.com";
+
+    #[test]
+    fn a_browser_must_say_that_the_page_is_ours() {
+        for (headers, refused) in [
+            (&[(SITE, "same-origin")][..], false),
+            (&[(SITE, "none")], false),
+            (&[(SITE, "same-origin"), ("origin", OWN)], false),
+            (&[("origin", OWN)], false),
+            (&[("origin", PORTAL)], false),
+            (&[(SITE, "same-site"), ("origin", PORTAL)], false),
+            (&[(SITE, "cross-site"), ("origin", PORTAL)], false),
+            (&[(SITE, "cross-site")], true),
+            (&[(SITE, "same-site")], true),
+            (&[(SITE, "SAME-ORIGIN")], true),
+            (&[(SITE, "")], true),
+            (&[(SITE, "cross-site"), ("origin", "https://evil.example")], true),
+            (&[(SITE, "same-site"), ("origin", "https://evil.north.example.com")], true),
+            (&[("origin", "null")], true),
+            (&[(SITE, "cross-site"), ("origin", "null")], true),
+            (&[("origin", "http://north.example.com")], true),
+            (&[("origin", "https://north.example.com:444")], true),
+            (&[("origin", "https://north.example.com.evil.example")], true),
+            (&[("origin", "https://NORTH.example.com/")], true),
+            (&[("origin", "")], true),
+            (&[("origin", "\u{e9}")], true),
+            (&[("origin", OWN), ("origin", OWN)], true),
+            (&[(SITE, "same-origin"), (SITE, "cross-site")], true),
+            (&[(SITE, "same-origin"), ("origin", OWN), ("origin", "https://evil.example")], true),
+            (&[("referer", "https://north.example.com/")], true),
+            (&[], true),
+        ] {
+            assert_eq!(foreign(Csrf::Origin, &by_session("s"), "POST", headers), refused, "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn null_is_nobodys_origin_even_if_it_is_configured() {
+        let mut found = found();
+        let mut tenant = fixtures::tenant("north", crate::chain::Chain::default());
+        tenant.origins.push("null".into());
+        found.tenant = tenant.into();
+        let request = request("POST", "north.example.com/x", &[("origin", "null")]);
+        assert!(key().is_foreign(&by_session("s"), &Asked { request: &request, found: &found, now: fixtures::now() }));
+    }
+
+    #[test]
+    fn every_method_that_acts_is_asked_and_none_that_reads() {
+        for csrf in [Csrf::Origin, Csrf::Token] {
+            for method in ["POST", "PUT", "PATCH", "DELETE", "CONNECT", "PROPFIND", "get"] {
+                assert!(foreign(csrf, &by_session("s"), method, &[(SITE, "cross-site")]), "{method}");
+            }
+            for method in ["GET", "HEAD", "OPTIONS", "TRACE"] {
+                assert!(!foreign(csrf, &by_session("s"), method, &[(SITE, "cross-site")]), "{method}");
+            }
+        }
+        assert!(!foreign(Csrf::Off, &by_session("s"), "POST", &[(SITE, "cross-site")]));
+    }
+
+    #[test]
+    fn an_upgrade_acts_and_is_asked_for_its_origin_in_both_modes() {
+        for csrf in [Csrf::Origin, Csrf::Token] {
+            let upgrade =
+                |headers: &[(&str, &str)]| foreign(csrf, &by_session("s"), "GET", &[headers, &[("upgrade", "websocket")]].concat());
+            assert!(upgrade(&[("origin", "https://evil.example")]));
+            assert!(upgrade(&[]));
+            assert!(!upgrade(&[("origin", OWN)]));
+        }
+        assert!(!foreign(Csrf::Off, &by_session("s"), "GET", &[("upgrade", "websocket")]));
+    }
+
+    #[test]
+    fn a_credential_that_a_page_must_know_is_exempt() {
+        for csrf in [Csrf::Origin, Csrf::Token] {
+            assert!(!foreign(csrf, &identity(ada()), "POST", &[(SITE, "cross-site"), ("origin", "https://evil.example")]));
+        }
+    }
+
+    #[test]
+    fn a_token_holds_for_its_session_and_for_no_other() {
+        let one = by_session("one");
+        let token = key().token(&one, one.session.as_ref());
+        assert_eq!(token.reveal().len(), 43);
+        let post = |identity: &Identity, headers: &[(&str, &str)]| foreign(Csrf::Token, identity, "POST", headers);
+        let told = ("x-csrf-token", token.reveal().as_str());
+        assert!(!post(&one, &[told]));
+        assert!(!post(&one, &[told, (SITE, "same-origin"), ("origin", OWN)]));
+        assert!(post(&by_session("two"), &[told]));
+        assert!(post(&Identity { session: None, ..one.clone() }, &[told]));
+        assert!(post(&one, &[]));
+        assert!(post(&one, &[(SITE, "same-origin"), ("origin", OWN)]));
+        assert!(post(&one, &[told, told]));
+        assert!(post(&one, &[("x-csrf-token", "")]));
+        assert!(post(&one, &[("x-csrf-token", "\u{e9}")]));
+        let short = &token.reveal()[..42];
+        assert!(post(&one, &[("x-csrf-token", short)]));
+        let other = CsrfKey::new(&Secret::new([8; 32])).token(&one, one.session.as_ref());
+        assert!(post(&one, &[("x-csrf-token", other.reveal())]));
+        // §11: refused even with a token.
+        assert!(post(&one, &[told, (SITE, "cross-site")]));
+        assert!(post(&one, &[told, ("origin", "https://evil.example")]));
+    }
+
+    #[test]
+    fn without_a_session_a_token_holds_for_the_user_until_their_epoch_is_raised() {
+        let ambient = |user| Identity { ambient: true, ..identity(user) };
+        let ada = ambient(ada());
+        let token = key().token(&ada, None);
+        let post = |identity: &Identity| foreign(Csrf::Token, identity, "POST", &[("x-csrf-token", token.reveal())]);
+        assert!(!post(&ada));
+        assert!(post(&by_session("s")));
+        assert!(post(&ambient(User { epoch: 2, ..fixtures::ada() })));
+        assert!(post(&ambient(User { id: UserId(uuid::Uuid::from_u128(2)), ..fixtures::ada() })));
+        assert!(post(&ambient(User { tenant: "south".into(), ..fixtures::ada() })));
+    }
+
+    #[test]
+    fn debug_shows_no_key() {
+        assert_eq!(format!("{:?}", key()), "<csrf key>");
     }
 }

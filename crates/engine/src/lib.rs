@@ -13,6 +13,8 @@ pub mod clock;
 pub mod csrf;
 pub mod decision;
 pub mod engine;
+#[cfg(test)]
+mod fixtures;
 pub mod identity;
 pub mod inject;
 pub mod policy;

@@ -355,3 +355,332 @@ fn best<'n>(nodes: [Option<&'n Node>; 3], leaves: impl Fn(&'n Node) -> &'n [Leaf
         leaves(node).iter().filter(|leaf| fit(leaf) < 3).min_by_key(|leaf| fit(leaf)).map(|leaf| &leaf.route)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::chain::Chain;
+    use crate::fixtures::{self, from, host, request, tenant};
+
+    fn add(routes: &mut Routes, scope: Scope, pattern: &str, methods: &[Method], name: &str) {
+        routes.add(scope, &Pattern::parse(pattern, methods.to_vec()).unwrap(), Arc::new(fixtures::route(name))).unwrap();
+    }
+
+    /// Routes for everybody, named like their patterns.
+    fn routes(patterns: &[&str]) -> Routes {
+        let mut routes = Routes::default();
+        routes.add_tenant(Arc::new(tenant("north", Chain::default())), None).unwrap();
+        for pattern in patterns {
+            add(&mut routes, Scope::Everywhere, pattern, &[], pattern);
+        }
+        routes
+    }
+
+    fn take(routes: &Routes, method: &str, url: &str) -> Option<String> {
+        match routes.find(&request(method, url, &[])) {
+            Ok(found) => Some(found.route.name.to_string()),
+            Err(Denial::NoRoute) => None,
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+
+    fn get(routes: &Routes, path: &str) -> Option<String> {
+        take(routes, "GET", &format!("north.example.com{path}"))
+    }
+
+    #[test]
+    fn a_pattern_that_would_never_match_is_refused() {
+        for pattern in [
+            "", "a", "//", "/a//b", "/a**", "/**/b", "/***", "/a*", "/*a", "/a/***", "/a//**", "/..", "/a/./b", "/%61", "/a%2fb", "/%zz",
+            "/a;b", "/a?b", "/a#b", "/ä", "/a b",
+        ] {
+            assert!(Pattern::parse(pattern, Vec::new()).is_err(), "{pattern}");
+        }
+        for pattern in ["/", "/a", "/a/", "/**", "/a/**", "/*", "/a/*/b", "/*/", "/*/**", "/%20", "/a.b-c_d~e", "/a:b@c"] {
+            assert!(Pattern::parse(pattern, Vec::new()).is_ok(), "{pattern}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_takes_these_paths_and_no_others() {
+        for (pattern, takes, leaves) in [
+            ("/", &["/"][..], &["/a"][..]),
+            ("/a", &["/a"], &["/", "/a/", "/a/b", "/A", "/ab"]),
+            ("/a/", &["/a/"], &["/a", "/a/b"]),
+            ("/**", &["/", "/a", "/a/", "/a/b"], &[]),
+            ("/a/**", &["/a", "/a/", "/a/b", "/a/b/"], &["/", "/ab", "/b/a"]),
+            ("/*", &["/a", "/*"], &["/", "/a/", "/a/b"]),
+            ("/*/", &["/a/"], &["/", "/a", "/a/b"]),
+            ("/a/*", &["/a/b"], &["/a", "/a/", "/a/b/", "/a/b/c"]),
+            ("/*/c", &["/a/c"], &["/c", "/a/b/c", "/a/c/"]),
+            ("/*/**", &["/a", "/a/", "/a/b"], &["/"]),
+        ] {
+            let routes = routes(&[pattern]);
+            for path in takes {
+                assert_eq!(get(&routes, path).as_deref(), Some(pattern), "{path}");
+            }
+            for path in leaves {
+                assert_eq!(get(&routes, path), None, "{pattern} took {path}");
+            }
+        }
+    }
+
+    #[test]
+    fn patterns_are_ranked_from_the_left() {
+        for (patterns, path, taken) in [
+            (&["/**", "/a/**", "/a/b/**"][..], "/a/b/c", "/a/b/**"),
+            (&["/**", "/a/**", "/a"], "/a", "/a"),
+            (&["/*", "/a/**"], "/a", "/a/**"),
+            (&["/*/*", "/a/**"], "/a/b", "/a/**"),
+            (&["/*/b", "/a/**"], "/a/b", "/a/**"),
+            (&["/*/b/**", "/a/*"], "/a/b", "/a/*"),
+            (&["/a/*/c", "/a/b/**"], "/a/b/c", "/a/b/**"),
+            (&["/a/*", "/a/**"], "/a/b", "/a/*"),
+            (&["/a/*", "/a/**"], "/a/", "/a/**"),
+            // Where the narrower one does not lead to the end, the wider one is taken.
+            (&["/a/b/c", "/a/*/d", "/**"], "/a/b/d", "/a/*/d"),
+            (&["/a/b/c", "/a/*/d", "/**"], "/a/b/e", "/**"),
+        ] {
+            assert_eq!(get(&routes(patterns), path).as_deref(), Some(taken), "{patterns:?} {path}");
+        }
+    }
+
+    #[test]
+    fn equal_patterns_go_to_the_host_then_the_tenant_then_everybody() {
+        let mut routes = routes(&["/**", "/deep/er"]);
+        routes.add_tenant(Arc::new(tenant("south", Chain::default())), None).unwrap();
+        let mut second = tenant("west", Chain::default());
+        second.hosts.push(host("two.example.com:8443"));
+        routes.add_tenant(Arc::new(second), None).unwrap();
+        add(&mut routes, Scope::Tenant("west".into()), "/**", &[], "tenant");
+        add(&mut routes, Scope::Host(host("TWO.example.com:1234")), "/**", &[], "host");
+        assert_eq!(take(&routes, "GET", "two.example.com/a").as_deref(), Some("host"));
+        assert_eq!(take(&routes, "GET", "two.example.com:99/a").as_deref(), Some("host"));
+        assert_eq!(take(&routes, "GET", "west.example.com/a").as_deref(), Some("tenant"));
+        assert_eq!(take(&routes, "GET", "south.example.com/a").as_deref(), Some("/**"));
+        // The pattern comes before the scope.
+        assert_eq!(take(&routes, "GET", "two.example.com/deep/er").as_deref(), Some("/deep/er"));
+        assert_eq!(routes.len(), 4);
+    }
+
+    #[test]
+    fn a_method_of_its_own_comes_before_all_methods() {
+        let mut routes = routes(&["/a", "/**"]);
+        add(&mut routes, Scope::Everywhere, "/a", &[Method::GET, Method::PUT], "some");
+        add(&mut routes, Scope::Everywhere, "/b", &[Method::POST], "post");
+        assert_eq!(take(&routes, "GET", "north.example.com/a").as_deref(), Some("some"));
+        assert_eq!(take(&routes, "POST", "north.example.com/a").as_deref(), Some("/a"));
+        assert_eq!(take(&routes, "POST", "north.example.com/b").as_deref(), Some("post"));
+        assert_eq!(take(&routes, "GET", "north.example.com/b").as_deref(), Some("/**"));
+        let scoped = Pattern::parse("/a", Vec::new()).unwrap();
+        routes.add(Scope::Tenant("north".into()), &scoped, Arc::new(fixtures::route("north"))).unwrap();
+        assert_eq!(take(&routes, "GET", "north.example.com/a").as_deref(), Some("north"));
+    }
+
+    #[test]
+    fn head_takes_the_route_of_get() {
+        let mut routes = routes(&["/**"]);
+        add(&mut routes, Scope::Everywhere, "/a", &[Method::GET], "get");
+        assert_eq!(take(&routes, "HEAD", "north.example.com/a").as_deref(), Some("get"));
+        add(&mut routes, Scope::Everywhere, "/a", &[], "all");
+        assert_eq!(take(&routes, "HEAD", "north.example.com/a").as_deref(), Some("get"));
+        add(&mut routes, Scope::Everywhere, "/a", &[Method::HEAD], "head");
+        assert_eq!(take(&routes, "HEAD", "north.example.com/a").as_deref(), Some("head"));
+    }
+
+    #[test]
+    fn two_routes_for_the_same_requests_are_refused() {
+        let mut routes = routes(&["/a/*"]);
+        add(&mut routes, Scope::Everywhere, "/a/*", &[Method::GET], "get");
+        let mut again = |scope, methods: &[Method]| {
+            routes.add(scope, &Pattern::parse("/a/*", methods.to_vec()).unwrap(), Arc::new(fixtures::route("x")))
+        };
+        assert_eq!(again(Scope::Everywhere, &[]), Err("/a/*".into()));
+        assert_eq!(again(Scope::Everywhere, &[Method::PUT, Method::GET]), Err("get".into()));
+        assert_eq!(again(Scope::Everywhere, &[Method::PUT]), Ok(()));
+        assert_eq!(again(Scope::Tenant("north".into()), &[]), Ok(()));
+    }
+
+    #[test]
+    fn a_route_that_is_not_for_this_client_is_not_skipped_for_a_wider_one() {
+        let mut routes = routes(&["/**"]);
+        let inside = Route { clients: vec!["10.0.0.0/8".parse().unwrap()], ..fixtures::route("inside") };
+        routes.add(Scope::Everywhere, &Pattern::parse("/admin/**", Vec::new()).unwrap(), Arc::new(inside)).unwrap();
+        let ask = |address| {
+            routes.find(&from(address, request("GET", "north.example.com/admin/x", &[]))).map(|found| found.route.name.to_string())
+        };
+        assert_eq!(ask("10.1.2.3"), Ok("inside".into()));
+        assert_eq!(ask("::ffff:10.1.2.3"), Ok("inside".into()));
+        assert_eq!(ask("192.0.2.1"), Err(Denial::NoRoute));
+    }
+
+    #[test]
+    fn on_the_portal_only_routes_of_that_host_are_served() {
+        let mut routes = routes(&["/**"]);
+        add(&mut routes, Scope::Tenant("north".into()), "/a", &[], "tenant");
+        add(&mut routes, Scope::Host(host("login.north.example.com")), "/login", &[], "login");
+        assert_eq!(take(&routes, "GET", "login.north.example.com/login").as_deref(), Some("login"));
+        assert_eq!(take(&routes, "GET", "login.north.example.com/"), None);
+        assert_eq!(take(&routes, "GET", "login.north.example.com/a"), None);
+        assert_eq!(take(&routes, "GET", "north.example.com/login").as_deref(), Some("/**"));
+    }
+
+    #[test]
+    fn names_of_tenants_are_not_given_twice() {
+        let mut routes = routes(&[]);
+        let same_host = Tenant { hosts: vec![host("x.example.com"), host("LOGIN.north.example.com")], ..tenant("south", Chain::default()) };
+        assert!(routes.add_tenant(Arc::new(same_host), None).is_err());
+        assert!(!routes.knows_host("x.example.com"));
+        assert!(routes.add_tenant(Arc::new(tenant("north", Chain::default())), None).is_err());
+        assert!(routes.add_tenant(Arc::new(tenant("south", Chain::default())), Some("Corp")).is_ok());
+        for domain in ["corp", "CORP", "a.b", "", "a@b"] {
+            assert!(routes.add_tenant(Arc::new(tenant("west", Chain::default())), Some(domain)).is_err(), "{domain}");
+        }
+        assert!(routes.tenant(&"west".into()).is_none());
+        assert!(!routes.knows_host("west.example.com"));
+    }
+
+    /// `north` and `south` with the suffixes of the same names; hosts of others are bound to nobody.
+    fn two_tenants() -> Routes {
+        let mut routes = Routes::default();
+        for name in ["north", "south"] {
+            routes.add_tenant(Arc::new(tenant(name, Chain::default())), Some(name)).unwrap();
+        }
+        routes.set_hint(HeaderName::from_static("contactcenterid"));
+        add(&mut routes, Scope::Everywhere, "/**", &[], "all");
+        routes
+    }
+
+    fn basic(name: &str) -> String {
+        use base64::Engine as _;
+        format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(format!("{name}:x")))
+    }
+
+    #[test]
+    fn the_tenant_is_the_hosts_then_the_hints_then_the_suffixs_and_two_that_disagree_are_refused() {
+        const ANY: &str = "any.example.com/";
+        const NORTH: &str = "north.example.com/";
+        let mut routes = two_tenants();
+        let disagree = Err(Denial::Malformed(Malformed::TenantsDisagree));
+        let (north, south) = (basic("ada@north"), basic("ada@south"));
+        let tenant = |id: &str| Ok(TenantId::from(id));
+        let mut cases: Vec<(&str, Vec<(&str, &str)>, Result<TenantId, Denial>)> = vec![
+            (NORTH, vec![], tenant("north")),
+            // The header is anybody's; where the host speaks, it is not heard.
+            (NORTH, vec![("ContactCenterId", "south")], tenant("north")),
+            (NORTH, vec![("ContactCenterId", "south"), ("ContactCenterId", "north")], tenant("north")),
+            (NORTH, vec![("authorization", &north)], tenant("north")),
+            (NORTH, vec![("authorization", &south)], disagree.clone()),
+            (ANY, vec![("ContactCenterId", "south")], tenant("south")),
+            (ANY, vec![("ContactCenterId", "south"), ("authorization", &south)], tenant("south")),
+            (ANY, vec![("ContactCenterId", "south"), ("authorization", &north)], disagree.clone()),
+            (ANY, vec![("ContactCenterId", "south"), ("ContactCenterId", "south")], disagree),
+            (ANY, vec![("authorization", &north)], tenant("north")),
+            (ANY, vec![("ContactCenterId", "unknown"), ("authorization", &north)], tenant("north")),
+        ];
+        let spellings = ["ADA@NORTH", "a@south@north", "ada@\u{ff4e}orth", " ada@north "].map(basic);
+        cases.extend(spellings.iter().map(|value| (ANY, vec![("authorization", value.as_str())], tenant("north"))));
+        let strangers = ["ada", "ada@north.example.com", "north@ada", "@"].map(basic);
+        let nobody: Vec<Vec<(&str, &str)>> =
+            [vec![], vec![("ContactCenterId", "unknown")], vec![("ContactCenterId", "n\u{f6}rth")], vec![("ContactCenterId", "")]]
+                .into_iter()
+                .chain(strangers.iter().map(|value| vec![("authorization", value.as_str())]))
+                .chain([vec![("authorization", "Basic !!")], vec![("authorization", north.as_str()), ("authorization", north.as_str())]])
+                .collect();
+        for (url, headers, expected) in cases {
+            assert_eq!(routes.find(&request("GET", url, &headers)).map(|found| found.tenant.id.clone()), expected, "{url} {headers:?}");
+        }
+        for headers in &nobody {
+            assert_eq!(
+                routes.find(&request("GET", ANY, headers)).map(|found| found.tenant.id.clone()),
+                Err(Denial::NoRoute),
+                "{headers:?}"
+            );
+        }
+        let fallback = routes.tenant(&"south".into()).unwrap().clone();
+        routes.set_fallback(fallback);
+        for headers in &nobody {
+            assert_eq!(routes.find(&request("GET", ANY, headers)).map(|found| found.tenant.id.clone()), tenant("south"), "{headers:?}");
+        }
+    }
+
+    /// One route as the reference sees it: pattern, scope (0 host, 1 tenant, 2 everybody), methods.
+    type Plain = (String, usize, Vec<Method>);
+
+    /// The definition, without a trie: every segment is ranked, and the least list of ranks wins.
+    fn reference(routes: &[Plain], path: &str, method: &Method) -> Option<usize> {
+        let key = |(pattern, scope, methods): &Plain| {
+            let by_method = match methods {
+                methods if methods.contains(method) => 0,
+                methods if *method == Method::HEAD && methods.contains(&Method::GET) => 1,
+                methods if methods.is_empty() => 2,
+                _ => return None,
+            };
+            let (head, below) = match pattern.strip_suffix("/**") {
+                Some(head) => (head, true),
+                None => (pattern.as_str(), false),
+            };
+            let wanted: Vec<&str> = head.split('/').skip(1).collect();
+            let given: Vec<&str> = path.split('/').skip(1).collect();
+            if given.len() < wanted.len() || (given.len() > wanted.len() && !below) {
+                return None;
+            }
+            let mut ranks = Vec::new();
+            for (wanted, given) in wanted.iter().zip(&given) {
+                match *wanted {
+                    "*" if !given.is_empty() => ranks.push(1),
+                    wanted if wanted == *given => ranks.push(0),
+                    _ => return None,
+                }
+            }
+            ranks.push(if below { 2 } else { 0 });
+            Some((ranks, *scope, by_method))
+        };
+        let matching = routes.iter().enumerate().filter_map(|(number, route)| key(route).map(|key| (key, number)));
+        matching.min().map(|(_, number)| number)
+    }
+
+    fn plain() -> impl Strategy<Value = Plain> {
+        let segment = prop_oneof![Just("a"), Just("b"), Just("*")];
+        let pattern = (prop::collection::vec(segment, 0..4), prop_oneof![Just(""), Just("/"), Just("/**")])
+            .prop_map(|(segments, end)| segments.iter().map(|segment| format!("/{segment}")).collect::<String>() + end)
+            .prop_map(|pattern| if pattern.is_empty() { "/".to_owned() } else { pattern });
+        let methods = prop_oneof![Just(vec![]), Just(vec![Method::GET]), Just(vec![Method::POST, Method::HEAD]), Just(vec![Method::POST])];
+        (pattern, 0..3usize, methods)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn the_trie_agrees_with_the_definition(
+            plains in prop::collection::vec(plain(), 1..12),
+            segments in prop::collection::vec(prop_oneof![Just("a"), Just("b"), Just("c")], 0..5),
+            slash in any::<bool>(),
+            method in prop_oneof![Just(Method::GET), Just(Method::HEAD), Just(Method::POST), Just(Method::PUT)],
+        ) {
+            let mut routes = routes(&[]);
+            let mut added = Vec::new();
+            for plain in plains {
+                let (pattern, scope, methods) = &plain;
+                let scope = match scope {
+                    0 => Scope::Host(host("north.example.com")),
+                    1 => Scope::Tenant("north".into()),
+                    _ => Scope::Everywhere,
+                };
+                let name = added.len().to_string();
+                if routes.add(scope, &Pattern::parse(pattern, methods.clone()).unwrap(), Arc::new(fixtures::route(&name))).is_ok() {
+                    added.push(plain);
+                }
+            }
+            let mut path: String = segments.iter().map(|segment| format!("/{segment}")).collect();
+            if slash || path.is_empty() {
+                path.push('/');
+            }
+            let taken = take(&routes, method.as_str(), &format!("north.example.com{path}"));
+            prop_assert_eq!(taken, reference(&added, &path, &method).map(|number| number.to_string()));
+        }
+    }
+}
