@@ -1,0 +1,52 @@
+//! `vestibule serve`: opens the house and keeps it open until it is told to stop.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use vestibule_engine::clock::SystemClock;
+
+use crate::audit::trace::{self, Format};
+use crate::cli::output::Output;
+use crate::cli::{Answer, Failure, finish};
+use crate::config::Purpose;
+use crate::config::problem::Colour;
+use crate::serve::house::{self, Refused};
+
+/// Serve requests until SIGTERM
+#[derive(Debug, clap::Args)]
+pub struct Serve {
+    /// How log lines look: `text` or `json`
+    #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = ["text", "json"])]
+    log: String,
+}
+
+impl Serve {
+    /// Runs until SIGTERM or SIGINT.
+    pub fn run(&self, config: PathBuf, output: Output) -> ExitCode {
+        finish(self.serve(config), output)
+    }
+
+    fn serve(&self, config: PathBuf) -> Result<Answer, Failure> {
+        let format = if self.log == "json" { Format::Json } else { Format::Text };
+        trace::init(format, std::env::var("VESTIBULE_LOG").ok().as_deref()).map_err(Failure::not_tried)?;
+        let runtime = house::control_runtime().map_err(|error| Failure::not_tried(format!("no threads: {error}")))?;
+        runtime.block_on(async {
+            let open = house::open(config, Purpose::Serve, std::sync::Arc::new(SystemClock::default())).await.map_err(refused)?;
+            open.until_told_to_stop().await;
+            open.close().await;
+            Ok(Answer::Yes)
+        })
+    }
+}
+
+/// Says what is wrong: with the configuration as `check` does, with anything else in a sentence.
+pub fn refused(refused: Refused) -> Failure {
+    match refused {
+        Refused::Configuration(problems) => {
+            let colour = Colour::of(&std::io::stderr());
+            let text: Vec<String> = problems.iter().map(|problem| problem.render(colour)).collect();
+            Failure::refused(text.join("\n")).fix("mend the configuration; `vestibule check` says the same without starting anything")
+        }
+        Refused::System(why) => Failure::not_tried(why),
+    }
+}

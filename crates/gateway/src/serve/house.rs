@@ -1,0 +1,507 @@
+//! The open house: stores, keys, listeners and sockets of one running gateway, and its reload.
+//!
+//! A reload builds a second engine and swaps one pointer, or changes nothing. Listeners, threads and stores
+//! are those of the start.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::fs;
+use std::io::Write as _;
+use std::net::TcpListener;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::header::CONTENT_SECURITY_POLICY;
+use http::{HeaderValue, Request, Response};
+use tokio::runtime::Handle;
+use tokio::signal::unix::{SignalKind, signal};
+use tower::util::BoxCloneSyncService;
+use vestibule_engine::audit::{Event, Recorded, Sink, Trail, VERSION};
+use vestibule_engine::clock::{Clock, random};
+use vestibule_engine::csrf::CsrfKey;
+use vestibule_engine::engine::{Engine, Judgement};
+use vestibule_engine::identity::{Identity, RealmName, SchemeName, TenantId, User};
+use vestibule_engine::request::{CheckRequest, ClientKind};
+use vestibule_engine::route::Found;
+use vestibule_engine::scheme::Unavailable;
+use vestibule_engine::secret::Secret;
+use vestibule_engine::store::memory::{MemoryDurableStore, MemoryStore};
+use vestibule_engine::store::{DurableStore, ExpiringStore};
+use vestibule_engine::users::Users;
+
+use crate::audit::decisions::DecisionLog;
+use crate::audit::log::{Fsync, Log};
+use crate::audit::meter::{self, Meter};
+use crate::audit::FanOut;
+use crate::config::build::{self, Built, House};
+use crate::config::checked::{AuditTo, Backend, Checked};
+use crate::config::problem::{Colour, Problem};
+use crate::config::reload::{self, Cause, Watch};
+use crate::config::{self, Purpose};
+use crate::forward::Upstream;
+use crate::keys::{KeyEncryptionKey, KeyRing};
+use crate::realms::hashing::HashingPool;
+use crate::schemes::known_device::KnownDevices;
+use crate::schemes::session::set_cookie;
+use crate::serve::admin::socket::AdminSocket;
+use crate::serve::admin::{Admin, Running as Administered};
+use crate::serve::answer::{Answers, Page};
+use crate::serve::control::{OnControl, OwnPages};
+use crate::serve::health::{self, Health};
+use crate::serve::listen::{Capacity, Doors, Drained, Listener, ListenerTls};
+use crate::serve::pages::{self, Brand, Portal};
+use crate::serve::proxy::{self, Shared};
+use crate::serve::tls::Certificates;
+use crate::store::embedded::EmbeddedStore;
+
+/// The file of the embedded store, in the store's directory.
+const DATABASE: &str = "vestibule.db";
+/// The file of the key-encryption key, where the configuration names none.
+const SEALING_KEY: &str = "sealing.key";
+/// What marks a store that was made for a demonstration.
+const DEMO: &str = "demo";
+/// Jobs that may wait to be hashed, per lane.
+const HASHING_QUEUE: usize = 256;
+/// How often a tunnel's identity is asked whether it still holds.
+const TUNNEL_CHECK: Duration = Duration::from_secs(1);
+
+/// Why the house could not be opened.
+#[derive(Debug)]
+pub enum Refused {
+    /// The configuration is wrong.
+    Configuration(Vec<Problem>),
+    /// Something else; a sentence.
+    System(String),
+}
+
+impl From<String> for Refused {
+    fn from(why: String) -> Self {
+        Self::System(why)
+    }
+}
+
+/// The runtime of everything that is not a request on its way: pages, hashing, stores, administration.
+///
+/// # Errors
+/// When the system gives no threads.
+pub fn control_runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("control").build()
+}
+
+/// A house that is open.
+pub struct Open {
+    server: Arc<Server>,
+    doors: Doors,
+    drain: Duration,
+    log: Arc<Log>,
+    decisions: Arc<DecisionLog>,
+    /// Its file goes when the house closes.
+    admin: tokio::task::JoinHandle<()>,
+    health: tokio::task::JoinHandle<()>,
+    reloads: tokio::task::JoinHandle<()>,
+}
+
+/// Opens the house of a configuration. Must be called on the control runtime.
+///
+/// # Errors
+/// [`Refused`], and nothing is left open.
+pub async fn open(path: PathBuf, purpose: Purpose, clock: Arc<dyn Clock>) -> Result<Open, Refused> {
+    let (checked, warnings) = config::load(&path, purpose, clock.now(), build::policy_problems).map_err(Refused::Configuration)?;
+    warn(&warnings);
+    let control = Handle::current();
+    let metrics = meter::install(&control).map_err(|error| error.to_string())?;
+    let stores = Stores::open(&checked, purpose, &clock).await?;
+    let log = match &checked.audit.to {
+        AuditTo::Stdout => Log::stdout(clock.clone()),
+        AuditTo::File(path) => Log::file(path, Fsync::EverySecond, clock.clone()),
+    };
+    let log = Arc::new(log.map_err(|error| format!("the audit cannot be written: {error}"))?);
+    let decisions = Arc::new(DecisionLog::start(stores.durable.clone(), &control));
+    let told: [Arc<dyn Sink>; 3] = [log.clone(), decisions.clone(), Arc::new(Meter::default())];
+    let sink: Arc<dyn Sink> = Arc::new(FanOut::new(told));
+
+    let sealing = Arc::new(sealing_key(&checked)?);
+    let secrets = Secrets::load(&stores.durable, &sealing).await?;
+    let keys = KeyRing::load_or_create(stores.durable.clone(), sealing, build::key_settings(&checked), clock.clone(), sink.clone())
+        .await
+        .map_err(|error| format!("signing keys: {error}"))?;
+    control.spawn(keys.clone().run());
+    let users = Arc::new(Users::new(stores.durable.clone(), checked.session.revocation_lag));
+    let hashing = checked.hashing.threads.unwrap_or_else(HashingPool::threads);
+    let pool = HashingPool::new(hashing, HASHING_QUEUE, clock.clone()).map_err(|error| format!("no threads to hash passwords: {error}"))?;
+    let house = House {
+        clock: clock.clone(),
+        durable: stores.durable.clone(),
+        expiring: stores.expiring.clone(),
+        users: users.clone(),
+        pool: Arc::new(pool),
+        keys,
+        sink,
+        devices: Arc::new(KnownDevices::new(&secrets.devices)),
+        csrf: CsrfKey::new(&secrets.csrf),
+        generations: AtomicU64::new(0),
+    };
+    let threads = checked.server.workers.unwrap_or_else(|| Capacity::default().threads);
+    let listeners = bind(&checked)?;
+    let certificates = listeners.iter().map(|(certificates, _)| certificates.clone()).collect();
+    let built = build::build(&checked, &house, &house.expiring)?;
+    survey(&built, &checked).await;
+    let server = Arc::new_cyclic(|this| Server {
+        this: this.clone(),
+        path,
+        purpose,
+        house,
+        page_secret: secrets.pages,
+        threads,
+        control: control.clone(),
+        certificates,
+        now: Mutex::new(Arc::new(checked.clone())),
+        shared: Mutex::new(None),
+        log: log.clone(),
+        reloading: tokio::sync::Mutex::new(()),
+    });
+    let running = server.running(&checked, built)?;
+    let shared = Shared::new(running, checked.server.body_memory);
+    *server.shared.lock().unwrap_or_else(PoisonError::into_inner) = Some(shared.clone());
+
+    let admin = AdminSocket::bind(&checked.server.control_socket)
+        .map_err(|error| format!("the control socket {} cannot be made: {error}", checked.server.control_socket.display()))?;
+    let health = tokio::net::TcpListener::bind(checked.server.health)
+        .await
+        .map_err(|error| format!("the health listener {}: {error}", checked.server.health))?;
+    let capacity = Capacity { threads, connections: checked.listeners.iter().map(|listener| listener.limits.connections).sum() };
+    let sockets = listeners.into_iter().map(|(_, listener)| listener).collect();
+    let doors = Doors::open(sockets, shared.clone(), capacity).map_err(|error| format!("no threads to serve: {error}"))?;
+    for address in doors.addresses() {
+        tracing::info!(%address, tenants = checked.tenants.len(), routes = checked.routes.len(), "open");
+    }
+    let watch = Watch::new(watched(&checked))?;
+    let administered = server.clone();
+    let admin = control.spawn(async move {
+        let admin_state = Arc::new(administered.admin());
+        admin.serve(admin_state).await;
+    });
+    let probe = health::Health { shared, stores: server.probe(), metrics };
+    let health = control.spawn(serve_health(health, probe));
+    let reloads = control.spawn(follow(server.clone(), watch));
+    Ok(Open { server, doors, drain: checked.server.drain, log, decisions, admin, health, reloads })
+}
+
+impl fmt::Debug for Open {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Open").finish_non_exhaustive()
+    }
+}
+
+impl Open {
+    /// Waits for SIGTERM or SIGINT.
+    pub async fn until_told_to_stop(&self) {
+        let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+            tracing::error!("signals cannot be received: stopping");
+            return;
+        };
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    }
+
+    /// What administrators act on.
+    pub fn admin(&self) -> Admin {
+        self.server.admin()
+    }
+
+    /// Answers what is under way, writes what is to be written, and ends.
+    pub async fn close(self) {
+        tracing::info!("stopping");
+        self.reloads.abort();
+        self.admin.abort();
+        let drained = self.doors.close(self.drain).await;
+        if let Drained::CutOff(connections) = drained {
+            tracing::warn!(connections, "some connections were cut off");
+        }
+        self.health.abort();
+        self.decisions.flush().await;
+        let log = self.log.clone();
+        let _ = tokio::task::spawn_blocking(move || log.close()).await;
+    }
+}
+
+async fn serve_health(listener: tokio::net::TcpListener, state: Health) {
+    if let Err(error) = health::serve(listener, state).await {
+        tracing::error!(%error, "the health listener ended");
+    }
+}
+
+async fn follow(server: Arc<Server>, watch: Watch) {
+    reload::run(watch, async |cause| {
+        if cause == Cause::Signal {
+            server.log.reopen();
+        }
+        // What is wrong has been logged and recorded.
+        server.reload().await.ok().map(|()| watched(&server.checked()).map(Path::to_owned).collect())
+    })
+    .await;
+}
+
+fn watched(checked: &Checked) -> impl Iterator<Item = &Path> {
+    std::iter::once(checked.path.as_path()).chain(checked.files.iter().map(PathBuf::as_path))
+}
+
+fn warn(warnings: &[Problem]) {
+    for warning in warnings {
+        tracing::warn!("{}", warning.render(Colour::Off));
+    }
+}
+
+/// Learns what the dearest stored hash costs, so that the floor covers it before it is first met.
+async fn survey(built: &Built, checked: &Checked) {
+    for realm in built.local.values() {
+        for tenant in &checked.tenants {
+            if let Err(down) = realm.survey(&tenant.id).await {
+                tracing::warn!(error = %down, "the users could not be read");
+            }
+        }
+    }
+}
+
+type Bound = (Option<Arc<Certificates>>, Listener);
+
+fn bind(checked: &Checked) -> Result<Vec<Bound>, String> {
+    let one = |listener: &config::checked::Listener| {
+        let socket = TcpListener::bind(listener.address).map_err(|error| format!("{} cannot be listened on: {error}", listener.address))?;
+        if listener.certificates.is_empty() {
+            return Ok((None, Listener { socket, tls: None }));
+        }
+        let certificates = Certificates::new(&listener.certificates);
+        let tls = ListenerTls::new(certificates.clone()).map_err(|error| error.to_string())?;
+        Ok((Some(certificates), Listener { socket, tls: Some(tls) }))
+    };
+    checked.listeners.iter().map(one).collect()
+}
+
+struct Stores {
+    durable: Arc<dyn DurableStore>,
+    expiring: Arc<dyn ExpiringStore>,
+}
+
+impl Stores {
+    async fn open(checked: &Checked, purpose: Purpose, clock: &Arc<dyn Clock>) -> Result<Self, String> {
+        let uses = |backend| checked.store.durable == backend || checked.store.expiring == backend;
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&checked.store.path)
+            .map_err(|error| format!("the store's directory {} cannot be made: {error}", checked.store.path.display()))?;
+        let embedded = match uses(Backend::Embedded) {
+            true => {
+                let path = checked.store.path.join(DATABASE);
+                Some(Arc::new(EmbeddedStore::open(&path, clock.clone()).map_err(|error| error.to_string())?))
+            }
+            false => None,
+        };
+        let durable: Arc<dyn DurableStore> = match (&checked.store.durable, &embedded) {
+            (Backend::Embedded, Some(store)) => store.clone(),
+            (Backend::Embedded | Backend::Memory, _) => Arc::new(MemoryDurableStore::new()),
+        };
+        let expiring: Arc<dyn ExpiringStore> = match (&checked.store.expiring, embedded) {
+            (Backend::Embedded, Some(store)) => store,
+            (Backend::Embedded | Backend::Memory, _) => Arc::new(MemoryStore::new(clock.clone())),
+        };
+        let marked = durable.setting(DEMO).await.map_err(|down| down.to_string())?.is_some();
+        match purpose {
+            Purpose::Serve if marked => Err("this store was made by `vestibule demo`; serve another one".to_owned()),
+            Purpose::Demo if !marked => {
+                durable.setting_or_insert(DEMO, b"1").await.map_err(|down| down.to_string())?;
+                Ok(Self { durable, expiring })
+            }
+            Purpose::Serve | Purpose::Demo => Ok(Self { durable, expiring }),
+        }
+    }
+}
+
+/// The key that seals private keys at rest: from the configuration, else from a file beside the store.
+fn sealing_key(checked: &Checked) -> Result<KeyEncryptionKey, String> {
+    let octets = match &checked.keys.key_encryption_key {
+        Some(octets) => octets.clone(),
+        None => made_or_read(&checked.store.path.join(SEALING_KEY))?,
+    };
+    let octets: [u8; 32] = octets.reveal().as_slice().try_into().map_err(|_| "the key-encryption key has not 32 octets".to_owned())?;
+    KeyEncryptionKey::new(&Secret::new(octets)).map_err(|error| error.to_string())
+}
+
+fn made_or_read(path: &Path) -> Result<Secret<Vec<u8>>, String> {
+    let at = |error: std::io::Error| format!("{}: {error}", path.display());
+    let fresh = random::<32>().map_err(|down| down.to_string())?;
+    match fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Ok(mut file) => {
+            file.write_all(&fresh).and_then(|()| file.sync_all()).map_err(at)?;
+            Ok(Secret::new(fresh.to_vec()))
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => fs::read(path).map(Secret::new).map_err(at),
+        Err(error) => Err(at(error)),
+    }
+}
+
+/// What the gateway seals and signs its own notes to browsers with; the same on all nodes.
+struct Secrets {
+    pages: Secret<[u8; 32]>,
+    csrf: Secret<[u8; 32]>,
+    devices: Secret<[u8; 32]>,
+}
+
+impl Secrets {
+    async fn load(store: &Arc<dyn DurableStore>, sealing: &KeyEncryptionKey) -> Result<Self, String> {
+        let one = async |name: &str| {
+            let setting = format!("secret:{name}");
+            let context: [&[u8]; 2] = [b"secret", name.as_bytes()];
+            let fresh = random::<32>().map_err(|down| down.to_string())?;
+            let sealed = sealing.seal(&context, &fresh).map_err(|error| error.to_string())?;
+            let stands = store.setting_or_insert(&setting, &sealed).await.map_err(|down| down.to_string())?;
+            let opened = sealing.open(&context, &stands);
+            let opened = opened.map_err(|_| "the store was sealed under another key-encryption key; restore that key".to_owned())?;
+            let octets: [u8; 32] = opened.reveal().as_slice().try_into().map_err(|_| format!("the stored secret {name} is damaged"))?;
+            Ok::<_, String>(Secret::new(octets))
+        };
+        Ok(Self { pages: one("pages").await?, csrf: one("csrf").await?, devices: one("devices").await? })
+    }
+}
+
+/// What a reload acts on.
+struct Server {
+    this: std::sync::Weak<Server>,
+    path: PathBuf,
+    purpose: Purpose,
+    house: House,
+    page_secret: Secret<[u8; 32]>,
+    threads: usize,
+    control: Handle,
+    certificates: Vec<Option<Arc<Certificates>>>,
+    now: Mutex<Arc<Checked>>,
+    shared: Mutex<Option<Arc<Shared>>>,
+    log: Arc<Log>,
+    reloading: tokio::sync::Mutex<()>,
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl Server {
+    fn checked(&self) -> Arc<Checked> {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn shared(&self) -> Option<Arc<Shared>> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A configuration as it will run.
+    fn running(&self, checked: &Checked, built: Built) -> Result<proxy::Running, String> {
+        let Built { engine, passwords, local } = built;
+        let engine = Arc::new(engine);
+        let brands = brands(checked)?;
+        let changes = owners::Owners::new(checked, &self.house, passwords, &local);
+        let keys = self.house.keys.clone();
+        let jwks: pages::Jwks = Arc::new(move || keys.published().body.clone());
+        let portal =
+            Portal::new(engine.clone(), self.house.expiring.clone(), &self.page_secret, brands.clone(), Some(Arc::new(changes)), jwks);
+        let mut upstreams = HashMap::new();
+        for (name, upstream) in &checked.upstreams {
+            let settings = upstreams::settings(upstream)?;
+            let made = Upstream::new(settings, self.threads).ok_or_else(|| format!("the upstream {name} has no address"))?;
+            upstreams.insert(name.clone(), Arc::new(made));
+        }
+        Ok(proxy::Running {
+            until_over: until_over(&engine),
+            engine,
+            upstreams,
+            pages: OnControl::new(self.control.clone(), service(portal)),
+            answers: answers(checked, brands),
+            doors: checked.listeners.iter().map(door).collect(),
+            session_cookie: set_cookie,
+        })
+    }
+
+    async fn reload(&self) -> Result<(), String> {
+        let _turn = self.reloading.lock().await;
+        let outcome = self.try_reload();
+        let problem = outcome.as_ref().err().cloned();
+        match &problem {
+            None => tracing::info!("the configuration was read again and is in force"),
+            Some(problem) => tracing::error!("the configuration was not changed:\n{problem}"),
+        }
+        self.house.sink.record(&Recorded {
+            v: VERSION,
+            time: self.house.clock.now(),
+            request_id: None,
+            client: None,
+            tenant: None,
+            event: Event::ConfigReloaded { accepted: problem.is_none(), problem },
+        });
+        outcome
+    }
+
+    fn try_reload(&self) -> Result<(), String> {
+        let render = |problems: Vec<Problem>| problems.iter().map(|problem| problem.render(Colour::Off)).collect::<Vec<_>>().join("\n");
+        let (checked, warnings) =
+            config::load(&self.path, self.purpose, self.house.clock.now(), build::policy_problems).map_err(render)?;
+        warn(&warnings);
+        let before = self.checked();
+        for what in needs_restart(&before, &checked) {
+            tracing::warn!("{what} has changed, which takes effect at the next start");
+        }
+        let built = build::build(&checked, &self.house, &self.house.expiring)?;
+        let running = self.running(&checked, built)?;
+        // Nothing can fail from here on.
+        for (certificates, listener) in self.certificates.iter().zip(&checked.listeners) {
+            if let Some(certificates) = certificates.as_ref().filter(|_| !listener.certificates.is_empty()) {
+                certificates.replace(&listener.certificates);
+            }
+        }
+        if let Some(shared) = self.shared() {
+            shared.replace(running);
+        }
+        *self.now.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(checked);
+        Ok(())
+    }
+
+    fn probe(&self) -> health::Probe {
+        let (durable, expiring, log) = (self.house.durable.clone(), self.house.expiring.clone(), self.log.clone());
+        Arc::new(move || {
+            let (durable, expiring, log) = (durable.clone(), expiring.clone(), log.clone());
+            Box::pin(async move {
+                durable.epoch().await?;
+                let key = vestibule_engine::store::Key::of(&TenantId::from("-"), vestibule_engine::store::Kind::Quota, &[b"ready"]);
+                expiring.get(&key).await?;
+                match log.failing() {
+                    Some(why) => Err(Unavailable::new("audit", why)),
+                    None => Ok(()),
+                }
+            })
+        })
+    }
+
+    fn admin(&self) -> Admin {
+        // INVARIANT: whoever calls us holds us.
+        let running: Arc<dyn Administered> = match self.this.upgrade() {
+            Some(server) => Arc::new(Administration(server)),
+            None => Arc::new(Administration(Arc::new_cyclic(|this| Server { this: this.clone(), ..self.copy() }))),
+        };
+        Admin {
+            running,
+            users: self.house.users.clone(),
+            expiring: self.house.expiring.clone(),
+            keys: Arc::new(owners::Keys(self.house.keys.clone(), self.house.durable.clone())),
+            passwords: Arc::new(owners::Hashes(self.house.pool.clone())),
+            started: self.house.clock.now(),
+        }
+    }
+}
