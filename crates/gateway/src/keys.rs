@@ -15,7 +15,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
@@ -27,6 +26,10 @@ use vestibule_engine::secret::Secret;
 use vestibule_engine::store::{DurableStore, KeyRecord, KeyState, digest};
 use vestibule_oidc::jose::{self, Algorithm, Purpose, SigningKey, TrustedKeys};
 use vestibule_oidc::jwks::{Jwks, PublicKey};
+
+pub use self::sealing::KeyEncryptionKey;
+
+mod sealing;
 
 /// How often the store is asked whether another node has changed the keys.
 pub const REFRESH: Duration = Duration::from_secs(30);
@@ -473,63 +476,13 @@ fn context(record: &KeyRecord, part: Part) -> [&[u8]; 5] {
     [b"signing key", record.purpose.as_bytes(), record.id.as_bytes(), record.algorithm.as_bytes(), part]
 }
 
-/// The first octet of what [`KeyEncryptionKey::seal`] writes.
-const SEAL_VERSION: u8 = 1;
-
-/// The key under which secrets rest in the store: AES-256-GCM with random nonces (NIST SP 800-38D §8.2.2).
-/// It lives in a file or the environment, never in the store.
-pub struct KeyEncryptionKey(RandomizedNonceKey);
-
-impl KeyEncryptionKey {
-    /// Takes the 256 bits.
-    ///
-    /// # Errors
-    /// [`Error::Cryptography`].
-    pub fn new(octets: &Secret<[u8; 32]>) -> Result<Self, Error> {
-        RandomizedNonceKey::new(&AES_256_GCM, octets.reveal()).map(Self).map_err(|_| Error::Cryptography)
-    }
-
-    /// Seals a secret. It opens only with the same context.
-    ///
-    /// # Errors
-    /// [`Error::Cryptography`].
-    pub fn seal(&self, context: &[&[u8]], secret: &[u8]) -> Result<Vec<u8>, Error> {
-        let mut buffer = secret.to_vec();
-        let nonce = self.0.seal_in_place_append_tag(Aad::from(digest(context)), &mut buffer).map_err(|_| Error::Cryptography)?;
-        Ok([&[SEAL_VERSION], nonce.as_ref().as_slice(), &buffer].concat())
-    }
-
-    /// Opens what was sealed with this key and context.
-    ///
-    /// # Errors
-    /// [`Error::Cryptography`] for anything else.
-    pub fn open(&self, context: &[&[u8]], sealed: &[u8]) -> Result<Secret<Vec<u8>>, Error> {
-        let failed = Error::Cryptography;
-        let Some((&[SEAL_VERSION], rest)) = sealed.split_first_chunk::<1>() else { return Err(failed) };
-        let Some((nonce, ciphertext)) = rest.split_first_chunk::<NONCE_LEN>() else { return Err(failed) };
-        let mut buffer = ciphertext.to_vec();
-        let nonce = Nonce::assume_unique_for_key(*nonce);
-        let length = match self.0.open_in_place(nonce, Aad::from(digest(context)), &mut buffer) {
-            Ok(secret) => secret.len(),
-            Err(_) => return Err(failed),
-        };
-        buffer.truncate(length);
-        Ok(Secret::new(buffer))
-    }
-}
-
-impl fmt::Debug for KeyEncryptionKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("<key-encryption key>")
-    }
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use std::collections::BTreeMap;
     use std::sync::Mutex;
 
     use async_trait::async_trait;
+    use aws_lc_rs::aead::NONCE_LEN;
     use vestibule_engine::clock::ManualClock;
     use vestibule_engine::identity::{ExternalId, GroupName, TenantId, User, UserId, Username};
     use vestibule_engine::request::RequestId;
@@ -934,21 +887,5 @@ pub(crate) mod tests {
         assert_eq!(eddsa.ring.current().algorithm(), Algorithm::EdDsa);
         es256.ring.refresh().await.unwrap();
         assert_eq!(es256.ring.current().id(), eddsa.ring.current().id());
-    }
-
-    #[test]
-    fn a_seal_opens_only_whole_and_in_its_context() {
-        let key = kek(KEK);
-        let sealed = key.seal(&[b"a", b"bc"], b"secret").unwrap();
-        assert_eq!(key.open(&[b"a", b"bc"], &sealed).unwrap().reveal(), b"secret");
-        assert_ne!(key.seal(&[b"a", b"bc"], b"secret").unwrap(), sealed);
-        assert!(key.open(&[b"ab", b"c"], &sealed).is_err());
-        assert!(kek([8; 32]).open(&[b"a", b"bc"], &sealed).is_err());
-        for at in 0..sealed.len() {
-            let mut changed = sealed.clone();
-            changed[at] ^= 1;
-            assert!(key.open(&[b"a", b"bc"], &changed).is_err(), "{at}");
-            assert!(key.open(&[b"a", b"bc"], &sealed[..at]).is_err(), "{at}");
-        }
     }
 }
