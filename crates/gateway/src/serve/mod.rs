@@ -13,3 +13,6 @@ pub mod read;
 pub mod tls;
 pub mod upgrade;
 pub mod wire;
+
+#[cfg(test)]
+mod tests;
