@@ -219,9 +219,7 @@ impl Upstream {
                 return Attempt::Done(dispatch(pool, sender, request).await.map_err(|failed| failed.error));
             }
             Ok(Err(source)) => ForwardError::Connect { address: pool.address().to_string(), source },
-            Err(_) => {
-                ForwardError::Connect { address: pool.address().to_string(), source: std::io::ErrorKind::TimedOut.into() }
-            }
+            Err(_) => ForwardError::Connect { address: pool.address().to_string(), source: std::io::ErrorKind::TimedOut.into() },
         };
         pool.avoid();
         Attempt::Refused(Box::new(request), error)

@@ -30,11 +30,7 @@ pub type Probe = Arc<dyn Fn() -> BoxFuture<'static, Result<(), Unavailable>> + S
 
 /// `/healthz`, `/readyz` and `/metrics`.
 pub fn router(health: Health) -> Router {
-    Router::new()
-        .route("/healthz", get(async || "alive\n"))
-        .route("/readyz", get(ready))
-        .route("/metrics", get(metrics))
-        .with_state(health)
+    Router::new().route("/healthz", get(async || "alive\n")).route("/readyz", get(ready)).route("/metrics", get(metrics)).with_state(health)
 }
 
 /// Serves them until the process ends. Runs on the control runtime.

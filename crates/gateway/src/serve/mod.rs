@@ -15,3 +15,6 @@ pub mod return_to;
 pub mod tls;
 pub mod upgrade;
 pub mod wire;
+
+#[cfg(test)]
+mod tests;

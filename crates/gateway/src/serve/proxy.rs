@@ -122,11 +122,7 @@ impl Default for Limits {
 impl Shared {
     /// Shares a configuration; bodies held whole use at most `body_budget` octets.
     pub fn new(running: Running, body_budget: usize) -> Arc<Self> {
-        Arc::new(Self {
-            running: ArcSwap::from_pointee(running),
-            budget: BodyBudget::new(body_budget),
-            draining: AtomicBool::new(false),
-        })
+        Arc::new(Self { running: ArcSwap::from_pointee(running), budget: BodyBudget::new(body_budget), draining: AtomicBool::new(false) })
     }
 
     /// The configuration in force.
@@ -472,8 +468,7 @@ fn clean(headers: &mut HeaderMap) {
         headers.remove(name);
     }
     if headers.contains_key(SET_COOKIE) {
-        let kept: Vec<HeaderValue> =
-            headers.get_all(SET_COOKIE).iter().filter(|value| !is_our_cookie(value.as_bytes())).cloned().collect();
+        let kept: Vec<HeaderValue> = headers.get_all(SET_COOKIE).iter().filter(|value| !is_our_cookie(value.as_bytes())).cloned().collect();
         headers.remove(SET_COOKIE);
         for value in kept {
             headers.append(SET_COOKIE, value);
@@ -501,8 +496,12 @@ fn without_our_cookies(headers: &mut HeaderMap) {
     if !value.as_bytes().split(|octet| *octet == b';').any(is_our_cookie) {
         return;
     }
-    let kept: Vec<&[u8]> =
-        value.as_bytes().split(|octet| *octet == b';').map(<[u8]>::trim_ascii).filter(|pair| !pair.is_empty() && !is_our_cookie(pair)).collect();
+    let kept: Vec<&[u8]> = value
+        .as_bytes()
+        .split(|octet| *octet == b';')
+        .map(<[u8]>::trim_ascii)
+        .filter(|pair| !pair.is_empty() && !is_our_cookie(pair))
+        .collect();
     let kept = HeaderValue::from_bytes(&kept.join(&b"; "[..]));
     match kept {
         Ok(kept) if !kept.is_empty() => drop(headers.insert(COOKIE, kept)),

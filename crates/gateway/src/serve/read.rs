@@ -76,13 +76,7 @@ pub enum ForwardingHeader {
 ///
 /// # Errors
 /// A [`Malformed`] that says what is wrong with it.
-pub fn read(
-    head: &mut Parts,
-    origin: &Origin,
-    trusted: &TrustedProxies,
-    id: RequestId,
-    now: Timestamp,
-) -> Result<Arrived, Malformed> {
+pub fn read(head: &mut Parts, origin: &Origin, trusted: &TrustedProxies, id: RequestId, now: Timestamp) -> Result<Arrived, Malformed> {
     let host = host(head)?;
     let raw = head.uri.path_and_query().map_or("", |both| both.as_str());
     let target = Target::parse(raw)?;
@@ -189,8 +183,7 @@ impl TrustedProxies {
 
     /// Who sent the request: the rightmost hop that is not one of the trusted proxies.
     fn client(&self, origin: &Origin, headers: &HeaderMap) -> Client {
-        let mut client =
-            Client { address: origin.address.to_canonical(), channel: origin.channel, sni: origin.sni.clone() };
+        let mut client = Client { address: origin.address.to_canonical(), channel: origin.channel, sni: origin.sni.clone() };
         if !self.trusts(client.address) {
             return client;
         }
@@ -213,7 +206,9 @@ impl TrustedProxies {
             }
         }
         let scheme = match fields {
-            Some(name) => headers.get_all(name).iter().next_back().and_then(|value| value.to_str().ok()).and_then(|value| value.rsplit(',').next()),
+            Some(name) => {
+                headers.get_all(name).iter().next_back().and_then(|value| value.to_str().ok()).and_then(|value| value.rsplit(',').next())
+            }
             None => hops.last().and_then(|hop| parameter(hop, "proto")),
         };
         match scheme.map(str::trim) {
@@ -228,7 +223,10 @@ impl TrustedProxies {
 /// A parameter of one RFC 7239 element.
 fn parameter<'a>(element: &'a str, name: &str) -> Option<&'a str> {
     let pairs = element.split(';').filter_map(|pair| pair.split_once('='));
-    pairs.map(|(found, value)| (found.trim(), value.trim().trim_matches('"'))).find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    pairs
+        .map(|(found, value)| (found.trim(), value.trim().trim_matches('"')))
+        .find(|(found, _)| found.eq_ignore_ascii_case(name))
+        .map(|(_, value)| value)
 }
 
 /// An address with or without a port, IPv6 with or without brackets.
@@ -308,7 +306,8 @@ mod tests {
 
     #[test]
     fn what_connection_names_is_judged_and_not_forwarded() {
-        let fields = [("host", "a"), ("connection", "Origin, x-user,Host"), ("origin", "http://evil"), ("x-user", "me"), ("keep-alive", "1")];
+        let fields =
+            [("host", "a"), ("connection", "Origin, x-user,Host"), ("origin", "http://evil"), ("x-user", "me"), ("keep-alive", "1")];
         let Arrived { mut request, hop } = read_head(Version::HTTP_11, "/", &fields).unwrap();
         assert!(request.headers.contains_key("origin") && request.headers.contains_key("x-user"));
         hop.forget(&mut request.headers);

@@ -150,9 +150,8 @@ impl Table {
         let mut table = Self::default();
         for CertificateFiles { chain, key } in files {
             let wrong = |path: &PathBuf, why: String| TlsError::File { path: path.clone(), why };
-            let certificates: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(chain)
-                .and_then(|found| found.collect())
-                .map_err(|error| wrong(chain, error.to_string()))?;
+            let certificates: Vec<CertificateDer<'static>> =
+                CertificateDer::pem_file_iter(chain).and_then(|found| found.collect()).map_err(|error| wrong(chain, error.to_string()))?;
             let Some(own) = certificates.first() else { return Err(wrong(chain, "holds no certificate".to_owned())) };
             let names = names(own).map_err(|why| wrong(chain, why))?;
             let key = PrivateKeyDer::from_pem_file(key).map_err(|error| wrong(key, error.to_string()))?;
