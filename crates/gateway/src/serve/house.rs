@@ -3,7 +3,10 @@
 //! A reload builds a second engine and swaps one pointer, or changes nothing. Listeners, threads and stores
 //! are those of the start.
 
-use std::collections::{BTreeMap, HashMap};
+mod owners;
+mod upstreams;
+
+use std::collections::HashMap;
 use std::fmt;
 use std::fs;
 use std::io::Write as _;
@@ -11,27 +14,26 @@ use std::net::TcpListener;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
-use http::header::CONTENT_SECURITY_POLICY;
-use http::{HeaderValue, Request, Response};
+use http::{Request, Response};
 use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 use tower::util::BoxCloneSyncService;
-use vestibule_engine::audit::{Event, Recorded, Sink, Trail, VERSION};
+use vestibule_engine::Timestamp;
+use vestibule_engine::audit::{Event, Recorded, Sink, VERSION};
 use vestibule_engine::clock::{Clock, random};
 use vestibule_engine::csrf::CsrfKey;
 use vestibule_engine::engine::{Engine, Judgement};
-use vestibule_engine::identity::{Identity, RealmName, SchemeName, TenantId, User};
+use vestibule_engine::identity::{Identity, TenantId};
 use vestibule_engine::request::{CheckRequest, ClientKind};
 use vestibule_engine::route::Found;
 use vestibule_engine::scheme::Unavailable;
 use vestibule_engine::secret::Secret;
 use vestibule_engine::store::memory::{MemoryDurableStore, MemoryStore};
-use vestibule_engine::store::{DurableStore, ExpiringStore};
+use vestibule_engine::store::{DurableStore, ExpiringStore, Key, Kind};
 use vestibule_engine::users::Users;
 
 use crate::audit::decisions::DecisionLog;
@@ -39,7 +41,7 @@ use crate::audit::log::{Fsync, Log};
 use crate::audit::meter::{self, Meter};
 use crate::audit::FanOut;
 use crate::config::build::{self, Built, House};
-use crate::config::checked::{AuditTo, Backend, Checked};
+use crate::config::checked::{AnonymousDenied, AuditTo, Backend, Checked};
 use crate::config::problem::{Colour, Problem};
 use crate::config::reload::{self, Cause, Watch};
 use crate::config::{self, Purpose};
@@ -50,14 +52,17 @@ use crate::schemes::known_device::KnownDevices;
 use crate::schemes::session::set_cookie;
 use crate::serve::admin::socket::AdminSocket;
 use crate::serve::admin::{Admin, Running as Administered};
-use crate::serve::answer::{Answers, Page};
+use crate::serve::answer::{Answers, Notice};
 use crate::serve::control::{OnControl, OwnPages};
 use crate::serve::health::{self, Health};
 use crate::serve::listen::{Capacity, Doors, Drained, Listener, ListenerTls};
 use crate::serve::pages::{self, Brand, Portal};
 use crate::serve::proxy::{self, Shared};
+use crate::serve::read::{ForwardingHeader, TrustedProxies};
 use crate::serve::tls::Certificates;
 use crate::store::embedded::EmbeddedStore;
+
+use owners::{Hashes, Keys, Owners};
 
 /// The file of the embedded store, in the store's directory.
 const DATABASE: &str = "vestibule.db";
@@ -151,8 +156,7 @@ pub async fn open(path: PathBuf, purpose: Purpose, clock: Arc<dyn Clock>) -> Res
     let certificates = listeners.iter().map(|(certificates, _)| certificates.clone()).collect();
     let built = build::build(&checked, &house, &house.expiring)?;
     survey(&built, &checked).await;
-    let server = Arc::new_cyclic(|this| Server {
-        this: this.clone(),
+    let server = Arc::new(Server {
         path,
         purpose,
         house,
@@ -160,14 +164,16 @@ pub async fn open(path: PathBuf, purpose: Purpose, clock: Arc<dyn Clock>) -> Res
         threads,
         control: control.clone(),
         certificates,
-        now: Mutex::new(Arc::new(checked.clone())),
-        shared: Mutex::new(None),
+        checked: Mutex::new(Arc::new(checked.clone())),
+        shared: OnceLock::new(),
+        started: clock.now(),
         log: log.clone(),
         reloading: tokio::sync::Mutex::new(()),
     });
     let running = server.running(&checked, built)?;
     let shared = Shared::new(running, checked.server.body_memory);
-    *server.shared.lock().unwrap_or_else(PoisonError::into_inner) = Some(shared.clone());
+    // INVARIANT: set once, here, before anybody else holds the server.
+    let _ = server.shared.set(shared.clone());
 
     let admin = AdminSocket::bind(&checked.server.control_socket)
         .map_err(|error| format!("the control socket {} cannot be made: {error}", checked.server.control_socket.display()))?;
@@ -374,7 +380,6 @@ impl Secrets {
 
 /// What a reload acts on.
 struct Server {
-    this: std::sync::Weak<Server>,
     path: PathBuf,
     purpose: Purpose,
     house: House,
@@ -382,8 +387,9 @@ struct Server {
     threads: usize,
     control: Handle,
     certificates: Vec<Option<Arc<Certificates>>>,
-    now: Mutex<Arc<Checked>>,
-    shared: Mutex<Option<Arc<Shared>>>,
+    checked: Mutex<Arc<Checked>>,
+    shared: OnceLock<Arc<Shared>>,
+    started: Timestamp,
     log: Arc<Log>,
     reloading: tokio::sync::Mutex<()>,
 }
@@ -396,11 +402,7 @@ impl fmt::Debug for Server {
 
 impl Server {
     fn checked(&self) -> Arc<Checked> {
-        self.now.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn shared(&self) -> Option<Arc<Shared>> {
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.checked.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// A configuration as it will run.
@@ -408,7 +410,7 @@ impl Server {
         let Built { engine, passwords, local } = built;
         let engine = Arc::new(engine);
         let brands = brands(checked)?;
-        let changes = owners::Owners::new(checked, &self.house, passwords, &local);
+        let changes = Owners::new(checked, self.house.clock.clone(), passwords, &local);
         let keys = self.house.keys.clone();
         let jwks: pages::Jwks = Arc::new(move || keys.published().body.clone());
         let portal =
@@ -466,10 +468,8 @@ impl Server {
                 certificates.replace(&listener.certificates);
             }
         }
-        if let Some(shared) = self.shared() {
-            shared.replace(running);
-        }
-        *self.now.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(checked);
+        self.shared.wait().replace(running);
+        *self.checked.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(checked);
         Ok(())
     }
 
@@ -479,7 +479,7 @@ impl Server {
             let (durable, expiring, log) = (durable.clone(), expiring.clone(), log.clone());
             Box::pin(async move {
                 durable.epoch().await?;
-                let key = vestibule_engine::store::Key::of(&TenantId::from("-"), vestibule_engine::store::Kind::Quota, &[b"ready"]);
+                let key = Key::of(&TenantId::from("-"), Kind::Quota, &[b"ready"]);
                 expiring.get(&key).await?;
                 match log.failing() {
                     Some(why) => Err(Unavailable::new("audit", why)),
@@ -489,19 +489,137 @@ impl Server {
         })
     }
 
-    fn admin(&self) -> Admin {
-        // INVARIANT: whoever calls us holds us.
-        let running: Arc<dyn Administered> = match self.this.upgrade() {
-            Some(server) => Arc::new(Administration(server)),
-            None => Arc::new(Administration(Arc::new_cyclic(|this| Server { this: this.clone(), ..self.copy() }))),
-        };
+    fn admin(self: &Arc<Self>) -> Admin {
         Admin {
-            running,
+            running: Arc::new(Administration(self.clone())),
             users: self.house.users.clone(),
             expiring: self.house.expiring.clone(),
-            keys: Arc::new(owners::Keys(self.house.keys.clone(), self.house.durable.clone())),
-            passwords: Arc::new(owners::Hashes(self.house.pool.clone())),
-            started: self.house.clock.now(),
+            keys: Arc::new(Keys(self.house.keys.clone(), self.house.durable.clone())),
+            passwords: Arc::new(Hashes(self.house.pool.clone())),
+            started: self.started,
         }
     }
+}
+
+/// The running server, for those who administer it.
+#[derive(Debug)]
+struct Administration(Arc<Server>);
+
+#[async_trait]
+impl Administered for Administration {
+    fn engine(&self) -> Arc<Engine> {
+        self.0.shared.wait().running().engine.clone()
+    }
+
+    fn rehearse(&self, expiring: Arc<dyn ExpiringStore>) -> Result<Engine, String> {
+        build::build(&self.0.checked(), &self.0.house, &expiring).map(|built| built.engine)
+    }
+
+    fn preview(&self, request: &CheckRequest, judgement: &Judgement, kind: ClientKind) -> String {
+        self.0.shared.wait().running().answers.preview(request, judgement, kind)
+    }
+
+    async fn reload(&self) -> Result<(), String> {
+        self.0.reload().await
+    }
+}
+
+/// Our own pages as the proxy asks them.
+fn service(portal: Portal) -> OwnPages {
+    let portal = Arc::new(portal);
+    BoxCloneSyncService::new(tower::service_fn(move |mut asked: Request<axum::body::Body>| {
+        let portal = portal.clone();
+        async move {
+            let request = asked.extensions_mut().remove::<Arc<CheckRequest>>().and_then(Arc::into_inner);
+            let (Some(request), Some(found)) = (request, asked.extensions_mut().remove::<Found>()) else {
+                let mut response = Response::new(axum::body::Body::empty());
+                *response.status_mut() = http::StatusCode::INTERNAL_SERVER_ERROR;
+                return Ok(response);
+            };
+            Ok(portal.handle(request, found).await.map(axum::body::Body::new))
+        }
+    }))
+}
+
+fn answers(checked: &Checked, brands: HashMap<TenantId, Brand>) -> Answers {
+    let plain = Brand::new("Vestibule");
+    let page = move |notice: &Notice<'_>| {
+        let brand = notice.tenant.and_then(|tenant| brands.get(&tenant.id)).unwrap_or(&plain);
+        pages::error_page(brand, notice.status, notice.sentence, notice.id, notice.sign_in)
+    };
+    let compat = |tenant: &&config::checked::Tenant| tenant.anonymous_denied == AnonymousDenied::Compat;
+    Answers { compat: checked.tenants.iter().filter(compat).map(|tenant| tenant.id.clone()).collect(), page: Arc::new(page) }
+}
+
+fn brands(checked: &Checked) -> Result<HashMap<TenantId, Brand>, String> {
+    let one = |tenant: &config::checked::Tenant| {
+        let mut brand = Brand::new(tenant.brand.name.clone());
+        if let Some([red, green, blue]) = tenant.brand.accent {
+            brand = brand.with_accent(&format!("#{red:02x}{green:02x}{blue:02x}"))?;
+        }
+        if let Some(logo) = &tenant.brand.logo {
+            brand = brand.with_logo(logo.media_type, &logo.octets)?;
+        }
+        if let Some(support) = &tenant.brand.support {
+            brand = brand.with_support(support);
+        }
+        Ok((tenant.id.clone(), brand))
+    };
+    checked.tenants.iter().map(one).collect()
+}
+
+fn door(listener: &config::checked::Listener) -> proxy::Door {
+    let limits = &listener.limits;
+    proxy::Door {
+        trusted: TrustedProxies { networks: listener.trusted_proxies.clone(), writes: ForwardingHeader::XForwarded },
+        limits: proxy::Limits {
+            head_octets: limits.header_size,
+            head_fields: limits.header_count,
+            head_time: limits.header_timeout,
+            keep_alive: limits.idle_timeout,
+            streams: limits.streams,
+            ..proxy::Limits::default()
+        },
+    }
+}
+
+/// Ends when an identity no longer holds, which is asked every second.
+fn until_over(engine: &Arc<Engine>) -> proxy::UntilOver {
+    let engine = engine.clone();
+    Arc::new(move |identity: Arc<Identity>| {
+        let engine = engine.clone();
+        Box::pin(async move {
+            loop {
+                tokio::time::sleep(TUNNEL_CHECK).await;
+                // An outage is no logout; the store is asked again in a second.
+                if let Ok(false) = engine.sessions.holds(&identity, engine.clock.now()).await {
+                    return;
+                }
+            }
+        })
+    })
+}
+
+/// What a reload cannot change.
+fn needs_restart(before: &Checked, after: &Checked) -> Vec<&'static str> {
+    let addresses = |checked: &Checked| -> Vec<_> {
+        checked.listeners.iter().map(|listener| (listener.address, listener.certificates.is_empty(), listener.limits.connections)).collect()
+    };
+    let mut changed = Vec::new();
+    for (what, differs) in [
+        ("[[listen]]", addresses(before) != addresses(after)),
+        ("[server] workers, health or control_socket", {
+            let fixed = |checked: &Checked| (checked.server.workers, checked.server.health, checked.server.control_socket.clone());
+            fixed(before) != fixed(after)
+        }),
+        ("[store]", before.store != after.store),
+        ("[audit]", before.audit != after.audit),
+        ("[keys]", before.keys != after.keys),
+        ("[passwords] hashing_threads", before.hashing.threads != after.hashing.threads),
+    ] {
+        if differs {
+            changed.push(what);
+        }
+    }
+    changed
 }
