@@ -4,6 +4,7 @@ pub mod checked;
 pub mod file;
 pub mod pem;
 pub mod problem;
+pub mod read;
 pub mod reload;
 pub mod resolve;
 pub mod routes;

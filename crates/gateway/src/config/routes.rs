@@ -27,7 +27,7 @@ pub struct Taken<'a> {
 pub fn overlaps(routes: &[Taken<'_>]) -> Vec<(usize, usize)> {
     let mut found = Vec::new();
     let mut same: HashMap<(&Scope, &str), Vec<usize>> = HashMap::new();
-    let mut shapes: HashMap<(&Scope, usize, bool, usize), HashMap<Vec<usize>, Vec<usize>>> = HashMap::new();
+    let mut shapes: HashMap<Shape<'_>, ByPlaces> = HashMap::new();
     for (index, route) in routes.iter().enumerate() {
         let twins = same.entry((route.scope, route.pattern)).or_default();
         found.extend(twins.iter().filter(|twin| collide(routes, **twin, index)).map(|twin| (index, *twin)));
@@ -52,6 +52,11 @@ pub fn overlaps(routes: &[Taken<'_>]) -> Vec<(usize, usize)> {
     found.sort_unstable();
     found
 }
+
+/// Scope, number of segments, whether everything below is taken, number of `*`.
+type Shape<'a> = (&'a Scope, usize, bool, usize);
+/// Routes by the places of their `*`.
+type ByPlaces = HashMap<Vec<usize>, Vec<usize>>;
 
 /// Whether some method is listed by both, or both take all.
 fn collide(routes: &[Taken<'_>], one: usize, other: usize) -> bool {

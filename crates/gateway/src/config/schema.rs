@@ -6,7 +6,8 @@ use std::fmt::Write as _;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value};
 
-use crate::config::file::{File, SECTIONS};
+use crate::config::file::File;
+use crate::config::read::SECTIONS;
 
 /// The JSON Schema of a configuration file, draft 2020-12.
 pub fn schema() -> String {
@@ -136,7 +137,7 @@ impl<'a> Page<'a> {
 
     fn key(&mut self, prefix: &str, key: &str, property: &'a Value, required: bool, default: Option<&Value>) {
         let target = self.follow(property);
-        let default = property.get("default").or(default).filter(|value| !value.is_null() && !target.get("properties").is_some());
+        let default = property.get("default").or(default).filter(|value| !value.is_null() && target.get("properties").is_none());
         let mut facts = vec![self.kind(property)];
         match default {
             Some(default) => facts.push(format!("default `{}`", toml_text(default))),

@@ -11,12 +11,14 @@ use vestibule_engine::request::Host;
 
 use super::{Resolve, SOON};
 use crate::config::checked::{Brand, Certificate, ClientLimits, Conceded, Listener, LoginHost, Logo, Scheme, Server, Tenant};
-use crate::config::file::{self, LATER_SPEAKS};
+use crate::config::file;
 use crate::config::pem;
 use crate::config::problem::{Problem, suggest};
 use crate::config::secrets::reason;
 use crate::config::values::{At, OneOrMore};
 
+/// Dialects that later versions will speak, so that the refusal can say so.
+const LATER_SPEAKS: [&str; 3] = ["envoy", "forward-auth", "auth-request"];
 /// Longest logo, in octets: it is sent with a page.
 const MAX_LOGO: u64 = 256 * 1024;
 /// Longest head of a request that may be configured, in octets.
@@ -167,8 +169,9 @@ impl Resolve<'_> {
             if written.login.value == LoginHost::Application {
                 self.login_on_application_host(&written.login, &id, written);
             }
-            for (at, host) in written.hosts.iter().zip(&own).chain(written.portal.iter().zip(&portal)) {
-                self.certificate_for(at, host, listeners);
+            for (at, host) in written.hosts.iter().chain(&written.portal).filter_map(|at| Some((at, Host::parse(&at.value).ok()?))) {
+                self.certificate_for(at, &host, listeners);
+                self.cookies_on(at, &host, &chain, listeners);
             }
             let login_host = match written.login.value {
                 LoginHost::Portal => portal.as_ref(),
@@ -223,6 +226,15 @@ impl Resolve<'_> {
         let covered = |listener: &Listener| listener.certificates.iter().any(|certificate| pem::covers(&certificate.names, host.name()));
         if with_tls().next().is_some() && !with_tls().any(covered) {
             self.warn(at, format!("no certificate is made for `{}`", host.name()));
+        }
+    }
+
+    /// Session cookies are `Secure`, save on `localhost`; from plain HTTP a browser does not keep them.
+    fn cookies_on(&mut self, at: &At<String>, host: &Host, chain: &[SchemeName], listeners: &[Listener]) {
+        let sessions = chain.iter().any(|name| self.schemes.get(name) == Some(&Scheme::Session));
+        if sessions && !host.is_localhost() && listeners.iter().all(|listener| origin(host, listener).starts_with("http:")) {
+            self.warn(at, format!("browsers keep no session on `{}` without TLS", host.name())).help =
+                Some("add certificates to a listener, or name the proxy that ends TLS in its trusted_proxies".to_owned());
         }
     }
 
