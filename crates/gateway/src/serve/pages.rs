@@ -41,7 +41,7 @@ use vestibule_engine::tenant::Tenant;
 
 pub use brand::Brand;
 pub use cookie::COOKIES;
-pub use password::{ChangePassword, Changed};
+pub use password::{Change, ChangePassword, Changed, OwnPasswords};
 pub use reply::error_page;
 
 use guard::Form;

@@ -4,8 +4,8 @@
 //! the prefix nor `Secure`, so there the names lose it (architecture, names).
 
 use vestibule_engine::request::{Channel, CheckRequest};
-use vestibule_engine::secret::Secret;
-use vestibule_engine::session::Opened;
+
+pub use crate::schemes::session::{clear_cookie as clear_session, cookie_name as session_name, set_cookie as set_session};
 
 /// The cookies here, in every form, beside the session's: they are ours and no application's.
 pub const COOKIES: [&str; 4] = ["__Host-vestibule-login", "vestibule-login", "__Host-vestibule-landing", "vestibule-landing"];
@@ -33,23 +33,6 @@ pub fn set_landing(request: &CheckRequest, value: &str) -> String {
     let name = landing_name(request);
     let guard = if is_plain_loopback(request) { "SameSite=Lax" } else { "Secure; SameSite=Lax" };
     format!("{name}={value}; Path=/; HttpOnly; {guard}")
-}
-
-/// The session's cookie, as its scheme reads it.
-pub fn session_name(request: &CheckRequest) -> &'static str {
-    if is_plain_loopback(request) { "vestibule" } else { "__Host-vestibule" }
-}
-
-/// `Set-Cookie` for a session just opened.
-pub fn set_session(request: &CheckRequest, opened: &Opened) -> Secret<String> {
-    let secure = if is_plain_loopback(request) { "" } else { "; Secure" };
-    Secret::new(format!("{}={}; Path=/; HttpOnly; SameSite=Lax{secure}", session_name(request), opened.token.reveal()))
-}
-
-/// `Set-Cookie` that removes it.
-pub fn clear_session(request: &CheckRequest) -> String {
-    let secure = if is_plain_loopback(request) { "" } else { "; Secure" };
-    format!("{}=; Path=/; HttpOnly; SameSite=Lax{secure}; Max-Age=0", session_name(request))
 }
 
 fn is_plain_loopback(request: &CheckRequest) -> bool {

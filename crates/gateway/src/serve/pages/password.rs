@@ -1,52 +1,113 @@
 //! Changing one's own password.
 //!
-//! A session left open must not be enough to take over the account, so the current password is asked for, and asked of the
-//! login's own scheme: its gates count a wrong one as the guess it is. Afterwards every session of the user is over and this
-//! browser signs in anew with the new password.
+//! A session left open must not be enough to take over the account, so the current password is asked for, and a wrong one
+//! counts as the guess it is. Afterwards every session of the user is over and this browser signs in anew with the new password.
 
 use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{Response, StatusCode};
 use http_body_util::Full;
+use vestibule_engine::Timestamp;
 use vestibule_engine::audit::{Ending, Reason, Trail};
-use vestibule_engine::identity::{Identity, User};
+use vestibule_engine::clock::Clock;
+use vestibule_engine::identity::{Identity, SchemeName, User, password};
+use vestibule_engine::realm::{Accounts, Attempt, Offered, Passwords};
+use vestibule_engine::request::CheckRequest;
 use vestibule_engine::scheme::{Callback, Login, Unavailable};
 use vestibule_engine::secret::Secret;
 
 use super::guard::Form;
 use super::login::{Wish, flow};
-use super::view::{Display, Field, MIN_PASSWORD, PasswordPage, Problem};
+use super::view::{Display, Field, PasswordPage, Problem};
 use super::{Portal, Visit, cookie, landing, reply};
+use crate::realms::local::{self, LocalRealm, NewPassword};
 use crate::serve::return_to::ReturnTo;
 
 /// Writes a new password for a user of ours.
 #[async_trait]
 pub trait ChangePassword: Debug + Send + Sync {
-    /// Checks `old` and writes `new`; raises the user's epoch and clears the duty to change it.
+    /// Checks the old password, counted as a guess where it is wrong, and writes the new one: the user's epoch is raised, the
+    /// duty to change it is done.
     ///
     /// # Errors
-    /// [`Unavailable`] when it cannot be written.
-    async fn change_password(
-        &self,
-        user: &User,
-        old: &Secret<String>,
-        new: &Secret<String>,
-        trail: &mut Trail,
-    ) -> Result<Changed, Unavailable>;
+    /// [`Unavailable`] when it cannot be checked or written.
+    async fn change_password(&self, change: &Change<'_>, trail: &mut Trail) -> Result<Changed, Unavailable>;
+}
+
+/// What somebody who is signed in asks for.
+#[derive(Debug, Clone, Copy)]
+pub struct Change<'a> {
+    /// The request that carries it.
+    pub request: &'a CheckRequest,
+    /// Whose password.
+    pub user: &'a User,
+    /// The one of today.
+    pub old: &'a Secret<String>,
+    /// The one to be.
+    pub new: &'a Secret<String>,
+    /// The time.
+    pub now: Timestamp,
 }
 
 /// How that ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Changed {
     /// The new password is in force.
-    Changed,
+    Done,
     /// The old one is wrong, or the user has none here.
     Rejected(Reason),
     /// The new one will not do; a sentence for the user says why.
     Unsuitable(String),
 }
+
+/// The passwords of a realm of ours.
+#[derive(Debug)]
+pub struct OwnPasswords {
+    /// The realm.
+    pub realm: Arc<LocalRealm>,
+    /// Who counts guesses.
+    pub passwords: Arc<Passwords>,
+    /// The name in the trail.
+    pub step: SchemeName,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+}
+
+#[async_trait]
+impl ChangePassword for OwnPasswords {
+    async fn change_password(&self, change: &Change<'_>, trail: &mut Trail) -> Result<Changed, Unavailable> {
+        let unsuitable = |why: &str| Ok(Changed::Unsuitable(why.trim_end_matches('.').to_owned()));
+        let Some(old) = password(change.old.reveal()) else { return Ok(Changed::Rejected(Reason::MalformedCredential)) };
+        let new = match NewPassword::parse(change.new.reveal(), &change.user.name) {
+            Ok(new) => new,
+            Err(weakness) => return unsuitable(&weakness.to_string()),
+        };
+        let attempt = Attempt {
+            tenant: &change.user.tenant,
+            username: &change.user.name,
+            secret: Offered::Password(&old),
+            client: &change.request.client,
+            channel: change.request.client.channel,
+            deadline: self.clock.monotonic().saturating_add(PATIENCE),
+            // A live session says so better than a cookie: its owner may get past guesses of others.
+            known_device: true,
+            accounts: Accounts::All,
+            now: change.now,
+        };
+        match self.realm.change_password(&self.passwords, &attempt, &self.step, &new, trail).await? {
+            local::Changed::Done => Ok(Changed::Done),
+            local::Changed::Same => unsuitable("The new password is the current one"),
+            local::Changed::Rejected(rejection) => Ok(Changed::Rejected(rejection.reason)),
+        }
+    }
+}
+
+/// After so long nobody waits for an answer.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 const PURPOSE: &str = "password";
 
@@ -90,19 +151,14 @@ impl Portal {
         if new != repeat {
             return again(visit, Field::Repeat, "The two new passwords differ", "Type the new password twice, the same each time.");
         }
-        if new.reveal().chars().count() < MIN_PASSWORD {
-            return again(visit, Field::New, "The new password is too short", "Longer is better than stranger.");
-        }
-        if new == old {
-            return again(visit, Field::New, "The new password is the current one", "Choose another.");
-        }
-        let wrong = ("The current password is not right", "Try again, or give your administrator this number:");
-        if !self.proves(visit, &identity, old).await? {
-            return again(visit, Field::Old, wrong.0, wrong.1);
-        }
-        match passwords.change_password(&identity.user, old, new, &mut visit.trail).await? {
-            Changed::Changed => {}
-            Changed::Rejected(_) => return again(visit, Field::Old, wrong.0, wrong.1),
+        let change = Change { request: visit.request, user: &identity.user, old, new, now: visit.now };
+        match passwords.change_password(&change, &mut visit.trail).await? {
+            Changed::Done => {}
+            Changed::Rejected(reason) => {
+                visit.rejected(Some(identity.user.name.to_string()), reason);
+                let advice = "Try again, or give your administrator this number:";
+                return again(visit, Field::Old, "The current password is not right", advice);
+            }
             Changed::Unsuitable(why) => return again(visit, Field::New, &why, "Choose another."),
         }
         self.engine.sessions.end_all(&visit.tenant.id, identity.user.id, Ending::PasswordChanged, &mut visit.trail).await?;
@@ -117,7 +173,17 @@ impl Portal {
         password: &Secret<String>,
         wish: Wish,
     ) -> Result<Response<Full<Bytes>>, Unavailable> {
-        let Some(mut identity) = self.prove(visit, former, password).await? else { return Ok(reply::redirect("/login")) };
+        let Some(flow) = flow(visit) else { return Ok(reply::redirect("/login")) };
+        let name = Secret::new(former.user.name.to_string());
+        let form = [("username".to_owned(), name), ("password".to_owned(), password.clone())];
+        let callback = Callback { request: visit.request, tenant: &visit.tenant.id, form: &form, now: visit.now };
+        let admitted = match flow.finish(&callback, &mut visit.trail).await? {
+            Login::Accepted { proof, return_to: _ } => self.admit(visit, *proof).await?.ok(),
+            Login::Rejected(_) | Login::Continue(_) => None,
+        };
+        let Some(mut identity) = admitted.filter(|admitted| admitted.user.id == former.user.id) else {
+            return Ok(reply::redirect("/login"));
+        };
         let opened = self.engine.sessions.open(&identity, visit.request.host.name(), visit.now, &mut visit.trail).await?;
         identity.session = Some(opened.session.clone());
         let mut response = match wish.return_to {
@@ -127,28 +193,6 @@ impl Portal {
         };
         reply::set_cookie(&mut response, cookie::set_session(visit.request, &opened).reveal());
         Ok(response)
-    }
-
-    async fn proves(&self, visit: &mut Visit<'_>, identity: &Identity, password: &Secret<String>) -> Result<bool, Unavailable> {
-        Ok(self.prove(visit, identity, password).await?.is_some())
-    }
-
-    /// Whoever this password belongs to, if it is the same user.
-    async fn prove(&self, visit: &mut Visit<'_>, identity: &Identity, password: &Secret<String>) -> Result<Option<Identity>, Unavailable> {
-        let Some(flow) = flow(visit) else { return Ok(None) };
-        let name = Secret::new(identity.user.name.to_string());
-        let form = [("username".to_owned(), name), ("password".to_owned(), password.clone())];
-        let callback = Callback { request: visit.request, tenant: &visit.tenant.id, form: &form, now: visit.now };
-        let proof = match flow.finish(&callback, &mut visit.trail).await? {
-            Login::Accepted { proof, return_to: _ } => proof,
-            Login::Rejected(rejection) => {
-                visit.rejected(Some(identity.user.name.to_string()), rejection.reason);
-                return Ok(None);
-            }
-            Login::Continue(_) => return Ok(None),
-        };
-        let proved = self.admit(visit, *proof).await?.ok();
-        Ok(proved.filter(|proved| proved.user.id == identity.user.id))
     }
 
     fn password_page(

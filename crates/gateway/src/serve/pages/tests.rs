@@ -112,20 +112,18 @@ struct PlainChange(Arc<MemoryDurableStore>);
 
 #[async_trait::async_trait]
 impl ChangePassword for PlainChange {
-    async fn change_password(
-        &self,
-        user: &User,
-        old: &Secret<String>,
-        new: &Secret<String>,
-        _: &mut Trail,
-    ) -> Result<Changed, Unavailable> {
+    async fn change_password(&self, change: &Change<'_>, _: &mut Trail) -> Result<Changed, Unavailable> {
+        let Change { user, old, new, .. } = *change;
         if user.password.as_ref().is_none_or(|held| held.0 != *old.reveal()) {
             return Ok(Changed::Rejected(Reason::WrongPassword));
         }
-        let fresh =
-            User { password: Some(PasswordHash(new.reveal().clone())), must_change_password: false, epoch: user.epoch + 1, ..user.clone() };
+        if new.reveal().len() < 8 {
+            return Ok(Changed::Unsuitable("The new password is too short".into()));
+        }
+        let password = Some(PasswordHash(new.reveal().clone()));
+        let fresh = User { password, must_change_password: false, epoch: user.epoch + 1, ..user.clone() };
         assert!(self.0.update_user(&fresh, user.epoch).await?);
-        Ok(Changed::Changed)
+        Ok(Changed::Done)
     }
 }
 
@@ -592,7 +590,6 @@ async fn a_password_that_must_be_changed_is_changed_before_anything_else() {
     for (old, new, repeat, sentence) in [
         ("fresh-password", "a new password", "another one here", "The two new passwords differ."),
         ("fresh-password", "short", "short", "The new password is too short."),
-        ("fresh-password", "fresh-password", "fresh-password", "The new password is the current one."),
         ("wrong", "a new password", "a new password", "The current password is not right."),
     ] {
         let fields = change(old, new, repeat);

@@ -5,9 +5,7 @@ use http::StatusCode;
 
 use super::assets::{self, SCRIPT, SCRIPT_VERSION, STYLE, STYLE_VERSION};
 use super::brand::Brand;
-
-/// Fewest characters of a new password; NIST SP 800-63B-4 §3.1.1.2 asks for 8 beside other factors, 15 alone.
-pub const MIN_PASSWORD: usize = 12;
+use crate::realms::local::MIN_PASSWORD;
 
 /// The layout: `display=page|popup|touch`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
