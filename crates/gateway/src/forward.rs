@@ -16,7 +16,7 @@ use http::header::{HOST, TE};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 
 pub use self::body::{BodyError, Patient, Upload};
-pub use self::connect::{ClientTlsError, HttpVersion, Transport, client_tls};
+pub use self::connect::{HttpVersion, Transport, client_tls};
 pub use self::pool::Download;
 
 use self::pool::{Pool, Sender};

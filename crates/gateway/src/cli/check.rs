@@ -1,13 +1,18 @@
 //! `vestibule check`: what is wrong with a configuration and where, or what it amounts to.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
 use vestibule_engine::Timestamp;
+use vestibule_engine::clock::{Clock as _, SystemClock};
 use vestibule_engine::route::{Access, Scope};
 
+use crate::cli::Common;
+use crate::config::build;
 use crate::config::checked::{Checked, Tenant};
 use crate::config::problem::{Colour, Problem, Severity, tame};
 use crate::config::{self, PolicyFindings, Purpose, schema};
@@ -15,18 +20,29 @@ use crate::config::{self, PolicyFindings, Purpose, schema};
 /// Says whether a configuration is valid, and what is wrong with it where.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// The configuration file.
-    #[arg(default_value = "vestibule.toml")]
-    pub file: PathBuf,
-    /// Print one JSON object.
-    #[arg(long)]
-    pub json: bool,
+    /// The configuration file [default: the one of --config]
+    pub file: Option<PathBuf>,
     /// Print the JSON Schema of configuration files instead.
-    #[arg(long, conflicts_with_all = ["json", "print_reference"])]
+    #[arg(long, conflicts_with = "print_reference")]
     pub print_schema: bool,
     /// Print the reference of all keys, in Markdown, instead.
-    #[arg(long, conflicts_with = "json")]
+    #[arg(long)]
     pub print_reference: bool,
+}
+
+impl Arguments {
+    /// Prints the report.
+    pub fn print(self, common: &Common) -> ExitCode {
+        let colour = Colour::of(&std::io::stdout());
+        let file = self.file.clone().unwrap_or_else(|| common.config_path());
+        let report = run(&self, &file, common.json, colour, SystemClock::default().now(), build::policy_problems);
+        match std::io::stdout().write_all(report.text.as_bytes()) {
+            Ok(()) => ExitCode::from(report.code),
+            // Whoever read us has read enough.
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::from(report.code),
+            Err(_) => ExitCode::from(2),
+        }
+    }
 }
 
 /// What to print on standard output, and the exit code (architecture §13): 0 valid, 1 refused, 2 could not be read.
@@ -39,23 +55,23 @@ pub struct Report {
 }
 
 /// Runs the command.
-pub fn run(arguments: &Arguments, colour: Colour, now: Timestamp, policies: PolicyFindings) -> Report {
+pub fn run(arguments: &Arguments, file: &Path, json: bool, colour: Colour, now: Timestamp, policies: PolicyFindings) -> Report {
     if arguments.print_schema {
         return Report { text: schema::schema(), code: 0 };
     }
     if arguments.print_reference {
         return Report { text: schema::reference(), code: 0 };
     }
-    let readable = std::fs::metadata(&arguments.file).is_ok_and(|about| about.is_file()) && std::fs::File::open(&arguments.file).is_ok();
-    let loaded = config::load(&arguments.file, Purpose::Serve, now, policies);
+    let readable = std::fs::metadata(&arguments.file).is_ok_and(|about| about.is_file()) && std::fs::File::open(file).is_ok();
+    let loaded = config::load(file, Purpose::Serve, now, policies);
     let code = match (&loaded, readable) {
         (Ok(_), _) => 0,
         (Err(_), true) => 1,
         (Err(_), false) => 2,
     };
-    let text = match (loaded, arguments.json) {
+    let text = match (loaded, json) {
         (Ok((checked, warnings)), false) => problems(&warnings, colour) + &summary(&checked, &warnings),
-        (Err(found), false) => problems(&found, colour) + &refusal(&arguments.file, &found),
+        (Err(found), false) => problems(&found, colour) + &refusal(file, &found),
         (Ok((checked, warnings)), true) => line(json!({ "verdict": "accepted", "problems": warnings, "summary": summary_json(&checked) })),
         (Err(found), true) => line(json!({ "verdict": "rejected", "problems": found })),
     };
@@ -200,7 +216,7 @@ mod tests {
 
     fn check(file: &str, json: bool) -> Report {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(file);
-        let arguments = Arguments { file, json, print_schema: false, print_reference: false };
+        let arguments = Arguments { file: None, print_schema: false, print_reference: false };
         run(&arguments, Colour::Off, "2026-11-21T12:00:00Z".parse().unwrap(), |_| Vec::new())
     }
 

@@ -6,25 +6,31 @@
 mod application;
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tokio::net::TcpListener;
-use vestibule_engine::clock::random;
-use vestibule_engine::identity::{GroupName, TenantId, Username};
+use vestibule_engine::clock::{SystemClock, random};
 use vestibule_engine::secret::Secret;
 
-use crate::cli::output::Style;
-use crate::cli::serve::{self, NewUser, Running};
-use crate::cli::{Exit, complain};
+use crate::audit::trace::{self, Format};
+use crate::cli::output::{Output, no_color};
+use crate::cli::serve::refused;
+use crate::cli::{Answer, Failure, finish};
+use crate::config::Purpose;
+use crate::serve::admin::protocol::{AdminReply, AdminRequest, Confidential, NewPassword, NewUser, Whom};
+use crate::serve::admin::socket::Peer;
+use crate::serve::house;
 
-/// `vestibule demo`.
+/// Show everything at once: tenants, users and an application, all in one process
 #[derive(Debug, clap::Args)]
 pub struct Demo {
-    /// The port to listen on; on loopback only.
+    /// The port to listen on; on loopback only
     #[arg(long, default_value_t = 8080)]
     port: u16,
 }
@@ -48,47 +54,74 @@ permit(principal in Group::"staff", action == Action::"POST", resource) when { r
 permit(principal in Group::"admins", action in Action::"write", resource);
 "#;
 
-/// Runs until it is told to stop.
-pub fn run(demo: &Demo) -> Exit {
-    match serve::runtime().map_err(|error| error.to_string()).and_then(|runtime| runtime.block_on(play(demo.port))) {
-        Ok(()) => Exit::Yes,
-        Err(problem) => complain(&problem),
+impl Demo {
+    /// Runs until SIGTERM or SIGINT.
+    pub fn run(&self, output: Output) -> ExitCode {
+        finish(self.play(), output)
+    }
+
+    fn play(&self) -> Result<Answer, Failure> {
+        trace::init(Format::Text, Some("warn")).map_err(Failure::not_tried)?;
+        let runtime = house::control_runtime().map_err(|error| Failure::not_tried(format!("no threads: {error}")))?;
+        runtime.block_on(play(self.port))
     }
 }
 
-async fn play(port: u16) -> Result<(), String> {
-    let folder = Folder::make()?;
-    let [north, south, shop] = [
-        open_application("The north's application").await?,
-        open_application("The south's application").await?,
-        open_application("The north's shop").await?,
-    ];
-    folder.write("policy.cedar", POLICY)?;
-    let file = folder.write("vestibule.toml", &configuration(port, folder.path(), [north, shop, south]))?;
-    let running = serve::start(&file, serve::Mark::Demo).await?;
+async fn play(port: u16) -> Result<Answer, Failure> {
+    let folder = Folder::make().map_err(Failure::not_tried)?;
+    let mut applications = Vec::new();
+    for title in ["The north's application", "The north's shop", "The south's application"] {
+        applications.push(open_application(title).await.map_err(Failure::not_tried)?);
+    }
+    let &[north, shop, south] = applications.as_slice() else { return Err(Failure::not_tried("an application is missing")) };
+    folder.write("policy.cedar", POLICY).map_err(Failure::not_tried)?;
+    let text = configuration(port, folder.path(), [north, shop, south]);
+    let file = folder.write("vestibule.toml", &text).map_err(Failure::not_tried)?;
+    let open = house::open(file, Purpose::Demo, Arc::new(SystemClock::default())).await.map_err(refused)?;
+    let admin = open.admin();
     let mut passwords = Vec::new();
-    for (tenant, name, groups, must_change) in USERS {
-        let password = fresh_password()?;
+    for (tenant, name, groups, must_change_password) in USERS {
+        let password = fresh_password().map_err(Failure::not_tried)?;
         let user = NewUser {
-            tenant: TenantId::from(tenant),
-            name: Username::parse(name).ok_or("a user name of the demo is malformed")?,
-            groups: groups.iter().map(|group| GroupName::from(*group)).collect(),
-            must_change_password: must_change,
-            password: Secret::new(password.clone()),
+            user: Whom { tenant: Some(tenant.to_owned()), name: name.to_owned() },
+            display_name: None,
+            email: None,
+            groups: groups.iter().map(|group| (*group).to_owned()).collect(),
+            profile: "employee".to_owned(),
+            must_change_password,
+            break_glass: false,
+            password: NewPassword::Given(Confidential(Secret::new(password.clone()))),
         };
-        running.add_user(user).await?;
+        let demo = Peer { uid: 0, name: Some("demo".to_owned()) };
+        if let AdminReply::Refused(refusal) = admin.answer(AdminRequest::UserAdd(user), &demo).await {
+            return Err(Failure::not_tried(format!("the user {name} could not be made: {refusal}")));
+        }
         passwords.push(password);
     }
-    let [ada, bob, new, sol] = passwords.as_slice() else { return Err("the demo has lost a user".into()) };
-    let screen = screen(port, folder.path(), [ada, bob, new, sol], Style::of_stdout());
-    io::stdout().write_all(screen.as_bytes()).and_then(|()| io::stdout().flush()).map_err(|error| error.to_string())?;
-    finish(running).await
+    let [ada, bob, new, sol] = passwords.as_slice() else { return Err(Failure::not_tried("a user is missing")) };
+    let style = Style { colour: io::stdout().is_terminal() && !no_color() };
+    let screen = screen(port, folder.path(), [ada, bob, new, sol], style);
+    let printed = io::stdout().write_all(screen.as_bytes()).and_then(|()| io::stdout().flush());
+    printed.map_err(|error| Failure::not_tried(error.to_string()))?;
+    open.until_told_to_stop().await;
+    open.close().await;
+    Ok(Answer::Yes)
 }
 
-async fn finish(running: Running) -> Result<(), String> {
-    running.until_told_to_stop().await;
-    running.stop().await;
-    Ok(())
+/// How the screen is dressed.
+#[derive(Debug, Clone, Copy)]
+struct Style {
+    colour: bool,
+}
+
+impl Style {
+    fn strong(self, text: &str) -> String {
+        if self.colour { format!("\u{1b}[1m{text}\u{1b}[0m") } else { text.to_owned() }
+    }
+
+    fn quiet(self, text: &str) -> String {
+        if self.colour { format!("\u{1b}[2m{text}\u{1b}[0m") } else { text.to_owned() }
+    }
 }
 
 /// A fresh directory that goes with the demo.
@@ -136,7 +169,7 @@ fn fresh_password() -> Result<String, String> {
 fn configuration(port: u16, folder: &Path, [north, shop, south]: [SocketAddr; 3]) -> String {
     let dir = folder.display();
     format!(
-        r#"[[listen]]
+        r##"[[listen]]
 address = "127.0.0.1:{port}"
 
 [server]
@@ -202,7 +235,7 @@ path = "{dir}/data"
 [audit]
 to = "file"
 path = "{dir}/audit.jsonl"
-"#
+"##
     )
 }
 

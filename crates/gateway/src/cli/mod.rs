@@ -58,7 +58,11 @@ pub struct Common {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    // Joined with their modules: Demo, Serve and Check.
+    /// Show everything at once: tenants, users and an application, all in one process
+    Demo(demo::Demo),
+    Serve(serve::Serve),
+    /// Say whether a configuration is valid, and what is wrong with it where
+    Check(check::Arguments),
     /// Show how a request would be decided, or was
     Explain(explain::Explain),
     /// Users of the gateway's own realm
@@ -182,6 +186,9 @@ pub fn run(cli: Cli) -> ExitCode {
     let Cli { common, command } = cli;
     let mut output = Output::for_stdout(common.json);
     let outcome = match command {
+        Command::Demo(demo) => return demo.run(output),
+        Command::Serve(serve) => return serve.run(common.config_path(), output),
+        Command::Check(check) => return check.print(&common),
         Command::Explain(explain) => explain.run(&common, &mut output),
         Command::User(user) => user.run(&common, &mut output),
         Command::Hash(hash) => hash.run(&mut output),

@@ -85,7 +85,8 @@ fn proxy() -> At<String> {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Tls {
-    /// Certificates; the one that fits the name the client asks for is shown, else the first.
+    /// Certificates; the one that fits the name the client asks for is shown. A client that names none is shown the first;
+    /// one that names a host without a certificate gets no handshake.
     pub certificates: Vec<At<Certificate>>,
 }
 

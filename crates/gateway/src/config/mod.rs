@@ -1,5 +1,6 @@
 //! One TOML file in three stages: as written, as meant, as running (architecture §7).
 
+pub mod build;
 pub mod checked;
 pub mod file;
 pub mod pem;

@@ -2,13 +2,12 @@
 
 use std::io;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -45,54 +44,31 @@ pub enum HttpVersion {
     Either,
 }
 
-/// Why trust or identity for an upstream could not be loaded.
-#[derive(Debug, thiserror::Error)]
-pub enum ClientTlsError {
-    /// A file could not be read as PEM.
-    #[error("{path}: {why}", path = path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// There is no authority to trust.
-    #[error("no certificate authority to trust")]
-    NoAuthority,
-    /// rustls does not take it.
-    #[error(transparent)]
-    Tls(#[from] rustls::Error),
-}
-
-/// Trust for an upstream: its own authorities (the system's if none are named), our client certificate, the protocols offered.
+/// Trust for an upstream: its own authorities (the system's if there are none), our client certificate, the protocols offered.
 ///
 /// # Errors
-/// A [`ClientTlsError`] that names the file.
+/// A sentence: there is nobody to trust, or rustls does not take it.
 pub fn client_tls(
-    authorities: Option<&Path>,
-    identity: Option<(&Path, &Path)>,
+    authorities: &[CertificateDer<'static>],
+    identity: Option<&Arc<CertifiedKey>>,
     version: HttpVersion,
-) -> Result<ClientConfig, ClientTlsError> {
+) -> Result<ClientConfig, String> {
     let mut roots = RootCertStore::empty();
-    match authorities {
-        Some(path) => {
-            for certificate in certificates(path)? {
-                roots.add(certificate)?;
-            }
-        }
-        None => drop(roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs)),
+    for authority in authorities {
+        roots.add(authority.clone()).map_err(|error| error.to_string())?;
+    }
+    if authorities.is_empty() {
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     }
     if roots.is_empty() {
-        return Err(ClientTlsError::NoAuthority);
+        return Err("there is no certificate authority to trust; name one with `ca`".to_owned());
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?.with_root_certificates(roots);
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().map_err(|error| error.to_string())?;
+    let builder = builder.with_root_certificates(roots);
     let mut config = match identity {
         None => builder.with_no_client_auth(),
-        Some((chain, key)) => {
-            let wrong = |error: rustls::pki_types::pem::Error| ClientTlsError::File { path: key.into(), why: error.to_string() };
-            builder.with_client_auth_cert(certificates(chain)?, PrivateKeyDer::from_pem_file(key).map_err(wrong)?)?
-        }
+        Some(certified) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certified.clone()))),
     };
     config.alpn_protocols = match version {
         HttpVersion::Http1 => vec![b"http/1.1".to_vec()],
@@ -100,13 +76,6 @@ pub fn client_tls(
         HttpVersion::Either => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
     };
     Ok(config)
-}
-
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, ClientTlsError> {
-    let wrong = |why: String| ClientTlsError::File { path: path.into(), why };
-    let found: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).map_err(|error| wrong(error.to_string()))?.collect();
-    let found = found.map_err(|error| wrong(error.to_string()))?;
-    if found.is_empty() { Err(wrong("holds no certificate".to_owned())) } else { Ok(found) }
 }
 
 /// Opens a connection to the pool's address.

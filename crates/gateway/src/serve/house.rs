@@ -410,7 +410,7 @@ impl Server {
         let Built { engine, passwords, local } = built;
         let engine = Arc::new(engine);
         let brands = brands(checked)?;
-        let changes = Owners::new(checked, self.house.clock.clone(), passwords, &local);
+        let changes = Owners::new(checked, &self.house.clock, &passwords, &local);
         let keys = self.house.keys.clone();
         let jwks: pages::Jwks = Arc::new(move || keys.published().body.clone());
         let portal =

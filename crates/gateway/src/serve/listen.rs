@@ -66,7 +66,7 @@ impl ListenerTls {
     ///
     /// # Errors
     /// If the cryptography provider lacks something.
-    pub fn new(certificates: Arc<Certificates>) -> Result<Self, tls::TlsError> {
+    pub fn new(certificates: Arc<Certificates>) -> Result<Self, rustls::Error> {
         let config = Arc::new(certificates.server_config()?);
         Ok(Self { certificates, config })
     }

@@ -7,6 +7,7 @@ pub mod control;
 pub mod fault;
 pub mod framing;
 pub mod health;
+pub mod house;
 pub mod listen;
 pub mod pages;
 pub mod proxy;

@@ -6,65 +6,19 @@
 //! certificate. Early data is never accepted: it can be replayed (attack 109).
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use x509_parser::extensions::GeneralName;
-use x509_parser::prelude::{FromDer, X509Certificate};
 
-/// Where a certificate chain and its key are.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CertificateFiles {
-    /// The chain, our own certificate first, PEM.
-    pub chain: PathBuf,
-    /// The key, PEM.
-    pub key: PathBuf,
-}
-
-/// What a client gets whose handshake names no host, or none of ours.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Unnamed {
-    /// No handshake.
-    Refuse,
-    /// The first certificate.
-    First,
-}
-
-/// Why certificates could not be loaded.
-#[derive(Debug, thiserror::Error)]
-pub enum TlsError {
-    /// A file could not be read as what it should be.
-    #[error("{path}: {why}", path = path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// Two certificates speak for one name; which one is meant?
-    #[error("{path}: another certificate already speaks for `{name}`", path = path.display())]
-    Doubled {
-        /// The second one's file.
-        path: PathBuf,
-        /// The name.
-        name: String,
-    },
-    /// The key does not fit the certificate, or rustls does not take it.
-    #[error(transparent)]
-    Tls(#[from] rustls::Error),
-}
+use crate::config::checked::Certificate;
 
 /// The certificates of one listener. Replaced as a whole.
 #[derive(Debug)]
 pub struct Certificates {
-    unnamed: Unnamed,
     table: ArcSwap<Table>,
 }
 
@@ -77,28 +31,21 @@ struct Table {
 }
 
 impl Certificates {
-    /// Loads these certificates.
-    ///
-    /// # Errors
-    /// A [`TlsError`] that names the file.
-    pub fn load(files: &[CertificateFiles], unnamed: Unnamed) -> Result<Arc<Self>, TlsError> {
-        Ok(Arc::new(Self { unnamed, table: ArcSwap::from_pointee(Table::load(files)?) }))
+    /// These certificates, of which each name is spoken for by the first.
+    pub fn new(certificates: &[Certificate]) -> Arc<Self> {
+        Arc::new(Self { table: ArcSwap::from_pointee(Table::of(certificates)) })
     }
 
-    /// Reads the files again. New handshakes see the new certificates; a failure changes nothing.
-    ///
-    /// # Errors
-    /// A [`TlsError`] that names the file.
-    pub fn reload(&self, files: &[CertificateFiles]) -> Result<(), TlsError> {
-        self.table.store(Arc::new(Table::load(files)?));
-        Ok(())
+    /// Puts others in their place; new handshakes see them.
+    pub fn replace(&self, certificates: &[Certificate]) {
+        self.table.store(Arc::new(Table::of(certificates)));
     }
 
     /// A rustls configuration that offers HTTP/2 and HTTP/1.1 over TLS 1.2 and 1.3.
     ///
     /// # Errors
     /// If the cryptography provider lacks something.
-    pub fn server_config(self: &Arc<Self>) -> Result<ServerConfig, TlsError> {
+    pub fn server_config(self: &Arc<Self>) -> Result<ServerConfig, rustls::Error> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
@@ -116,27 +63,15 @@ impl Certificates {
             return true;
         }
         let table = self.table.load();
-        let served = match (sni.and_then(|sni| table.find(sni)), self.unnamed) {
-            (Some(key), _) => key,
-            (None, Unnamed::First) => match &table.first {
-                Some(key) => key,
-                None => return false,
-            },
-            (None, Unnamed::Refuse) => return false,
-        };
+        let Some(served) = table.served(sni) else { return false };
         table.find(host).is_some_and(|key| Arc::ptr_eq(key, served))
     }
 }
 
 impl ResolvesServerCert for Certificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let table = self.table.load();
-        let found = hello.server_name().and_then(|name| table.find(&normalised(name)));
-        match (found, self.unnamed) {
-            (Some(key), _) => Some(key.clone()),
-            (None, Unnamed::First) => table.first.clone(),
-            (None, Unnamed::Refuse) => None,
-        }
+        let name = hello.server_name().map(normalised);
+        self.table.load().served(name.as_deref()).cloned()
     }
 }
 
@@ -146,54 +81,30 @@ pub fn normalised(name: &str) -> String {
 }
 
 impl Table {
-    fn load(files: &[CertificateFiles]) -> Result<Self, TlsError> {
+    fn of(certificates: &[Certificate]) -> Self {
         let mut table = Self::default();
-        for CertificateFiles { chain, key } in files {
-            let wrong = |path: &PathBuf, why: String| TlsError::File { path: path.clone(), why };
-            let certificates: Vec<CertificateDer<'static>> =
-                CertificateDer::pem_file_iter(chain).and_then(|found| found.collect()).map_err(|error| wrong(chain, error.to_string()))?;
-            let Some(own) = certificates.first() else { return Err(wrong(chain, "holds no certificate".to_owned())) };
-            let names = names(own).map_err(|why| wrong(chain, why))?;
-            let key = PrivateKeyDer::from_pem_file(key).map_err(|error| wrong(key, error.to_string()))?;
-            let signing = aws_lc_rs::sign::any_supported_type(&key)?;
-            let certified = Arc::new(CertifiedKey::new(certificates, signing));
-            certified.keys_match()?;
+        for Certificate { names, certified } in certificates {
             table.first.get_or_insert_with(|| certified.clone());
             for name in names {
                 let (map, bare) = match name.strip_prefix("*.") {
                     Some(parent) => (&mut table.wildcard, parent),
                     None => (&mut table.exact, name.as_str()),
                 };
-                if map.insert(bare.to_owned(), certified.clone()).is_some() {
-                    return Err(TlsError::Doubled { path: chain.clone(), name });
-                }
+                map.entry(bare.to_owned()).or_insert_with(|| certified.clone());
             }
         }
-        Ok(table)
+        table
+    }
+
+    /// What a handshake is shown. A name that nobody configured gets nothing; old clients that name none get the first.
+    fn served(&self, sni: Option<&str>) -> Option<&Arc<CertifiedKey>> {
+        match sni {
+            Some(name) => self.find(name),
+            None => self.first.as_ref(),
+        }
     }
 
     fn find(&self, name: &str) -> Option<&Arc<CertifiedKey>> {
         self.exact.get(name).or_else(|| name.split_once('.').and_then(|(_, parent)| self.wildcard.get(parent)))
     }
-}
-
-/// The DNS names and addresses a certificate speaks for; the subject's common name does not count (RFC 6125 §6.4.4).
-fn names(certificate: &CertificateDer<'_>) -> Result<Vec<String>, String> {
-    let (_, parsed) = X509Certificate::from_der(certificate).map_err(|error| error.to_string())?;
-    let alternatives = parsed.subject_alternative_name().map_err(|error| error.to_string())?;
-    let mut names = Vec::new();
-    for name in alternatives.map(|found| found.value.general_names.as_slice()).unwrap_or_default() {
-        match name {
-            GeneralName::DNSName(name) => names.push(normalised(name)),
-            GeneralName::IPAddress(octets) => {
-                let v4 = <[u8; 4]>::try_from(*octets).map(|octets| std::net::Ipv4Addr::from(octets).to_string());
-                let v6 = <[u8; 16]>::try_from(*octets).map(|octets| format!("[{}]", std::net::Ipv6Addr::from(octets)));
-                names.extend(v4.or(v6));
-            }
-            _ => {}
-        }
-    }
-    names.sort();
-    names.dedup();
-    if names.is_empty() { Err("the certificate names no host in its subjectAltName".to_owned()) } else { Ok(names) }
 }

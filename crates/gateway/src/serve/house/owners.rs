@@ -2,42 +2,38 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use vestibule_engine::audit::{Reason, Trail};
 use vestibule_engine::clock::Clock;
-use vestibule_engine::identity::{PasswordHash, RealmName, SchemeName, TenantId, User};
-use vestibule_engine::realm::{Accounts, Attempt, Offered, Passwords};
-use vestibule_engine::request::CheckRequest;
+use vestibule_engine::identity::{PasswordHash, RealmName, TenantId};
+use vestibule_engine::realm::Passwords;
 use vestibule_engine::scheme::Unavailable;
 use vestibule_engine::secret::Secret;
 use vestibule_engine::store::{DurableStore, KeyRecord};
 use vestibule_oidc::jose::InjectedJwt;
 
-use crate::config::checked::{Checked, Scheme};
+use crate::config::checked::{self, Checked, Scheme};
 use crate::keys::{self, KeyRing};
 use crate::realms::hashing::{HashingPool, Lane};
-use crate::realms::local::{self, LocalRealm, NewPassword};
+use crate::realms::local::LocalRealm;
 use crate::serve::admin::protocol::Refusal;
 use crate::serve::admin::{HashPassword, KeyAdmin};
-use crate::serve::pages::{ChangePassword, Changed};
-
-/// For how long an answer to an old password is of use.
-const TIME: Duration = Duration::from_secs(10);
+use crate::serve::pages::{Change, ChangePassword, Changed, OwnPasswords};
 
 /// Changes passwords at their owners' wish, in the realm that holds them.
 #[derive(Debug)]
-pub struct Owners {
-    passwords: Arc<Passwords>,
-    clock: Arc<dyn Clock>,
-    realms: HashMap<TenantId, (SchemeName, Arc<LocalRealm>)>,
-}
+pub struct Owners(HashMap<TenantId, OwnPasswords>);
 
 impl Owners {
     /// For each tenant the first realm of ours that its login asks.
-    pub fn new(checked: &Checked, clock: Arc<dyn Clock>, passwords: Arc<Passwords>, local: &HashMap<RealmName, Arc<LocalRealm>>) -> Self {
-        let realm_of = |tenant: &crate::config::checked::Tenant| {
+    pub fn new(
+        checked: &Checked,
+        clock: &Arc<dyn Clock>,
+        passwords: &Arc<Passwords>,
+        local: &HashMap<RealmName, Arc<LocalRealm>>,
+    ) -> Self {
+        let realm_of = |tenant: &checked::Tenant| {
             tenant.chain.iter().find_map(|name| match checked.schemes.get(name)? {
                 Scheme::Session => None,
                 Scheme::Basic { realms, .. } | Scheme::LoginForm { realms } => {
@@ -45,42 +41,18 @@ impl Owners {
                 }
             })
         };
-        let realms = checked.tenants.iter().filter_map(|tenant| Some((tenant.id.clone(), realm_of(tenant)?))).collect();
-        Self { passwords, clock, realms }
+        let own = |(step, realm)| OwnPasswords { realm, passwords: passwords.clone(), step, clock: clock.clone() };
+        Self(checked.tenants.iter().filter_map(|tenant| Some((tenant.id.clone(), own(realm_of(tenant)?)))).collect())
     }
 }
 
 #[async_trait]
 impl ChangePassword for Owners {
-    async fn change_password(
-        &self,
-        request: &CheckRequest,
-        user: &User,
-        old: &Secret<String>,
-        new: &Secret<String>,
-        trail: &mut Trail,
-    ) -> Result<Changed, Unavailable> {
-        let Some((scheme, realm)) = self.realms.get(&user.tenant) else { return Ok(Changed::Rejected(Reason::NoPassword)) };
-        let new = match NewPassword::parse(new.reveal(), &user.name) {
-            Ok(new) => new,
-            Err(weakness) => return Ok(Changed::Unsuitable(weakness.to_string())),
-        };
-        let attempt = Attempt {
-            tenant: &user.tenant,
-            username: &user.name,
-            secret: Offered::Password(old),
-            client: &request.client,
-            channel: request.client.channel,
-            deadline: self.clock.monotonic().saturating_add(TIME),
-            known_device: false,
-            accounts: Accounts::All,
-            now: self.clock.now(),
-        };
-        Ok(match realm.change_password(&self.passwords, &attempt, scheme, &new, trail).await? {
-            local::Changed::Done => Changed::Changed,
-            local::Changed::Same => Changed::Unsuitable("The new password must differ from the old one.".to_owned()),
-            local::Changed::Rejected(rejection) => Changed::Rejected(rejection.reason),
-        })
+    async fn change_password(&self, change: &Change<'_>, trail: &mut Trail) -> Result<Changed, Unavailable> {
+        match self.0.get(&change.user.tenant) {
+            Some(passwords) => passwords.change_password(change, trail).await,
+            None => Ok(Changed::Rejected(Reason::NoPassword)),
+        }
     }
 }
 

@@ -18,7 +18,7 @@ pub fn settings(upstream: &Upstream) -> Result<Settings, String> {
     };
     let bare = |host: &str| host.trim_start_matches('[').trim_end_matches(']').to_owned();
     let transport = if first.tls {
-        let config = client_tls(&upstream.ca, upstream.client_certificate.as_ref(), version).map_err(|error| error.to_string())?;
+        let config = client_tls(&upstream.ca, upstream.client_certificate.as_ref(), version)?;
         let name = rustls::pki_types::ServerName::try_from(bare(&first.host)).map_err(|error| format!("{}: {error}", first.host))?;
         Transport::Tls { config: config.into(), name }
     } else {
