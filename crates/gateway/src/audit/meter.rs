@@ -82,8 +82,14 @@ impl Series {
 
 impl Meter {
     fn series(&self, tenant: Option<&TenantId>) -> Arc<Series> {
-        let none = TenantId::from(NO_TENANT);
-        let tenant = tenant.unwrap_or(&none);
+        let none;
+        let tenant = match tenant {
+            Some(tenant) => tenant,
+            None => {
+                none = TenantId::from(NO_TENANT);
+                &none
+            }
+        };
         let held = self.tenants.read().unwrap_or_else(|poisoned| poisoned.into_inner()).get(tenant).cloned();
         held.unwrap_or_else(|| {
             let mut tenants = self.tenants.write().unwrap_or_else(|poisoned| poisoned.into_inner());

@@ -195,7 +195,8 @@ fn facts<'a>(decided: &Decided, tenant: Option<&str>, detail: Option<&str>) -> V
     facts.push(("route", decided.route.as_ref().map_or("none", |route| route.as_str()).into()));
     facts.push(("user", decided.subject.as_deref().unwrap_or("nobody we know").into()));
     if !decided.policy.is_empty() {
-        facts.push(("permits", list(decided.policy.iter().map(|policy| policy.as_str()).collect()).into()));
+        let label = if decided.decision == Ruling::Allow { "permits" } else { "policies" };
+        facts.push((label, list(decided.policy.iter().map(|policy| policy.as_str()).collect()).into()));
     }
     if !decided.responses.is_empty() {
         facts.push(("responses", list(decided.responses.iter().map(|response| response.as_str()).collect()).into()));

@@ -24,6 +24,8 @@ pub mod server;
 pub mod session;
 pub mod user;
 
+/// The heading of the options that every command has.
+const EVERYWHERE: &str = "Everywhere";
 /// Where the configuration is if nobody says otherwise.
 const CONFIG: &str = "vestibule.toml";
 /// Largest configuration file looked into for the socket, in octets.
@@ -45,13 +47,13 @@ pub struct Cli {
 #[derive(Debug, Clone, Args)]
 pub struct Common {
     /// The configuration file [default: $VESTIBULE_CONFIG, else ./vestibule.toml]
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE", help_heading = EVERYWHERE)]
     pub config: Option<PathBuf>,
     /// The running server's socket [default: the one the configuration names]
-    #[arg(long, global = true, value_name = "PATH")]
+    #[arg(long, global = true, value_name = "PATH", help_heading = EVERYWHERE)]
     pub socket: Option<PathBuf>,
     /// Print JSON
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = EVERYWHERE)]
     pub json: bool,
 }
 

@@ -2,7 +2,7 @@
 
 use super::client::{ask, unexpected};
 use super::output::{Cell, Output, Tone};
-use super::{Answer, Common, Failure};
+use super::{Answer, Common, Failure, FailureKind};
 use crate::serve::admin::protocol::{AdminReply, AdminRequest};
 
 /// Shows how the running server is. No, if it judges nothing at the moment.
@@ -37,7 +37,10 @@ pub fn reload(common: &Common, output: &mut Output) -> Result<Answer, Failure> {
     match ask(common, AdminRequest::Reload) {
         Ok(AdminReply::Reloaded) => {}
         Ok(_) => return Err(unexpected()),
-        Err(failure) => return Err(failure.fix("nothing was changed; see what `vestibule check` says")),
+        Err(failure) if failure.kind == FailureKind::Refused => {
+            return Err(failure.fix("nothing was changed; see what `vestibule check` says"));
+        }
+        Err(failure) => return Err(failure),
     }
     if output.is_json() {
         output.json(&serde_json::json!({ "reloaded": true }));
