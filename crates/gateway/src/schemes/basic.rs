@@ -1,1 +1,208 @@
-//! HTTP Basic over a family of realms.
+//! HTTP Basic (RFC 7617) over a family of realms.
+//!
+//! An attacker guesses, sends two credentials and hopes that we and the application read different ones (attack 86),
+//! or lets a victim's browser send the password it remembers. A browser that has asked for a password once sends it
+//! by itself ever after, so what comes from a page is held to the rules for cookies.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use http::header::{AUTHORIZATION, ORIGIN};
+use vestibule_engine::Timestamp;
+use vestibule_engine::admission::barred;
+use vestibule_engine::audit::{Reason, Trail};
+use vestibule_engine::basic::{Credentials, credentials, presents};
+use vestibule_engine::identity::{RealmName, SchemeName, User, Username};
+use vestibule_engine::realm::{Account, Answer, address_range};
+use vestibule_engine::request::{CheckRequest, ClientKind};
+use vestibule_engine::scheme::{Asked, Challenge, Outcome, Place, Rejection, Scheme, Unavailable, Verdict, Who};
+
+use super::family::{Family, Offer, PlainHttp};
+use super::known_device;
+use super::verified::{Fingerprint, Flights, Role, Same, Success, Verified};
+
+/// What the configuration says of a Basic scheme.
+#[derive(Debug, Clone)]
+pub struct BasicSettings {
+    /// The family's name.
+    pub name: SchemeName,
+    /// The protection space in challenges; constant per tenant.
+    pub realm_text: String,
+    /// Whether passwords may come unprotected.
+    pub plain: PlainHttp,
+    /// How people sign in.
+    pub browsers: Browsers,
+    /// The number of the engine this scheme belongs to.
+    pub generation: u64,
+    /// How long a success is remembered; zero for never, 60 s at most.
+    pub remembered: Duration,
+}
+
+/// How people with a browser sign in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Browsers {
+    /// By a login form or an identity provider: a browser is not challenged here.
+    OwnPages,
+    /// By the browser's own password dialogue.
+    Dialogue,
+}
+
+/// The scheme.
+#[derive(Debug)]
+pub struct Basic {
+    settings: BasicSettings,
+    family: Family,
+    verified: Verified,
+    flights: Flights<Same, Result<Answer, Unavailable>>,
+    consumes: Vec<Place>,
+}
+
+impl Basic {
+    /// Basic over these realms.
+    ///
+    /// # Errors
+    /// [`Unavailable`] without random numbers.
+    pub fn new(settings: BasicSettings, family: Family) -> Result<Self, Unavailable> {
+        let verified = Verified::new(settings.generation, settings.remembered)?;
+        let consumes = std::iter::once(Place::Header(AUTHORIZATION)).chain(known_device::places()).collect();
+        Ok(Self { settings, family, verified, flights: Flights::default(), consumes })
+    }
+
+    /// A remembered success, if its user is still the one it was.
+    async fn remembered(&self, fingerprint: &Fingerprint, asked: &Asked<'_>) -> Result<Option<Success>, Unavailable> {
+        let Some(success) = self.verified.find(fingerprint, self.now()) else { return Ok(None) };
+        let user = self.family.users.by_id(success.user, asked.now).await?;
+        if user.is_some_and(|user| user.epoch == success.epoch && may_be_remembered(&user)) {
+            return Ok(Some(success));
+        }
+        self.verified.forget(fingerprint);
+        Ok(None)
+    }
+
+    /// Remembers what was just found, if its user is still the one whose password was checked.
+    async fn remember(&self, fingerprint: Fingerprint, account: &Account, realm: &RealmName, asked: &Asked<'_>) {
+        let (Who::User(id), Some(epoch)) = (&account.who, account.epoch) else { return };
+        let Ok(Some(user)) = self.family.users.by_id(*id, asked.now).await else { return };
+        if user.epoch == epoch && may_be_remembered(&user) {
+            let success = Success { account: account.clone(), user: *id, epoch, realm: realm.clone(), at: asked.now };
+            self.verified.remember(fingerprint, success, self.now());
+        }
+    }
+
+    fn authenticated(&self, account: &Account, realm: &RealmName, at: Timestamp, asked: &Asked<'_>) -> Outcome {
+        let mut proof = self.family.proof(&self.settings.name, &asked.found.tenant.id, account.clone(), realm, at);
+        proof.ambient = from_a_page(asked.request);
+        Outcome::Authenticated(Box::new(proof))
+    }
+
+    /// The line of a step whose answer was not sought in this request.
+    fn line(&self, answer: &Result<Answer, Unavailable>, since: Duration, trail: &mut Trail) {
+        let (realm, verdict, reason) = match answer {
+            Ok(Answer::Accepted { realm, .. }) => (Some(realm), Verdict::Authenticated, None),
+            Ok(Answer::Rejected(rejection)) => (None, Verdict::Rejected, Some(rejection.reason)),
+            Err(_) => (None, Verdict::Unavailable, Some(Reason::Unavailable)),
+        };
+        let step = self.family.steps.iter().find(|step| realm.is_none_or(|realm| step.realm.name() == realm));
+        trail.step(step.map_or(&self.settings.name, |step| &step.scheme), verdict, reason, since);
+    }
+
+    fn now(&self) -> Duration {
+        self.family.clock.monotonic()
+    }
+}
+
+#[async_trait]
+impl Scheme for Basic {
+    fn name(&self) -> &SchemeName {
+        &self.settings.name
+    }
+
+    fn presents(&self, request: &CheckRequest) -> bool {
+        presents(&request.headers)
+    }
+
+    fn consumes(&self) -> &[Place] {
+        &self.consumes
+    }
+
+    async fn authenticate(&self, asked: &Asked<'_>, trail: &mut Trail) -> Result<Outcome, Unavailable> {
+        let since = trail.mark();
+        let request = asked.request;
+        if !self.settings.plain.admits(request) {
+            tracing::warn!(request = %request.id, scheme = %self.settings.name, "a password came over an unprotected channel");
+            trail.step(&self.settings.name, Verdict::NotApplicable, Some(Reason::InsecureChannel), since);
+            return Ok(Outcome::NotApplicable);
+        }
+        let Credentials { name, password } = match credentials(&request.headers) {
+            Ok(Some(credentials)) => credentials,
+            Ok(None) => return Ok(Outcome::NotApplicable),
+            Err(reason) => return Ok(Outcome::Rejected(Rejection::next(reason))),
+        };
+        let tenant = &asked.found.tenant;
+        let Some(username) = Username::parse(tenant.local_name(&name)) else {
+            return Ok(Outcome::Rejected(Rejection::next(Reason::MalformedCredential)));
+        };
+        let fingerprint = self.verified.fingerprint(&tenant.id, &self.family.steps, &username, &password);
+        if let Some(success) = self.remembered(&fingerprint, asked).await? {
+            let answer = Ok(Answer::Accepted { account: success.account.clone(), realm: success.realm.clone() });
+            self.line(&answer, since, trail);
+            return Ok(self.authenticated(&success.account, &success.realm, success.at, asked));
+        }
+        let offer = Offer { request, tenant: &tenant.id, username: &username, password: &password, now: asked.now };
+        let known_device = self.family.knows_device(&offer).await;
+        let same = Same { fingerprint, address: address_range(request.client.address), known_device };
+        let ask = self.family.verify(&offer, known_device, trail);
+        let Some((answer, role)) = self.flights.once(same, ask).await else {
+            return Ok(Outcome::Rejected(Rejection::next(Reason::TooManyWaiting)));
+        };
+        match role {
+            Role::Leader => {}
+            Role::Follower => self.line(&answer, since, trail),
+        }
+        match &answer? {
+            Answer::Rejected(rejection) => Ok(Outcome::Rejected(*rejection)),
+            Answer::Accepted { account, realm } => {
+                if role == Role::Leader {
+                    self.remember(fingerprint, account, realm, asked).await;
+                }
+                Ok(self.authenticated(account, realm, asked.now, asked))
+            }
+        }
+    }
+
+    /// `authentication-chain.md` §6.3: an unknown scheme keeps the browser's dialogue shut where a page asks, and yet
+    /// satisfies the rule that a 401 carries a challenge.
+    fn challenge(&self, request: &CheckRequest) -> Option<Challenge> {
+        if !self.settings.plain.admits(request) {
+            return None;
+        }
+        let quiet =
+            request.headers.keys().any(|name| name == ORIGIN || name == "x-requested-with" || name.as_str().starts_with("sec-fetch-"));
+        let scheme = match (request.kind(), self.settings.browsers) {
+            (ClientKind::Browser, Browsers::OwnPages) => return None,
+            (ClientKind::Browser, Browsers::Dialogue) => "Basic",
+            (ClientKind::Script, _) => "XBasic",
+            (ClientKind::Api | ClientKind::Soap11 | ClientKind::Soap12, _) => {
+                if quiet {
+                    "XBasic"
+                } else {
+                    "Basic"
+                }
+            }
+        };
+        Some(Challenge { scheme, realm: self.settings.realm_text.clone() })
+    }
+}
+
+/// Operators are asked for their password each time: where they come from is part of the answer.
+fn may_be_remembered(user: &User) -> bool {
+    barred(user).is_none() && !user.is_operator()
+}
+
+/// Whether a page made a browser send this: then the credential may be one that it sends by itself.
+fn from_a_page(request: &CheckRequest) -> bool {
+    request.headers.contains_key(ORIGIN) || request.headers.contains_key("sec-fetch-site")
+}
+
+#[cfg(test)]
+mod tests;

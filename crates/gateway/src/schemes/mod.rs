@@ -1,5 +1,11 @@
 //! Schemes: ways in which a caller may be recognised.
 
 pub mod basic;
+pub mod family;
+pub mod known_device;
 pub mod login_form;
 pub mod session;
+pub mod verified;
+
+#[cfg(test)]
+mod house;
