@@ -166,6 +166,22 @@ impl Sessions {
         Ok(Ok(self.identity(&held, user)))
     }
 
+    /// Whether an identity still holds: its user unchanged, its session live. For tunnels, which outlive the request
+    /// that opened them; being asked is no use of a session.
+    ///
+    /// # Errors
+    /// [`Unavailable`] when the store does not answer.
+    pub async fn holds(&self, identity: &Identity, now: Timestamp) -> Result<bool, Unavailable> {
+        let user = self.users.by_id(identity.user.id, now).await?;
+        if !user.is_some_and(|user| user.epoch == identity.user.epoch && barred(&user).is_none()) {
+            return Ok(false);
+        }
+        match &identity.session {
+            Some(session) => Ok(now < session.until && self.store.get(&session.key).await?.is_some()),
+            None => Ok(true),
+        }
+    }
+
     /// Ends a session and all that descend from the same login. An identity without a session has none to end.
     ///
     /// # Errors

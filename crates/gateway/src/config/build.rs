@@ -25,14 +25,14 @@ use vestibule_engine::session::Sessions;
 use vestibule_engine::store::{DurableStore, ExpiringStore};
 use vestibule_engine::tenant::Tenant;
 use vestibule_engine::users::Users;
-use vestibule_oidc::jose::InjectedJwt;
+use vestibule_oidc::jose::{Algorithm, InjectedJwt};
 
 use crate::config::checked::{self, Checked, Conceded, LoginHost};
-use crate::config::problem::Problem;
+use crate::config::problem::{Problem, Source};
 use crate::inject::headers::HeadersInjector;
 use crate::inject::jwt::{self, JwtInjector};
 use crate::inject::response::ResponseInjector;
-use crate::keys::KeyRing;
+use crate::keys::{self, KeyRing};
 use crate::realms::hashing::HashingPool;
 use crate::realms::local::LocalRealm;
 use crate::schemes::basic::{Basic, BasicSettings, Browsers};
@@ -132,6 +132,21 @@ pub fn build(checked: &Checked, house: &House, expiring: &Arc<dyn ExpiringStore>
     Ok(Built { engine, passwords, local })
 }
 
+/// How signing keys are kept: published for as long as the longest token lives.
+pub fn key_settings(checked: &Checked) -> keys::Settings {
+    let lives = checked.injectors.values().filter_map(|injector| match injector {
+        checked::Injector::Headers { .. } => None,
+        checked::Injector::Jwt { lifetime, .. } => Some(*lifetime),
+    });
+    let default = keys::Settings::default();
+    let algorithm = match checked.keys.algorithm {
+        checked::Algorithm::ES256 => Algorithm::Es256,
+        checked::Algorithm::EdDSA => Algorithm::EdDsa,
+        checked::Algorithm::RS256 => Algorithm::Rs256,
+    };
+    keys::Settings { algorithm, max_age: checked.keys.rotation_age, token_life: lives.max().unwrap_or(default.token_life) }
+}
+
 /// What is wrong with the policies of a configuration.
 pub fn policy_problems(checked: &Checked) -> Vec<Problem> {
     let responses: Vec<ResponseName> = checked.responses.keys().cloned().collect();
@@ -150,10 +165,22 @@ pub fn policy_problems(checked: &Checked) -> Vec<Problem> {
     found
         .into_iter()
         .map(|problem| {
-            let text = text_of(&problem.file);
-            Problem::at(Path::new(&problem.file), &text, problem.line, problem.column, problem.message, problem.help)
+            let source = Source { text: text_of(&problem.file), path: problem.file.into() };
+            let at = offset(&source.text, problem.line, problem.column);
+            let found = source.problem(&(at..at), problem.message);
+            match problem.help {
+                Some(help) => found.help(help),
+                None => found,
+            }
         })
         .collect()
+}
+
+/// The octet at which a line and column, both from 1, stand.
+fn offset(text: &str, line: usize, column: usize) -> usize {
+    let before: usize = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
+    let rest = text.get(before..).unwrap_or_default();
+    before + rest.chars().take(column.saturating_sub(1)).map(char::len_utf8).sum::<usize>()
 }
 
 fn texts(route: &checked::Route) -> Vec<(String, String)> {
@@ -363,7 +390,7 @@ fn injectors(checked: &Checked, house: &House) -> Result<HashMap<Arc<str>, Arc<d
     for (name, injector) in &checked.injectors {
         let injector: Arc<dyn Injector> = match injector {
             checked::Injector::Headers { map } => Arc::new(HeadersInjector::new(name, map.clone())?),
-            checked::Injector::Jwt { audience, header, lifetime, .. } => {
+            checked::Injector::Jwt { audience, header, lifetime } => {
                 let form = if *header == http::header::AUTHORIZATION { jwt::Form::Bearer } else { jwt::Form::Bare };
                 let settings = jwt::Settings { header: header.clone(), form, life: *lifetime, ..jwt::Settings::new(audience) };
                 Arc::new(JwtInjector::new(name, settings, house.keys.clone())?)

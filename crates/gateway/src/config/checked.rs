@@ -21,6 +21,7 @@ use vestibule_engine::route;
 use vestibule_engine::secret::Secret;
 use vestibule_engine::session;
 
+pub use crate::inject::headers::Fact;
 pub use crate::config::file::{Algorithm, AnonymousDenied, Backend, Http2, LoginHost, UpstreamHost};
 
 /// A whole configuration.
@@ -306,12 +307,8 @@ pub enum Injector {
         audience: String,
         /// The header that carries it.
         header: HeaderName,
-        /// The signature.
-        algorithm: Algorithm,
         /// How long it is valid.
         lifetime: Duration,
-        /// Further claims.
-        map: Vec<(String, Fact)>,
     },
 }
 
@@ -323,31 +320,6 @@ impl Injector {
             Self::Jwt { header, .. } => vec![header],
         }
     }
-}
-
-/// Something that is known of a caller.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Fact {
-    /// The login name.
-    User,
-    /// The number that survives renames.
-    UserId,
-    /// The name to show.
-    DisplayName,
-    /// The address for mail.
-    Email,
-    /// The groups.
-    Groups,
-    /// The profile.
-    Profile,
-    /// The tenant.
-    Tenant,
-    /// The scheme that recognised the caller.
-    Scheme,
-    /// How strongly.
-    Level,
-    /// What the issuer stated under this name.
-    Attribute(String),
 }
 
 /// What a permit may add.
@@ -388,6 +360,8 @@ pub struct Keys {
     pub key_encryption_key: Option<Secret<Vec<u8>>>,
     /// How old a key becomes.
     pub rotation_age: Duration,
+    /// How they sign.
+    pub algorithm: Algorithm,
 }
 
 /// What is written down.

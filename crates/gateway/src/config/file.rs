@@ -511,35 +511,17 @@ pub struct JwtInjector {
     /// The header that carries it.
     #[serde(default = "jwt_header")]
     pub header: At<String>,
-    /// The signature algorithm.
-    #[serde(default)]
-    pub algorithm: Algorithm,
     /// How long a token is valid; at most an hour.
     #[serde(default = "five_minutes")]
     pub lifetime: At<Period>,
-    /// Further claims, by the same words as the headers of `type = "headers"`.
-    #[serde(default)]
-    pub map: Pairs,
 }
 
 fn jwt_header() -> At<String> {
-    "X-Identity-Token".to_owned().into()
+    "X-Vestibule-Token".to_owned().into()
 }
 
 fn five_minutes() -> At<Period> {
     Period::seconds(300).into()
-}
-
-/// A signature algorithm (RFC 7518, RFC 8037).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-pub enum Algorithm {
-    /// ECDSA on P-256 with SHA-256.
-    #[default]
-    ES256,
-    /// Ed25519.
-    EdDSA,
-    /// RSA with SHA-256.
-    RS256,
 }
 
 /// What a permit may add.
@@ -683,6 +665,20 @@ pub struct Keys {
     pub key_encryption_key: Option<At<SecretRef>>,
     /// How old a signing key becomes before the next takes its place.
     pub rotation_age: RotationAge,
+    /// How keys sign. A change takes effect with the next rotation.
+    pub algorithm: Algorithm,
+}
+
+/// A signature algorithm (RFC 7518, RFC 8037).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum Algorithm {
+    /// ECDSA on P-256 with SHA-256.
+    #[default]
+    ES256,
+    /// Ed25519.
+    EdDSA,
+    /// RSA with SHA-256.
+    RS256,
 }
 
 /// How old a signing key becomes.

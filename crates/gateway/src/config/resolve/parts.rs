@@ -151,7 +151,7 @@ impl Resolve<'_> {
                 }
             }
         });
-        Keys { key_encryption_key, rotation_age: age.value.0 }
+        Keys { key_encryption_key, rotation_age: age.value.0, algorithm: written.algorithm }
     }
 
     pub(super) fn audit(&mut self) -> Audit {

@@ -24,10 +24,8 @@ use crate::config::values::{At, Period};
 const OWN: &str = ".vestibule";
 /// Longest time an injected token may be valid: it cannot be called back.
 const MAX_LIFETIME: Duration = Duration::from_secs(3600);
-/// Claims that we set ourselves (RFC 7519 §4.1).
-const OWN_CLAIMS: [&str; 7] = ["iss", "sub", "aud", "exp", "nbf", "iat", "jti"];
 /// What is known of a caller, by the words of the configuration.
-const FACTS: [(&str, Fact); 9] = [
+const FACTS: [(&str, Fact); 11] = [
     ("user", Fact::User),
     ("user-id", Fact::UserId),
     ("display-name", Fact::DisplayName),
@@ -36,7 +34,9 @@ const FACTS: [(&str, Fact); 9] = [
     ("profile", Fact::Profile),
     ("tenant", Fact::Tenant),
     ("scheme", Fact::Scheme),
+    ("method", Fact::Method),
     ("level", Fact::Level),
+    ("request-id", Fact::RequestId),
 ];
 
 impl Resolve<'_> {
@@ -170,16 +170,9 @@ impl Resolve<'_> {
             self.error(&written.lifetime, format!("a token is valid for 10s to {}", Period(MAX_LIFETIME))).help =
                 Some("it cannot be called back once it was sent".to_owned());
         }
-        let mut map = Vec::new();
-        for (claim, fact) in &written.map.0 {
-            if OWN_CLAIMS.contains(&claim.value.as_str()) {
-                self.error(claim, format!("the claim `{}` is set by the gateway", claim.value));
-            }
-            map.extend(self.fact(fact).map(|fact| (claim.value.clone(), fact)));
-        }
         // The fallback is never used: a refused header is an error.
         let header = self.settable_header(&written.header).unwrap_or(http::header::AUTHORIZATION);
-        Injector::Jwt { audience: written.audience.value.clone(), header, algorithm: written.algorithm, lifetime, map }
+        Injector::Jwt { audience: written.audience.value.clone(), header, lifetime }
     }
 
     fn fact(&mut self, at: &At<String>) -> Option<Fact> {
