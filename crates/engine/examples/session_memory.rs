@@ -1,4 +1,5 @@
-//! Opens sessions of as many users in the memory store and prints the resident octets each costs.
+//! Opens sessions of as many users in the memory store and prints the resident octets each costs, and the time that
+//! recognising one of them takes.
 //!
 //! `cargo run --release -p vestibule-engine --example session_memory [COUNT]`
 #![expect(clippy::print_stdout, reason = "its output is its purpose")]
@@ -12,11 +13,14 @@ use vestibule_engine::audit::Trail;
 use vestibule_engine::clock::{Clock, SystemClock};
 use vestibule_engine::identity::{AccountState, Identity, Issuer, Level, ProfileName, TenantId, User, UserId, Username};
 use vestibule_engine::session::{Sessions, Settings};
+use vestibule_engine::store::DurableStore;
 use vestibule_engine::store::memory::{MemoryDurableStore, MemoryStore};
 use vestibule_engine::users::Users;
 
 /// Octets in a page of memory, as `/proc/self/statm` counts them on Linux.
 const PAGE: u64 = 4096;
+/// How often one session is looked for.
+const FOUND: u32 = 200_000;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let count: u64 = std::env::args().nth(1).map_or(Ok(1_000_000), |count| count.parse())?;
@@ -26,7 +30,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 async fn measure(count: u64) -> Result<(), Box<dyn Error>> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let store = Arc::new(MemoryStore::new(clock.clone()));
-    let users = Arc::new(Users::new(Arc::new(MemoryDurableStore::default()), Duration::from_secs(1)));
+    let durable = Arc::new(MemoryDurableStore::default());
+    let users = Arc::new(Users::new(durable.clone(), Duration::from_secs(1)));
     let sessions = Sessions::new(store, users, Settings::default());
     let mut identity = identity(clock.now())?;
 
@@ -39,6 +44,15 @@ async fn measure(count: u64) -> Result<(), Box<dyn Error>> {
     let (after, took) = (resident()?, clock.monotonic() - began);
     let each = after.saturating_sub(before) / count.max(1);
     println!("{count} sessions, {each} octets each, opened in {took:.1?}");
+
+    durable.insert_user(&identity.user).await?;
+    let host = "app.north.example.com";
+    let opened = sessions.open(&identity, host, clock.now(), &mut Trail::new(clock.clone())).await?;
+    let began = clock.monotonic();
+    for _ in 0..FOUND {
+        sessions.find(identity.tenant(), host, opened.token.reveal(), clock.now()).await?.map_err(|reason| format!("{reason:?}"))?;
+    }
+    println!("found in {:?}", (clock.monotonic() - began) / FOUND);
     Ok(())
 }
 

@@ -211,7 +211,7 @@ impl Sessions {
     /// [`Unavailable`] when the store does not answer.
     pub async fn list(&self, tenant: &TenantId, user: UserId) -> Result<Vec<SessionRef>, Unavailable> {
         let found = self.records(tenant, user).await?;
-        Ok(found.into_iter().map(|(key, record)| self.reference(key, &record)).collect())
+        Ok(found.into_iter().filter_map(|(key, record)| Some(self.reference(key, &record?))).collect())
     }
 
     /// A one-shot code that opens a session of the same login on another host of the tenant. Lives 60 s.
@@ -222,9 +222,9 @@ impl Sessions {
         let gone = || Unavailable::new("session", "only a live session can be handed over");
         let session = identity.session.as_ref().ok_or_else(gone)?;
         let (stored, _) = self.store.get(&session.key).await?.ok_or_else(gone)?;
-        let record = Record::decode(&stored).ok_or_else(|| unreadable(&session.key))?;
+        let record = readable(&session.key, &stored).ok_or_else(gone)?;
         let derived = Record { host: to_host.into(), opened: now, used: now, ..record };
-        let value = HandOver { parent: session.key.clone(), derived }.encode()?;
+        let value = HandOver { parent: session.key.clone(), derived }.encode().ok_or_else(too_long)?;
         let octets = random::<32>()?;
         let key = hand_over_key(identity.tenant(), to_host, &octets);
         match self.store.insert(&key, &value, HAND_OVER, &[], None).await? {
@@ -312,7 +312,7 @@ impl Sessions {
             self.cache.remove(digest);
             return Ok(None);
         };
-        let record = Record::decode(&value).ok_or_else(|| unreadable(&key))?;
+        let Some(record) = readable(&key, &value) else { return Ok(None) };
         let login = login_text(record.login);
         let held = Arc::new(Held { key, version, record, login, read: now, touching: AtomicBool::new(false) });
         self.cache.insert(*digest, held.clone());
@@ -329,7 +329,7 @@ impl Sessions {
             return Ok(true);
         }
         let record = Record { used: now, ..held.record.clone() };
-        let value = record.encode().ok_or_else(|| unreadable(&held.key))?;
+        let value = record.encode().ok_or_else(too_long)?;
         let written = match self.store.replace(&held.key, held.version, &value).await {
             Ok(true) => self.store.extend(&held.key, self.time_to_live(&record, now)).await,
             // Another process wrote it down before us, or it is gone.
@@ -348,7 +348,7 @@ impl Sessions {
         let tenant = &user.tenant;
         let octets = random::<32>()?;
         let key = Key::from_digest(tenant, Kind::Session, &session_digest(tenant, &octets));
-        let value = record.encode().ok_or_else(|| Unavailable::new("session", "the issuer stated more than a session can hold"))?;
+        let value = record.encode().ok_or_else(too_long)?;
         let groups = [user_group(tenant, user.id), login_group(tenant, &login_text(record.login))];
         let limit = Some((&groups[0], self.settings.per_user.max(1)));
         for _ in 0..MOST_EVICTED {
@@ -369,23 +369,25 @@ impl Sessions {
     /// Ends the session of this user that was not used for longest.
     async fn make_room(&self, user: &User, trail: &mut Trail) -> Result<(), Unavailable> {
         let found = self.records(&user.tenant, user.id).await?;
-        let Some((key, _)) = found.into_iter().min_by_key(|(_, record)| (record.used, record.opened)) else { return Ok(()) };
+        // Those that cannot be read go first: `None` is least.
+        let unused = found.into_iter().min_by_key(|(_, record)| record.as_ref().map(|record| (record.used, record.opened)));
+        let Some((key, _)) = unused else { return Ok(()) };
         if self.store.take(&key).await?.is_some() {
             trail.events.push(ended(Some(&key), user, Ending::Renewed));
         }
         Ok(())
     }
 
-    async fn records(&self, tenant: &TenantId, user: UserId) -> Result<Vec<(Key, Record)>, Unavailable> {
+    async fn records(&self, tenant: &TenantId, user: UserId) -> Result<Vec<(Key, Option<Record>)>, Unavailable> {
         let group = user_group(tenant, user);
-        let mut found: Vec<(Key, Record)> = Vec::new();
+        let mut found = Vec::new();
         let mut after: Option<Key> = None;
         loop {
             let page = self.store.list(&group, after.as_ref(), PAGE).await?;
             let Some(last) = page.last().cloned() else { return Ok(found) };
             for key in page {
                 if let Some((value, _)) = self.store.get(&key).await? {
-                    let record = Record::decode(&value).ok_or_else(|| unreadable(&key))?;
+                    let record = readable(&key, &value);
                     found.push((key, record));
                 }
             }
@@ -436,10 +438,10 @@ struct HandOver {
 }
 
 impl HandOver {
-    fn encode(&self) -> Result<Vec<u8>, Unavailable> {
-        let record = self.derived.encode().ok_or_else(|| unreadable(&self.parent))?;
+    fn encode(&self) -> Option<Vec<u8>> {
         let parent = self.parent.as_str().as_bytes();
-        Ok([&(parent.len() as u64).to_be_bytes(), parent, &record].concat())
+        let record = self.derived.encode()?;
+        Some([&(parent.len() as u64).to_be_bytes(), parent, &record].concat())
     }
 
     fn decode(octets: &[u8]) -> Option<Self> {
@@ -484,9 +486,18 @@ fn ended(session: Option<&Key>, user: &User, reason: Ending) -> Event {
     Event::SessionEnded { session: session.map(Key::to_string), subject: user.name.to_string(), reason }
 }
 
-/// A record that nobody can read is a fault of the store, not an absent session.
-fn unreadable(key: &Key) -> Unavailable {
-    Unavailable::new("store", format_args!("the record {key} is unreadable"))
+/// A record that cannot be read, e.g. one of a newer version after going back to an older program, is no session:
+/// its user logs in again, where an error would shut them out until it expires.
+fn readable(key: &Key, value: &[u8]) -> Option<Record> {
+    let record = Record::decode(value);
+    if record.is_none() {
+        tracing::warn!(session = %key, "a stored session is unreadable and ignored");
+    }
+    record
+}
+
+fn too_long() -> Unavailable {
+    Unavailable::new("session", "the issuer stated more than a session can hold")
 }
 
 fn signed(duration: Duration) -> SignedDuration {

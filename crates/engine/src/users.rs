@@ -177,3 +177,75 @@ impl Watch {
         self.pulse.is_live() || now.duration_since(read) < self.lag
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::memory::MemoryDurableStore;
+    use crate::store::{Changes, conformance};
+
+    const LAG: Duration = Duration::from_secs(1);
+
+    async fn users() -> (Arc<MemoryDurableStore>, Users, User) {
+        let store = Arc::new(MemoryDurableStore::default());
+        let ada = conformance::user(&"north".into(), "ada").unwrap();
+        assert!(store.insert_user(&ada).await.unwrap());
+        (store.clone(), Users::new(store, LAG), ada)
+    }
+
+    #[tokio::test]
+    async fn a_changed_user_is_read_anew_and_others_are_not() {
+        let (store, users, ada) = users().await;
+        let bob = conformance::user(&"north".into(), "bob").unwrap();
+        store.insert_user(&bob).await.unwrap();
+        let now = Timestamp::UNIX_EPOCH;
+        let (first, untouched) = (users.by_id(ada.id, now).await.unwrap().unwrap(), users.by_id(bob.id, now).await.unwrap().unwrap());
+        assert!(Arc::ptr_eq(&first, &users.by_id(ada.id, now).await.unwrap().unwrap()), "unchanged: from the cache");
+        assert!(store.update_user(&User { epoch: 1, ..ada.clone() }, 0).await.unwrap());
+        assert_eq!(users.by_id(ada.id, now).await.unwrap().unwrap().epoch, 1);
+        assert!(Arc::ptr_eq(&untouched, &users.by_id(bob.id, now).await.unwrap().unwrap()));
+    }
+
+    #[tokio::test]
+    async fn the_store_epoch_is_read_anew_when_everything_changed() {
+        let (store, users, _) = users().await;
+        let before = users.store_epoch(Timestamp::UNIX_EPOCH).await.unwrap();
+        store.raise_epoch();
+        assert_eq!(users.store_epoch(Timestamp::UNIX_EPOCH).await.unwrap(), before + 1);
+    }
+
+    #[test]
+    fn who_missed_changes_forgets_everything() {
+        let changes = Changes::default();
+        let watch = Watch::new(changes.subscribe(), LAG);
+        let heard = std::cell::RefCell::new(Vec::new());
+        let hear = || {
+            watch.apply(|change| heard.borrow_mut().push(change.clone()));
+            std::mem::take(&mut *heard.borrow_mut())
+        };
+        assert!(hear().is_empty());
+        let user = Change::User(UserId(uuid::Uuid::nil()));
+        changes.send(user.clone());
+        let generation = watch.generation();
+        assert_eq!(hear(), [user.clone()]);
+        assert!(watch.generation() > generation);
+        assert!(hear().is_empty());
+        for _ in 0..5000 {
+            changes.send(user.clone());
+        }
+        assert_eq!(hear().first(), Some(&Change::All));
+    }
+
+    #[test]
+    fn without_news_a_copy_is_trusted_for_the_lag_only() {
+        let changes = Changes::default();
+        let watch = Watch::new(changes.subscribe(), LAG);
+        let read = Timestamp::UNIX_EPOCH;
+        assert!(watch.trusts(read, read + LAG * 1000));
+        changes.set_live(false);
+        assert!(watch.trusts(read, read + LAG / 2));
+        assert!(!watch.trusts(read, read + LAG));
+        changes.set_live(true);
+        assert!(watch.trusts(read, read + LAG));
+    }
+}

@@ -21,6 +21,8 @@ struct Watched {
     down: AtomicBool,
     reads: AtomicU64,
     writes: AtomicU64,
+    /// A group that is removed just before the next insert, as if somebody else had been quicker.
+    ambush: std::sync::Mutex<Option<Group>>,
 }
 
 impl Watched {
@@ -47,6 +49,10 @@ impl ExpiringStore for Watched {
         groups: &[Group],
         limit: Option<(&Group, u32)>,
     ) -> Result<Insert, Unavailable> {
+        let ambushed = self.ambush.lock().unwrap().take();
+        if let Some(group) = ambushed {
+            self.up()?.remove_group(&group).await?;
+        }
         self.up()?.insert(key, value, ttl, groups, limit).await
     }
     async fn get(&self, key: &Key) -> Result<Option<(Vec<u8>, Version)>, Unavailable> {
@@ -95,7 +101,13 @@ impl House {
     async fn with(settings: Settings) -> Self {
         let clock = Arc::new(ManualClock::at(Timestamp::from_second(1_800_000_000).unwrap()));
         let inner = MemoryStore::new(clock.clone());
-        let store = Arc::new(Watched { inner, down: AtomicBool::new(false), reads: AtomicU64::new(0), writes: AtomicU64::new(0) });
+        let store = Arc::new(Watched {
+            inner,
+            down: AtomicBool::new(false),
+            reads: AtomicU64::new(0),
+            writes: AtomicU64::new(0),
+            ambush: std::sync::Mutex::default(),
+        });
         let durable = Arc::new(MemoryDurableStore::default());
         let tenant = TenantId::from("north");
         let ada = conformance::user(&tenant, "ada").unwrap();
@@ -478,6 +490,31 @@ async fn a_code_dies_with_its_login() {
     let code = house.hand_over(&portal, "two.example").await;
     house.update(|user| user.epoch += 1).await;
     assert_eq!(house.redeem("two.example", code.reveal()).await.unwrap_err(), Reason::StaleEpoch);
+}
+
+#[tokio::test]
+async fn a_login_that_ends_while_its_code_is_redeemed_opens_nothing() {
+    let house = House::new().await;
+    let portal = house.open().await;
+    let code = house.hand_over(&portal, "two.example").await;
+    *house.store.ambush.lock().unwrap() = Some(login_group(&house.tenant, &portal.session.login));
+    let mut trail = house.trail();
+    let landed = house.sessions.redeem(&house.tenant, "two.example", code.reveal(), house.now(), &mut trail).await.unwrap();
+    assert_eq!(landed.unwrap_err(), Reason::BadCode);
+    assert!(house.store.ambush.lock().unwrap().is_none(), "the ambush must have happened");
+    assert!(trail.events.is_empty());
+    assert!(house.sessions.list(&house.tenant, house.ada.id).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_record_nobody_can_read_is_no_session_and_gives_way() {
+    let house = House::with(Settings { per_user: 1, ..Settings::default() }).await;
+    let opened = house.open().await;
+    let (_, version) = house.store.get(&opened.session.key).await.unwrap().unwrap();
+    assert!(house.store.replace(&opened.session.key, version, b"\xffnewer").await.unwrap());
+    assert_eq!(house.why(&opened).await, Reason::UnknownSession);
+    assert!(house.sessions.list(&house.tenant, house.ada.id).await.unwrap().is_empty());
+    assert!(house.find(&house.open().await).await.is_ok());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

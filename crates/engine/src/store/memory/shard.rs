@@ -85,6 +85,7 @@ struct Members {
 #[derive(Debug)]
 enum MemberSet {
     Few(Few),
+    #[expect(clippy::box_collection, reason = "large groups are rare; unboxed they would widen every small one")]
     Many(Box<BTreeMap<Key, u32>>),
 }
 
