@@ -3,10 +3,9 @@
 //! It keeps the gates, the order, the decoy and the floor, and counts one guess once, however many realms
 //! saw it and however it arrived (`authentication-chain.md` §9–§10).
 
-use std::collections::HashMap;
 use std::fmt::Debug;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -18,6 +17,7 @@ use crate::clock::{Clock, Timestamp, random};
 use crate::identity::{Attributes, RealmName, SchemeName, TenantId, Username};
 use crate::realm::gates::{Entry, Gates, Rule};
 use crate::realm::repeats::{Fingerprint, Repeats};
+use crate::realm::seats::Seats;
 use crate::request::{Channel, Client};
 use crate::scheme::{Rejection, Unavailable, Verdict, Who};
 use crate::secret::Secret;
@@ -25,6 +25,7 @@ use crate::store::{ExpiringStore, Key, Kind, digest};
 
 mod gates;
 mod repeats;
+mod seats;
 
 /// A store that checks passwords.
 #[async_trait]
@@ -205,6 +206,10 @@ pub struct Passwords {
 
 /// The most that is added at random to the floor.
 const JITTER: Duration = Duration::from_millis(50);
+/// How long somebody waits at a full gate, and how long between two looks at it.
+const PATIENCE: Duration = Duration::from_secs(2);
+const SHORTEST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_millis(320);
 /// For how long the attempts of known devices are counted.
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -247,7 +252,7 @@ impl Passwords {
         }
         self.forget(tenant, username);
         if was_closed {
-            trail.events.push(Event::GateOpened { gate: Gate::Account, subject: hashed(username) });
+            trail.events.push(Event::GateOpened { gate: Gate::Account, subject: hashed_name(username) });
         }
     }
 
@@ -281,16 +286,32 @@ impl Passwords {
             return Err(Reason::AddressGateClosed);
         };
         let account = account_key(attempt.tenant, attempt.username, self.origin(attempt.client.address));
-        let account_window = match self.gates.enter(&account, &self.account_rule(), now).await {
+        let account_window = match self.enter_account(&account, attempt).await {
             Entry::Open(window) => Some(window),
             // `rulings.md`: its owner passes from a device they signed in from before, never by address.
-            Entry::Closed if attempt.known_device && self.device_may_try(attempt, now).await => None,
-            Entry::Closed => {
+            Entry::Full | Entry::Closed if attempt.known_device && self.device_may_try(attempt, now).await => None,
+            Entry::Full | Entry::Closed => {
                 self.gates.give_back(&address, &address_rule, address_window, now).await;
                 return Err(Reason::AccountGateClosed);
             }
         };
         Ok(Passage { address, address_window, account, account_window })
+    }
+
+    /// Many programs may use one account, and all ask at once after a restart. So whoever finds the gate full waits
+    /// for those inside: their success lets everybody in, their failure closes the gate.
+    async fn enter_account(&self, account: &Key, attempt: &Attempt<'_>) -> Entry {
+        let until = self.clock.monotonic().saturating_add(PATIENCE).min(attempt.deadline);
+        let mut pause = SHORTEST_PAUSE;
+        loop {
+            let entry = self.gates.enter(account, &self.account_rule(), self.clock.now()).await;
+            if entry != Entry::Full || self.clock.monotonic() >= until {
+                return entry;
+            }
+            tokio::time::sleep(pause).await;
+            // A gate that abandoned guesses keep full must not make us hammer the store.
+            pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
+        }
     }
 
     async fn device_may_try(&self, attempt: &Attempt<'_>, now: Timestamp) -> bool {
@@ -328,7 +349,7 @@ impl Passwords {
             // An outage of the directory must not lock out its users: then only a compared hash counts.
             if asked.unavailable.is_none() || asked.compared {
                 if let Some(closed) = self.gates.failed(&passage.account, &account_rule, now).await {
-                    let subject = hashed(attempt.username);
+                    let subject = hashed_name(attempt.username);
                     trail.events.push(Event::GateClosed { gate: Gate::Account, subject, seconds: closed.as_secs() });
                 }
             } else {
@@ -491,42 +512,9 @@ fn address_key(address: IpAddr) -> Key {
 }
 
 /// A name as events may show it: people type passwords into the name field.
-fn hashed(username: &Username) -> String {
+pub fn hashed_name(username: &Username) -> String {
     let octets = digest(&[username.as_str().as_bytes()]);
     URL_SAFE_NO_PAD.encode(octets.get(..12).unwrap_or_default())
-}
-
-/// The attempts under way per address, so that waiting for the floor cannot fill our memory.
-#[derive(Debug, Default)]
-struct Seats(Mutex<HashMap<IpAddr, u32>>);
-
-impl Seats {
-    fn take(&self, range: IpAddr, most: u32) -> Option<Seat<'_>> {
-        let mut seats = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let taken = seats.entry(range).or_default();
-        if *taken >= most {
-            return None;
-        }
-        *taken += 1;
-        Some(Seat { seats: self, range })
-    }
-}
-
-struct Seat<'a> {
-    seats: &'a Seats,
-    range: IpAddr,
-}
-
-impl Drop for Seat<'_> {
-    fn drop(&mut self) {
-        let mut seats = self.seats.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(taken) = seats.get_mut(&self.range) {
-            *taken = taken.saturating_sub(1);
-            if *taken == 0 {
-                seats.remove(&self.range);
-            }
-        }
-    }
 }
 
 #[cfg(test)]

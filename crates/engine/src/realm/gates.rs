@@ -33,6 +33,8 @@ pub(super) struct Rule {
 pub(super) enum Entry {
     /// They may, and are counted in the window that began then.
     Open(Window),
+    /// As many are inside as may fail: whoever waits until they are out knows more.
+    Full,
     /// They may not.
     Closed,
 }
@@ -64,7 +66,7 @@ impl Gates {
         Self { store, local: Cache::new(LOCAL), turns }
     }
 
-    /// Counts one who enters, unless the gate is closed or as many are inside as may fail.
+    /// Counts one who enters, unless the gate is closed or full.
     pub(super) async fn enter(&self, key: &Key, rule: &Rule, now: Timestamp) -> Entry {
         let now = now.as_millisecond();
         self.update(key, rule, now, Entry::Closed, |count| {
@@ -76,7 +78,7 @@ impl Gates {
                 *count = Count { since: now, failures: 0, closed_until: 0, closings: count.closings };
             }
             if count.failures >= rule.failures {
-                return Entry::Closed;
+                return Entry::Full;
             }
             count.failures = count.failures.saturating_add(1);
             Entry::Open(Window(count.since))

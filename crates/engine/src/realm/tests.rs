@@ -1,3 +1,5 @@
+use std::collections::HashMap;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::*;
@@ -351,6 +353,21 @@ async fn a_hundred_parallel_guesses_reach_the_realm_no_more_often_than_the_thres
         refused += usize::from(guess.await.unwrap() == Some(Reason::AccountGateClosed));
     }
     assert_eq!((count(&slow), refused), (5, 95));
+}
+
+#[tokio::test]
+async fn many_programs_with_the_right_password_all_get_in_at_once() {
+    let house = Arc::new(House::new(at_once()));
+    let mut slow = realm("local", "I", Reason::WrongPassword);
+    Arc::get_mut(&mut slow).unwrap().slow = Duration::from_millis(5);
+    let family = steps(&[&slow]);
+    let programs = (0..40).map(|host| {
+        let (house, family) = (house.clone(), family.clone());
+        tokio::spawn(async move { house.from(&family, "service", "I", &format!("192.0.2.{host}"), false).await.accepted_by().is_some() })
+    });
+    for program in programs.collect::<Vec<_>>() {
+        assert!(program.await.unwrap());
+    }
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 //! or lets a victim's browser send the password it remembers. A browser that has asked for a password once sends it
 //! by itself ever after, so what comes from a page is held to the rules for cookies.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -13,13 +14,13 @@ use vestibule_engine::admission::barred;
 use vestibule_engine::audit::{Reason, Trail};
 use vestibule_engine::basic::{Credentials, credentials, presents};
 use vestibule_engine::identity::{RealmName, SchemeName, User, Username};
-use vestibule_engine::realm::{Account, Answer, address_range};
+use vestibule_engine::realm::{Account, Answer};
 use vestibule_engine::request::{CheckRequest, ClientKind};
 use vestibule_engine::scheme::{Asked, Challenge, Outcome, Place, Rejection, Scheme, Unavailable, Verdict, Who};
 
 use super::family::{Family, Offer, PlainHttp};
 use super::known_device;
-use super::verified::{Fingerprint, Flights, Role, Same, Success, Verified};
+use super::verified::{Fingerprint, Flights, Role, Success, Verified};
 
 /// What the configuration says of a Basic scheme.
 #[derive(Debug, Clone)]
@@ -53,7 +54,8 @@ pub struct Basic {
     settings: BasicSettings,
     family: Family,
     verified: Verified,
-    flights: Flights<Same, Result<Answer, Unavailable>>,
+    /// Attempts under way, by the credential and whether the device is known, with the address that asked.
+    flights: Flights<(Fingerprint, bool), (Result<Answer, Unavailable>, IpAddr)>,
     consumes: Vec<Place>,
 }
 
@@ -79,13 +81,19 @@ impl Basic {
         Ok(None)
     }
 
-    /// Remembers what was just found, if its user is still the one whose password was checked.
-    async fn remember(&self, fingerprint: Fingerprint, account: &Account, realm: &RealmName, asked: &Asked<'_>) {
-        let (Who::User(id), Some(epoch)) = (&account.who, account.epoch) else { return };
-        let Ok(Some(user)) = self.family.users.by_id(*id, asked.now).await else { return };
-        if user.epoch == epoch && may_be_remembered(&user) {
-            let success = Success { account: account.clone(), user: *id, epoch, realm: realm.clone(), at: asked.now };
-            self.verified.remember(fingerprint, success, self.now());
+    /// What was just found, as it may be remembered: its user is still the one whose password was checked.
+    async fn success(&self, account: &Account, realm: &RealmName, asked: &Asked<'_>) -> Option<Success> {
+        let (Who::User(id), Some(epoch)) = (&account.who, account.epoch) else { return None };
+        let user = self.family.users.by_id(*id, asked.now).await.ok().flatten()?;
+        let success = Success { account: account.clone(), user: *id, epoch, realm: realm.clone(), at: asked.now };
+        (user.epoch == epoch && may_be_remembered(&user)).then_some(success)
+    }
+
+    /// Whether an answer found for one address holds for another: a success that may be remembered does.
+    async fn serves_others(&self, answer: &Result<Answer, Unavailable>, asked: &Asked<'_>) -> bool {
+        match answer {
+            Ok(Answer::Accepted { account, realm }) => self.success(account, realm, asked).await.is_some(),
+            Ok(Answer::Rejected(_)) | Err(_) => false,
         }
     }
 
@@ -149,21 +157,25 @@ impl Scheme for Basic {
             return Ok(self.authenticated(&success.account, &success.realm, success.at, asked));
         }
         let offer = Offer { request, tenant: &tenant.id, username: &username, password: &password, now: asked.now };
+        let address = request.client.address.to_canonical();
         let known_device = self.family.knows_device(&offer).await;
-        let same = Same { fingerprint, address: address_range(request.client.address), known_device };
-        let ask = self.family.verify(&offer, known_device, trail);
-        let Some((answer, role)) = self.flights.once(same, ask).await else {
+        let ask = async { (self.family.verify(&offer, known_device, trail).await, address) };
+        let Some(((mut answer, asked_from), role)) = self.flights.once((fingerprint, known_device), ask).await else {
             return Ok(Outcome::Rejected(Rejection::next(Reason::TooManyWaiting)));
         };
         match role {
             Role::Leader => {}
-            Role::Follower => self.line(&answer, since, trail),
+            Role::Follower if asked_from == address || self.serves_others(&answer, asked).await => self.line(&answer, since, trail),
+            // A refusal may be about that address, not about the password.
+            Role::Follower => answer = self.family.verify(&offer, known_device, trail).await,
         }
         match &answer? {
             Answer::Rejected(rejection) => Ok(Outcome::Rejected(*rejection)),
             Answer::Accepted { account, realm } => {
-                if role == Role::Leader {
-                    self.remember(fingerprint, account, realm, asked).await;
+                if role == Role::Leader
+                    && let Some(success) = self.success(account, realm, asked).await
+                {
+                    self.verified.remember(fingerprint, success, self.now());
                 }
                 Ok(self.authenticated(account, realm, asked.now, asked))
             }

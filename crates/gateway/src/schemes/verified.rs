@@ -8,7 +8,6 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::Hash;
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -115,17 +114,6 @@ impl fmt::Debug for Verified {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Verified").finish_non_exhaustive()
     }
-}
-
-/// What makes two attempts one: the credential, and all that gates look at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Same {
-    /// The credential.
-    pub fingerprint: Fingerprint,
-    /// From where.
-    pub address: IpAddr,
-    /// From a known device.
-    pub known_device: bool,
 }
 
 impl fmt::Debug for Fingerprint {

@@ -133,12 +133,17 @@ async fn operators_are_asked_each_time() {
 
 /// Attack 102: credentials that collide when they are merely joined must not share an answer.
 #[tokio::test]
-async fn chain_burst_of_one_credential_costs_one_hash_and_other_splits_get_nothing() {
+async fn a_burst_of_one_credential_costs_one_hash_and_other_splits_get_nothing() {
     let house = House::new();
     let ada = house.shelf.add("ada", None, |_| {});
     house.shelf.add("ad", None, |_| {});
     let basic = basic(&house);
-    let same = futures_util::future::join_all((0..200).map(|_| with(&house, &basic, "ada", "right:ada")));
+    let right = header("ada", "right:ada");
+    let same = futures_util::future::join_all((0..200).map(async |host| {
+        let mut request = request(&[("authorization", &right)]);
+        request.client.address = [192, 0, 2, host].into();
+        verdict(ask(&house, &basic, &request).await.0)
+    }));
     // The header splits at the first colon, so the names differ by one letter moved into the password.
     let other = with(&house, &basic, "ad", "aright:ada");
     let (same, other) = tokio::join!(same, other);
@@ -173,6 +178,20 @@ async fn a_burst_of_one_wrong_credential_counts_once() {
     assert!(burst.iter().all(Result::is_err));
     assert_eq!(house.asked(), 1);
     assert!(with(&house, &basic, "ada", "right:ada").await.is_ok());
+}
+
+#[tokio::test]
+async fn a_refusal_of_one_address_is_not_anothers() {
+    let house = House::new();
+    house.shelf.add("root", None, |user| user.break_glass = true);
+    let basic = basic(&house);
+    let from = async |host: u8| {
+        let mut request = request(&[("authorization", &header("root", "right:root"))]);
+        request.client.address = [192, 0, 2, host].into();
+        verdict(ask(&house, &basic, &request).await.0).is_ok()
+    };
+    assert_eq!(tokio::join!(from(1), from(1), from(2)), (true, true, true));
+    assert_eq!(house.asked(), 2, "once per address: where an operator comes from is part of the answer");
 }
 
 #[tokio::test]
