@@ -24,6 +24,7 @@ pub const TOKEN: HeaderName = HeaderName::from_static("x-csrf-token");
 pub const NAME: HeaderName = HeaderName::from_static("x-csrf-header");
 
 /// The installation's key for tokens. The same on every node, or a token holds on one of them only.
+#[derive(Clone)]
 pub struct CsrfKey(hmac::Key);
 
 impl fmt::Debug for CsrfKey {

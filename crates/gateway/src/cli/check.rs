@@ -62,7 +62,7 @@ pub fn run(arguments: &Arguments, file: &Path, json: bool, colour: Colour, now: 
     if arguments.print_reference {
         return Report { text: schema::reference(), code: 0 };
     }
-    let readable = std::fs::metadata(&arguments.file).is_ok_and(|about| about.is_file()) && std::fs::File::open(file).is_ok();
+    let readable = std::fs::metadata(file).is_ok_and(|about| about.is_file()) && std::fs::File::open(file).is_ok();
     let loaded = config::load(file, Purpose::Serve, now, policies);
     let code = match (&loaded, readable) {
         (Ok(_), _) => 0,
@@ -153,7 +153,7 @@ fn chain(tenant: &Tenant) -> String {
 
 fn scope(scope: &Scope) -> String {
     match scope {
-        Scope::Host(host) => host.clone(),
+        Scope::Host(host) => host.to_string(),
         Scope::Tenant(tenant) => format!("tenant {tenant}"),
         Scope::Everywhere => "everywhere".to_owned(),
     }

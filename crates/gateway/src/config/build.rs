@@ -91,8 +91,7 @@ pub struct Built {
 /// A sentence. What `check` finds has been found before; this is for the system refusing something.
 pub fn build(checked: &Checked, house: &House, expiring: &Arc<dyn ExpiringStore>) -> Result<Built, String> {
     let sessions = Arc::new(Sessions::new(expiring.clone(), house.users.clone(), checked.session.clone()));
-    let limits = vestibule_engine::realm::Limits { operators_from: checked.administrators.clone(), ..checked.limits.clone() };
-    let passwords = Arc::new(Passwords::new(expiring.clone(), house.clock.clone(), limits));
+    let passwords = Arc::new(Passwords::new(expiring.clone(), house.clock.clone(), checked.limits.clone()));
     let mut local = HashMap::new();
     for name in checked.realms.keys() {
         let realm = LocalRealm::new(name.clone(), house.users.clone(), house.pool.clone(), checked.administrators.clone());
@@ -346,10 +345,10 @@ fn own_endpoints(routes: &mut Routes, tenant: &checked::Tenant) -> Result<(), St
         routes.add(scope, &pattern, Arc::new(own(text))).map_err(|taken| format!("route {taken} takes {text}, which is ours"))
     };
     if let Some(portal) = &tenant.portal {
-        mount(Scope::Host(portal.name().to_owned()), "/**")?;
+        mount(Scope::Host(portal.clone()), "/**")?;
     }
     for host in &tenant.hosts {
-        let scope = Scope::Host(host.name().to_owned());
+        let scope = Scope::Host(host.clone());
         for text in ON_APPLICATIONS {
             mount(scope.clone(), text)?;
         }
@@ -379,7 +378,7 @@ fn own(text: &str) -> Route {
 /// Whether a route of this scope can take requests of this tenant.
 fn serves(scope: &Scope, tenant: &Tenant) -> bool {
     match scope {
-        Scope::Host(name) => tenant.hosts.iter().any(|host| host.name() == name),
+        Scope::Host(host) => tenant.hosts.iter().any(|own| own.name() == host.name()),
         Scope::Tenant(id) => *id == tenant.id,
         Scope::Everywhere => true,
     }

@@ -369,8 +369,6 @@ pub struct Keys {
 pub struct Audit {
     /// Where.
     pub to: AuditTo,
-    /// How many decisions are kept for `explain ID`.
-    pub decisions: usize,
 }
 
 /// Where audit records go.

@@ -702,13 +702,11 @@ pub struct Audit {
     /// The file. It is opened anew on SIGHUP, so that it can be rotated.
     #[schemars(example = "/var/log/vestibule/audit.jsonl")]
     pub path: Option<At<PathBuf>>,
-    /// How many decisions are kept for `vestibule explain ID`.
-    pub decisions: At<u32>,
 }
 
 impl Default for Audit {
     fn default() -> Self {
-        Self { to: AuditTo::Stdout.into(), path: None, decisions: 10_000.into() }
+        Self { to: AuditTo::Stdout.into(), path: None }
     }
 }
 

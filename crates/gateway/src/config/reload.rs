@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
@@ -132,7 +133,7 @@ impl Watch {
 
 /// Calls `reload` for every reason to. It answers which files to watch from then on; `None`, after a failure,
 /// means the same as before. Never returns.
-pub async fn run(mut watch: Watch, mut reload: impl AsyncFnMut(Cause) -> Option<Vec<PathBuf>>) {
+pub async fn run(mut watch: Watch, mut reload: impl FnMut(Cause) -> BoxFuture<'static, Option<Vec<PathBuf>>>) {
     loop {
         let cause = watch.next().await;
         if let Some(files) = reload(cause).await
@@ -221,7 +222,7 @@ mod tests {
         let watch = Watch::new([first.as_path()]).unwrap();
         let (tell, mut told) = tokio::sync::mpsc::channel(4);
         let now_follow = second.clone();
-        let running = tokio::spawn(run(watch, async move |cause| {
+        let running = tokio::spawn(run(watch, move |cause| {
             let _ = tell.send(cause).await;
             Some(vec![now_follow.clone()])
         }));

@@ -3,6 +3,7 @@
 //! `authentication-chain.md` §6, `policy-server-and-ws-security.md` §7. A refusal says the same of an unknown
 //! user and a wrong password, and never names a reason: the request id leads to it in the audit.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -13,8 +14,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use vestibule_engine::audit::Reason;
 use vestibule_engine::decision::{Challenges, Decision, Denial};
 use vestibule_engine::engine::Judgement;
+use vestibule_engine::identity::TenantId;
 use vestibule_engine::request::{CheckRequest, ClientKind, Malformed, RequestId};
-use vestibule_engine::route::Found;
+use vestibule_engine::route::{Destination, Found};
 use vestibule_engine::scheme::Challenge;
 use vestibule_engine::tenant::Tenant;
 
@@ -32,26 +34,17 @@ const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PAT
 /// How refusals are worded.
 #[derive(Clone)]
 pub struct Answers {
-    /// What a client hears that proved nothing.
-    pub anonymous_denied: AnonymousDenied,
+    /// Tenants whose API clients and scripts hear 403 without a challenge where they proved nothing, as the product does
+    /// (`authentication-chain.md` §6.3, `compat`).
+    pub compat: HashSet<TenantId>,
     /// Draws the page a person sees.
     pub page: PageWriter,
 }
 
 impl std::fmt::Debug for Answers {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Answers").field("anonymous_denied", &self.anonymous_denied).finish_non_exhaustive()
+        f.debug_struct("Answers").field("compat", &self.compat).finish_non_exhaustive()
     }
-}
-
-/// `authentication-chain.md` §6.3.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum AnonymousDenied {
-    /// 401 with challenges.
-    #[default]
-    Rfc,
-    /// 403 without, as the product does; API clients and scripts only.
-    Compat,
 }
 
 /// Draws the page for a refusal.
@@ -120,10 +113,13 @@ impl Refusal {
 impl Answers {
     /// The answer to a decision that does not forward.
     pub fn refuse(&self, request: &CheckRequest, judgement: &Judgement) -> Response<Bytes> {
+        self.refuse_as(request, judgement, request.kind())
+    }
+
+    fn refuse_as(&self, request: &CheckRequest, judgement: &Judgement, kind: ClientKind) -> Response<Bytes> {
         let found = judgement.found.as_ref();
-        let kind = request.kind();
         let refusal = match &judgement.decision {
-            Decision::Challenge(challenges) => return self.challenge(request, found, challenges),
+            Decision::Challenge(challenges) => return self.challenge(request, found, challenges, kind),
             Decision::Fail(_) => Refusal::new(StatusCode::SERVICE_UNAVAILABLE, 4, "Service unavailable").later(),
             Decision::Deny(denial) => match self.denied(request, found, denial, kind) {
                 Ok(refusal) => refusal,
@@ -166,8 +162,7 @@ impl Answers {
         response
     }
 
-    fn challenge(&self, request: &CheckRequest, found: Option<&Found>, challenges: &Challenges) -> Response<Bytes> {
-        let kind = request.kind();
+    fn challenge(&self, request: &CheckRequest, found: Option<&Found>, challenges: &Challenges, kind: ClientKind) -> Response<Bytes> {
         let tenant = found.map(|found| &*found.tenant);
         let mut refusal = Refusal::new(StatusCode::UNAUTHORIZED, 20, "Access denied");
         refusal.challenges.clone_from(&challenges.http);
@@ -182,7 +177,7 @@ impl Answers {
                     refusal.sign_in = Some(login);
                 }
             }
-            ClientKind::Script | ClientKind::Api if self.anonymous_denied == AnonymousDenied::Compat => {
+            ClientKind::Script | ClientKind::Api if self.is_compat(found) => {
                 refusal.status = StatusCode::FORBIDDEN;
             }
             // Not every SOAP stack knows 401; it is for those that can answer it with HTTP credentials.
@@ -191,6 +186,26 @@ impl Answers {
         }
         refusal.party = Party::Caller;
         self.write(refusal, kind, request.id, tenant, &request.method)
+    }
+
+    fn is_compat(&self, found: Option<&Found>) -> bool {
+        found.is_some_and(|found| self.compat.contains(&found.tenant.id))
+    }
+
+    /// The answer that a kind of client would see, in a line, e.g. `401, WWW-Authenticate: Basic`.
+    pub fn preview(&self, request: &CheckRequest, judgement: &Judgement, kind: ClientKind) -> String {
+        if let Decision::Allow(grant) = &judgement.decision {
+            return match &grant.found.route.destination {
+                Destination::Upstream(name) => format!("forwarded to {name}"),
+                Destination::Own => "a page of ours".to_owned(),
+            };
+        }
+        let response = self.refuse_as(request, judgement, kind);
+        let said = |name: HeaderName| {
+            let values = response.headers().get_all(&name).iter().filter_map(|value| value.to_str().ok());
+            values.map(|value| format!(", {name}: {value}")).collect::<String>()
+        };
+        format!("{}{}{}{}", response.status().as_u16(), said(WWW_AUTHENTICATE), said(LOCATION), said(RETRY_AFTER))
     }
 
     fn denied(
@@ -212,8 +227,8 @@ impl Answers {
             }
             Denial::Rejected(_) => {
                 let http = found.map(|found| found.tenant.chain.challenges(request, true).http).unwrap_or_default();
-                let status = match (kind, self.anonymous_denied) {
-                    (ClientKind::Script | ClientKind::Api, AnonymousDenied::Compat) => StatusCode::FORBIDDEN,
+                let status = match kind {
+                    ClientKind::Script | ClientKind::Api if self.is_compat(found) => StatusCode::FORBIDDEN,
                     _ if soap && http.is_empty() => fault_status(kind),
                     _ => StatusCode::UNAUTHORIZED,
                 };
@@ -228,7 +243,7 @@ impl Answers {
                 }
                 Refusal::new(StatusCode::FORBIDDEN, 5, "The password must be changed")
             }
-            Denial::Injection(_) => Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, 4, "Internal error"),
+            Denial::PolicyError(_) | Denial::Injection(_) => Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, 4, "Internal error"),
         };
         Ok(refusal)
     }

@@ -245,12 +245,15 @@ async fn serve_health(listener: tokio::net::TcpListener, state: Health) {
 }
 
 async fn follow(server: Arc<Server>, watch: Watch) {
-    reload::run(watch, async |cause| {
-        if cause == Cause::Signal {
-            server.log.reopen();
-        }
-        // What is wrong has been logged and recorded.
-        server.reload().await.ok().map(|()| watched(&server.checked()).map(Path::to_owned).collect())
+    reload::run(watch, |cause| {
+        let server = server.clone();
+        Box::pin(async move {
+            if cause == Cause::Signal {
+                server.log.reopen();
+            }
+            // What is wrong has been logged and recorded.
+            server.reload().await.ok().map(|()| watched(&server.checked()).map(Path::to_owned).collect())
+        })
     })
     .await;
 }
@@ -313,7 +316,7 @@ impl Stores {
         };
         let durable: Arc<dyn DurableStore> = match (&checked.store.durable, &embedded) {
             (Backend::Embedded, Some(store)) => store.clone(),
-            (Backend::Embedded | Backend::Memory, _) => Arc::new(MemoryDurableStore::new()),
+            (Backend::Embedded | Backend::Memory, _) => Arc::new(MemoryDurableStore::default()),
         };
         let expiring: Arc<dyn ExpiringStore> = match (&checked.store.expiring, embedded) {
             (Backend::Embedded, Some(store)) => store,
@@ -545,7 +548,7 @@ fn answers(checked: &Checked, brands: HashMap<TenantId, Brand>) -> Answers {
     let plain = Brand::new("Vestibule");
     let page = move |notice: &Notice<'_>| {
         let brand = notice.tenant.and_then(|tenant| brands.get(&tenant.id)).unwrap_or(&plain);
-        pages::error_page(brand, notice.status, notice.sentence, notice.id, notice.sign_in)
+        pages::error_page(brand, notice)
     };
     let compat = |tenant: &&config::checked::Tenant| tenant.anonymous_denied == AnonymousDenied::Compat;
     Answers { compat: checked.tenants.iter().filter(compat).map(|tenant| tenant.id.clone()).collect(), page: Arc::new(page) }

@@ -142,6 +142,7 @@ impl Doors {
                 phase: phase.subscribe(),
                 accepting: accepting.clone(),
                 thread: number,
+                door: 0,
             };
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let name = format!("data-{number}");
@@ -185,12 +186,14 @@ struct House {
     phase: watch::Receiver<Phase>,
     accepting: watch::Sender<usize>,
     thread: usize,
+    /// The number of the listener.
+    door: usize,
 }
 
 /// The life of a data thread.
 async fn live(listeners: Vec<Listener>, mut house: House) {
-    for listener in listeners {
-        let house = house.clone();
+    for (door, listener) in listeners.into_iter().enumerate() {
+        let house = House { door, ..house.clone() };
         tokio::spawn(async move {
             let accepting = house.accepting.clone();
             if let Err(error) = accept(listener, house).await {
@@ -239,7 +242,7 @@ async fn accept(listener: Listener, house: House) -> io::Result<()> {
 
 /// Greets a connection: TLS first where it is spoken.
 async fn welcome(stream: TcpStream, address: SocketAddr, tls: Option<ListenerTls>, seat: OwnedSemaphorePermit, house: House) {
-    let limits = house.shared.running().limits.clone();
+    let limits = house.shared.running().door(house.door).limits.clone();
     let _ = stream.set_nodelay(true);
     // A tunnel's peer may vanish without a word.
     let _ = socket2::SockRef::from(&stream).set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(PING_INTERVAL));
@@ -355,6 +358,7 @@ pub struct Peer {
     origin: Origin,
     certificates: Option<Arc<Certificates>>,
     thread: usize,
+    door: usize,
     framing: Arc<Mutex<Framing>>,
     phase: watch::Receiver<Phase>,
     began: Instant,
@@ -378,6 +382,7 @@ impl Peer {
             origin,
             certificates,
             thread: house.thread,
+            door: house.door,
             framing: Arc::new(Mutex::new(framing)),
             phase: house.phase.clone(),
             began: Instant::now(),
@@ -397,6 +402,11 @@ impl Peer {
     /// The data thread it lives on.
     pub fn thread(&self) -> usize {
         self.thread
+    }
+
+    /// The number of the listener it came in by.
+    pub fn door(&self) -> usize {
+        self.door
     }
 
     /// What the scanner says of the HTTP/1 head just read. None means it lost its way: nothing is believed then.

@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -58,10 +58,8 @@ pub struct Running {
     pub pages: OnControl<OwnPages>,
     /// How refusals are worded.
     pub answers: Answers,
-    /// How much and how long.
-    pub limits: Limits,
-    /// Whose word on the client's address counts.
-    pub trusted: TrustedProxies,
+    /// What each listener grants its clients, in the order of the listeners.
+    pub doors: Vec<Door>,
     /// The text of the session cookie.
     pub session_cookie: fn(&CheckRequest, &Opened) -> Secret<String>,
     /// Ends when an identity no longer holds: its tunnels end with it.
@@ -73,7 +71,24 @@ pub type UntilOver = Arc<dyn Fn(Arc<Identity>) -> BoxFuture<'static, ()> + Send 
 
 impl std::fmt::Debug for Running {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Running").field("engine", &self.engine).field("limits", &self.limits).finish_non_exhaustive()
+        f.debug_struct("Running").field("engine", &self.engine).field("doors", &self.doors).finish_non_exhaustive()
+    }
+}
+
+/// What a listener grants its clients.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Door {
+    /// How much and how long.
+    pub limits: Limits,
+    /// Whose word on the client's address counts.
+    pub trusted: TrustedProxies,
+}
+
+impl Running {
+    /// What the listener of this number grants. One that a reload forgot grants what any does and trusts nobody.
+    pub fn door(&self, number: usize) -> &Door {
+        static FORGOTTEN: LazyLock<Door> = LazyLock::new(Door::default);
+        self.doors.get(number).unwrap_or(&FORGOTTEN)
     }
 }
 
@@ -196,7 +211,7 @@ impl Passage<'_> {
         let (mut head, body) = request.into_parts();
         let now = self.running.engine.clock.now();
         let method = head.method.clone();
-        let arrived = match read(&mut head, self.peer.origin(), &self.running.trusted, self.id, now) {
+        let arrived = match read(&mut head, self.peer.origin(), &self.running.door(self.peer.door()).trusted, self.id, now) {
             Ok(arrived) => arrived,
             Err(malformed) => return self.unreadable(malformed, &method, version),
         };
@@ -249,7 +264,7 @@ impl Passage<'_> {
         body: Incoming,
         own: bool,
     ) -> Result<(Upload, Option<OwnedSemaphorePermit>), Unfit> {
-        let limits = &self.running.limits;
+        let limits = &self.running.door(self.peer.door()).limits;
         let limit = match &found.route.body {
             BodyNeed::Never if !own && body.is_end_stream() => return Ok((Upload::Empty, None)),
             BodyNeed::Never if !own => return Ok((Upload::Stream(Patient::new(body, limits.body_idle)), None)),

@@ -22,8 +22,6 @@ const LEAST_WORK: u64 = 35 << 20;
 const HASH_MEMORY: std::ops::RangeInclusive<u64> = 7 << 20..=1 << 30;
 /// Longest time a verified Basic credential may be remembered (architecture §6).
 const MAX_BASIC_CACHE: Duration = Duration::from_secs(60);
-/// Most decisions that may be kept.
-const MAX_DECISIONS: u32 = 1_000_000;
 /// Length of the key-encryption key, in octets.
 const KEK: usize = 32;
 
@@ -89,6 +87,7 @@ impl Resolve<'_> {
             device_attempts: written.device_attempts.value,
             floor: written.floor.value.0,
             waiters: written.waiters.value,
+            operators_from: self.file.administrators.from.iter().map(|at| at.value.0).collect(),
         }
     }
 
@@ -169,9 +168,6 @@ impl Resolve<'_> {
                 AuditTo::Stdout
             }
         };
-        if written.decisions.value > MAX_DECISIONS {
-            self.error(&written.decisions, format!("at most {MAX_DECISIONS} decisions are kept"));
-        }
-        Audit { to, decisions: usize::try_from(written.decisions.value).unwrap_or(usize::MAX) }
+        Audit { to }
     }
 }

@@ -296,8 +296,8 @@ impl Resolve<'_> {
             (Some(at), None) => {
                 let host = Host::parse(&at.value).ok();
                 let name = host.as_ref().map_or(at.value.as_str(), Host::name);
-                if hosts.contains_key(name) {
-                    return Some(Scope::Host(name.to_owned()));
+                if let Some(host) = host.as_ref().filter(|host| hosts.contains_key(host.name())) {
+                    return Some(Scope::Host(host.clone()));
                 }
                 if let Some(tenant) = tenants.iter().find(|tenant| tenant.portal.as_ref().is_some_and(|portal| portal.name() == name)) {
                     self.error(at, format!("`{name}` is the portal of `{}`, and no route forwards there", tenant.id));
@@ -373,7 +373,7 @@ impl Resolve<'_> {
                         Some("add policies = [\"policies/app.cedar\"], or write access = \"open\" to let anonymous pass".to_owned());
                 }
                 let reached = tenants.iter().filter(|tenant| match scope {
-                    Some(Scope::Host(host)) => hosts.get(host.as_str()).is_some_and(|owner| owner.id == tenant.id),
+                    Some(Scope::Host(host)) => hosts.get(host.name()).is_some_and(|owner| owner.id == tenant.id),
                     Some(Scope::Tenant(id)) => tenant.id == *id,
                     Some(Scope::Everywhere) => true,
                     None => false,

@@ -35,7 +35,7 @@ impl Desk<'_> {
         self.changed(None, "explain", format!("{} {}{}", request.method, request.host, request.target.path()));
         let overlay = Overlay::new(self.admin.expiring.clone(), self.engine.clock.clone());
         let rehearsal = self.admin.running.rehearse(Arc::new(overlay)).map_err(Refusal::Unavailable)?;
-        let (judgement, decided, events) = rehearsal.judge_quietly(&request).await;
+        let (judgement, decided, events) = rehearsal.judge_quietly(&request, rehearsal.routes.find(&request)).await;
         let found = judgement.found.as_ref();
         for event in events.into_iter().filter(is_real) {
             self.engine.sink.record(&Recorded {
