@@ -132,7 +132,7 @@ async fn a_failed_write_leaves_nothing_and_spoils_no_other() {
 }
 
 /// How often the child is killed.
-const KILLS: u32 = 4;
+const KILLS: u32 = 6;
 /// Acknowledgements read before the child is killed.
 const ACKNOWLEDGED: usize = 600;
 /// Writers in the child, and how the child knows its store and round.
