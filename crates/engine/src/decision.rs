@@ -73,6 +73,8 @@ pub enum Denial {
     Rejected(Rejection),
     /// No permit, or these forbids. 403.
     Policy(Vec<PolicyId>),
+    /// These policies could not be evaluated, so nothing was permitted. 403, like [`Denial::Policy`].
+    PolicyError(Vec<PolicyId>),
     /// A foreign page may have made the browser send it. 403.
     Csrf,
     /// The password must be changed first. 403, or a redirect to that page.
@@ -95,6 +97,7 @@ impl Denial {
             Self::NoRoute => Reason::NoRoute,
             Self::Rejected(rejection) => rejection.reason,
             Self::Policy(_) => Reason::Policy,
+            Self::PolicyError(_) => Reason::PolicyError,
             Self::Csrf => Reason::Csrf,
             Self::MustChangePassword => Reason::MustChangePassword,
             Self::Injection(_) => Reason::Injection,

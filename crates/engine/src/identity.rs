@@ -1,5 +1,6 @@
 //! Who somebody is: names, users, and the identity a request carries after admission.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -28,6 +29,13 @@ macro_rules! names {
         impl $name {
             /// The name as text.
             pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        // Hash and order are those of the text, so that a look-up by text needs no name of its own.
+        impl Borrow<str> for $name {
+            fn borrow(&self) -> &str {
                 &self.0
             }
         }
