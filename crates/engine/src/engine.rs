@@ -3,19 +3,20 @@
 use std::sync::Arc;
 
 use http::Method;
-use http::header::ORIGIN;
 
 use crate::admission::Admission;
 use crate::audit::{Decided, Ending, Event, Reason, Recorded, Ruling, Sink, Trail, VERSION};
 use crate::chain::Standing;
 use crate::clock::{Clock, Timestamp};
+use crate::csrf::CsrfKey;
 use crate::decision::{Decision, Denial, Grant, Permits};
 use crate::identity::{Identity, Principal, SchemeName};
 use crate::inject::{Granted, Injection};
 use crate::policy::Verdict;
 use crate::request::CheckRequest;
-use crate::route::{Access, Csrf, Found, Routes};
+use crate::route::{Access, Csrf, Destination, Found, Routes};
 use crate::scheme::{Asked, Unavailable};
+use crate::secret::Secret;
 use crate::session::{Opened, Sessions};
 
 /// Answers: who is asking, may they, and what shall the application be told about them?
@@ -27,6 +28,8 @@ pub struct Engine {
     pub admission: Admission,
     /// What is remembered.
     pub sessions: Arc<Sessions>,
+    /// What tokens against foreign pages are made with.
+    pub csrf: CsrfKey,
     /// Where records go.
     pub sink: Arc<dyn Sink>,
     /// The time.
@@ -44,14 +47,27 @@ pub struct Judgement {
     pub opened: Option<Opened>,
     /// How the caller was recognised; `None` is anonymous.
     pub recognised: Option<SchemeName>,
+    /// Who was recognised, whatever was decided about them.
+    pub identity: Option<Arc<Identity>>,
+    /// What the client must send back in [`crate::csrf::TOKEN`] with what acts; the door tells it, with
+    /// [`crate::csrf::NAME`], in place of any such header of the application's.
+    pub csrf_token: Option<Secret<String>>,
 }
 
 impl Engine {
     /// Judges a request and records exactly one `request.decided`.
     pub async fn decide(&self, request: &CheckRequest) -> Judgement {
         let mut trail = Trail::new(self.clock.clone());
-        let mut judgement = Judgement { decision: Decision::Deny(Denial::NoRoute), found: None, opened: None, recognised: None };
+        let mut judgement = Judgement {
+            decision: Decision::Deny(Denial::NoRoute),
+            found: None,
+            opened: None,
+            recognised: None,
+            identity: None,
+            csrf_token: None,
+        };
         judgement.decision = self.judge(request, &mut judgement, &mut trail).await;
+        judgement.csrf_token = self.csrf_token(request, &judgement);
         self.record_decision(request, &judgement, trail);
         judgement
     }
@@ -68,25 +84,33 @@ impl Engine {
         let standing = chain.run(&asked, &self.admission, trail).await;
         if let Standing::Known { identity, .. } = &standing {
             judgement.recognised = Some(identity.scheme.clone());
+            judgement.identity = Some(identity.clone());
         }
         match (found.route.access, standing) {
             (_, Standing::Refused(rejection)) => Decision::Deny(rejection.into()),
-            (Access::Open, Standing::Known { identity, .. }) => self.grant(Principal::Known(identity), Permits::none(), &asked).await,
             (Access::Open, Standing::Nobody { .. } | Standing::Undecided(_)) => {
                 self.grant(Principal::Anonymous, Permits::none(), &asked).await
             }
+            (Access::Open, Standing::Known { identity, .. }) => match self.hindrance(&identity, &asked) {
+                Some(denial) => Decision::Deny(denial),
+                None => self.grant(Principal::Known(identity), Permits::none(), &asked).await,
+            },
             (Access::Protected, Standing::Undecided(down)) => Decision::Fail(down),
             (Access::Protected, Standing::Nobody { attempted }) => Decision::Challenge(chain.challenges(request, attempted)),
             (Access::Protected, Standing::Known { identity, remember, aside }) => {
-                if identity.must_change_password() {
-                    return Decision::Deny(Denial::MustChangePassword);
-                }
-                if is_cross_site(&identity, &asked) {
-                    return Decision::Deny(Denial::Csrf);
+                if let Some(denial) = self.hindrance(&identity, &asked) {
+                    return Decision::Deny(denial);
                 }
                 let permits = match found.route.policy.check(&identity, request, &found, None, now) {
                     Verdict::Allow(permits) => permits,
-                    Verdict::Deny(policies) => return Decision::Deny(Denial::Policy(policies)),
+                    Verdict::Deny(policies) => {
+                        trail.policy.clone_from(&policies);
+                        return Decision::Deny(Denial::Policy(policies));
+                    }
+                    Verdict::Error(policies) => {
+                        trail.policy.clone_from(&policies);
+                        return Decision::Deny(Denial::PolicyError(policies));
+                    }
                 };
                 trail.policy = permits.policies.to_vec();
                 trail.responses = permits.responses.to_vec();
@@ -100,6 +124,32 @@ impl Engine {
                 decision
             }
         }
+    }
+
+    /// What keeps somebody we know from acting as themselves. An open route tells the application who they are, so it
+    /// asks, too; our own open pages do not: changing the password is one of them, and they have tokens of their own.
+    fn hindrance(&self, identity: &Identity, asked: &Asked<'_>) -> Option<Denial> {
+        let route = &asked.found.route;
+        if route.access == Access::Open && route.destination == Destination::Own {
+            return None;
+        }
+        if identity.must_change_password() {
+            return Some(Denial::MustChangePassword);
+        }
+        self.csrf.is_foreign(identity, asked).then_some(Denial::Csrf)
+    }
+
+    /// The token for a page that was just read: of the session just opened, if one was.
+    fn csrf_token(&self, request: &CheckRequest, judgement: &Judgement) -> Option<Secret<String>> {
+        let route = &judgement.found.as_ref()?.route;
+        let Decision::Allow(_) = judgement.decision else { return None };
+        if route.csrf != Csrf::Token || request.method != Method::GET {
+            return None;
+        }
+        let identity = judgement.identity.as_ref()?;
+        let session = judgement.opened.as_ref().map(|opened| &opened.session).or(identity.session.as_ref());
+        // Who has neither a session nor a credential that the browser sends by itself needs none.
+        (session.is_some() || identity.ambient).then(|| self.csrf.token(identity, session))
     }
 
     /// `rulings.md`: another user's valid credential switches the session; `remember = true` opens one.
@@ -158,10 +208,7 @@ impl Engine {
             Decision::Deny(denial) => (Ruling::Deny, Some(denial.reason())),
             Decision::Fail(_) => (Ruling::Fail, Some(Reason::Unavailable)),
         };
-        let subject = match &judgement.decision {
-            Decision::Allow(grant) => grant.principal.identity().map(|identity| identity.user.name.to_string()),
-            Decision::Challenge(_) | Decision::Deny(_) | Decision::Fail(_) => None,
-        };
+        let subject = judgement.identity.as_ref().map(|identity| identity.user.name.to_string());
         let ms = trail.elapsed().as_secs_f64() * 1e3;
         let Trail { steps, events, policy, responses, .. } = trail;
         let found = judgement.found.as_ref();
@@ -194,22 +241,301 @@ fn last_reason(trail: &Trail) -> Option<Reason> {
     trail.steps.iter().rev().find_map(|step| step.reason)
 }
 
-/// Whether a foreign page may have made a browser send this (`rulings.md`: origin check by default).
-///
-/// Only what a browser sends by itself can be abused so. A browser that sends neither `Sec-Fetch-Site` nor
-/// `Origin` with an unsafe method is refused: every one that could be abused sends at least one.
-fn is_cross_site(identity: &Identity, asked: &Asked<'_>) -> bool {
-    let request = asked.request;
-    let safe = matches!(request.method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE);
-    // An upgrade is a GET that acts; browsers always send Origin with it.
-    let upgrade = request.headers.contains_key(http::header::UPGRADE);
-    if !identity.ambient || (safe && !upgrade) || asked.found.route.csrf == Csrf::Off {
-        return false;
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::time::Duration;
+
+    use async_trait::async_trait;
+    use http::HeaderName;
+
+    use super::*;
+    use crate::chain::{Chain, Link, OnReject};
+    use crate::clock::ManualClock;
+    use crate::fixtures::{self, FakeStore, ada, admission, host, identity, now, request, session, tenant};
+    use crate::identity::{Level, User};
+    use crate::inject::Injector;
+    use crate::policy::{Decisions, Policy};
+    use crate::route::{Pattern, Route, Scope};
+    use crate::scheme::{Outcome, Place, Proof, Rejection, Scheme, Who};
+    use crate::session::Settings;
+    use crate::users::Users;
+
+    #[derive(Debug, Default)]
+    struct Kept(Mutex<Vec<Recorded>>);
+
+    impl Sink for Kept {
+        fn record(&self, event: &Recorded) {
+            self.0.lock().unwrap().push(event.clone());
+        }
     }
-    let text = |name: &str| request.headers.get(name).and_then(|value| value.to_str().ok());
-    match (text("sec-fetch-site"), text(ORIGIN.as_str())) {
-        (Some("same-origin" | "none"), _) => false,
-        (_, Some(origin)) => origin != request.origin() && !asked.found.tenant.origins.iter().any(|own| own == origin),
-        _ => true,
+
+    /// Reads the header `who`: `ada` proves, `session` resumes hers, anything else goes wrong as it says.
+    #[derive(Debug)]
+    struct Header(SchemeName);
+
+    #[async_trait]
+    impl Scheme for Header {
+        fn name(&self) -> &SchemeName {
+            &self.0
+        }
+
+        fn presents(&self, request: &CheckRequest) -> bool {
+            request.headers.contains_key("who")
+        }
+
+        fn consumes(&self) -> &[Place] {
+            &[]
+        }
+
+        async fn authenticate(&self, asked: &Asked<'_>, trail: &mut Trail) -> Result<Outcome, Unavailable> {
+            trail.events.push(Event::ConfigReloaded { accepted: true, problem: None });
+            let proof = |user: User, ambient| {
+                Outcome::Authenticated(Box::new(Proof {
+                    tenant: "north".into(),
+                    who: Who::User(user.id),
+                    scheme: self.0.clone(),
+                    issuer: "local".into(),
+                    level: Level(10),
+                    authenticated_at: now(),
+                    replay: Vec::new(),
+                    attributes: Default::default(),
+                    ambient,
+                }))
+            };
+            match asked.request.headers["who"].to_str().unwrap() {
+                "ada" => Ok(proof(ada(), false)),
+                "browser" => Ok(proof(ada(), true)),
+                "new" => Ok(proof(newcomer(), false)),
+                "session" => {
+                    let held = Identity { ambient: true, session: Some(session("s")), method: self.0.clone(), ..identity(ada()) };
+                    Ok(Outcome::Resumed(Box::new(held)))
+                }
+                "wrong" => Ok(Outcome::Rejected(Rejection::next(Reason::WrongPassword))),
+                "forged" => Ok(Outcome::Rejected(Rejection::chain(Reason::Forged))),
+                "down" => Err(Unavailable::new("ldap", "down")),
+                other => panic!("{other}"),
+            }
+        }
+    }
+
+    fn newcomer() -> User {
+        User { must_change_password: true, ..fixtures::user("new", 3) }
+    }
+
+    #[derive(Debug)]
+    struct Broken;
+
+    #[async_trait]
+    impl Injector for Broken {
+        fn name(&self) -> &str {
+            "jwt"
+        }
+
+        fn headers(&self) -> &[HeaderName] {
+            &[]
+        }
+
+        async fn inject(&self, _: &Granted<'_>) -> Result<Injection, String> {
+            Err("no key".into())
+        }
+    }
+
+    fn engine(policy: Policy) -> (Engine, Arc<Kept>) {
+        let link = Link { scheme: Arc::new(Header("basic".into())), on_reject: OnReject::Continue, remember: false };
+        let mut routes = Routes::default();
+        routes.add_tenant(Arc::new(tenant("north", Chain::new(vec![link]))), None).unwrap();
+        let route = |name: &str| Route { policy: policy.clone(), ..fixtures::route(name) };
+        let open = |name: &str| Route { access: Access::Open, ..route(name) };
+        let mut add = |scope, path: &str, route| routes.add(scope, &Pattern::parse(path, Vec::new()).unwrap(), Arc::new(route)).unwrap();
+        add(Scope::Everywhere, "/protected", route("protected"));
+        add(Scope::Everywhere, "/open", open("open"));
+        add(Scope::Everywhere, "/token", Route { csrf: Csrf::Token, ..route("token") });
+        add(Scope::Everywhere, "/broken", Route { injectors: vec![Arc::new(Broken)], ..open("broken") });
+        add(Scope::Host(host("login.north.example.com")), "/password", Route { destination: Destination::Own, ..open("password") });
+        let store = FakeStore::of([ada(), newcomer()]);
+        let users = Arc::new(Users::new(store.clone(), Duration::ZERO));
+        let sink = Arc::new(Kept::default());
+        let engine = Engine {
+            routes,
+            admission: admission(&store),
+            sessions: Arc::new(Sessions::new(store, users, Settings::default())),
+            csrf: CsrfKey::new(&Secret::new([7; 32])),
+            sink: sink.clone(),
+            clock: Arc::new(ManualClock::at(now())),
+        };
+        (engine, sink)
+    }
+
+    fn compiled(text: &str) -> Policy {
+        Policy::compile(&[("p.cedar".to_owned(), text.to_owned())], &["r".into()], &Decisions::new(8)).unwrap()
+    }
+
+    fn everybody() -> Policy {
+        compiled(r#"@id("all") @response("r") permit(principal, action, resource);"#)
+    }
+
+    async fn decide(policy: Policy, method: &str, path: &str, headers: &[(&str, &str)]) -> (Judgement, Decided) {
+        let (engine, sink) = engine(policy);
+        let judgement = engine.decide(&request(method, &format!("north.example.com{path}"), headers)).await;
+        let kept = sink.0.lock().unwrap();
+        let decided: Vec<&Decided> = kept
+            .iter()
+            .filter_map(|recorded| match &recorded.event {
+                Event::RequestDecided(decided) => Some(decided),
+                _ => None,
+            })
+            .collect();
+        let [decided] = decided[..] else { panic!("{} records of one decision", decided.len()) };
+        (judgement, decided.clone())
+    }
+
+    /// The decision in a few letters.
+    fn short(decision: &Decision) -> String {
+        match decision {
+            Decision::Allow(grant) => match grant.principal.identity() {
+                Some(identity) => format!("allow {}", identity.user.name),
+                None => "allow anonymous".into(),
+            },
+            Decision::Challenge(challenges) => format!("challenge, attempted: {}", challenges.attempted),
+            Decision::Deny(denial) => format!("deny: {:?}", denial.reason()),
+            Decision::Fail(down) => format!("fail: {}", down.what),
+        }
+    }
+
+    #[tokio::test]
+    async fn every_standing_meets_every_access() {
+        for (who, protected, open) in [
+            (None, "challenge, attempted: false", "allow anonymous"),
+            (Some("wrong"), "challenge, attempted: true", "allow anonymous"),
+            (Some("down"), "fail: ldap", "allow anonymous"),
+            (Some("forged"), "deny: Forged", "deny: Forged"),
+            (Some("ada"), "allow ada", "allow ada"),
+            (Some("session"), "allow ada", "allow ada"),
+            (Some("new"), "deny: MustChangePassword", "deny: MustChangePassword"),
+        ] {
+            let headers: Vec<(&str, &str)> = who.map(|who| ("who", who)).into_iter().collect();
+            let (judgement, record) = decide(everybody(), "GET", "/protected", &headers).await;
+            assert_eq!(short(&judgement.decision), protected, "{who:?}");
+            assert_eq!(record.route.unwrap().as_str(), "protected");
+            let (judgement, record) = decide(everybody(), "GET", "/open", &headers).await;
+            assert_eq!(short(&judgement.decision), open, "{who:?}");
+            assert_eq!(record.policy, [], "no policy was asked");
+        }
+    }
+
+    #[tokio::test]
+    async fn no_permit_lets_anonymous_into_a_protected_route() {
+        for policy in [everybody(), Policy::any_user()] {
+            let (judgement, _) = decide(policy, "GET", "/protected", &[]).await;
+            assert!(matches!(judgement.decision, Decision::Challenge(_)));
+            assert_eq!(judgement.recognised, None);
+        }
+    }
+
+    #[tokio::test]
+    async fn an_allowed_request_is_recorded_with_what_permitted_it() {
+        let (judgement, record) = decide(everybody(), "GET", "/protected", &[("who", "ada")]).await;
+        let Decision::Allow(grant) = judgement.decision else { panic!("allowed") };
+        assert_eq!(grant.permits.policies.to_vec(), ["all".into()]);
+        assert_eq!(grant.permits.responses.to_vec(), ["r".into()]);
+        assert_eq!((record.decision, record.reason), (Ruling::Allow, None));
+        assert_eq!(record.subject.as_deref(), Some("ada"));
+        assert_eq!((record.policy, record.responses), (vec!["all".into()], vec!["r".into()]));
+        assert_eq!(judgement.recognised, Some("basic".into()));
+        assert_eq!(record.steps.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_refused_request_is_recorded_with_who_and_why() {
+        let forbid = compiled(r#"@id("all") permit(principal, action, resource); @id("no") forbid(principal, action, resource);"#);
+        let broken = compiled(r#"@id("bad") permit(principal, action, resource) when { principal.level + 9223372036854775807 == 0 };"#);
+        for (policy, reason, ids) in [
+            (forbid, Reason::Policy, vec!["no".into()]),
+            (broken, Reason::PolicyError, vec!["bad".into()]),
+            (Policy::default(), Reason::Policy, vec![]),
+        ] {
+            let (judgement, record) = decide(policy, "GET", "/protected", &[("who", "ada")]).await;
+            assert!(matches!(judgement.decision, Decision::Deny(_)));
+            assert_eq!((record.decision, record.reason), (Ruling::Deny, Some(reason)));
+            assert_eq!(record.policy, ids);
+            assert_eq!(record.subject.as_deref(), Some("ada"));
+        }
+    }
+
+    #[tokio::test]
+    async fn the_reason_of_a_challenge_is_what_was_tried() {
+        for (headers, reason) in [(&[("who", "wrong")][..], Reason::WrongPassword), (&[], Reason::Nobody)] {
+            assert_eq!(decide(everybody(), "GET", "/protected", headers).await.1.reason, Some(reason));
+        }
+        let (judgement, record) = decide(everybody(), "GET", "/nowhere", &[("who", "ada")]).await;
+        assert!(judgement.found.is_none());
+        assert_eq!((record.reason, record.steps.len(), record.route), (Some(Reason::NoRoute), 0, None));
+    }
+
+    #[tokio::test]
+    async fn the_decision_is_recorded_first_and_then_what_happened_on_the_way() {
+        let (engine, sink) = engine(everybody());
+        engine.decide(&request("GET", "north.example.com/protected?secret=1", &[("who", "ada")])).await;
+        let kept = sink.0.lock().unwrap();
+        assert!(matches!(
+            &kept[..],
+            [Recorded { event: Event::RequestDecided(_), .. }, Recorded { event: Event::ConfigReloaded { .. }, .. }]
+        ));
+        for recorded in &*kept {
+            assert_eq!(recorded.tenant, Some("north".into()));
+            assert!(recorded.request_id.is_some() && recorded.client.is_some());
+            assert!(!serde_json::to_string(recorded).unwrap().contains("secret"));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_foreign_page_is_refused_on_protected_and_on_open_routes() {
+        for path in ["/protected", "/open"] {
+            let (judgement, record) = decide(everybody(), "POST", path, &[("who", "session"), ("origin", "https://evil.example")]).await;
+            assert_eq!(short(&judgement.decision), "deny: Csrf");
+            assert_eq!((record.reason, record.subject.as_deref()), (Some(Reason::Csrf), Some("ada")));
+            assert_eq!(record.policy, [], "before the policy is asked");
+            let own = [("who", "session"), ("origin", "https://north.example.com")];
+            assert_eq!(short(&decide(everybody(), "POST", path, &own).await.0.decision), "allow ada");
+            let explicit = [("who", "ada"), ("origin", "https://evil.example")];
+            assert_eq!(short(&decide(everybody(), "POST", path, &explicit).await.0.decision), "allow ada");
+        }
+        let anonymous = [("origin", "https://evil.example")];
+        assert_eq!(short(&decide(everybody(), "POST", "/open", &anonymous).await.0.decision), "allow anonymous");
+    }
+
+    #[tokio::test]
+    async fn our_own_open_pages_are_there_for_those_who_must_change_their_password() {
+        let (engine, _) = engine(everybody());
+        let judgement = engine.decide(&request("POST", "login.north.example.com/password", &[("who", "new")])).await;
+        assert_eq!(short(&judgement.decision), "allow new");
+    }
+
+    #[tokio::test]
+    async fn a_token_is_told_to_a_page_that_reads_and_taken_from_one_that_acts() {
+        for who in ["session", "browser"] {
+            let (judgement, _) = decide(everybody(), "GET", "/token", &[("who", who)]).await;
+            let token = judgement.csrf_token.unwrap();
+            let with = [("who", who), ("x-csrf-token", token.reveal().as_str())];
+            let (judgement, _) = decide(everybody(), "POST", "/token", &with).await;
+            assert_eq!(short(&judgement.decision), "allow ada");
+            assert_eq!(judgement.csrf_token, None);
+            assert_eq!(short(&decide(everybody(), "POST", "/token", &[("who", who)]).await.0.decision), "deny: Csrf");
+        }
+        // Who sends a credential on purpose needs none; who is refused, or reads a route without tokens, gets none.
+        assert_eq!(decide(everybody(), "GET", "/token", &[("who", "ada")]).await.0.csrf_token, None);
+        assert_eq!(decide(everybody(), "HEAD", "/token", &[("who", "session")]).await.0.csrf_token, None);
+        assert_eq!(decide(Policy::default(), "GET", "/token", &[("who", "session")]).await.0.csrf_token, None);
+        assert_eq!(decide(everybody(), "GET", "/protected", &[("who", "session")]).await.0.csrf_token, None);
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_injected_is_not_forwarded() {
+        for headers in [&[("who", "ada")][..], &[]] {
+            let (judgement, record) = decide(everybody(), "GET", "/broken", headers).await;
+            assert!(matches!(&judgement.decision, Decision::Deny(Denial::Injection(why)) if why == "jwt: no key"));
+            assert_eq!(record.reason, Some(Reason::Injection));
+        }
     }
 }

@@ -10,8 +10,11 @@ pub mod audit;
 pub mod basic;
 pub mod chain;
 pub mod clock;
+pub mod csrf;
 pub mod decision;
 pub mod engine;
+#[cfg(test)]
+mod fixtures;
 pub mod identity;
 pub mod inject;
 pub mod policy;
