@@ -263,7 +263,9 @@ pub enum Who {
     External(ExternalId),
 }
 
-/// A replay condition; the keys are scoped to the tenant by [`crate::admission::Admission`].
+/// A replay condition; the keys are scoped to the tenant and the issuer by [`crate::admission::Admission`].
+///
+/// `until` is when the proof itself would be refused, clock skew included; a condition that is already over is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Replay {
     /// `key` may be used once until `until`.
