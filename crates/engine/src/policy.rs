@@ -367,7 +367,7 @@ impl Slice {
     }
 
     fn evaluate(&self, question: &Question<'_>) -> Verdict {
-        let (request, entities) = match question.put() {
+        let (request, entities) = match question.put(self.reads) {
             Ok(put) => put,
             Err(error) => {
                 tracing::error!(%error, route = %question.found.route.name, "a question could not be put to the policy");
@@ -407,8 +407,8 @@ impl Slice {
 
 impl Question<'_> {
     /// This question in Cedar's terms: the request and the three entities it speaks of.
-    fn put(&self) -> Result<(Request, Entities), String> {
-        let Self { identity, request, found, operation, now } = self;
+    fn put(&self, reads: Reads) -> Result<(Request, Entities), String> {
+        let Self { identity, request, found, operation, now: _ } = self;
         let user = &identity.user;
         let text = |value: &str| RestrictedExpression::new_string(value.to_owned());
 
@@ -433,16 +433,8 @@ impl Question<'_> {
         let resource = uid(&WORDS.resource, found.route.name.as_str());
 
         let action = WORDS.action(&request.method);
-        let zoned = now.to_zoned(TimeZone::UTC);
-        // A dual-stack socket writes IPv4 addresses as IPv6; a forbid of 10.0.0.0/8 must meet them all the same.
-        let client = request.client.address.to_canonical().to_string();
-        let context = Context::from_pairs([
-            ("time".to_owned(), RestrictedExpression::new_long(now.as_second())),
-            ("hour".to_owned(), RestrictedExpression::new_long(zoned.hour().into())),
-            ("weekday".to_owned(), RestrictedExpression::new_long(zoned.weekday().to_monday_one_offset().into())),
-            ("client".to_owned(), RestrictedExpression::new_ip(client)),
-        ])
-        .map_err(|error| error.to_string())?;
+        // Reading an address costs more than most policies.
+        let context = if reads.context { self.circumstances()? } else { Context::empty() };
 
         let entities = [
             Entity::new(principal.clone(), about, groups).map_err(|error| error.to_string())?,
@@ -453,6 +445,20 @@ impl Question<'_> {
         // The entities have the schema's shape because they are made above; checking each would double the cost.
         let request = Request::new(principal, action.uid(), resource, context, None).map_err(|error| error.to_string())?;
         Ok((request, entities))
+    }
+
+    fn circumstances(&self) -> Result<Context, String> {
+        let zoned = self.now.to_zoned(TimeZone::UTC);
+        // A dual-stack socket writes IPv4 addresses as IPv6; a forbid of 10.0.0.0/8 must meet them all the same.
+        let client = self.request.client.address.to_canonical().to_string();
+        let long = RestrictedExpression::new_long;
+        Context::from_pairs([
+            ("time".to_owned(), long(self.now.as_second())),
+            ("hour".to_owned(), long(zoned.hour().into())),
+            ("weekday".to_owned(), long(zoned.weekday().to_monday_one_offset().into())),
+            ("client".to_owned(), RestrictedExpression::new_ip(client)),
+        ])
+        .map_err(|error| error.to_string())
     }
 }
 

@@ -566,7 +566,7 @@ mod tests {
         let disagree = Err(Denial::Malformed(Malformed::TenantsDisagree));
         let (north, south) = (basic("ada@north"), basic("ada@south"));
         let tenant = |id: &str| Ok(TenantId::from(id));
-        let mut cases: Vec<(&str, Vec<(&str, &str)>, Result<TenantId, Denial>)> = vec![
+        let mut cases: Vec<Case<'_>> = vec![
             (NORTH, vec![], tenant("north")),
             // The header is anybody's; where the host speaks, it is not heard.
             (NORTH, vec![("ContactCenterId", "south")], tenant("north")),
@@ -605,6 +605,9 @@ mod tests {
             assert_eq!(routes.find(&request("GET", ANY, headers)).map(|found| found.tenant.id.clone()), tenant("south"), "{headers:?}");
         }
     }
+
+    /// URL, headers, and the tenant they mean.
+    type Case<'a> = (&'a str, Vec<(&'a str, &'a str)>, Result<TenantId, Denial>);
 
     /// One route as the reference sees it: pattern, scope (0 host, 1 tenant, 2 everybody), methods.
     type Plain = (String, usize, Vec<Method>);
