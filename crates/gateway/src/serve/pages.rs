@@ -44,6 +44,7 @@ pub use cookie::COOKIES;
 pub use password::{Change, ChangePassword, Changed, OwnPasswords};
 pub use reply::error_page;
 
+use crate::schemes::known_device::KnownDevices;
 use guard::Form;
 use key::PageKey;
 use view::{Display, Dress, Shell};
@@ -60,6 +61,7 @@ pub struct Portal {
     store: Arc<dyn ExpiringStore>,
     key: PageKey,
     brands: HashMap<TenantId, Brand>,
+    devices: Arc<KnownDevices>,
     passwords: Option<Arc<dyn ChangePassword>>,
     jwks: Jwks,
 }
@@ -72,16 +74,17 @@ impl fmt::Debug for Portal {
 
 impl Portal {
     /// Pages over this engine. `store` remembers which login forms were used, `secret` seals what browsers hold between
-    /// two requests and is the same on all nodes, `passwords` is absent where nobody can change theirs here.
+    /// two requests and is the same on all nodes, `devices` marks the browsers from which somebody signed in, `passwords` is absent where nobody can change theirs here.
     pub fn new(
         engine: Arc<Engine>,
         store: Arc<dyn ExpiringStore>,
         secret: &Secret<[u8; 32]>,
         brands: HashMap<TenantId, Brand>,
+        devices: Arc<KnownDevices>,
         passwords: Option<Arc<dyn ChangePassword>>,
         jwks: Jwks,
     ) -> Self {
-        Self { engine, store, key: PageKey::new(secret), brands, passwords, jwks }
+        Self { engine, store, key: PageKey::new(secret), brands, devices, passwords, jwks }
     }
 
     /// Answers a request that a route led to us. The body of a POST must have been read whole.

@@ -19,6 +19,7 @@ use super::guard::{Form, is_cross_site};
 use super::login_state::{LoginState, LoginStates, MAX_AGE_SECONDS};
 use super::view::{Display, LeavingPage, LoginPage, Problem};
 use super::{Portal, Visit, cookie, landing, reply};
+use crate::schemes::known_device;
 use crate::serve::return_to::ReturnTo;
 
 /// Longest user name shown again, in characters.
@@ -119,6 +120,10 @@ impl Portal {
         let mut response = self.onward(visit, &identity, &wish).await?;
         reply::set_cookie(&mut response, cookie::set_session(visit.request, &opened).reveal());
         reply::set_cookie(&mut response, &states.set_cookie(visit.request, &self.key)?);
+        if !self.devices.owners(visit.request, &visit.tenant.id, visit.now).contains(&identity.user.id) {
+            let device = self.devices.issue(&visit.tenant.id, identity.user.id, visit.now)?;
+            reply::set_cookie(&mut response, &known_device::set_cookie(visit.request, &device));
+        }
         Ok(response)
     }
 
@@ -172,12 +177,14 @@ impl Portal {
         let typed = form.text("username");
         let subject = subject(visit, typed, reason);
         visit.rejected(subject, reason);
-        let (status, (sentence, advice)) = match reason {
-            Reason::TooManyWaiting => (
-                StatusCode::TOO_MANY_REQUESTS,
-                ("Too many sign-ins are waiting", "Try again in a minute; if it lasts, give your administrator this number:"),
-            ),
-            _ => (StatusCode::FORBIDDEN, MISMATCH),
+        let (status, sentence, advice) = if reason == Reason::TooManyWaiting {
+            let advice = "Try again in a minute; if it lasts, give your administrator this number:";
+            (StatusCode::TOO_MANY_REQUESTS, "Too many sign-ins are waiting", advice)
+        } else if reason == Reason::InsecureChannel {
+            let advice = "Nothing was checked. Open this page with https, or give your administrator this number:";
+            (StatusCode::FORBIDDEN, "This connection is not protected", advice)
+        } else {
+            (StatusCode::FORBIDDEN, MISMATCH.0, MISMATCH.1)
         };
         let problem = Problem { sentence, advice, id: Some(&visit.id) };
         let shown: String = typed.chars().take(MAX_SHOWN).collect();

@@ -203,7 +203,8 @@ impl World {
         };
         let jwks: Jwks = Arc::new(|| Bytes::from_static(b"{\"keys\":[]}"));
         let passwords: Arc<dyn ChangePassword> = Arc::new(PlainChange(durable));
-        let portal = Portal::new(Arc::new(engine), store, &Secret::new([7; 32]), HashMap::new(), Some(passwords), jwks);
+        let devices = Arc::new(KnownDevices::new(&Secret::new([8; 32])));
+        let portal = Portal::new(Arc::new(engine), store, &Secret::new([7; 32]), HashMap::new(), devices, Some(passwords), jwks);
         Self { portal, found: Found { tenant, route: Arc::new(route) }, clock, records, down, port }
     }
 
@@ -537,6 +538,19 @@ async fn logout_needs_its_own_token_and_ends_every_host() {
     assert_eq!(browser.get(&world, LOGIN, "/").await.location(), "/login");
     assert_eq!(browser.cookie(APP, "vestibule"), None);
     assert_eq!(browser.cookie(LOGIN, "vestibule"), None, "the dead cookie is cleared");
+}
+
+#[tokio::test]
+async fn a_browser_becomes_a_known_device_of_whoever_signs_in() {
+    let world = World::new().await;
+    let mut browser = signed_in(&world, "ada").await;
+    let device = browser.cookie(LOGIN, "vestibule-device").unwrap().clone();
+    let form = browser.get(&world, LOGIN, "/login?prompt=login").await;
+    browser.sign_in(&world, &form, "ada", "ada-password").await;
+    assert_eq!(browser.cookie(LOGIN, "vestibule-device"), Some(&device), "it has one already");
+    let form = browser.get(&world, LOGIN, "/login?prompt=login").await;
+    browser.sign_in(&world, &form, "bob", "bob-password").await;
+    assert_ne!(browser.cookie(LOGIN, "vestibule-device"), Some(&device));
 }
 
 #[tokio::test]
