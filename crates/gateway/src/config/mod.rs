@@ -50,7 +50,7 @@ pub fn load(path: &Path, purpose: Purpose, now: Timestamp, policies: PolicyFindi
         return Err(unreadable(format!("it is longer than {MAX_FILE} octets")));
     }
     let text = std::fs::read_to_string(path).map_err(|why| unreadable(secrets::reason(&why)))?;
-    check(Source { path: path.to_owned(), text }, purpose, now, policies)
+    check(Source::new(path.to_owned(), text), purpose, now, policies)
 }
 
 /// Checks a configuration that was read already. Relative paths are found beside `source.path`.

@@ -154,6 +154,8 @@ pub struct Source {
     pub path: PathBuf,
     /// What it says.
     pub text: String,
+    /// Where its lines begin.
+    lines: Vec<usize>,
 }
 
 /// How much of a source line may be shown.
@@ -167,6 +169,12 @@ enum Show {
 }
 
 impl Source {
+    /// A file with this text.
+    pub fn new(path: PathBuf, text: String) -> Self {
+        let lines = [0].into_iter().chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
+        Self { path, text, lines }
+    }
+
     /// A problem with what stands at `span`, a range of octets.
     pub fn problem(&self, span: &Range<usize>, message: impl Into<String>) -> Problem {
         self.point(span, message.into(), Show::Line)
@@ -185,9 +193,8 @@ impl Source {
     fn point(&self, span: &Range<usize>, message: String, show: Show) -> Problem {
         let text = self.text.as_str();
         let start = floor_char(text, span.start);
-        let before = text.get(..start).unwrap_or_default();
-        let line = before.matches('\n').count() + 1;
-        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+        let line = self.lines.partition_point(|begin| *begin <= start);
+        let line_start = line.checked_sub(1).and_then(|index| self.lines.get(index)).copied().unwrap_or(0);
         let rest = text.get(line_start..).unwrap_or_default();
         let whole = rest.split('\n').next().unwrap_or_default().trim_end_matches('\r');
         let line_end = line_start + whole.len();
@@ -296,7 +303,7 @@ mod tests {
     use super::*;
 
     fn source(text: &str) -> Source {
-        Source { path: "v.toml".into(), text: text.to_owned() }
+        Source::new("v.toml".into(), text.to_owned())
     }
 
     #[test]

@@ -18,7 +18,7 @@ fn manifest(path: &str) -> PathBuf {
 }
 
 fn read(text: &str) -> Result<(Checked, Vec<Problem>), Vec<Problem>> {
-    let source = Source { path: manifest("tests/configurations/v.toml"), text: text.to_owned() };
+    let source = Source::new(manifest("tests/configurations/v.toml"), text.to_owned());
     check(source, Purpose::Serve, now(), no_findings)
 }
 
@@ -87,7 +87,7 @@ fn the_two_tenants_mean_what_they_say() {
 #[test]
 fn memory_is_for_demonstrations_only() {
     let text = std::fs::read_to_string(manifest("tests/configurations/store-memory.toml")).unwrap();
-    let source = || Source { path: manifest("tests/configurations/v.toml"), text: text.clone() };
+    let source = || Source::new(manifest("tests/configurations/v.toml"), text.clone());
     assert!(check(source(), Purpose::Serve, now(), no_findings).is_err());
     assert!(check(source(), Purpose::Demo, now(), no_findings).is_ok());
 }
@@ -96,7 +96,7 @@ fn memory_is_for_demonstrations_only() {
 fn findings_of_policies_refuse_the_configuration() {
     fn finding(checked: &Checked) -> Vec<Problem> {
         let policy = &checked.routes[0].policies[0];
-        let source = Source { path: policy.path.clone(), text: policy.text.clone() };
+        let source = Source::new(policy.path.clone(), policy.text.clone());
         vec![source.problem(&(0..2), "no")]
     }
     let path = manifest("../../examples/minimal/vestibule.toml");
