@@ -109,7 +109,7 @@ pub fn build(checked: &Checked, house: &House, expiring: &Arc<dyn ExpiringStore>
     let mut tenants = Vec::new();
     for tenant in &checked.tenants {
         let built = Arc::new(schemes.tenant(tenant)?);
-        routes.add_tenant(built.clone(), tenant.domain.as_deref());
+        routes.add_tenant(built.clone(), tenant.domain.as_deref())?;
         if checked.server.fallback_tenant.as_ref() == Some(&tenant.id) {
             routes.set_fallback(built.clone());
         }
@@ -164,8 +164,8 @@ pub fn policy_problems(checked: &Checked) -> Vec<Problem> {
     found
         .into_iter()
         .map(|problem| {
-            let source = Source { text: text_of(&problem.file), path: problem.file.into() };
-            let at = offset(&source.text, problem.line, problem.column);
+            let source = Source::new(problem.file.as_str().into(), text_of(&problem.file));
+            let at = offset(&text_of(&problem.file), problem.line, problem.column);
             let found = source.problem(&(at..at), problem.message);
             match problem.help {
                 Some(help) => found.help(help),

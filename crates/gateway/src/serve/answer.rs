@@ -57,6 +57,8 @@ pub struct Notice<'a> {
     pub status: StatusCode,
     /// One short sentence, safe for anybody.
     pub sentence: &'static str,
+    /// What to do, ending where the number may follow.
+    pub advice: &'static str,
     /// The number to quote.
     pub id: RequestId,
     /// Whose brand to wear, if known.
@@ -173,7 +175,7 @@ impl Answers {
                     if bounces < MAX_BOUNCES {
                         return bounce(&login, bounces + 1);
                     }
-                    refusal.sentence = "Signing in did not last. Please check that cookies are allowed";
+                    refusal.sentence = "Signing in did not last. Check that cookies are allowed";
                     refusal.sign_in = Some(login);
                 }
             }
@@ -234,7 +236,7 @@ impl Answers {
                 };
                 Refusal { challenges: http, party: Party::Caller, ..Refusal::new(status, 20, "Access denied") }
             }
-            Denial::Policy(_) => Refusal { party: Party::Denied, ..Refusal::new(StatusCode::FORBIDDEN, 5, "You may not do this") },
+            Denial::Policy(_) | Denial::PolicyError(_) => Refusal { party: Party::Denied, ..Refusal::new(StatusCode::FORBIDDEN, 5, "You may not do this") },
             Denial::Csrf => Refusal::new(StatusCode::FORBIDDEN, 5, "Missing or invalid Csrf token"),
             Denial::MustChangePassword => {
                 let portal = found.and_then(|found| found.tenant.portal_origin.as_deref());
@@ -243,7 +245,7 @@ impl Answers {
                 }
                 Refusal::new(StatusCode::FORBIDDEN, 5, "The password must be changed")
             }
-            Denial::PolicyError(_) | Denial::Injection(_) => Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, 4, "Internal error"),
+            Denial::Injection(_) => Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, 4, "Internal error"),
         };
         Ok(refusal)
     }
@@ -252,7 +254,7 @@ impl Answers {
         let Refusal { mut status, code, sentence, party, challenges, retry, sign_in } = refusal;
         let (body, media_type, policy) = match kind {
             ClientKind::Browser => {
-                let page = (self.page)(&Notice { status, sentence, id, tenant, sign_in: sign_in.as_deref() });
+                let page = (self.page)(&Notice { status, sentence, advice: advice(status), id, tenant, sign_in: sign_in.as_deref() });
                 (page.html, "text/html; charset=utf-8", Some(page.content_security_policy))
             }
             ClientKind::Script | ClientKind::Api => {
@@ -295,6 +297,18 @@ fn dress(headers: &mut HeaderMap) {
     headers.insert(VARY, HeaderValue::from_static("Origin, Authorization, Cookie"));
     headers.insert(http::header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(http::header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+}
+
+/// What a person may do about it. Blames nobody, promises nothing.
+fn advice(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::UNAUTHORIZED => "Sign in and try again. If that does not help, give your administrator this number:",
+        StatusCode::FORBIDDEN => "If you need to, ask your administrator for access and give them this number:",
+        StatusCode::NOT_FOUND => "Check the address. If a link led here, whoever maintains it needs this number:",
+        StatusCode::TOO_MANY_REQUESTS => "Wait a minute, then try again. If it lasts, give your administrator this number:",
+        status if status.is_server_error() => "Try again in a minute. If it lasts, give your administrator this number:",
+        _ => "Go back and follow the link again. If that does not help, give your administrator this number:",
+    }
 }
 
 fn unreadable(malformed: Malformed) -> (StatusCode, &'static str) {

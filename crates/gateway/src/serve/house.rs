@@ -416,8 +416,15 @@ impl Server {
         let changes = Owners::new(checked, &self.house.clock, &passwords, &local);
         let keys = self.house.keys.clone();
         let jwks: pages::Jwks = Arc::new(move || keys.published().body.clone());
-        let portal =
-            Portal::new(engine.clone(), self.house.expiring.clone(), &self.page_secret, brands.clone(), Some(Arc::new(changes)), jwks);
+        let portal = Portal::new(
+            engine.clone(),
+            self.house.expiring.clone(),
+            &self.page_secret,
+            brands.clone(),
+            self.house.devices.clone(),
+            Some(Arc::new(changes)),
+            jwks,
+        );
         let mut upstreams = HashMap::new();
         for (name, upstream) in &checked.upstreams {
             let settings = upstreams::settings(upstream)?;
@@ -548,7 +555,7 @@ fn answers(checked: &Checked, brands: HashMap<TenantId, Brand>) -> Answers {
     let plain = Brand::new("Vestibule");
     let page = move |notice: &Notice<'_>| {
         let brand = notice.tenant.and_then(|tenant| brands.get(&tenant.id)).unwrap_or(&plain);
-        pages::error_page(brand, notice)
+        pages::refusal(brand, notice)
     };
     let compat = |tenant: &&config::checked::Tenant| tenant.anonymous_denied == AnonymousDenied::Compat;
     Answers { compat: checked.tenants.iter().filter(compat).map(|tenant| tenant.id.clone()).collect(), page: Arc::new(page) }
@@ -564,7 +571,7 @@ fn brands(checked: &Checked) -> Result<HashMap<TenantId, Brand>, String> {
             brand = brand.with_logo(logo.media_type, &logo.octets)?;
         }
         if let Some(support) = &tenant.brand.support {
-            brand = brand.with_support(support);
+            brand.support = Some(support.clone());
         }
         Ok((tenant.id.clone(), brand))
     };

@@ -42,7 +42,7 @@ use vestibule_engine::tenant::Tenant;
 pub use brand::Brand;
 pub use cookie::COOKIES;
 pub use password::{Change, ChangePassword, Changed, OwnPasswords};
-pub use reply::error_page;
+pub use reply::refusal;
 
 use crate::schemes::known_device::KnownDevices;
 use guard::Form;

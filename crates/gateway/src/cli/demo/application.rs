@@ -48,7 +48,7 @@ fn page(title: &str, headers: &HeaderMap) -> Html<String> {
     ))
 }
 
-fn soap(headers: &HeaderMap) -> impl IntoResponse {
+fn soap(headers: &HeaderMap) -> impl IntoResponse + use<> {
     let body = format!(
         "<s:Envelope xmlns:s=\"http://schemas.xmlsoap.org/soap/envelope/\"><s:Body><ListOrdersResponse xmlns=\"urn:vestibule:demo\">\
          <AskedBy>{}</AskedBy><Order>lantern</Order></ListOrdersResponse></s:Body></s:Envelope>\n",

@@ -156,6 +156,9 @@ fn detail(decision: &Decision) -> Option<String> {
             Denial::Policy(policies) => {
                 Some(format!("forbidden by {}", policies.iter().map(|policy| policy.as_str()).collect::<Vec<_>>().join(", ")))
             }
+            Denial::PolicyError(policies) => {
+                Some(format!("could not be evaluated: {}", policies.iter().map(|policy| policy.as_str()).collect::<Vec<_>>().join(", ")))
+            }
             Denial::Csrf => Some("a foreign page may have made the browser send this".to_owned()),
             Denial::MustChangePassword => Some("the password must be changed first".to_owned()),
             Denial::Injection(why) => Some(why.clone()),

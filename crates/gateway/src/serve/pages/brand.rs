@@ -15,6 +15,8 @@ const READABLE: f64 = 4.5;
 pub struct Brand {
     /// The name to show.
     pub title: String,
+    /// A line under the login form, such as whom to call.
+    pub support: Option<String>,
     /// A stylesheet that overrides custom properties.
     css: Option<String>,
     /// The logo as a data URI.
@@ -24,7 +26,7 @@ pub struct Brand {
 impl Brand {
     /// A brand that has a name only.
     pub fn new(title: impl Into<String>) -> Self {
-        Self { title: title.into(), css: None, logo: None }
+        Self { title: title.into(), support: None, css: None, logo: None }
     }
 
     /// With an accent colour, `#rrggbb`. It is darkened on light paper and lightened on dark until it can be read.

@@ -7,7 +7,8 @@ use http::header::{
 };
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use http_body_util::Full;
-use vestibule_engine::request::RequestId;
+
+use crate::serve::answer::{Notice, Page};
 
 use super::Visit;
 use super::assets::{self, SCRIPT, STYLE};
@@ -30,12 +31,14 @@ pub(super) fn page_to(visit: &Visit<'_>, template: &impl Template, action: &str)
     render(&visit.shell(), StatusCode::OK, template, &[action])
 }
 
-/// The error page for any host; carries its style with it, since nothing else may be ours there.
-pub fn error_page(brand: &Brand, status: StatusCode, sentence: &str, advice: &str, id: RequestId) -> Response<Full<Bytes>> {
+/// The page of a refusal, for any host; carries its style with it, since nothing else may be ours there.
+pub fn refusal(brand: &Brand, notice: &Notice<'_>) -> Page {
     let shell = Shell { brand, tenant: "", display: Display::Page, dress: Dress::Inline };
-    let id = id.to_string();
-    let problem = Problem { sentence, advice, id: Some(&id) };
-    render(&shell, status, &ErrorPage { shell: shell.clone(), status, problem, way: None }, &[])
+    let id = notice.id.to_string();
+    let problem = Problem { sentence: notice.sentence, advice: notice.advice, id: Some(&id) };
+    let way = notice.sign_in.map(|url| ("Sign in", url));
+    let template = ErrorPage { shell: shell.clone(), status: notice.status, problem, way };
+    Page { html: template.render().unwrap_or_default(), content_security_policy: policy(&shell, &[]) }
 }
 
 fn render(shell: &Shell<'_>, status: StatusCode, template: &impl Template, targets: &[&str]) -> Response<Full<Bytes>> {
@@ -59,12 +62,11 @@ fn render(shell: &Shell<'_>, status: StatusCode, template: &impl Template, targe
     if shell.display != Display::Popup {
         headers.insert(OPENER_POLICY, HeaderValue::from_static("same-origin"));
     }
-    let policy = policy(shell, targets);
-    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_str(&policy).unwrap_or(HeaderValue::from_static("default-src 'none'")));
+    headers.insert(CONTENT_SECURITY_POLICY, policy(shell, targets));
     response
 }
 
-fn policy(shell: &Shell<'_>, targets: &[&str]) -> String {
+fn policy(shell: &Shell<'_>, targets: &[&str]) -> HeaderValue {
     let (style, script) = match shell.dress {
         Dress::Linked => ("'self'".to_owned(), "'self'".to_owned()),
         Dress::Inline => {
@@ -74,10 +76,11 @@ fn policy(shell: &Shell<'_>, targets: &[&str]) -> String {
     };
     let plain = |target: &&&str| target.bytes().all(|b| b.is_ascii_graphic() && b != b';' && b != b',');
     let targets: String = targets.iter().filter(plain).flat_map(|target| [" ", target]).collect();
-    format!(
+    let text = format!(
         "default-src 'none'; style-src {style}; script-src {script}; img-src 'self' data:; \
          form-action 'self'{targets}; frame-ancestors 'none'; base-uri 'none'"
-    )
+    );
+    HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("default-src 'none'"))
 }
 
 /// Sends the browser on with a GET.
