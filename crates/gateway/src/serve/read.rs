@@ -154,7 +154,7 @@ impl Hop {
                 headers.remove(name);
             }
         }
-        for name in [UPGRADE, PROXY_AUTHORIZATION, PROXY, http::header::CONTENT_LENGTH] {
+        for name in [UPGRADE, PROXY_AUTHORIZATION, PROXY, http::header::CONTENT_LENGTH, http::header::TRAILER] {
             headers.remove(name);
         }
         if self.trailers {
