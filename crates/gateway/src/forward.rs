@@ -15,8 +15,8 @@ use std::time::Duration;
 use http::header::{HOST, TE};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 
-pub use self::body::{BodyError, Patient, Upload};
-pub use self::connect::{HttpVersion, Transport, client_tls};
+pub use self::body::{Beat, BodyError, Patient, Upload};
+pub use self::connect::{HYPER_MAX_FIELDS, HttpVersion, Transport, client_tls};
 pub use self::pool::Download;
 
 use self::pool::{Pool, Sender};
@@ -85,7 +85,7 @@ impl Default for Limits {
             keep_idle: Duration::from_secs(55),
             keep: 256,
             head_octets: 64 * 1024,
-            head_fields: 100,
+            head_fields: HYPER_MAX_FIELDS,
             avoid: Duration::from_secs(10),
         }
     }
@@ -108,6 +108,9 @@ pub enum ForwardError {
     /// What it sent is not an acceptable response, or it hung up.
     #[error("the upstream's answer could not be read")]
     Answer(#[source] hyper::Error),
+    /// The client's body broke off or stopped coming.
+    #[error("the client's body ended early")]
+    Upload(#[source] hyper::Error),
     /// It switched protocols unasked, or to another one.
     #[error("the upstream switched to a protocol nobody asked for")]
     Upgrade,
@@ -158,8 +161,11 @@ impl Upstream {
             request.headers_mut().insert(HOST, host.clone());
         }
         let asked = request.headers().get(http::header::UPGRADE).cloned();
-        let sent = tokio::time::timeout(self.settings.limits.head, self.deliver(shard, request));
-        let response = sent.await.map_err(|_| ForwardError::Timeout)??;
+        let beat = match request.body_mut() {
+            Upload::Stream(body) => Some(body.watch()),
+            Upload::Empty | Upload::Whole(..) => None,
+        };
+        let response = self.in_time(beat, self.deliver(shard, request)).await?;
         // RFC 9110 §15.2.2: nobody switches to what was not offered; a tunnel nobody asked for smuggles requests.
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             let got = response.headers().get(http::header::UPGRADE);
@@ -169,6 +175,22 @@ impl Upstream {
             }
         }
         Ok(response)
+    }
+
+    /// The time for an answer runs from the last piece of the request: a long upload is not a slow upstream.
+    async fn in_time<T>(&self, beat: Option<Arc<Beat>>, answer: impl Future<Output = Result<T, ForwardError>>) -> Result<T, ForwardError> {
+        let limit = self.settings.limits.head;
+        let mut answer = std::pin::pin!(answer);
+        let mut wait = limit;
+        loop {
+            if let Ok(answer) = tokio::time::timeout(wait, answer.as_mut()).await {
+                return answer;
+            }
+            wait = beat.as_ref().map_or(Duration::ZERO, |beat| limit.saturating_sub(beat.silence()));
+            if wait.is_zero() {
+                return Err(ForwardError::Timeout);
+            }
+        }
     }
 
     async fn deliver(&self, shard: &Shard, mut request: Request<Upload>) -> Result<Response<Download>, ForwardError> {
@@ -212,7 +234,8 @@ impl Upstream {
                 },
             }
         }
-        let connected = tokio::time::timeout(self.settings.limits.connect, connect::connect(pool, &self.settings));
+        // Boxed because rare and large: every request's future would be moved about with room for it.
+        let connected = tokio::time::timeout(self.settings.limits.connect, Box::pin(connect::connect(pool, &self.settings)));
         let error = match connected.await {
             Ok(Ok(sender)) => {
                 pool.works();
@@ -259,7 +282,9 @@ fn spare(request: &Request<Upload>) -> Option<Request<Upload>> {
 fn hung_up(error: &ForwardError) -> bool {
     match error {
         ForwardError::Answer(error) => error.is_incomplete_message() || error.is_closed() || error.is_canceled() || is_reset(error),
-        ForwardError::Connect { .. } | ForwardError::Timeout | ForwardError::Upgrade | ForwardError::Request => false,
+        ForwardError::Connect { .. } | ForwardError::Upload(_) | ForwardError::Timeout | ForwardError::Upgrade | ForwardError::Request => {
+            false
+        }
     }
 }
 
@@ -271,7 +296,10 @@ fn is_reset(error: &hyper::Error) -> bool {
 async fn dispatch(pool: &Arc<Pool>, sender: Sender, mut request: Request<Upload>) -> Result<Response<Download>, Failed> {
     let failed = |mut failure: hyper::client::conn::TrySendError<Request<Upload>>| Failed {
         unsent: failure.take_message().map(Box::new),
-        error: ForwardError::Answer(failure.into_error()),
+        error: match failure.into_error() {
+            error if error.is_user() => ForwardError::Upload(error),
+            error => ForwardError::Answer(error),
+        },
     };
     match sender {
         Sender::Http1(mut sender) => {

@@ -4,6 +4,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -34,12 +35,29 @@ pub struct Patient {
     limit: Duration,
     timer: Option<Pin<Box<Sleep>>>,
     waiting: bool,
+    beat: Option<Arc<Beat>>,
+}
+
+/// When the last piece of a body came.
+#[derive(Debug)]
+pub struct Beat(Mutex<Instant>);
+
+impl Beat {
+    /// For how long nothing has come.
+    pub fn silence(&self) -> Duration {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+    }
 }
 
 impl Patient {
     /// A body that breaks off when `limit` passes without a piece.
     pub fn new(body: Incoming, limit: Duration) -> Self {
-        Self { body, limit, timer: None, waiting: false }
+        Self { body, limit, timer: None, waiting: false, beat: None }
+    }
+
+    /// Lets somebody else see that pieces come.
+    pub fn watch(&mut self) -> Arc<Beat> {
+        self.beat.get_or_insert_with(|| Arc::new(Beat(Mutex::new(Instant::now())))).clone()
     }
 }
 
@@ -51,6 +69,9 @@ impl Body for Patient {
         let this = self.get_mut();
         if let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx) {
             this.waiting = false;
+            if let Some(beat) = &this.beat {
+                *beat.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+            }
             return Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Broken)));
         }
         if !this.waiting {
@@ -93,7 +114,14 @@ impl Body for Upload {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
             Self::Whole(bytes, _) => Poll::Ready(bytes.take().filter(|bytes| !bytes.is_empty()).map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Stream(body) => Pin::new(body).poll_frame(cx),
+            // A trailer is a header that comes too late to be stripped, and some servers merge the two: an
+            // identity header could come that way. No request of a protocol we carry needs one.
+            Self::Stream(body) => loop {
+                return match std::task::ready!(Pin::new(&mut *body).poll_frame(cx)) {
+                    Some(Ok(frame)) if frame.is_trailers() => continue,
+                    other => Poll::Ready(other),
+                };
+            },
         }
     }
 

@@ -19,6 +19,9 @@ use crate::forward::{Limits, Settings};
 /// Most streams we ask an HTTP/2 upstream to hold ready before it told us its own limit.
 const INITIAL_STREAMS: usize = 100;
 
+/// Header fields hyper admits when it is told nothing.
+pub const HYPER_MAX_FIELDS: usize = 100;
+
 /// How connections to an upstream are made.
 #[derive(Debug, Clone)]
 pub enum Transport {
@@ -119,12 +122,13 @@ where
         });
         return Ok(Sender::Http2(sender));
     }
-    let (sender, connection) = http1::Builder::new()
-        .max_buf_size(limits.head_octets.max(8192))
-        .max_headers(limits.head_fields)
-        .handshake(TokioIo::new(stream))
-        .await
-        .map_err(io::Error::other)?;
+    let mut builder = http1::Builder::new();
+    builder.max_buf_size(limits.head_octets.max(8192));
+    // hyper's own default is the same number without the cost of clearing a table for each response.
+    if limits.head_fields != HYPER_MAX_FIELDS {
+        builder.max_headers(limits.head_fields);
+    }
+    let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
     tokio::spawn(async move {
         if let Err(error) = connection.with_upgrades().await {
             tracing::debug!(%address, %error, "upstream connection ended");

@@ -17,7 +17,7 @@ use crate::serve::proxy::Shared;
 /// What the answers depend on.
 #[derive(Clone)]
 pub struct Health {
-    /// Says whether we are about to stop; none while the doors are not open yet.
+    /// Says whether we are about to stop. It exists once the doors can open, so listen for health after that.
     pub shared: Arc<Shared>,
     /// Asks the stores.
     pub stores: Probe,

@@ -24,6 +24,7 @@ use tokio_rustls::TlsAcceptor;
 use vestibule_engine::request::Channel;
 use vestibule_engine::route::Found;
 
+use crate::forward::HYPER_MAX_FIELDS;
 use crate::serve::framing::{Framing, Verdict};
 use crate::serve::proxy::{self, Limits, Shared};
 use crate::serve::read::Origin;
@@ -42,6 +43,8 @@ const PING_INTERVAL: Duration = Duration::from_secs(30);
 const FAREWELL: Duration = Duration::from_secs(2);
 /// For how long a connection may take to end after it was told to.
 const CLOSING: Duration = Duration::from_secs(5);
+/// How long a thread that has more connections than another lets the other accept first.
+const DEFERENCE: Duration = Duration::from_millis(1);
 /// How long to wait after the kernel refused to accept, e.g. for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -128,6 +131,7 @@ impl Doors {
         let addresses = listeners.iter().map(|listener| listener.socket.local_addr()).collect::<io::Result<_>>()?;
         let capacity = Capacity { threads: capacity.threads.max(1), ..capacity };
         let (accepting, _) = watch::channel(capacity.threads * listeners.len());
+        let loads: Arc<[AtomicUsize]> = (0..capacity.threads).map(|_| AtomicUsize::new(0)).collect();
         let mut threads = Vec::new();
         for number in 0..capacity.threads {
             let mut own = Vec::new();
@@ -141,6 +145,7 @@ impl Doors {
                 seats: seats.clone(),
                 phase: phase.subscribe(),
                 accepting: accepting.clone(),
+                loads: loads.clone(),
                 thread: number,
                 door: 0,
             };
@@ -185,9 +190,19 @@ struct House {
     seats: Arc<Semaphore>,
     phase: watch::Receiver<Phase>,
     accepting: watch::Sender<usize>,
+    /// Connections of each thread.
+    loads: Arc<[AtomicUsize]>,
     thread: usize,
     /// The number of the listener.
     door: usize,
+}
+
+impl House {
+    /// Whether this thread has more to do than another.
+    fn is_ahead(&self) -> bool {
+        let own = self.loads.get(self.thread).map_or(0, |load| load.load(Ordering::Relaxed));
+        self.loads.iter().any(|load| load.load(Ordering::Relaxed) < own)
+    }
 }
 
 /// The life of a data thread.
@@ -212,6 +227,10 @@ async fn accept(listener: Listener, house: House) -> io::Result<()> {
     let mut phase = house.phase.clone();
     loop {
         let next = async {
+            // A connection stays where it was accepted, so the time to share the load is now.
+            if house.is_ahead() {
+                tokio::time::sleep(DEFERENCE).await;
+            }
             // No seat, no accept: the kernel's queue holds them, and time limits free seats.
             let seat = house.seats.clone().acquire_owned().await.map_err(io::Error::other)?;
             Ok::<_, io::Error>((seat, socket.accept().await))
@@ -333,12 +352,10 @@ enum Stage {
 fn builder(limits: &Limits) -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     // The wire times heads itself: hyper's timer would also limit how long a connection may be idle.
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(None)
-        .max_buf_size(limits.head_octets.max(8192))
-        .max_headers(limits.head_fields);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(limits.head_octets.max(8192));
+    if limits.head_fields != HYPER_MAX_FIELDS {
+        builder.http1().max_headers(limits.head_fields);
+    }
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -367,6 +384,7 @@ pub struct Peer {
     requests: AtomicUsize,
     in_flight: AtomicUsize,
     http2: AtomicBool,
+    loads: Arc<[AtomicUsize]>,
     _seat: OwnedSemaphorePermit,
 }
 
@@ -378,6 +396,10 @@ impl Peer {
         seat: OwnedSemaphorePermit,
         house: &House,
     ) -> Arc<Self> {
+        metrics::gauge!("vestibule_connections").increment(1);
+        if let Some(load) = house.loads.get(house.thread) {
+            load.fetch_add(1, Ordering::Relaxed);
+        }
         Arc::new(Self {
             origin,
             certificates,
@@ -390,6 +412,7 @@ impl Peer {
             requests: AtomicUsize::new(0),
             in_flight: AtomicUsize::new(0),
             http2: AtomicBool::new(false),
+            loads: house.loads.clone(),
             _seat: seat,
         })
     }
@@ -444,6 +467,15 @@ impl Peer {
     fn idle_for(&self) -> Option<Duration> {
         let quiet = Duration::from_millis(self.quiet_since.load(Ordering::Relaxed));
         (self.in_flight.load(Ordering::Relaxed) == 0).then(|| self.began.elapsed().saturating_sub(quiet))
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        metrics::gauge!("vestibule_connections").decrement(1);
+        if let Some(load) = self.loads.get(self.thread) {
+            load.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 

@@ -26,7 +26,7 @@ use vestibule_engine::route::{Access, BodyNeed, Destination, Found};
 use vestibule_engine::secret::Secret;
 use vestibule_engine::session::Opened;
 
-use crate::forward::{Download, ForwardError, Patient, Upload, Upstream};
+use crate::forward::{Download, ForwardError, HYPER_MAX_FIELDS, Patient, Upload, Upstream};
 use crate::serve::answer::{Answers, Failure, ID, mark};
 use crate::serve::body::{BodyBudget, Held, Reply, Unfit};
 use crate::serve::control::{OnControl, OwnPages};
@@ -121,7 +121,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             head_octets: 64 * 1024,
-            head_fields: 100,
+            head_fields: HYPER_MAX_FIELDS,
             head_time: Duration::from_secs(10),
             handshake_time: Duration::from_secs(10),
             keep_alive: Duration::from_secs(75),
@@ -240,7 +240,7 @@ impl Passage<'_> {
             }
         };
         if own {
-            return self.own_page(request, found).await;
+            return Box::pin(self.own_page(request, found)).await;
         }
         let judgement = engine.decide_found(&request, Ok(found)).await;
         let Judgement { decision: Decision::Allow(grant), opened, recognised, .. } = judgement else {
@@ -278,7 +278,7 @@ impl Passage<'_> {
                 *limit
             }
         };
-        let held = self.shared.budget.hold(body, limit, limits.body_idle, limits.body_total).await;
+        let held = Box::pin(self.shared.budget.hold(body, limit, limits.body_idle, limits.body_total)).await;
         let Held { bytes, share } = held?;
         request.body = Body::Whole(bytes);
         Ok((Upload::Empty, share))
@@ -355,8 +355,10 @@ impl Passage<'_> {
             Ok(response) => response,
             Err(error) => {
                 tracing::warn!(request_id = %self.id, upstream = %name, error = %error, cause = ?std::error::Error::source(&error), "not forwarded");
+                metrics::counter!("vestibule_upstream_failures_total", "upstream" => name.to_string()).increment(1);
                 let failure = match error {
                     ForwardError::Timeout => Failure::UpstreamTimeout,
+                    ForwardError::Upload(_) => Failure::Upload,
                     ForwardError::Connect { .. } | ForwardError::Answer(_) | ForwardError::Upgrade | ForwardError::Request => {
                         Failure::Upstream
                     }
@@ -415,6 +417,7 @@ impl Passage<'_> {
 
     /// After a request that two readers may frame differently, nothing more of this connection is believed.
     fn unreadable(&self, malformed: Malformed, method: &Method, version: Version) -> Response<Reply> {
+        metrics::counter!("vestibule_unreadable_requests_total").increment(1);
         tracing::debug!(request_id = %self.id, client = %self.peer.origin().address, reason = %malformed, "unreadable request");
         let mut response = self.own(self.running.answers.unreadable(malformed, self.id, method));
         if version < Version::HTTP_2 {

@@ -138,10 +138,12 @@ impl Hop {
                 return Err(Malformed::Framing);
             }
             // Stays in the judged request: an upgrade is a GET that acts.
-            hop.upgrade = headers.get(UPGRADE).cloned();
-        } else {
+            hop.upgrade = headers.get(UPGRADE).filter(|value| may_switch_to(value)).cloned();
+        }
+        if hop.upgrade.is_none() {
             headers.remove(UPGRADE);
         }
+        headers.remove("http2-settings");
         Ok(hop)
     }
 
@@ -154,13 +156,23 @@ impl Hop {
                 headers.remove(name);
             }
         }
-        for name in [UPGRADE, PROXY_AUTHORIZATION, PROXY, http::header::CONTENT_LENGTH] {
+        for name in [UPGRADE, PROXY_AUTHORIZATION, PROXY, http::header::CONTENT_LENGTH, http::header::TRAILER] {
             headers.remove(name);
         }
         if self.trailers {
             headers.insert(TE, HeaderValue::from_static("trailers"));
         }
     }
+}
+
+/// Whether a tunnel of this protocol may pass. Not HTTP itself: inside an `h2c` tunnel a client would send the
+/// application further requests that nobody judges. RFC 9110 §7.8: an offer may be ignored.
+fn may_switch_to(protocol: &HeaderValue) -> bool {
+    let token = |token: &str| {
+        let name = token.split('/').next().unwrap_or_default().trim();
+        !name.is_empty() && !["h2c", "h2", "h3", "http", "https", "tls"].iter().any(|known| name.eq_ignore_ascii_case(known))
+    };
+    protocol.to_str().is_ok_and(|list| list.split(',').all(token))
 }
 
 /// RFC 9113 §8.2.3: HTTP/2 clients may split the cookie line; everybody behind us expects one.
@@ -312,6 +324,22 @@ mod tests {
         assert!(request.headers.contains_key("origin") && request.headers.contains_key("x-user"));
         hop.forget(&mut request.headers);
         assert_eq!(request.headers.keys().collect::<Vec<_>>(), ["host"]);
+    }
+
+    #[test]
+    fn no_tunnel_carries_requests_that_nobody_judges() {
+        let upgrade = |protocol: &str| {
+            let fields =
+                [("host", "a"), ("connection", "Upgrade, HTTP2-Settings"), ("upgrade", protocol), ("http2-settings", "AAMAAABkAARAAAAA")];
+            let arrived = read_head(Version::HTTP_11, "/", &fields).unwrap();
+            assert!(!arrived.request.headers.contains_key("http2-settings"));
+            assert_eq!(arrived.request.headers.contains_key("upgrade"), arrived.hop.upgrade.is_some());
+            arrived.hop.upgrade.is_some()
+        };
+        assert!(upgrade("websocket") && upgrade("IRC/6.9"));
+        for protocol in ["h2c", "H2C", "websocket, h2c", "HTTP/2.0", "TLS/1.0", "", " /1"] {
+            assert!(!upgrade(protocol), "{protocol}");
+        }
     }
 
     #[test]

@@ -1,3 +1,5 @@
+//! The table of `serve::answer`, seen from outside.
+
 use super::*;
 
 async fn ask(plan: Plan, path: &str, fields: &str) -> String {

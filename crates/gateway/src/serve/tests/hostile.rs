@@ -1,3 +1,5 @@
+//! Malformed and smuggled requests, slow clients, hostile upstreams (attacks 77–87, 108–110).
+
 use super::*;
 
 async fn refused(octets: &[u8]) -> String {
@@ -90,6 +92,26 @@ async fn nobody_tells_the_application_who_they_are() {
         ]
     );
     assert_eq!(field(&answer, "x-vestibule-auth"), ["token"]);
+}
+
+#[tokio::test]
+async fn a_trailer_is_no_way_around_the_strip_list() {
+    let house = Plan::to(echo().await).open();
+    let head = "POST / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\nTrailer: X-User\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let watched = Plan::to(listener.local_addr().unwrap()).open();
+    let octets = format!("{head}1\r\nx\r\n0\r\nX-User: root\r\n\r\n");
+    assert_eq!(status(&raw(house.address, octets.as_bytes()).await), 200);
+    let client = tokio::spawn(async move { raw(watched.address, octets.as_bytes()).await });
+    let (mut upstream, _) = listener.accept().await.unwrap();
+    let mut got = Vec::new();
+    while !got.ends_with(b"0\r\n\r\n") {
+        assert_ne!(tokio::time::timeout(Duration::from_secs(5), upstream.read_buf(&mut got)).await.unwrap().unwrap(), 0);
+    }
+    let got = String::from_utf8(got).unwrap().to_ascii_lowercase();
+    assert!(!got.contains("root") && !got.contains("trailer"), "{got}");
+    drop(upstream);
+    client.await.unwrap();
 }
 
 #[tokio::test]
