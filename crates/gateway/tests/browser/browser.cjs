@@ -202,11 +202,15 @@ step("a sign-in cannot be planted from another browser", async ({ page, browser 
   const theirs = await attacker.newPage();
   await theirs.goto(page1);
   let landing;
-  await theirs.route("**/.vestibule/landing?*code=*", (route) => { landing = route.request().url(); return route.abort(); });
-  theirs.on("request", (request) => { if (/landing\?.*code=/.test(request.url())) landing = request.url(); });
-  await theirs.route(() => true, (route) => (/landing\?.*code=/.test(route.request().url()) ? route.abort() : route.continue()));
-  await signIn(theirs).catch(() => {});
+  const cdp = await attacker.newCDPSession(theirs);
+  await cdp.send("Fetch.enable", { patterns: [{ urlPattern: "*/.vestibule/landing?*code=*" }] });
+  cdp.on("Fetch.requestPaused", ({ requestId, request }) => {
+    landing = request.url;
+    cdp.send("Fetch.failRequest", { requestId, errorReason: "Aborted" }).catch(() => {});
+  });
+  await signIn(theirs);
   for (let i = 0; i < 50 && !landing; i += 1) await theirs.waitForTimeout(100);
+  assert.equal(await cookie(attacker, page1), undefined, "the code was spent already");
   await attacker.close();
   assert.ok(landing, "no landing was seen");
   await page.goto(landing);
