@@ -268,6 +268,16 @@ pub enum Reason {
     Locked,
     /// The account has expired.
     Expired,
+    /// The account may not enter at this hour or from this machine.
+    OutsideHours,
+    /// The password has expired where it is kept.
+    PasswordExpired,
+    /// A directory knows several entries of this name.
+    AmbiguousUser,
+    /// A directory accepted the password, but nobody here has an account for it.
+    NoAccount,
+    /// A directory refused for a reason its operator should look at; its log line says which.
+    DirectoryRefused,
     /// The account may not enter from this address.
     AddressNotListed,
     /// The account's gate is closed after too many failures.
@@ -532,6 +542,16 @@ mod tests {
             (Verdict::Skipped, "skipped"),
         ] {
             assert_eq!(words(serde_json::to_value(verdict).unwrap()), word);
+        }
+        for (reason, word) in [
+            (Reason::MustChangePassword, "must_change_password"),
+            (Reason::OutsideHours, "outside_hours"),
+            (Reason::PasswordExpired, "password_expired"),
+            (Reason::AmbiguousUser, "ambiguous_user"),
+            (Reason::NoAccount, "no_account"),
+            (Reason::DirectoryRefused, "directory_refused"),
+        ] {
+            assert_eq!(words(serde_json::to_value(reason).unwrap()), word);
         }
         for (ending, word) in [
             (Ending::Switched, "switched"),

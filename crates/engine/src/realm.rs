@@ -459,7 +459,14 @@ async fn ask(steps: &[RealmStep], attempt: &Attempt<'_>, trail: &mut Trail) -> A
             Ok(Check::Rejected(reason)) => {
                 trail.step(&step.scheme, Verdict::Rejected, Some(reason), since);
                 let rejection = match reason {
-                    Reason::Disabled | Reason::Locked | Reason::Expired | Reason::AddressNotListed => Rejection::family(reason),
+                    // `authentication-chain.md` §1.1, Barred: a second password elsewhere must not survive a lock.
+                    Reason::Disabled
+                    | Reason::Locked
+                    | Reason::Expired
+                    | Reason::OutsideHours
+                    | Reason::PasswordExpired
+                    | Reason::MustChangePassword
+                    | Reason::AddressNotListed => Rejection::family(reason),
                     other => Rejection::next(other),
                 };
                 let wrong = reason == Reason::WrongPassword;
