@@ -1,0 +1,468 @@
+//! A directory that checks passwords: search as a service account, then bind as who was found
+//! (`authentication-chain.md` §3.4; RFC 4511, 4513, 4515).
+//!
+//! An attacker sends names that are filters, empty passwords that many servers take for an anonymous success
+//! (RFC 4513 §5.1.2, attack 98), and waits for a fault of the directory to count as a yes. So names are escaped, an
+//! empty password or name is never bound, only result 0 without a word against it is a yes, and every answer
+//! we do not know is an outage.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use ldap3::controls::RawControl;
+use ldap3::{DerefAliases, LdapError, ResultEntry, Scope, SearchEntry, SearchOptions};
+use tokio::runtime::Handle;
+use tokio::time::timeout;
+use vestibule_engine::Timestamp;
+use vestibule_engine::admission::barred;
+use vestibule_engine::audit::Reason;
+use vestibule_engine::clock::Clock;
+use vestibule_engine::identity::{AccountState, Attributes, ExternalId, GroupName, Issuer, ProfileName, RealmName, TenantId, User, UserId, Username};
+use vestibule_engine::realm::{Account, Accounts, Attempt, Check, Offered, Realm};
+use vestibule_engine::request::RequestId;
+use vestibule_engine::scheme::{Unavailable, Who};
+use vestibule_engine::secret::Secret;
+use vestibule_engine::users::Users;
+
+use self::entry::{Entry, Name};
+use self::filter::Template;
+use self::pool::{Pool, Searcher, ServiceAccount};
+use self::result::{PASSWORD_POLICY, Policy, Verdict, judge};
+use self::wire::Server;
+
+pub mod entry;
+pub mod filter;
+pub mod pool;
+mod result;
+pub mod wire;
+
+/// How long the directory may search, in seconds.
+const SEARCH_SECONDS: i32 = 3;
+/// Entries asked for: a second one makes the name ambiguous, more say nothing more.
+const ENTRIES: i32 = 2;
+/// Most items of one search; Active Directory adds a few continuation references, which are not followed.
+const MAX_ITEMS: usize = 64;
+/// Longest distinguished name, in octets.
+const MAX_DN: usize = 8192;
+/// How often a change is tried again when others change the same user.
+const TRIES: usize = 4;
+/// The longest that an attempt can make failures elsewhere wait.
+const SLOWEST: Duration = Duration::from_secs(2);
+
+/// How a directory spells what the standards leave open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Dialect {
+    /// OpenLDAP with the overlay `ppolicy`.
+    OpenLdap,
+    /// Active Directory.
+    ActiveDirectory,
+    /// 389 Directory Server.
+    Ds389,
+}
+
+/// Which entries below the base are searched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reach {
+    /// All.
+    Subtree,
+    /// Those directly below it.
+    OneLevel,
+}
+
+/// Which attribute says what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mapping {
+    /// The id that never changes.
+    pub id: String,
+    /// The login name of an account that is made.
+    pub name: String,
+    /// The name to show.
+    pub display_name: String,
+    /// The mail address.
+    pub email: String,
+}
+
+/// Where groups come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Groups {
+    /// From the account here; the directory is not asked.
+    Ours,
+    /// Listed names of groups in the directory, each with its name here.
+    Table {
+        /// The attribute that holds them.
+        attribute: String,
+        /// The names.
+        names: HashMap<Name, String>,
+    },
+    /// All groups below a base, by the value their own name begins with.
+    Below {
+        /// The attribute that holds them.
+        attribute: String,
+        /// The base.
+        base: Name,
+    },
+}
+
+/// What happens to somebody the directory knows and we do not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Newcomers {
+    /// They are refused.
+    Refused,
+    /// They get an account without a password, of this profile.
+    Provisioned(ProfileName),
+}
+
+/// What a realm is made of.
+#[derive(Debug)]
+pub struct Settings {
+    /// Its name; the issuer of its ids.
+    pub name: RealmName,
+    /// Servers with the same content, in the order in which they are tried.
+    pub servers: Vec<Server>,
+    /// Who searches.
+    pub account: ServiceAccount,
+    /// Attempts at one time.
+    pub connections: usize,
+    /// Below which entry people are.
+    pub base: String,
+    /// How far below.
+    pub reach: Reach,
+    /// Which of them has the name.
+    pub filter: Template,
+    /// How the directory speaks.
+    pub dialect: Dialect,
+    /// Which attribute says what.
+    pub mapping: Mapping,
+    /// Where groups come from.
+    pub groups: Groups,
+    /// What happens to newcomers.
+    pub newcomers: Newcomers,
+    /// How long one attempt may take.
+    pub time_limit: Duration,
+}
+
+/// The realm over a directory.
+#[derive(Debug)]
+pub struct LdapRealm {
+    inner: Arc<Inner>,
+    /// Sockets belong to the control runtime, whichever core asks.
+    control: Handle,
+}
+
+#[derive(Debug)]
+struct Inner {
+    settings: Settings,
+    pool: Pool,
+    users: Arc<Users>,
+    clock: Arc<dyn Clock>,
+    pace: Pace,
+}
+
+impl LdapRealm {
+    /// A realm over a directory whose people are these users. Speaks to it on the runtime `control`.
+    pub fn new(settings: Settings, users: Arc<Users>, clock: Arc<dyn Clock>, control: Handle) -> Self {
+        let Settings { name, servers, account, connections, .. } = &settings;
+        let pool = Pool::new(name.as_str(), servers.clone(), account.clone(), *connections, clock.clone());
+        Self { inner: Arc::new(Inner { settings, pool, users, clock, pace: Pace::default() }), control }
+    }
+}
+
+#[async_trait]
+impl Realm for LdapRealm {
+    fn name(&self) -> &RealmName {
+        &self.inner.settings.name
+    }
+
+    async fn verify(&self, attempt: &Attempt<'_>) -> Result<Check, Unavailable> {
+        // A directory compares passwords, not digests of them.
+        let Offered::Password(password) = attempt.secret else { return Ok(Check::Rejected(Reason::NoPassword)) };
+        // `Passwords` refuses it before; whoever forgets that must not find a directory that says yes.
+        if password.reveal().is_empty() {
+            return Ok(Check::Rejected(Reason::EmptyPassword));
+        }
+        match attempt.accounts {
+            Accounts::All => {}
+            // `rulings.md`: break-glass accounts are in the local realm only.
+            Accounts::BreakGlass => return Ok(Check::Rejected(Reason::UnknownUser)),
+        }
+        let inner = self.inner.clone();
+        let started = inner.clock.monotonic();
+        let limit = inner.settings.time_limit.min(attempt.deadline.saturating_sub(started));
+        let (tenant, username, password, now) = (attempt.tenant.clone(), attempt.username.clone(), password.clone(), attempt.now);
+        // A task of its own: a directory whose answer breaks `ldap3` breaks that task, and somebody who hangs up
+        // does not stop half-way what is then not counted.
+        let task = self.control.spawn(async move {
+            match timeout(limit, inner.check(&tenant, &username, &password, now)).await {
+                Ok(answer) => answer,
+                Err(_) => Err(inner.pool.down(format!("no answer within {limit:?}"))),
+            }
+        });
+        match task.await {
+            Ok(answer) => answer,
+            Err(_) => Err(self.inner.pool.down("the directory sent what cannot be read")),
+        }
+    }
+
+    fn dearest(&self) -> Duration {
+        self.inner.pace.slowest()
+    }
+}
+
+/// What a search came to.
+enum Found {
+    Nobody,
+    One(Entry),
+    Several,
+}
+
+impl Inner {
+    async fn check(&self, tenant: &TenantId, username: &Username, password: &Secret<String>, now: Timestamp) -> Result<Check, Unavailable> {
+        let _seat = self.pool.seat().await?;
+        // Waiting for a seat is not the directory's time.
+        let started = self.clock.monotonic();
+        let entry = match self.find(username).await? {
+            Found::Nobody => return Ok(Check::Rejected(Reason::UnknownUser)),
+            Found::Several => {
+                tracing::error!(realm = %self.settings.name, "the directory has several entries for one name; none of them can sign in");
+                return Ok(Check::Rejected(Reason::AmbiguousUser));
+            }
+            Found::One(entry) => entry,
+        };
+        if let Some(reason) = entry.barred(self.settings.dialect) {
+            return Ok(Check::Rejected(reason));
+        }
+        // RFC 4513 §5.1.1: a bind without a name is anonymous.
+        if entry.dn.trim().is_empty() || entry.dn.len() > MAX_DN {
+            tracing::error!(realm = %self.settings.name, "the directory found an entry whose name cannot be bound");
+            return Ok(Check::Rejected(Reason::DirectoryRefused));
+        }
+        let Some(id) = entry.id(&self.settings.mapping) else {
+            tracing::error!(realm = %self.settings.name, dn = %entry.dn, attribute = %self.settings.mapping.id, "an entry has no single id");
+            return Ok(Check::Rejected(Reason::NoAccount));
+        };
+        let id = ExternalId { issuer: Issuer::from(self.settings.name.as_str()), id };
+        // Read before the password is checked: a success counts only for the epoch it began under.
+        let held = self.users.by_external_id(tenant, &id).await?;
+        let policy = match self.bind(&entry, password).await? {
+            Ok(policy) => policy,
+            Err(reason) => {
+                self.pace.note(self.clock.monotonic().saturating_sub(started));
+                return Ok(Check::Rejected(reason));
+            }
+        };
+        self.pace.note(self.clock.monotonic().saturating_sub(started));
+        let groups = entry.groups(&self.settings.groups).map_err(|why| self.pool.down(why))?;
+        let admitted = match held {
+            Some(user) => self.refresh(user.id, user.epoch, &entry, groups).await?,
+            None => self.welcome(tenant, username, id, &entry, groups, now).await?,
+        };
+        Ok(match admitted {
+            Ok((user, epoch)) => Check::Accepted(Account { who: Who::User(user), attributes: stated(policy), epoch }),
+            Err(reason) => Check::Rejected(reason),
+        })
+    }
+
+    /// Searches on a kept connection, and once more on a new one if that was closed meanwhile.
+    async fn find(&self, username: &Username) -> Result<Found, Unavailable> {
+        let filter = self.settings.filter.fill(username);
+        let mut searcher = self.pool.searcher().await?;
+        let mut found = self.search(&mut searcher, &filter).await;
+        if found.is_err() && searcher.reused {
+            searcher = self.pool.fresh().await?;
+            found = self.search(&mut searcher, &filter).await;
+        }
+        let found = found?;
+        self.pool.keep(searcher);
+        Ok(found)
+    }
+
+    async fn search(&self, searcher: &mut Searcher, filter: &str) -> Result<Found, Unavailable> {
+        let down = |error: LdapError| self.pool.down(error);
+        let scope = match self.settings.reach {
+            Reach::Subtree => Scope::Subtree,
+            Reach::OneLevel => Scope::OneLevel,
+        };
+        let options = SearchOptions::new().deref(DerefAliases::Never).sizelimit(ENTRIES).timelimit(SEARCH_SECONDS);
+        let ldap = searcher.ldap.with_search_options(options);
+        let mut stream = ldap.streaming_search(&self.settings.base, scope, filter, self.attributes()).await.map_err(down)?;
+        let (mut entries, mut items) = (Vec::new(), 0_usize);
+        while let Some(item) = stream.next().await.map_err(down)? {
+            items += 1;
+            if entries.len() > 2 || items > MAX_ITEMS {
+                return Err(self.pool.down("the directory sends more than it was asked for"));
+            }
+            // A continuation reference leads to another server, which we did not choose: not followed.
+            if is_entry(&item) {
+                entries.push(item);
+            }
+        }
+        let result = stream.finish().await;
+        match (result.rc, entries.len()) {
+            (0, 0) => Ok(Found::Nobody),
+            (0, 1) => Ok(entries.pop().map_or(Found::Nobody, |entry| Found::One(Entry::new(SearchEntry::construct(entry))))),
+            // 4 is sizeLimitExceeded: there are more than we asked for.
+            (0 | 4, 2..) => Ok(Found::Several),
+            (code, _) => {
+                tracing::error!(realm = %self.settings.name, result = code, "the directory cannot search; is `base` right, and may the service account read it?");
+                Err(self.pool.down(format!("the search ended with result {code}")))
+            }
+        }
+    }
+
+    fn attributes(&self) -> Vec<&str> {
+        let Mapping { id, name, display_name, email } = &self.settings.mapping;
+        let mut attributes = vec![id.as_str(), name, display_name, email];
+        match &self.settings.groups {
+            Groups::Ours => {}
+            Groups::Table { attribute, .. } | Groups::Below { attribute, .. } => attributes.push(attribute),
+        }
+        attributes.push(match self.settings.dialect {
+            Dialect::OpenLdap => "pwdAccountLockedTime",
+            Dialect::ActiveDirectory => "userAccountControl",
+            Dialect::Ds389 => "nsAccountLock",
+        });
+        attributes
+    }
+
+    /// Tries the password, on a connection of its own.
+    async fn bind(&self, entry: &Entry, password: &Secret<String>) -> Result<Result<Policy, Reason>, Unavailable> {
+        let mut ldap = self.pool.connect().await?;
+        // Not critical: a server that does not know it answers without.
+        let control = RawControl { ctype: PASSWORD_POLICY.to_owned(), crit: false, val: None };
+        let bound = ldap.with_controls(control).simple_bind(&entry.dn, password.reveal()).await;
+        let result = bound.map_err(|error| self.pool.down(error))?;
+        let said = result.ctrls.iter().find(|control| control.1.ctype == PASSWORD_POLICY).and_then(|control| control.1.val.as_deref());
+        let policy = said.map(Policy::parse).unwrap_or_default();
+        // The connection closes either way; a directory that is told so need not wait for that.
+        if let Err(error) = ldap.unbind().await {
+            tracing::debug!(%error, "the directory closed first");
+        }
+        match judge(result.rc, &result.text, policy, self.settings.dialect) {
+            Verdict::Accepted => Ok(Ok(policy)),
+            Verdict::Refused(Reason::WrongPassword) if entry.may_be_locked(self.settings.dialect) => Ok(Err(Reason::Locked)),
+            Verdict::Refused(reason) => Ok(Err(reason)),
+            Verdict::Odd(code) => {
+                tracing::warn!(realm = %self.settings.name, dn = %entry.dn, result = code, "the directory refuses a bind");
+                Ok(Err(Reason::DirectoryRefused))
+            }
+            Verdict::Unavailable(code) => Err(self.pool.down(format!("the bind ended with result {code}"))),
+        }
+    }
+
+    /// Brings the account up to date. Somebody who lost a group loses their sessions (attack 94): the epoch rises.
+    /// Whoever only gained one keeps them.
+    async fn refresh(
+        &self,
+        id: UserId,
+        began: u64,
+        entry: &Entry,
+        groups: Option<Vec<GroupName>>,
+    ) -> Result<Result<(UserId, Option<u64>), Reason>, Unavailable> {
+        let store = self.users.store();
+        for _ in 0..TRIES {
+            let Some(user) = store.user(id).await? else { return Ok(Err(Reason::NoAccount)) };
+            if let Some(reason) = barred(&user) {
+                return Ok(Err(reason));
+            }
+            // `rulings.md`: operators and emergency accounts are never federated.
+            if user.is_operator() {
+                tracing::warn!(realm = %self.settings.name, user = %user.id, "a directory must not vouch for an operator account");
+                return Ok(Err(Reason::SubjectNotAllowed));
+            }
+            let groups = groups.clone().unwrap_or_else(|| user.groups.clone());
+            let lost = user.groups.iter().any(|group| !groups.contains(group));
+            let renewed = User {
+                display_name: entry.text(&self.settings.mapping.display_name).or_else(|| user.display_name.clone()),
+                email: entry.text(&self.settings.mapping.email).or_else(|| user.email.clone()),
+                groups,
+                epoch: if lost { user.epoch.saturating_add(1) } else { user.epoch },
+                ..user.clone()
+            };
+            // Somebody raised it while the password was on its way: this success is not to be remembered.
+            let epoch = (user.epoch == began).then_some(renewed.epoch);
+            if renewed == user || store.update_user(&renewed, user.epoch).await? {
+                return Ok(Ok((id, epoch)));
+            }
+        }
+        Err(Unavailable::new("store", "the user is being changed all the time"))
+    }
+
+    /// Makes an account for somebody new, if that is wanted. An account of the same name is never taken for theirs:
+    /// whoever can choose a name in the directory could choose an account here.
+    async fn welcome(
+        &self,
+        tenant: &TenantId,
+        typed: &Username,
+        id: ExternalId,
+        entry: &Entry,
+        groups: Option<Vec<GroupName>>,
+        now: Timestamp,
+    ) -> Result<Result<(UserId, Option<u64>), Reason>, Unavailable> {
+        let profile = match &self.settings.newcomers {
+            Newcomers::Refused => return Ok(Err(Reason::NoAccount)),
+            Newcomers::Provisioned(profile) => profile.clone(),
+        };
+        let name = entry.text(&self.settings.mapping.name).map_or_else(|| Some(typed.clone()), |name| Username::parse(&name));
+        let Some(name) = name else {
+            tracing::error!(realm = %self.settings.name, dn = %entry.dn, "an entry's login name cannot be one here");
+            return Ok(Err(Reason::NoAccount));
+        };
+        let user = User {
+            id: UserId(RequestId::new(now)?.0),
+            tenant: tenant.clone(),
+            name,
+            display_name: entry.text(&self.settings.mapping.display_name),
+            email: entry.text(&self.settings.mapping.email),
+            groups: groups.unwrap_or_default(),
+            profile,
+            state: AccountState::Active,
+            must_change_password: false,
+            break_glass: false,
+            epoch: 0,
+            password: None,
+            external_ids: vec![id.clone()],
+            created: now,
+        };
+        if self.users.store().insert_user(&user).await? {
+            tracing::info!(realm = %self.settings.name, user = %user.id, "an account was made for somebody of the directory");
+            return Ok(Ok((user.id, Some(user.epoch))));
+        }
+        // Two first logins at once: the other one made it.
+        if let Some(user) = self.users.by_external_id(tenant, &id).await? {
+            return self.refresh(user.id, user.epoch, entry, Some(user.groups.clone())).await;
+        }
+        tracing::error!(realm = %self.settings.name, name = %user.name, "somebody of the directory has the name of another account here");
+        Ok(Err(Reason::NoAccount))
+    }
+}
+
+fn is_entry(item: &ResultEntry) -> bool {
+    !item.is_ref() && !item.is_intermediate()
+}
+
+/// What the directory warned of, passed on to the session.
+fn stated(policy: Policy) -> Attributes {
+    let warnings = [("password_expires_in", policy.expires_in), ("password_grace_logins", policy.grace_logins)];
+    warnings.into_iter().filter_map(|(name, value)| Some((name.to_owned(), vec![value?.to_string()]))).collect()
+}
+
+/// How long attempts with a bind take of late, for the floor: a name that is unknown is answered without a bind.
+#[derive(Debug, Default)]
+struct Pace(AtomicU64);
+
+impl Pace {
+    /// A slower attempt counts at once, a faster one lets it sink slowly.
+    fn note(&self, took: Duration) {
+        let took = u64::try_from(took.min(SLOWEST).as_micros()).unwrap_or(u64::MAX);
+        let sink = |slowest: u64| Some(took.max(slowest - slowest / 64));
+        // INVARIANT: `sink` always gives a value.
+        let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, sink);
+    }
+
+    fn slowest(&self) -> Duration {
+        Duration::from_micros(self.0.load(Ordering::Relaxed))
+    }
+}
