@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use rustls::pki_types::ServerName;
 use vestibule_engine::admission::{Admission, IssuerRules};
 use vestibule_engine::audit::Sink;
 use vestibule_engine::chain::{Chain, Link, OnReject};
@@ -18,7 +19,7 @@ use vestibule_engine::engine::Engine;
 use vestibule_engine::identity::{Issuer, RealmName, ResponseName, SchemeName};
 use vestibule_engine::inject::{Injector, Strip};
 use vestibule_engine::policy::{Decisions, Policy, PolicyProblem};
-use vestibule_engine::realm::{Passwords, RealmStep, Then};
+use vestibule_engine::realm::{Passwords, Realm, RealmStep, Then};
 use vestibule_engine::route::{Access, BodyNeed, Csrf, Destination, Pattern, Route, Routes, Scope};
 use vestibule_engine::scheme::Scheme;
 use vestibule_engine::session::Sessions;
@@ -33,7 +34,11 @@ use crate::inject::headers::HeadersInjector;
 use crate::inject::jwt::{self, JwtInjector};
 use crate::inject::response::ResponseInjector;
 use crate::keys::{self, KeyRing};
+use crate::forward::{HttpVersion, client_tls};
 use crate::realms::hashing::HashingPool;
+use crate::realms::ldap::pool::ServiceAccount;
+use crate::realms::ldap::wire::{Protection, Server, Tls};
+use crate::realms::ldap::{self, LdapRealm};
 use crate::realms::local::LocalRealm;
 use crate::schemes::basic::{Basic, BasicSettings, Browsers};
 use crate::schemes::family::{Family, PlainHttp};
@@ -93,16 +98,24 @@ pub fn build(checked: &Checked, house: &House, expiring: &Arc<dyn ExpiringStore>
     let sessions = Arc::new(Sessions::new(expiring.clone(), house.users.clone(), checked.session.clone()));
     let passwords = Arc::new(Passwords::new(expiring.clone(), house.clock.clone(), checked.limits.clone()));
     let mut local = HashMap::new();
-    for name in checked.realms.keys() {
-        let realm = LocalRealm::new(name.clone(), house.users.clone(), house.pool.clone(), checked.administrators.clone());
-        local.insert(name.clone(), Arc::new(realm.map_err(|down| down.to_string())?));
+    let mut realms: HashMap<RealmName, Arc<dyn Realm>> = HashMap::new();
+    for (name, realm) in &checked.realms {
+        match realm {
+            checked::Realm::Local { .. } => {
+                let realm = LocalRealm::new(name.clone(), house.users.clone(), house.pool.clone(), checked.administrators.clone());
+                let realm = Arc::new(realm.map_err(|down| down.to_string())?);
+                realms.insert(name.clone(), realm.clone());
+                local.insert(name.clone(), realm);
+            }
+            checked::Realm::Ldap(ldap) => drop(realms.insert(name.clone(), Arc::new(directory(name, ldap, house)?))),
+        }
     }
     let schemes = Schemes {
         checked,
         house,
         sessions: &sessions,
         passwords: &passwords,
-        realms: &local,
+        realms: &realms,
         generation: house.generations.fetch_add(1, Ordering::Relaxed),
     };
     let mut routes = Routes::default();
@@ -119,7 +132,14 @@ pub fn build(checked: &Checked, house: &House, expiring: &Arc<dyn ExpiringStore>
         routes.set_hint(header.clone());
     }
     add_routes(&mut routes, checked, house, &tenants)?;
-    let rules = checked.realms.keys().map(|realm| (Issuer::from(realm.as_str()), IssuerRules { local: true })).collect();
+    let rule = |(name, realm): (&RealmName, &checked::Realm)| {
+        let local = match realm {
+            checked::Realm::Local { .. } => true,
+            checked::Realm::Ldap(_) => false,
+        };
+        (Issuer::from(name.as_str()), IssuerRules { local })
+    };
+    let rules = checked.realms.iter().map(rule).collect();
     let engine = Engine {
         routes,
         admission: Admission::new(house.users.clone(), expiring.clone(), rules, checked.administrators.clone()),
@@ -186,13 +206,49 @@ fn texts(route: &checked::Route) -> Vec<(String, String)> {
     route.policies.iter().map(|file| (file.path.display().to_string(), file.text.clone())).collect()
 }
 
+/// The realm over a directory. Called on the control runtime, where its connections live.
+fn directory(name: &RealmName, checked: &checked::Ldap, house: &House) -> Result<LdapRealm, String> {
+    let control = tokio::runtime::Handle::try_current().map_err(|error| error.to_string())?;
+    let mut servers = Vec::new();
+    for server in &checked.servers {
+        let tls = || {
+            let mut config = client_tls(&checked.ca, None, HttpVersion::Http1)?;
+            // There is no protocol to choose on a directory's port.
+            config.alpn_protocols.clear();
+            let name = ServerName::try_from(server.host.clone()).map_err(|_| format!("`{}` is no name for TLS", server.host))?;
+            Ok::<Tls, String>(Tls { config: Arc::new(config), name })
+        };
+        let protection = match server.protection {
+            checked::LdapProtection::Ldaps => Protection::Ldaps(tls()?),
+            checked::LdapProtection::StartTls => Protection::StartTls(tls()?),
+            checked::LdapProtection::Plain => Protection::Plain,
+        };
+        servers.push(Server { host: server.host.clone(), port: server.port, protection });
+    }
+    let settings = ldap::Settings {
+        name: name.clone(),
+        servers,
+        account: ServiceAccount { dn: checked.bind_dn.clone(), password: checked.bind_password.clone() },
+        connections: checked.connections,
+        base: checked.base.clone(),
+        reach: checked.reach,
+        filter: checked.filter.clone(),
+        dialect: checked.dialect,
+        mapping: checked.mapping.clone(),
+        groups: checked.groups.clone(),
+        newcomers: checked.newcomers.clone(),
+        time_limit: checked.time_limit,
+    };
+    Ok(LdapRealm::new(settings, house.users.clone(), house.clock.clone(), control))
+}
+
 /// Makes the chains.
 struct Schemes<'a> {
     checked: &'a Checked,
     house: &'a House,
     sessions: &'a Arc<Sessions>,
     passwords: &'a Arc<Passwords>,
-    realms: &'a HashMap<RealmName, Arc<LocalRealm>>,
+    realms: &'a HashMap<RealmName, Arc<dyn Realm>>,
     generation: u64,
 }
 
@@ -269,7 +325,8 @@ impl Schemes<'_> {
             let found = self.realms.get(realm).ok_or_else(|| format!("there is no realm {realm}"))?;
             // A scheme over several realms has a line for each in the trail.
             let line = if realms.len() == 1 { name.clone() } else { SchemeName::from(format!("{name}/{realm}").as_str()) };
-            Ok(RealmStep { scheme: line, realm: found.clone(), then: Then::Next })
+            let then = self.checked.realms.get(realm).map_or(Then::Next, checked::Realm::then);
+            Ok(RealmStep { scheme: line, realm: found.clone(), then })
         };
         realms.iter().map(step).collect()
     }

@@ -21,6 +21,8 @@ use vestibule_engine::route;
 use vestibule_engine::secret::Secret;
 use vestibule_engine::session;
 
+use crate::realms::ldap;
+
 pub use crate::inject::headers::Fact;
 pub use crate::config::file::{Algorithm, AnonymousDenied, Backend, Http2, LoginHost, UpstreamHost};
 
@@ -291,6 +293,73 @@ pub enum Realm {
         /// The shortest new password, in characters.
         minimum_length: usize,
     },
+    /// A directory.
+    Ldap(Box<Ldap>),
+}
+
+impl Realm {
+    /// What follows when it does not accept.
+    pub fn then(&self) -> realm::Then {
+        match self {
+            Self::Ldap(ldap) if ldap.exclusive => realm::Then::NextIfUnknown,
+            Self::Local { .. } | Self::Ldap(_) => realm::Then::Next,
+        }
+    }
+}
+
+/// A directory that checks passwords.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ldap {
+    /// Its servers, in the order in which they are tried; at least one.
+    pub servers: Vec<LdapServer>,
+    /// Roots their certificates must descend from; empty means the system's.
+    pub ca: Vec<CertificateDer<'static>>,
+    /// The service account.
+    pub bind_dn: String,
+    /// Its password, not empty.
+    pub bind_password: Secret<String>,
+    /// Below which entry people are.
+    pub base: String,
+    /// How far below.
+    pub reach: ldap::Reach,
+    /// Which of them has the name.
+    pub filter: ldap::filter::Template,
+    /// How it speaks.
+    pub dialect: ldap::Dialect,
+    /// Which attribute says what.
+    pub mapping: ldap::Mapping,
+    /// Where groups come from.
+    pub groups: ldap::Groups,
+    /// What happens to newcomers.
+    pub newcomers: ldap::Newcomers,
+    /// Realms behind it are asked only about names it does not know.
+    pub exclusive: bool,
+    /// Attempts at one time.
+    pub connections: usize,
+    /// For one attempt.
+    pub time_limit: Duration,
+}
+
+/// A server of a directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LdapServer {
+    /// Its name, or its address without brackets.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// How what is said there is protected.
+    pub protection: LdapProtection,
+}
+
+/// How what is said to a directory is protected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LdapProtection {
+    /// TLS from the first octet.
+    Ldaps,
+    /// TLS before anything is said.
+    StartTls,
+    /// Not at all: loopback, or conceded.
+    Plain,
 }
 
 /// What the application is told.
@@ -396,6 +465,8 @@ pub struct Concession {
 pub enum Conceded {
     /// Requests in the clear on this address.
     PlainHttp(SocketAddr),
+    /// Passwords in the clear on the way to the directory of this realm.
+    PlainLdap(RealmName),
     /// A login page on the application's host of this tenant.
     LoginOnApplicationHost(TenantId),
 }
@@ -405,6 +476,7 @@ impl Conceded {
     pub fn word(&self) -> &'static str {
         match self {
             Self::PlainHttp(_) => "plain-http",
+            Self::PlainLdap(_) => "plain-ldap",
             Self::LoginOnApplicationHost(_) => "login-on-application-host",
         }
     }
@@ -413,6 +485,7 @@ impl Conceded {
     pub fn partner(&self) -> String {
         match self {
             Self::PlainHttp(address) => address.to_string(),
+            Self::PlainLdap(realm) => realm.to_string(),
             Self::LoginOnApplicationHost(tenant) => tenant.to_string(),
         }
     }

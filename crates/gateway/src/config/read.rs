@@ -72,7 +72,7 @@ pub const SECTIONS: [&str; 16] = [
 
 /// Words that later versions will know, so that the refusal can say so.
 const LATER_SCHEMES: [&str; 6] = ["client-certificate", "identity-url", "oidc", "saml", "sso-token", "ws-security"];
-const LATER_REALMS: [&str; 2] = ["delegated", "ldap"];
+const LATER_REALMS: [&str; 1] = ["delegated"];
 const LATER_INJECTORS: [&str; 1] = ["ws-security"];
 const LATER_RESPONSES: [&str; 1] = ["ws-security"];
 
@@ -143,8 +143,11 @@ impl Reader<'_> {
     }
 
     fn realm(&mut self, value: Spanned<DeValue<'_>>) -> Option<At<Realm>> {
-        let (_, value) = self.kind(value, "realm", &["local"], &LATER_REALMS)?;
-        self.plain(value).map(|at| at.map(Realm::Local))
+        let (kind, value) = self.kind(value, "realm", &["local", "ldap"], &LATER_REALMS)?;
+        match kind.as_str() {
+            "local" => self.plain(value).map(|at| at.map(Realm::Local)),
+            _ => self.plain(value).map(|at| at.map(|ldap| Realm::Ldap(Box::new(ldap)))),
+        }
     }
 
     fn inject(&mut self, value: Spanned<DeValue<'_>>) -> Option<At<Inject>> {

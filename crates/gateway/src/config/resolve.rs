@@ -3,6 +3,7 @@
 //! A configuration that half works is an open door nobody sees, so this refuses at start what could only fail,
 //! or silently protect nothing, at run time.
 
+mod directory;
 mod parts;
 mod tenants;
 mod traffic;
@@ -318,6 +319,13 @@ impl Resolve<'_> {
                     None
                 }
             },
+            "plain-ldap" => match self.file.realm.find(&written.partner.value) {
+                Some(_) => Some(Conceded::PlainLdap(written.partner.value.as_str().into())),
+                None => {
+                    self.unknown(&written.partner, "realm", self.file.realm.names());
+                    None
+                }
+            },
             "login-on-application-host" => match self.file.tenant.find(&written.partner.value) {
                 Some(_) => Some(Conceded::LoginOnApplicationHost(written.partner.value.as_str().into())),
                 None => {
@@ -326,7 +334,7 @@ impl Resolve<'_> {
                 }
             },
             unknown => {
-                let help = suggest(unknown, ["plain-http", "login-on-application-host"]);
+                let help = suggest(unknown, ["plain-http", "plain-ldap", "login-on-application-host"]);
                 self.error(&written.what, format!("`{unknown}` is nothing that can be conceded")).help = help;
                 None
             }

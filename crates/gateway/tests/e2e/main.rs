@@ -4,6 +4,7 @@ mod admin;
 mod bad_input;
 mod chain;
 mod demo;
+mod ldap;
 mod lifecycle;
 mod login;
 mod nginx;

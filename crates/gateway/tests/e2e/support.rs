@@ -323,7 +323,17 @@ impl Gateway {
 
     /// A gateway of this configuration, in which `{{…}}` stand for addresses and paths.
     pub fn with(template: &str) -> Self {
+        Self::with_files(template, &[])
+    }
+
+    /// A gateway of this configuration, with more files beside it that only it may read.
+    pub fn with_files(template: &str, files: &[(&str, &str)]) -> Self {
         let scratch = Scratch::new();
+        for (name, text) in files {
+            use std::os::unix::fs::PermissionsExt;
+            let path = scratch.write(name, text);
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        }
         let application = Application::start();
         let (port, health) = (free_port(), free_port());
         scratch.write("policy.cedar", POLICY);

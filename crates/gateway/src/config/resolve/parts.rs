@@ -28,21 +28,29 @@ const KEK: usize = 32;
 impl Resolve<'_> {
     pub(super) fn realms(&mut self) -> BTreeMap<RealmName, Realm> {
         let file = self.file;
-        for (_, At { value: file::Realm::Local(local), .. }) in &file.realm.0 {
-            // NIST SP 800-63B §5.1.1: at least eight.
-            if !(8..=128).contains(&local.minimum_length.value) {
-                self.error(&local.minimum_length, "the shortest password has between 8 and 128 characters");
+        let mut realms = BTreeMap::new();
+        for (name, At { value, .. }) in &file.realm.0 {
+            let realm = match value {
+                file::Realm::Local(local) => {
+                    // NIST SP 800-63B §5.1.1: at least eight.
+                    if !(8..=128).contains(&local.minimum_length.value) {
+                        self.error(&local.minimum_length, "the shortest password has between 8 and 128 characters");
+                    }
+                    Some(Realm::Local { minimum_length: usize::from(local.minimum_length.value) })
+                }
+                file::Realm::Ldap(ldap) => self.directory(name, ldap).map(|ldap| Realm::Ldap(Box::new(ldap))),
+            };
+            let name = RealmName::from(name.value.as_str());
+            if let Some(realm) = realm.filter(|_| self.used_realms.contains(&name)) {
+                realms.insert(name, realm);
             }
         }
-        let default = file::LocalRealm::default();
-        let realm = |name: &RealmName| {
-            let local = match file.realm.find(name.as_str()) {
-                Some(At { value: file::Realm::Local(local), .. }) => local,
-                None => &default,
-            };
-            Realm::Local { minimum_length: usize::from(local.minimum_length.value) }
-        };
-        self.used_realms.iter().map(|name| (name.clone(), realm(name))).collect()
+        for name in self.used_realms.iter().filter(|name| file.realm.find(name.as_str()).is_none()) {
+            // INVARIANT: the realm `local` alone exists without being written.
+            let default = file::LocalRealm::default();
+            realms.insert(name.clone(), Realm::Local { minimum_length: usize::from(default.minimum_length.value) });
+        }
+        realms
     }
 
     pub(super) fn session(&mut self) -> session::Settings {

@@ -300,7 +300,16 @@ fn subject(visit: &Visit<'_>, typed: &str, reason: Reason) -> Option<String> {
     let name = Username::parse(visit.tenant.local_name(typed))?;
     let known = matches!(
         reason,
-        Reason::WrongPassword | Reason::NoPassword | Reason::Disabled | Reason::Locked | Reason::Expired | Reason::AddressNotListed
+        Reason::WrongPassword
+            | Reason::NoPassword
+            | Reason::NoAccount
+            | Reason::Disabled
+            | Reason::Locked
+            | Reason::Expired
+            | Reason::OutsideHours
+            | Reason::PasswordExpired
+            | Reason::MustChangePassword
+            | Reason::AddressNotListed
     );
     if known {
         return Some(name.to_string());
