@@ -21,8 +21,7 @@ const COOKIE: &str = "__Host-vestibule";
 /// The same on plain loopback, where browsers refuse the prefix.
 const LOOPBACK_COOKIE: &str = "vestibule";
 /// Every cookie of ours beside those of [`PAGES`], wherever it was set; none is forwarded.
-const OURS: [&str; 6] =
-    [COOKIE, LOOPBACK_COOKIE, "__Host-vestibule-idp", "vestibule-idp", "__Host-vestibule-device", "vestibule-device"];
+const OURS: [&str; 6] = [COOKIE, LOOPBACK_COOKIE, "__Host-vestibule-idp", "vestibule-idp", "__Host-vestibule-device", "vestibule-device"];
 
 /// Recognises callers by the session cookie.
 #[derive(Debug)]

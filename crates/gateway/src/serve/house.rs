@@ -36,10 +36,10 @@ use vestibule_engine::store::memory::{MemoryDurableStore, MemoryStore};
 use vestibule_engine::store::{DurableStore, ExpiringStore, Key, Kind};
 use vestibule_engine::users::Users;
 
+use crate::audit::FanOut;
 use crate::audit::decisions::DecisionLog;
 use crate::audit::log::{Fsync, Log};
 use crate::audit::meter::{self, Meter};
-use crate::audit::FanOut;
 use crate::config::build::{self, Built, House};
 use crate::config::checked::{AnonymousDenied, AuditTo, Backend, Checked};
 use crate::config::problem::{Colour, Problem};
@@ -459,8 +459,7 @@ impl Server {
 
     fn try_reload(&self) -> Result<(), String> {
         let render = |problems: Vec<Problem>| problems.iter().map(|problem| problem.render(Colour::Off)).collect::<Vec<_>>().join("\n");
-        let (checked, warnings) =
-            config::load(&self.path, self.purpose, self.house.clock.now(), build::policy_problems).map_err(render)?;
+        let (checked, warnings) = config::load(&self.path, self.purpose, self.house.clock.now(), build::policy_problems).map_err(render)?;
         warn(&warnings);
         let before = self.checked();
         for what in needs_restart(&before, &checked) {
