@@ -23,8 +23,8 @@ use vestibule_engine::session;
 
 use crate::realms::ldap;
 
-pub use crate::inject::headers::Fact;
 pub use crate::config::file::{Algorithm, AnonymousDenied, Backend, Http2, LoginHost, UpstreamHost};
+pub use crate::inject::headers::Fact;
 
 /// A whole configuration.
 #[derive(Debug, Clone)]

@@ -20,7 +20,9 @@ use vestibule_engine::Timestamp;
 use vestibule_engine::admission::barred;
 use vestibule_engine::audit::Reason;
 use vestibule_engine::clock::Clock;
-use vestibule_engine::identity::{AccountState, Attributes, ExternalId, GroupName, Issuer, ProfileName, RealmName, TenantId, User, UserId, Username};
+use vestibule_engine::identity::{
+    AccountState, Attributes, ExternalId, GroupName, Issuer, ProfileName, RealmName, TenantId, User, UserId, Username,
+};
 use vestibule_engine::realm::{Account, Accounts, Attempt, Check, Offered, Realm};
 use vestibule_engine::request::RequestId;
 use vestibule_engine::scheme::{Unavailable, Who};

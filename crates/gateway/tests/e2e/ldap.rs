@@ -25,7 +25,8 @@ struct Slapd {
 impl Slapd {
     /// A directory with a few people, or `None` (and a word) if slapd is not installed.
     fn start() -> Option<Self> {
-        let program = ["/usr/sbin/slapd", "/usr/local/sbin/slapd", "/usr/libexec/slapd"].map(PathBuf::from).into_iter().find(|path| path.exists());
+        let program =
+            ["/usr/sbin/slapd", "/usr/local/sbin/slapd", "/usr/libexec/slapd"].map(PathBuf::from).into_iter().find(|path| path.exists());
         let Some(program) = program.filter(|_| Command::new("ldapmodify").arg("-VV").output().is_ok()) else {
             assert!(std::env::var("VESTIBULE_PEERS").as_deref() != Ok("required"), "slapd is missing");
             println!("SKIPPED: slapd and ldap-utils are not installed");
@@ -44,10 +45,9 @@ impl Slapd {
         scratch.write("ca.pem", &ca_certificate.pem());
         scratch.write("server.pem", &certificate.pem());
         scratch.write("server.key", &key.serialize_pem());
-        let modules = ["/usr/lib/ldap", "/usr/lib/openldap", "/usr/lib64/openldap"].into_iter().find(|path| std::path::Path::new(path).is_dir());
-        let config = SLAPD_CONF
-            .replace("{dir}", &dir)
-            .replace("{modules}", modules.unwrap_or("/usr/lib/ldap"));
+        let modules =
+            ["/usr/lib/ldap", "/usr/lib/openldap", "/usr/lib64/openldap"].into_iter().find(|path| std::path::Path::new(path).is_dir());
+        let config = SLAPD_CONF.replace("{dir}", &dir).replace("{modules}", modules.unwrap_or("/usr/lib/ldap"));
         let config = scratch.write("slapd.conf", &config);
         let log = std::fs::File::create(scratch.path().join("log")).unwrap();
         let urls = format!("ldap://127.0.0.1:{port} ldaps://127.0.0.1:{tls_port}");
@@ -289,7 +289,8 @@ fn somebody_of_the_directory_gets_an_account_and_their_groups_follow() {
     // A session ends when a later login finds that a group is gone (attack 94).
     let (name, value) = gateway.sign_in(ADA.0, ADA.1);
     assert_eq!(gateway.send(&get("/api/orders").cookie(&name, &value)).status, 200);
-    slapd.change("ldapmodify", &format!("dn: cn=staff,ou=groups,dc=example,dc=com\nchangetype: modify\ndelete: member\nmember: {ADA_DN}\n"));
+    slapd
+        .change("ldapmodify", &format!("dn: cn=staff,ou=groups,dc=example,dc=com\nchangetype: modify\ndelete: member\nmember: {ADA_DN}\n"));
     assert_eq!(gateway.send(&get("/api/orders").basic(ADA.0, ADA.1)).status, 403, "signed in, but no longer of the staff");
     assert_eq!(gateway.send(&get("/api/orders").cookie(&name, &value)).status, 401);
 }
@@ -308,7 +309,10 @@ fn chain_06_a_tenant_without_the_directory_never_asks_it() {
 #[test]
 fn chain_07_an_empty_password_is_refused_though_the_directory_would_accept_it() {
     let Some(slapd) = Slapd::start() else { return };
-    let accepted = Command::new("ldapwhoami").args(["-x", "-H", &format!("ldap://127.0.0.1:{}", slapd.port), "-D", ADA_DN, "-w", ""]).output().unwrap();
+    let accepted = Command::new("ldapwhoami")
+        .args(["-x", "-H", &format!("ldap://127.0.0.1:{}", slapd.port), "-D", ADA_DN, "-w", ""])
+        .output()
+        .unwrap();
     assert!(accepted.status.success(), "this directory must be one that says yes");
     let before = slapd.log().lines().filter(|line| line.contains(" BIND ")).count();
     let gateway = gateway(&slapd.plain());

@@ -290,7 +290,8 @@ pub fn exchange(address: SocketAddr, octets: &[u8]) -> Answer {
 pub fn read_answer(reader: &mut impl BufRead) -> Answer {
     let (line, headers) = read_head(reader).expect("no answer");
     let status = line.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_else(|| panic!("no status in {line:?}"));
-    let framed = headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-length") || name.eq_ignore_ascii_case("transfer-encoding"));
+    let framed =
+        headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-length") || name.eq_ignore_ascii_case("transfer-encoding"));
     let body = if framed {
         read_body(reader, &headers)
     } else {
@@ -360,7 +361,8 @@ impl Gateway {
     pub fn with_users(self) -> Self {
         for (name, password, groups) in USERS {
             let file = self.scratch.write("password", password);
-            let mut arguments = vec!["user", "add", name, "--tenant", "north", "--groups", groups, "--password-file", file.to_str().unwrap()];
+            let mut arguments =
+                vec!["user", "add", name, "--tenant", "north", "--groups", groups, "--password-file", file.to_str().unwrap()];
             if name == "eve" {
                 arguments.push("--must-change-password");
             }
@@ -449,7 +451,8 @@ impl Gateway {
         let mut fields: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         fields.extend([("username", name), ("password", password)]);
         let origin = format!("http://{portal}:{}", self.address.port());
-        let post = ask("POST", "/login").browser().header("Origin", &origin).header("Sec-Fetch-Site", "same-origin").header("Cookie", &cookies);
+        let post =
+            ask("POST", "/login").browser().header("Origin", &origin).header("Sec-Fetch-Site", "same-origin").header("Cookie", &cookies);
         self.send_to(portal, &post.form(&fields))
     }
 

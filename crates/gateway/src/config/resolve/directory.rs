@@ -27,7 +27,8 @@ impl Resolve<'_> {
         let servers = self.directory_servers(name, written);
         let ca = written.ca.as_ref().and_then(|at| {
             if servers.iter().all(|server| server.protection == LdapProtection::Plain) {
-                self.error(at, "certificates mean nothing without TLS").help = Some("write the url with ldaps://, or add start_tls = true".to_owned());
+                self.error(at, "certificates mean nothing without TLS").help =
+                    Some("write the url with ldaps://, or add start_tls = true".to_owned());
             }
             let path = self.named_file(at);
             self.or_error(at, pem::certificates(&path))
@@ -57,7 +58,8 @@ impl Resolve<'_> {
         };
         let groups = self.directory_groups(written);
         if written.profile.value == User::ADMINISTRATOR {
-            self.error(&written.profile, "administrators are the gateway's own users").help = Some("they are made by `vestibule user add`".to_owned());
+            self.error(&written.profile, "administrators are the gateway's own users").help =
+                Some("they are made by `vestibule user add`".to_owned());
         }
         if !(1..=MOST_CONNECTIONS).contains(&written.connections.value) {
             self.error(&written.connections, format!("this is between 1 and {MOST_CONNECTIONS}"));
@@ -114,7 +116,8 @@ impl Resolve<'_> {
             let (protection, usual) = match (url.scheme(), written.start_tls.value) {
                 ("ldaps", false) => (LdapProtection::Ldaps, 636),
                 ("ldaps", true) => {
-                    self.error(&written.start_tls, "what begins with TLS cannot turn into it").help = Some("write the url with ldap://".to_owned());
+                    self.error(&written.start_tls, "what begins with TLS cannot turn into it").help =
+                        Some("write the url with ldap://".to_owned());
                     continue;
                 }
                 (_, true) => (LdapProtection::StartTls, 389),
@@ -164,7 +167,8 @@ impl Resolve<'_> {
                 None
             }
             (Some(_), Some(base)) => {
-                self.error(base, "groups are either listed or taken from below an entry").help = Some("remove `groups` or `group_base`".to_owned());
+                self.error(base, "groups are either listed or taken from below an entry").help =
+                    Some("remove `groups` or `group_base`".to_owned());
                 None
             }
         }

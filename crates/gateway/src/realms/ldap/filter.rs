@@ -84,7 +84,8 @@ mod tests {
 
     #[test]
     fn a_filter_that_cannot_work_is_refused() {
-        for text in ["", "(uid=ada)", "(uid={user}", "uid={user})", "({user}=ada)", "(&({user})(uid=x))", "(uid=x){user}", "((uid={user}))"] {
+        for text in ["", "(uid=ada)", "(uid={user}", "uid={user})", "({user}=ada)", "(&({user})(uid=x))", "(uid=x){user}", "((uid={user}))"]
+        {
             assert!(Template::parse(text).is_err(), "{text}");
         }
     }

@@ -179,7 +179,9 @@ mod tests {
         assert_eq!(warned, Policy { expires_in: Some(3600), ..Policy::default() });
         let grace = Policy::parse(&[0x30, 8, 0xa0, 3, 0x81, 1, 2, 0x81, 1, 0]);
         assert_eq!(grace, Policy { error: Some(PolicyError::Expired), grace_logins: Some(2), expires_in: None });
-        for broken in [&[][..], &[0x30], &[0x30, 200], &[0x30, 3, 0x81, 9, 1], &[0x31, 0], &[0x30, 2, 0x81, 0], &[0x30, 4, 0xa0, 2, 0x80, 1]] {
+        for broken in
+            [&[][..], &[0x30], &[0x30, 200], &[0x30, 3, 0x81, 9, 1], &[0x31, 0], &[0x30, 2, 0x81, 0], &[0x30, 4, 0xa0, 2, 0x80, 1]]
+        {
             assert_eq!(Policy::parse(broken), Policy::default(), "{broken:?}");
         }
         let after_reset = Policy { error: Some(PolicyError::MustChange), ..Policy::default() };
