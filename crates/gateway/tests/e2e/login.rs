@@ -20,10 +20,7 @@ fn a_browser_is_led_to_the_portal_and_back_to_the_page_it_asked_for() {
     assert_eq!(landing.status, 303, "{landing:?}");
     assert!(landing.header("location").unwrap().ends_with("/page"), "{landing:?}");
     let cookie = landing.all("set-cookie").iter().find(|value| value.starts_with("vestibule=")).unwrap().to_owned();
-    assert!(
-        cookie.contains("HttpOnly") && cookie.contains("SameSite=Lax") && cookie.contains("Path=/") && !cookie.contains("Domain"),
-        "{cookie}"
-    );
+    assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Lax") && cookie.contains("Path=/") && !cookie.contains("Domain"), "{cookie}");
     let page = gateway.send(&get("/page").browser().header("Cookie", &cookie_header(&landing)));
     assert_eq!(page.status, 200);
     assert_eq!(gateway.application.last().header("x-vestibule-user"), Some("ada"));
@@ -60,11 +57,7 @@ fn two_application_hosts_share_one_login_and_one_logout() {
         cookies.entry(name).or_insert(value);
     }
     let cookies: Vec<String> = cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
-    let post = ask("POST", "/logout")
-        .browser()
-        .header("Origin", &origin)
-        .header("Sec-Fetch-Site", "same-origin")
-        .header("Cookie", &cookies.join("; "));
+    let post = ask("POST", "/logout").browser().header("Origin", &origin).header("Sec-Fetch-Site", "same-origin").header("Cookie", &cookies.join("; "));
     let out = gateway.send_to(PORTAL, &post.form(&fields));
     assert!(matches!(out.status, 200 | 303), "{out:?}");
     for (host, session) in sessions {
@@ -118,8 +111,7 @@ fn a_foreign_page_can_neither_log_in_nor_out() {
     // The application's session: an unsafe method from a foreign page is refused.
     let (name, value) = gateway.sign_in(ADA.0, ADA.1);
     let own = format!("http://app.north.localhost:{}", gateway.address.port());
-    let foreign =
-        ask("POST", "/api/orders").cookie(&name, &value).header("Origin", "https://evil.example").header("Sec-Fetch-Site", "cross-site");
+    let foreign = ask("POST", "/api/orders").cookie(&name, &value).header("Origin", "https://evil.example").header("Sec-Fetch-Site", "cross-site");
     assert_eq!(gateway.send(&foreign).status, 403);
     let mine = ask("POST", "/api/orders").cookie(&name, &value).header("Origin", &own);
     assert_eq!(gateway.send(&mine).status, 200);
@@ -128,15 +120,7 @@ fn a_foreign_page_can_neither_log_in_nor_out() {
 #[test]
 fn return_to_leads_nowhere_else() {
     let gateway = Gateway::start().with_users();
-    for evil in [
-        "https://evil.example/",
-        "//evil.example",
-        "/\\evil.example",
-        "http://app.north.localhost@evil.example/",
-        "javascript:alert(1)",
-        "/login",
-        "http://app.south.localhost/",
-    ] {
+    for evil in ["https://evil.example/", "//evil.example", "/\\evil.example", "http://app.north.localhost@evil.example/", "javascript:alert(1)", "/login", "http://app.south.localhost/"] {
         let encoded = percent_encoding::utf8_percent_encode(evil, percent_encoding::NON_ALPHANUMERIC);
         let form = gateway.send_to(PORTAL, &get(&format!("/login?return_to={encoded}")).browser());
         assert!(!form.body.contains("evil.example"), "{evil}");
