@@ -166,8 +166,7 @@ struct Inner {
 impl LdapRealm {
     /// A realm over a directory whose people are these users. Speaks to it on the runtime `control`.
     pub fn new(settings: Settings, users: Arc<Users>, clock: Arc<dyn Clock>, control: Handle) -> Self {
-        let Settings { name, servers, account, connections, .. } = &settings;
-        let pool = Pool::new(name.as_str(), servers.clone(), account.clone(), *connections, clock.clone());
+        let pool = Pool::new(&settings, clock.clone());
         Self { inner: Arc::new(Inner { settings, pool, users, clock, pace: Pace::default() }), control }
     }
 }

@@ -14,6 +14,7 @@ use vestibule_engine::clock::Clock;
 use vestibule_engine::scheme::Unavailable;
 use vestibule_engine::secret::Secret;
 
+use super::Settings;
 use super::wire::{self, Server};
 
 /// A connection unused for so long is asked something cheap before it is trusted.
@@ -38,6 +39,8 @@ pub struct Pool {
     realm: String,
     servers: Vec<Server>,
     account: ServiceAccount,
+    /// For a connection to one server to open, so that a silent one leaves time for the next.
+    connect_time: Duration,
     clock: Arc<dyn Clock>,
     seats: Semaphore,
     idle: Mutex<Vec<Idle>>,
@@ -64,9 +67,18 @@ pub struct Searcher {
 
 impl Pool {
     /// At most `connections` attempts at one time, each with one connection to search and one to bind.
-    pub fn new(realm: &str, servers: Vec<Server>, account: ServiceAccount, connections: usize, clock: Arc<dyn Clock>) -> Self {
-        let seats = Semaphore::new(connections);
-        Self { realm: realm.to_owned(), servers, account, clock, seats, idle: Mutex::new(Vec::new()) }
+    pub fn new(settings: &Settings, clock: Arc<dyn Clock>) -> Self {
+        let Settings { name, servers, account, connections, time_limit, .. } = settings;
+        let shares = u32::try_from(servers.len()).unwrap_or(u32::MAX).saturating_add(1);
+        Self {
+            realm: name.to_string(),
+            servers: servers.clone(),
+            account: account.clone(),
+            connect_time: *time_limit / shares,
+            clock,
+            seats: Semaphore::new(*connections),
+            idle: Mutex::new(Vec::new()),
+        }
     }
 
     /// A place for one attempt; waits while all are taken.
@@ -120,7 +132,8 @@ impl Pool {
     pub async fn connect(&self) -> Result<Ldap, Unavailable> {
         let mut last = io::Error::other("there is no server");
         for server in &self.servers {
-            match wire::open(server).await {
+            let opened = timeout(self.connect_time, wire::open(server)).await;
+            match opened.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
                 Ok(ldap) => return Ok(ldap),
                 Err(error) => {
                     tracing::warn!(realm = %self.realm, host = %server.host, port = server.port, %error, "a directory cannot be reached");
