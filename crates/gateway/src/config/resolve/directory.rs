@@ -102,6 +102,11 @@ impl Resolve<'_> {
         }
         let mut servers = Vec::new();
         for at in &written.url.value.0 {
+            if at.value.contains('@') {
+                let problem = self.source.problem_with_secret(&at.span, "the address of a directory has no name and no password in it");
+                self.note(problem).help = Some("write bind_dn and bind_password".to_owned());
+                continue;
+            }
             let parsed = Url::parse(&at.value).ok().filter(|url| {
                 let bare = matches!(url.path(), "" | "/") && url.query().is_none() && url.fragment().is_none();
                 matches!(url.scheme(), "ldap" | "ldaps") && bare && url.username().is_empty() && url.password().is_none()
