@@ -227,7 +227,7 @@ impl Resolve<'_> {
             self.error(at, format!("`{}` is a name that servers confuse with another", at.value)).help = Some(help);
             return None;
         }
-        if UNSETTABLE.contains(&text) || text.starts_with("x-vestibule-") || text.starts_with("sec-") || text.starts_with("proxy-") {
+        if UNSETTABLE.contains(&text) || matches!(text, "x-vestibule-id" | "x-vestibule-auth") || text.starts_with("sec-") || text.starts_with("proxy-") {
             self.error(at, format!("the header `{}` has a meaning of its own and cannot be set", at.value));
             return None;
         }
