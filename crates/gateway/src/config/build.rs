@@ -227,7 +227,10 @@ impl Schemes<'_> {
                     let mut steps = self.steps(name, realms)?;
                     let (mut on_reject, mut remember) = (*on_reject, *remember);
                     while let Some(next) = chain.peek() {
-                        let checked::Scheme::Basic { realms, on_reject: also_rejects, remember: also_remembers } = self.scheme(next)? else { break };
+                        let checked::Scheme::Basic { realms, on_reject: also_rejects, remember: also_remembers } = self.scheme(next)?
+                        else {
+                            break;
+                        };
                         steps.extend(self.steps(next, realms)?);
                         on_reject = if *also_rejects == OnReject::Stop { OnReject::Stop } else { on_reject };
                         remember |= also_remembers;
@@ -236,7 +239,8 @@ impl Schemes<'_> {
                     Link { scheme: self.basic(name, tenant, steps)?, on_reject, remember }
                 }
                 checked::Scheme::LoginForm { realms } => {
-                    let domains = self.checked.tenants.iter().filter_map(|tenant| Some((tenant.id.clone(), tenant.domain.clone()?))).collect();
+                    let domains =
+                        self.checked.tenants.iter().filter_map(|tenant| Some((tenant.id.clone(), tenant.domain.clone()?))).collect();
                     let form = LoginForm::new(name.clone(), self.family(self.steps(name, realms)?), domains, self.plain());
                     Link { scheme: Arc::new(form), on_reject: OnReject::Continue, remember: false }
                 }
@@ -330,7 +334,9 @@ fn add_routes(routes: &mut Routes, checked: &Checked, house: &House, tenants: &[
             clients: route.clients.clone(),
             destination: Destination::Upstream(route.upstream.clone()),
         };
-        routes.add(route.scope.clone(), &route.pattern, Arc::new(built)).map_err(|taken| format!("route {taken} takes the same requests"))?;
+        routes
+            .add(route.scope.clone(), &route.pattern, Arc::new(built))
+            .map_err(|taken| format!("route {taken} takes the same requests"))?;
     }
     for tenant in &checked.tenants {
         own_endpoints(routes, tenant)?;

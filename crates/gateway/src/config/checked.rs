@@ -21,8 +21,8 @@ use vestibule_engine::route;
 use vestibule_engine::secret::Secret;
 use vestibule_engine::session;
 
-pub use crate::inject::headers::Fact;
 pub use crate::config::file::{Algorithm, AnonymousDenied, Backend, Http2, LoginHost, UpstreamHost};
+pub use crate::inject::headers::Fact;
 
 /// A whole configuration.
 #[derive(Debug, Clone)]

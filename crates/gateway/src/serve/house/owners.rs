@@ -27,12 +27,7 @@ pub struct Owners(HashMap<TenantId, OwnPasswords>);
 
 impl Owners {
     /// For each tenant the first realm of ours that its login asks.
-    pub fn new(
-        checked: &Checked,
-        clock: &Arc<dyn Clock>,
-        passwords: &Arc<Passwords>,
-        local: &HashMap<RealmName, Arc<LocalRealm>>,
-    ) -> Self {
+    pub fn new(checked: &Checked, clock: &Arc<dyn Clock>, passwords: &Arc<Passwords>, local: &HashMap<RealmName, Arc<LocalRealm>>) -> Self {
         let realm_of = |tenant: &checked::Tenant| {
             tenant.chain.iter().find_map(|name| match checked.schemes.get(name)? {
                 Scheme::Session => None,

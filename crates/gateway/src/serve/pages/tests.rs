@@ -11,6 +11,7 @@ use vestibule_engine::admission::{Admission, IssuerRules};
 use vestibule_engine::audit::{Ending, Recorded, Sink};
 use vestibule_engine::chain::{Chain, Link, OnReject};
 use vestibule_engine::clock::ManualClock;
+use vestibule_engine::csrf::CsrfKey;
 use vestibule_engine::identity::{Issuer, Level, PasswordHash, SchemeName, User, Username};
 use vestibule_engine::policy::Policy;
 use vestibule_engine::request::{Body, Channel, Client, Host, RequestId, Target};
@@ -187,6 +188,7 @@ impl World {
             routes: Routes::default(),
             admission: Admission::new(users.clone(), store.clone(), rules, Vec::new()),
             sessions: Arc::new(Sessions::new(store.clone(), users, Settings::default())),
+            csrf: CsrfKey::new(&Secret::new([7; 32])),
             sink: records.clone(),
             clock: clock.clone(),
         };
@@ -303,14 +305,7 @@ impl Browser {
 
     /// An application's page that nobody may see without a session.
     async fn open(&mut self, world: &World, host: &str, target: &str) -> Seen {
-        let request = request("GET", &format!("{host}:{}", world.port), target);
-        let held: Vec<String> = self.0.entry(host.to_owned()).or_default().iter().map(|(name, value)| format!("{name}={value}")).collect();
-        let mut with_cookies = request;
-        with_cookies.headers.insert(COOKIE, HeaderValue::from_str(&held.join("; ")).unwrap());
-        let response = world.portal.send_to_login(&with_cookies, &world.found.tenant).unwrap();
-        self.keep(host, response.headers());
-        let url = format!("{}{}", with_cookies.origin(), with_cookies.target);
-        let seen = Seen { url, status: response.status().as_u16(), headers: response.headers().clone(), html: String::new() };
+        let seen = self.get(world, host, &landing(target)).await;
         self.follow(world, seen).await
     }
 
@@ -319,6 +314,11 @@ impl Browser {
         let seen = self.post(world, LOGIN, "/login", &[("state", &state), ("username", name), ("password", password)]).await;
         self.follow(world, seen).await
     }
+}
+
+/// Where an application sends whoever it does not know: the landing without a code.
+fn landing(return_to: &str) -> String {
+    format!("/.vestibule/landing?{}", url::form_urlencoded::Serializer::new(String::new()).append_pair("return_to", return_to).finish())
 }
 
 fn post(host: &str, target: &str, fields: &[(&str, &str)]) -> CheckRequest {
