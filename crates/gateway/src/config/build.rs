@@ -44,8 +44,8 @@ use crate::serve::pages::MAX_FORM;
 
 /// For how long an answer to a password is of use.
 const PASSWORD_TIME: Duration = Duration::from_secs(10);
-/// Our own endpoints on the hosts of applications.
-pub const ON_APPLICATIONS: [&str; 2] = ["/.vestibule/landing", "/.vestibule/logout"];
+/// Our own endpoints on the hosts of applications: all of it, so that no application can put a page there.
+const ON_APPLICATIONS: &str = "/.vestibule/**";
 /// Our own endpoints where the login page is on the application's host, by concession.
 const LOGIN_PAGES: [&str; 5] = ["/login", "/logout", "/password", "/assets/**", "/.well-known/jwks.json"];
 
@@ -93,8 +93,9 @@ pub fn build(checked: &Checked, house: &House, expiring: &Arc<dyn ExpiringStore>
     let sessions = Arc::new(Sessions::new(expiring.clone(), house.users.clone(), checked.session.clone()));
     let passwords = Arc::new(Passwords::new(expiring.clone(), house.clock.clone(), checked.limits.clone()));
     let mut local = HashMap::new();
-    for name in checked.realms.keys() {
-        let realm = LocalRealm::new(name.clone(), house.users.clone(), house.pool.clone(), checked.administrators.clone());
+    for (name, checked::Realm::Local { minimum_length }) in &checked.realms {
+        let (users, pool, operators_from) = (house.users.clone(), house.pool.clone(), checked.administrators.clone());
+        let realm = LocalRealm::new(name.clone(), users, pool, operators_from, *minimum_length);
         local.insert(name.clone(), Arc::new(realm.map_err(|down| down.to_string())?));
     }
     let schemes = Schemes {
@@ -227,7 +228,10 @@ impl Schemes<'_> {
                     let mut steps = self.steps(name, realms)?;
                     let (mut on_reject, mut remember) = (*on_reject, *remember);
                     while let Some(next) = chain.peek() {
-                        let checked::Scheme::Basic { realms, on_reject: also_rejects, remember: also_remembers } = self.scheme(next)? else { break };
+                        let checked::Scheme::Basic { realms, on_reject: also_rejects, remember: also_remembers } = self.scheme(next)?
+                        else {
+                            break;
+                        };
                         steps.extend(self.steps(next, realms)?);
                         on_reject = if *also_rejects == OnReject::Stop { OnReject::Stop } else { on_reject };
                         remember |= also_remembers;
@@ -236,7 +240,8 @@ impl Schemes<'_> {
                     Link { scheme: self.basic(name, tenant, steps)?, on_reject, remember }
                 }
                 checked::Scheme::LoginForm { realms } => {
-                    let domains = self.checked.tenants.iter().filter_map(|tenant| Some((tenant.id.clone(), tenant.domain.clone()?))).collect();
+                    let domains =
+                        self.checked.tenants.iter().filter_map(|tenant| Some((tenant.id.clone(), tenant.domain.clone()?))).collect();
                     let form = LoginForm::new(name.clone(), self.family(self.steps(name, realms)?), domains, self.plain());
                     Link { scheme: Arc::new(form), on_reject: OnReject::Continue, remember: false }
                 }
@@ -330,7 +335,9 @@ fn add_routes(routes: &mut Routes, checked: &Checked, house: &House, tenants: &[
             clients: route.clients.clone(),
             destination: Destination::Upstream(route.upstream.clone()),
         };
-        routes.add(route.scope.clone(), &route.pattern, Arc::new(built)).map_err(|taken| format!("route {taken} takes the same requests"))?;
+        routes
+            .add(route.scope.clone(), &route.pattern, Arc::new(built))
+            .map_err(|taken| format!("route {taken} takes the same requests"))?;
     }
     for tenant in &checked.tenants {
         own_endpoints(routes, tenant)?;
@@ -349,9 +356,7 @@ fn own_endpoints(routes: &mut Routes, tenant: &checked::Tenant) -> Result<(), St
     }
     for host in &tenant.hosts {
         let scope = Scope::Host(host.clone());
-        for text in ON_APPLICATIONS {
-            mount(scope.clone(), text)?;
-        }
+        mount(scope.clone(), ON_APPLICATIONS)?;
         if tenant.login == LoginHost::Application {
             for text in LOGIN_PAGES {
                 mount(scope.clone(), text)?;
