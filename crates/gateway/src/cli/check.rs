@@ -217,7 +217,7 @@ mod tests {
     fn check(file: &str, json: bool) -> Report {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(file);
         let arguments = Arguments { file: None, print_schema: false, print_reference: false };
-        run(&arguments, Colour::Off, "2026-11-21T12:00:00Z".parse().unwrap(), |_| Vec::new())
+        run(&arguments, &file, json, Colour::Off, "2026-11-21T12:00:00Z".parse().unwrap(), |_| Vec::new())
     }
 
     #[test]

@@ -223,8 +223,11 @@ mod tests {
         let (tell, mut told) = tokio::sync::mpsc::channel(4);
         let now_follow = second.clone();
         let running = tokio::spawn(run(watch, move |cause| {
-            let _ = tell.send(cause).await;
-            Some(vec![now_follow.clone()])
+            let (tell, now_follow) = (tell.clone(), now_follow.clone());
+            Box::pin(async move {
+                let _ = tell.send(cause).await;
+                Some(vec![now_follow])
+            })
         }));
         let hangup = std::process::Command::new("kill").args(["-HUP", &std::process::id().to_string()]).status().unwrap();
         assert!(hangup.success());

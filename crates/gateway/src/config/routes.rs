@@ -72,6 +72,8 @@ fn meet(segments: &[&str], pattern: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use vestibule_engine::request::Host;
+
     use super::*;
 
     fn overlap(routes: &[(&str, &[Method])]) -> Vec<(usize, usize)> {
@@ -99,7 +101,7 @@ mod tests {
 
     #[test]
     fn scopes_are_apart() {
-        let host = Scope::Host("a".into());
+        let host = Scope::Host(Host::parse("a").unwrap());
         let taken = [Taken { scope: &host, pattern: "/a", methods: &[] }, Taken { scope: &Scope::Everywhere, pattern: "/a", methods: &[] }];
         assert_eq!(overlaps(&taken), []);
     }

@@ -157,6 +157,16 @@ fn a_certificate_and_its_key_belong_together() {
     assert!(read(&text(&certificate)).unwrap_err()[0].message.contains("not a private key"));
     let (_, warnings) = read(&text(&key).replace("login.sso", "login.elsewhere")).unwrap();
     assert!(warnings[0].message.contains("no certificate is made for"), "{warnings:?}");
+
+    let twice = text(&key).replace(" }]", &format!(" }}, {{ certificate = {certificate:?}, key = {{ file = {key:?} }} }}]"));
+    assert!(read(&twice).unwrap_err()[0].message.contains("made for `app.example.com` already"));
+    let nameless = made(&[]);
+    std::fs::write(&certificate, nameless.cert.pem()).unwrap();
+    std::fs::write(&key, nameless.signing_key.serialize_pem()).unwrap();
+    assert!(read(&text(&key)).unwrap_err()[0].message.contains("made for no host"));
+    // What a reload would find while the file is being written: it changes nothing.
+    std::fs::write(&certificate, "no certificate").unwrap();
+    assert!(read(&text(&key)).unwrap_err()[0].message.contains("holds no certificate"));
 }
 
 fn minimal() -> String {

@@ -114,6 +114,7 @@ mod tests {
             hosts: Vec::new(),
             portal: None,
             portal_origin: Some("https://login.north.example.com".into()),
+            domain: None,
             origins: Vec::new(),
             chain: Arc::new(Chain::default()),
             realm_text: "north".into(),

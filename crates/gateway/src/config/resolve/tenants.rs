@@ -49,7 +49,7 @@ impl Resolve<'_> {
             }
             self.speaks(&written.speaks);
             let certificates = match &written.tls {
-                Some(tls) => tls.certificates.iter().filter_map(|at| self.certificate(&at.value)).collect(),
+                Some(tls) => self.certificates(&tls.certificates),
                 None => Vec::new(),
             };
             match &written.tls {
@@ -85,6 +85,25 @@ impl Resolve<'_> {
                 self.error(at, format!("no listener speaks `{unknown}`")).help = suggest(unknown, ["proxy"]);
             }
         }
+    }
+
+    /// The certificates of a listener. A handshake that names a host is shown one certificate, and which one must
+    /// not be decided by the order of the file.
+    fn certificates(&mut self, written: &[At<file::Certificate>]) -> Vec<Certificate> {
+        let mut taken = BTreeSet::new();
+        let mut certificates = Vec::new();
+        for At { value: written, .. } in written {
+            let Some(certificate) = self.certificate(written) else { continue };
+            if certificate.names.is_empty() {
+                self.error(&written.certificate, "this certificate is made for no host, so nobody would be shown it");
+            }
+            if let Some(name) = certificate.names.iter().find(|name| taken.contains(*name)) {
+                self.error(&written.certificate, format!("an earlier certificate of this listener is made for `{name}` already"));
+            }
+            taken.extend(certificate.names.iter().cloned());
+            certificates.push(certificate);
+        }
+        certificates
     }
 
     fn certificate(&mut self, written: &file::Certificate) -> Option<Certificate> {

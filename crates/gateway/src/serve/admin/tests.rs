@@ -13,12 +13,14 @@ use vestibule_engine::admission::Admission;
 use vestibule_engine::audit::{Reason, Ruling};
 use vestibule_engine::chain::{Chain, Link, OnReject};
 use vestibule_engine::clock::SystemClock;
+use vestibule_engine::csrf::CsrfKey;
 use vestibule_engine::identity::{ExternalId, PolicyId, SchemeName};
 use vestibule_engine::inject::{Granted, Injection, Injector, Strip};
 use vestibule_engine::policy::Policy;
 use vestibule_engine::request::Host;
 use vestibule_engine::route::{Access, BodyNeed, Csrf, Destination, Pattern, Route, Routes, Scope};
 use vestibule_engine::scheme::{Asked, Outcome, Place, Rejection, Scheme, Unavailable};
+use vestibule_engine::secret::Secret;
 use vestibule_engine::session::{Sessions, Settings};
 use vestibule_engine::store::{ChangeStream, Changes, DurableStore, Key, KeyState, Kind};
 use vestibule_engine::tenant::Tenant;
@@ -186,12 +188,13 @@ impl Fake {
                 hosts: vec![host],
                 portal: None,
                 portal_origin: None,
+                domain: None,
                 origins: vec![],
                 chain: Arc::new(chain),
                 realm_text: name.into(),
                 brand: None,
             };
-            routes.add_tenant(Arc::new(tenant), None);
+            routes.add_tenant(Arc::new(tenant), None).unwrap();
             let injector: Arc<dyn Injector> = Arc::new(tells);
             for (pattern, access) in [("/open/**", Access::Open), ("/**", Access::Protected)] {
                 let route = Route {
@@ -212,6 +215,7 @@ impl Fake {
             routes,
             admission: Admission::new(users.clone(), expiring.clone(), HashMap::new(), vec![]),
             sessions: Arc::new(Sessions::new(expiring, users, Settings::default())),
+            csrf: CsrfKey::new(&Secret::new([7; 32])),
             sink: self.sink.clone(),
             clock: Arc::new(SystemClock::default()),
         }

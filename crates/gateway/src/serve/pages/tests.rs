@@ -11,6 +11,7 @@ use vestibule_engine::admission::{Admission, IssuerRules};
 use vestibule_engine::audit::{Ending, Recorded, Sink};
 use vestibule_engine::chain::{Chain, Link, OnReject};
 use vestibule_engine::clock::ManualClock;
+use vestibule_engine::csrf::CsrfKey;
 use vestibule_engine::identity::{Issuer, Level, PasswordHash, SchemeName, User, Username};
 use vestibule_engine::policy::Policy;
 use vestibule_engine::request::{Body, Channel, Client, Host, RequestId, Target};
@@ -191,6 +192,7 @@ impl World {
             routes: Routes::default(),
             admission: Admission::new(users.clone(), store.clone(), rules, Vec::new()),
             sessions: Arc::new(Sessions::new(store.clone(), users, Settings::default())),
+            csrf: CsrfKey::new(&Secret::new([7; 32])),
             sink: records.clone(),
             clock: clock.clone(),
         };

@@ -33,7 +33,7 @@ async fn a_401_always_carries_a_challenge() {
 
 #[tokio::test]
 async fn compat_answers_403_without_challenge() {
-    let answer = ask(Plan { anonymous_denied: AnonymousDenied::Compat, ..Plan::default() }, "/protected/x", "").await;
+    let answer = ask(Plan { compat: true, ..Plan::default() }, "/protected/x", "").await;
     assert_eq!((status(&answer), field(&answer, "www-authenticate").len()), (403, 0));
     assert_eq!(body(&answer), "{\"statusCode\":20,\"statusMessage\":\"Access denied\"}");
 }

@@ -249,16 +249,8 @@ async fn an_upstream_proves_itself_and_sees_our_certificate() {
         let certificate = CertificateParams::new(vec![name.to_owned()]).unwrap().signed_by(&key, &authority).unwrap();
         (certificate, key)
     };
-    let folder = std::env::temp_dir().join(format!("vestibule-upstream-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).unwrap();
     let (own, own_key) = signed("gateway.test");
-    let write = |name: &str, text: String| {
-        let path = folder.join(name);
-        std::fs::write(&path, text).unwrap();
-        path
-    };
-    let trusted = write("ca.pem", authority.pem());
-    let (chain, key) = (write("own.pem", own.pem()), write("own.key", own_key.serialize_pem()));
+    let own = crate::config::pem::certified(vec![own.der().clone()], &Secret::new(own_key.serialize_pem())).unwrap();
 
     let (certificate, server_key) = signed("app.inner");
     let mut roots = rustls::RootCertStore::empty();
@@ -283,13 +275,12 @@ async fn an_upstream_proves_itself_and_sees_our_certificate() {
         }
     });
     for (name, identity, want) in
-        [("app.inner", Some((&*chain, &*key)), 200), ("app.inner", None, 502), ("other.inner", Some((&*chain, &*key)), 502)]
+        [("app.inner", Some(&own), 200), ("app.inner", None, 502), ("other.inner", Some(&own), 502)]
     {
-        let config = Arc::new(forward::client_tls(Some(&trusted), identity, HttpVersion::Either).unwrap());
+        let config = Arc::new(forward::client_tls(&[authority.der().clone()], identity, HttpVersion::Either).unwrap());
         let transport = Transport::Tls { config, name: name.try_into().unwrap() };
         let settings = forward::Settings { transport, ..plain(address) };
         let house = Plan { upstreams: vec![("app", settings)], ..Plan::default() }.open();
         assert_eq!(status(&get(house.address, "/", "").await), want, "{name} {}", identity.is_some());
     }
-    let _ = std::fs::remove_dir_all(folder);
 }

@@ -25,21 +25,23 @@ use vestibule_engine::admission::Admission;
 use vestibule_engine::audit::{Recorded, Sink, Trail};
 use vestibule_engine::chain::{Chain, Link, OnReject};
 use vestibule_engine::clock::SystemClock;
+use vestibule_engine::csrf::CsrfKey;
 use vestibule_engine::engine::Engine;
 use vestibule_engine::identity::{AccountState, Identity, Issuer, Level, SchemeName, TenantId, User, UserId, Username};
 use vestibule_engine::inject::{Granted, Injection, Injector, Strip};
 use vestibule_engine::request::{CheckRequest, Host};
 use vestibule_engine::route::{Access, BodyNeed, Csrf, Destination, Pattern, Route, Routes, Scope};
 use vestibule_engine::scheme::{Asked, Callback, Challenge, Departure, Login, LoginFlow, Outcome, Place, Scheme, Start, Unavailable};
+use vestibule_engine::secret::Secret;
 use vestibule_engine::session::{Sessions, Settings as SessionSettings};
 use vestibule_engine::tenant::Tenant;
 use vestibule_engine::users::Users;
 
 use crate::forward::{self, Address, HostHeader, HttpVersion, Transport, Upstream};
-use crate::serve::answer::{AnonymousDenied, Answers, Page};
+use crate::serve::answer::{Answers, Page};
 use crate::serve::control::{OnControl, OwnPages};
 use crate::serve::listen::{Capacity, Doors, Listener, ListenerTls};
-use crate::serve::proxy::{Limits, Running, Shared};
+use crate::serve::proxy::{Door, Limits, Running, Shared};
 use crate::serve::read::TrustedProxies;
 
 const USER: HeaderName = HeaderName::from_static("x-user");
@@ -59,7 +61,7 @@ pub struct Plan {
     pub tls: Option<ListenerTls>,
     pub login: bool,
     pub http: bool,
-    pub anonymous_denied: AnonymousDenied,
+    pub compat: bool,
     pub budget: usize,
     pub over: Arc<tokio::sync::Notify>,
     pub connections: usize,
@@ -73,7 +75,7 @@ impl Default for Plan {
             tls: None,
             login: false,
             http: true,
-            anonymous_denied: AnonymousDenied::Rfc,
+            compat: false,
             budget: 1 << 20,
             over: Arc::default(),
             connections: 100,
@@ -106,14 +108,13 @@ impl Plan {
             upstreams,
             pages: OnControl::new(tokio::runtime::Handle::current(), own_pages()),
             answers: Answers {
-                anonymous_denied: self.anonymous_denied,
+                compat: self.compat.then(|| TenantId::from("north")).into_iter().collect(),
                 page: Arc::new(|notice| Page {
                     html: format!("<p>{} {}</p>", notice.sentence, notice.id),
                     content_security_policy: HeaderValue::from_static("default-src 'none'"),
                 }),
             },
-            limits: self.limits,
-            trusted: TrustedProxies::default(),
+            doors: vec![Door { limits: self.limits, trusted: TrustedProxies::default() }],
             session_cookie: |_, opened| opened.token.clone(),
             until_over: Arc::new(move |_| {
                 let over = over.clone();
@@ -153,6 +154,7 @@ fn engine(login: bool, http: bool) -> Engine {
         hosts: ["a.test", "b.test"].map(|host| Host::parse(host).unwrap()).into(),
         portal: Some(Host::parse("portal.test").unwrap()),
         portal_origin: Some("https://portal.test".into()),
+        domain: None,
         origins: vec!["https://a.test".into()],
         chain: chain.clone(),
         realm_text: "North \"wing\"".into(),
@@ -184,14 +186,15 @@ fn engine(login: bool, http: bool) -> Engine {
     let other = Destination::Upstream("nowhere".into());
     routes.add(everywhere(), &pattern("/nowhere"), route("nowhere", Access::Open, BodyNeed::Never, other)).unwrap();
     let portal = route("portal", Access::Open, BodyNeed::Never, Destination::Own);
-    routes.add(Scope::Host("portal.test".into()), &pattern("/**"), portal).unwrap();
-    routes.add_tenant(tenant, None);
+    routes.add(Scope::Host(Host::parse("portal.test").unwrap()), &pattern("/**"), portal).unwrap();
+    routes.add_tenant(tenant, None).unwrap();
     let store = Arc::new(NoStore);
     let users = Arc::new(Users::new(store.clone(), Duration::from_secs(1)));
     Engine {
         routes,
         admission: Admission::new(users.clone(), store.clone(), HashMap::new(), Vec::new()),
         sessions: Arc::new(Sessions::new(store, users, SessionSettings::default())),
+        csrf: CsrfKey::new(&Secret::new([7; 32])),
         sink: Arc::new(NoSink),
         clock: Arc::new(SystemClock::default()),
     }
