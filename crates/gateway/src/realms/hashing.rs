@@ -248,4 +248,4 @@ fn argon2_cost(Cost { memory, passes, lanes: _ }: Cost) -> Duration {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -415,6 +415,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_hash_of_every_kind_admits_its_owner_once_and_is_ours_from_then_on() {
+        let house = house();
+        for (number, (password, foreign)) in hashing::tests::FOREIGN.iter().enumerate() {
+            let name = format!("user{number}");
+            let id = house.shelf.add(&name, Some(import(foreign)), |_| {});
+            let check = async |password| house.check(&name, password, "192.0.2.1", Accounts::All).await;
+            assert_eq!(check("wrong").await.unwrap_err(), Reason::WrongPassword, "{foreign}");
+            assert!(check(password).await.is_ok(), "{foreign}");
+            assert!(house.shelf.read(id).password.unwrap().0.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{foreign}");
+            assert!(check(password).await.is_ok(), "{foreign}");
+        }
+    }
+
+    #[tokio::test]
     async fn the_survey_finds_the_dearest_hash_in_store() {
         let house = house();
         let before = house.realm.dearest();

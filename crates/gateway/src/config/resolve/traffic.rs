@@ -45,7 +45,7 @@ const FACTS: [(&str, Fact); 11] = [
 /// Where a host leads, as far as its name says (attack 112). What a name resolves to later is not asked here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Target {
-    /// This machine, by whichever of its names.
+    /// This machine, whichever of its addresses.
     Loopback,
     /// An address of the local segment, such as the metadata service of a cloud.
     LinkLocal,
@@ -65,7 +65,7 @@ impl Target {
         let Ok(ip) = host.trim_matches(['[', ']']).parse::<IpAddr>() else { return Self::Name };
         match ip.to_canonical() {
             // The unspecified address as a destination is this machine, too.
-            ip if ip.is_loopback() || ip.is_unspecified() => Self::Loopback,
+            ip if ip.is_unspecified() => Self::Loopback,
             IpAddr::V4(ip) if ip.is_link_local() => Self::LinkLocal,
             IpAddr::V6(ip) if ip.is_unicast_link_local() || ip == METADATA => Self::LinkLocal,
             ip => Self::Address(ip),
@@ -75,9 +75,8 @@ impl Target {
     /// Whether a connection there ends at what listens on `own`.
     fn reaches(self, own: IpAddr) -> bool {
         match self {
-            // Another address of 127.0.0.0/8 is another socket, but nobody tells these apart by intent.
             Self::Loopback => own.is_loopback() || own.is_unspecified(),
-            Self::Address(ip) => ip == own.to_canonical(),
+            Self::Address(ip) => ip == own.to_canonical() || (ip.is_loopback() && own.is_unspecified()),
             Self::LinkLocal | Self::Name => false,
         }
     }

@@ -12,7 +12,8 @@ fn verify_here(stored: &PasswordHash, password: &Secret<String>) -> Result<Match
     verify(stored, password, Cost::default())
 }
 
-const FOREIGN: [(&str, &str); 14] = [
+/// A password and a hash of it, of every kind.
+pub(in crate::realms) const FOREIGN: [(&str, &str); 14] = [
     (PASSWORD, "{SSHA}12mJ6etYCpM1oXTRaCHR4ffDmnBzYWx0c2FsdA=="),
     (PASSWORD, "{SSHA256}qtqMejIPPAZYzUX47mVaUiDSARnHyGd750Cx1MBsAdVzYWx0c2FsdA=="),
     (PASSWORD, "{SSHA512}Nba3v6CXeIpi9sOduvMdiYev9ew13XRVpzfctkSMELyY9Gw2KP65wLUfZu7L+7HBDfN1+ykKvBRV/obscmG1FXNhbHRzYWx0"),

@@ -137,3 +137,49 @@ impl HashPassword for Hashes {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use vestibule_engine::clock::SystemClock;
+
+    use super::*;
+    use crate::config::{self, Purpose};
+    use crate::realms::hashing::Cost;
+
+    #[derive(Debug)]
+    struct Fixed(Arc<Checked>);
+
+    impl InForce for Fixed {
+        fn checked(&self) -> Arc<Checked> {
+            self.0.clone()
+        }
+    }
+
+    /// The realm of this example has `minimum_length = 14`.
+    fn hashes() -> Hashes {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/two-tenants/vestibule.toml");
+        let (checked, _) = config::load(&file, Purpose::Serve, clock.now(), |_| Vec::new()).unwrap();
+        Hashes { pool: Arc::new(HashingPool::new(1, 8, Cost::default(), clock).unwrap()), checked: Arc::new(Fixed(Arc::new(checked))) }
+    }
+
+    #[tokio::test]
+    async fn administrators_obey_the_rules_of_the_realm() {
+        let (hashes, north, ada) = (hashes(), TenantId::from("north"), Username::parse("ada.lovelace.of.north").unwrap());
+        let set = async |password: &str| hashes.hash(&north, &ada, &Secret::from(password)).await;
+        assert_eq!(set("thirteen long").await.unwrap_err().to_string(), "The new password needs at least 14 characters.");
+        assert!(matches!(set("ada.lovelace.of.north").await, Err(Refusal::Invalid(_))));
+        assert!(set("fourteen chars").await.unwrap().0.starts_with("$argon2id$"));
+        assert_eq!(hashes.minimum_length(&"nobody".into()), MINIMUM_LENGTH);
+    }
+
+    #[tokio::test]
+    async fn hashes_of_other_systems_are_taken_over_and_anything_else_is_not() {
+        let hashes = hashes();
+        let ssha = Secret::from("{SSHA}12mJ6etYCpM1oXTRaCHR4ffDmnBzYWx0c2FsdA==");
+        assert!(hashes.import(&ssha).await.unwrap().0.starts_with("$vestibule-wrapped$"));
+        assert!(matches!(hashes.import(&Secret::from("hunter2")).await, Err(Refusal::Invalid(why)) if !why.contains("hunter2")));
+    }
+}
