@@ -94,13 +94,7 @@ impl Engine {
         (judgement, decided, events)
     }
 
-    async fn judge(
-        &self,
-        request: &CheckRequest,
-        found: Result<Found, Denial>,
-        judgement: &mut Judgement,
-        trail: &mut Trail,
-    ) -> Decision {
+    async fn judge(&self, request: &CheckRequest, found: Result<Found, Denial>, judgement: &mut Judgement, trail: &mut Trail) -> Decision {
         let found = match found {
             Ok(found) => found,
             Err(denial) => return Decision::Deny(denial),

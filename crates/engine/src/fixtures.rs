@@ -48,6 +48,7 @@ pub(crate) fn tenant(id: &str, chain: Chain) -> Tenant {
         hosts: vec![host(&format!("{id}.example.com"))],
         portal: Some(host(&format!("login.{id}.example.com"))),
         portal_origin: Some(format!("https://login.{id}.example.com")),
+        domain: None,
         origins: vec![format!("https://{id}.example.com"), format!("https://login.{id}.example.com")],
         chain: Arc::new(chain),
         realm_text: id.to_owned(),

@@ -227,7 +227,7 @@ mod tests {
         let user = Change::User(UserId(uuid::Uuid::nil()));
         changes.send(user.clone());
         let generation = watch.generation();
-        assert_eq!(hear(), [user.clone()]);
+        assert_eq!(hear(), std::slice::from_ref(&user));
         assert!(watch.generation() > generation);
         assert!(hear().is_empty());
         for _ in 0..5000 {

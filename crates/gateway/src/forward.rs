@@ -146,11 +146,6 @@ impl Upstream {
         Some(Self { shards: (0..threads).map(shard).collect(), settings })
     }
 
-    /// How it is spoken to.
-    pub fn settings(&self) -> &Settings {
-        &self.settings
-    }
-
     /// Sends a request from a data thread. Its target is in origin form, its `Host` the client's.
     ///
     /// # Errors

@@ -24,7 +24,7 @@ use vestibule_engine::clock::Clock;
 use vestibule_engine::scheme::Unavailable;
 use vestibule_engine::secret::Secret;
 use vestibule_engine::store::{DurableStore, KeyRecord, KeyState, digest};
-use vestibule_oidc::jose::{self, Algorithm, Purpose, SigningKey, TrustedKeys};
+use vestibule_oidc::jose::{self, Algorithm, Purpose, SigningKey};
 use vestibule_oidc::jwks::{Jwks, PublicKey};
 
 pub use self::sealing::KeyEncryptionKey;
@@ -97,23 +97,6 @@ pub struct Published {
     pub etag: String,
 }
 
-/// A key as operators see it.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct Listed {
-    /// Its id.
-    pub id: String,
-    /// What it signs.
-    pub purpose: String,
-    /// Its algorithm.
-    pub algorithm: String,
-    /// Its place.
-    pub state: KeyState,
-    /// When it was made.
-    pub created: Timestamp,
-    /// When it last changed its place.
-    pub changed: Timestamp,
-}
-
 impl<P: Purpose> KeyRing<P> {
     /// Reads the keys of this purpose, and makes those that are missing.
     ///
@@ -136,11 +119,6 @@ impl<P: Purpose> KeyRing<P> {
         self.state.load().current.clone()
     }
 
-    /// The keys whose signatures count: current, next and previous.
-    pub fn trusted(&self) -> Arc<TrustedKeys<P>> {
-        self.state.load().trusted.clone()
-    }
-
     /// The public keys as verifiers fetch them.
     pub fn published(&self) -> Arc<Published> {
         self.state.load().published.clone()
@@ -149,25 +127,6 @@ impl<P: Purpose> KeyRing<P> {
     /// How the keys are kept.
     pub fn settings(&self) -> &Settings {
         &self.records.settings
-    }
-
-    /// All keys of this purpose, oldest first, revoked and retired ones too.
-    ///
-    /// # Errors
-    /// [`Error::Store`].
-    pub async fn list(&self) -> Result<Vec<Listed>, Error> {
-        let records = self.records.store.keys(P::NAME).await?;
-        Ok(records
-            .into_iter()
-            .map(|KeyRecord { id, purpose, algorithm, state, created, changed, .. }| Listed {
-                id,
-                purpose,
-                algorithm,
-                state,
-                created,
-                changed,
-            })
-            .collect())
     }
 
     /// Next becomes current, current becomes previous, a new next is made.
@@ -236,7 +195,6 @@ impl<P: Purpose> fmt::Debug for KeyRing<P> {
 /// What requests read: swapped as one, so that nobody signs with a key that is not published.
 struct State<P> {
     current: Arc<SigningKey<P>>,
-    trusted: Arc<TrustedKeys<P>>,
     published: Arc<Published>,
 }
 
@@ -413,9 +371,7 @@ impl<P: Purpose> Records<P> {
         let keys: Vec<PublicKey> = keys.into_iter().map(|(_, _, key)| key).collect();
         let body = Bytes::from(Jwks::write(&keys));
         let etag = format!("\"{}\"", URL_SAFE_NO_PAD.encode(digest(&[&body])));
-        let too_many = |error: jose::Error| Error::Record { id: current.id().to_owned(), why: error.to_string() };
-        let trusted = Arc::new(TrustedKeys::new(keys).map_err(too_many)?);
-        Ok(State { current, trusted, published: Arc::new(Published { body, etag }) })
+        Ok(State { current, published: Arc::new(Published { body, etag }) })
     }
 
     /// The private key of a record. The public part comes from it too, not from the record.
@@ -488,7 +444,7 @@ pub(crate) mod tests {
     use vestibule_engine::request::RequestId;
     use vestibule_engine::store::{ChangeStream, Changes};
     use vestibule_oidc::claims::{Claims, Expected};
-    use vestibule_oidc::jose::{InjectedJwt, SsoToken};
+    use vestibule_oidc::jose::{InjectedJwt, SsoToken, TrustedKeys};
 
     use super::*;
 
@@ -610,6 +566,14 @@ pub(crate) mod tests {
         Ok(Node { ring, clock, shelf, log })
     }
 
+    impl<P: Purpose> KeyRing<P> {
+        /// What a verifier trusts who has fetched the published set.
+        pub(crate) fn trusted(&self) -> TrustedKeys<P> {
+            let set = Jwks::parse(std::str::from_utf8(&self.published().body).unwrap()).unwrap();
+            TrustedKeys::new(set.keys).unwrap()
+        }
+    }
+
     impl Node {
         /// The same store seen by another node.
         async fn peer(&self) -> Node {
@@ -626,7 +590,7 @@ pub(crate) mod tests {
         }
 
         async fn of(&self, state: KeyState) -> Vec<String> {
-            self.ring.list().await.unwrap().into_iter().filter(|key| key.state == state).map(|key| key.id).collect()
+            self.shelf.keys(InjectedJwt::NAME).await.unwrap().into_iter().filter(|key| key.state == state).map(|key| key.id).collect()
         }
 
         fn token(&self) -> String {

@@ -54,8 +54,6 @@ pub enum Fsync {
     Never,
     /// Once a second.
     EverySecond,
-    /// After every write; lines that arrived meanwhile share one.
-    EachWrite,
 }
 
 /// The audit log. Dropping it writes what is waiting.
@@ -261,7 +259,6 @@ impl Writer {
         let due = match self.medium.fsync {
             Fsync::Never => false,
             Fsync::EverySecond => closing || now.saturating_sub(self.synced) >= TICK,
-            Fsync::EachWrite => true,
         };
         if due && std::mem::take(&mut self.dirty) {
             self.synced = now;
@@ -370,7 +367,7 @@ mod tests {
     fn order_is_kept_and_closing_writes_what_waits() {
         let dir = TempDir::new();
         let file = dir.path().join("audit.log");
-        let log = Log::file(&file, Fsync::EachWrite, clock()).unwrap();
+        let log = Log::file(&file, Fsync::EverySecond, clock()).unwrap();
         let want: Vec<String> = (0..5000).map(|n| format!("/{n}")).collect();
         for path in &want {
             log.record(&decided(path));

@@ -239,6 +239,9 @@ path = "{dir}/audit.jsonl"
     )
 }
 
+/// A command to copy, the status it will print, and why.
+type Try<'a> = (String, u16, &'a str);
+
 /// What is running where, then what to try: copyable lines, each with the status it will print.
 fn screen(port: u16, folder: &Path, [ada, bob, new, sol]: [&String; 4], style: Style) -> String {
     let app = format!("http://app.north.localhost:{port}");
@@ -246,7 +249,7 @@ fn screen(port: u16, folder: &Path, [ada, bob, new, sol]: [&String; 4], style: S
     let shop = format!("http://shop.north.localhost:{port}");
     let soap = "-H 'Content-Type: text/xml' -H 'SOAPAction: \"ListOrders\"' -d '<s:Envelope xmlns:s=\"http://schemas.xmlsoap.org/soap/envelope/\"><s:Body/></s:Envelope>'";
     let socket = folder.join("control.sock");
-    let groups: [(&str, Vec<(String, u16, &str)>); 4] = [
+    let groups: [(&str, Vec<Try<'_>>); 4] = [
         (
             "1  An ordered chain of schemes",
             vec![

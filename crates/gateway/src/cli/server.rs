@@ -17,6 +17,10 @@ pub fn status(common: &Common, output: &mut Output) -> Result<Answer, Failure> {
         None => Cell::new("yes", Tone::Good),
         Some(why) => Cell::new(format!("no: {why}"), Tone::Bad),
     };
+    let lost = match status.audit_lost {
+        0 => Cell::new("0", Tone::Quiet),
+        lost => Cell::new(lost.to_string(), Tone::Bad),
+    };
     let name = |name: &str| Cell::new(name, Tone::Quiet);
     output.table(
         &[],
@@ -27,6 +31,7 @@ pub fn status(common: &Common, output: &mut Output) -> Result<Answer, Failure> {
             vec![name("since"), status.started.to_string().into()],
             vec![name("tenants"), status.tenants.join(", ").into()],
             vec![name("routes"), status.routes.to_string().into()],
+            vec![name("audit records lost"), lost],
         ],
     );
     Ok(answer)

@@ -101,7 +101,7 @@ pub enum Upload {
     /// None.
     Empty,
     /// Read before the decision; its share of the memory budget is returned when it has been sent.
-    Whole(Option<Bytes>, Option<OwnedSemaphorePermit>),
+    Whole(Option<Bytes>, #[expect(dead_code, reason = "held until it has been sent")] Option<OwnedSemaphorePermit>),
     /// As it comes.
     Stream(Patient),
 }

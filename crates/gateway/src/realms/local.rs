@@ -8,7 +8,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use vestibule_engine::admission::barred;
 use vestibule_engine::audit::{Reason, Trail};
-use vestibule_engine::identity::{Attributes, PasswordHash, RealmName, SchemeName, TenantId, User, UserId, Username, password};
+use vestibule_engine::identity::{Attributes, PasswordHash, RealmName, SchemeName, TenantId, User, Username, password};
 use vestibule_engine::realm::{Account, Accounts, Answer, Attempt, Check, Offered, Passwords, Realm, RealmStep, Then};
 use vestibule_engine::scheme::{Rejection, Unavailable, Who};
 use vestibule_engine::secret::Secret;
@@ -23,9 +23,6 @@ pub const MINIMUM_LENGTH: usize = 12;
 const MIN_DIFFERENT: usize = 5;
 /// Users read at once by [`LocalRealm::survey`].
 const PAGE: usize = 1000;
-/// How often a change is tried again when others change the same user.
-const TRIES: usize = 8;
-
 /// The realm over our own users.
 #[derive(Debug)]
 pub struct LocalRealm {
@@ -168,36 +165,16 @@ impl LocalRealm {
         let stale = Changed::Rejected(Rejection::next(Reason::StaleEpoch));
         // The epoch is the one the old password was checked under: of two changes at once only one holds.
         let Some(user) = self.users.store().user(id).await?.filter(|user| user.epoch == epoch) else { return Ok(stale) };
-        if !self.store(user, hash, Renewal::ByOwner).await? {
+        if !self.store(user, hash).await? {
             return Ok(stale);
         }
         passwords.forget(attempt.tenant, attempt.username);
         Ok(Changed::Done)
     }
 
-    /// Sets a password for somebody else, who must change it at once if `must_change`. Raises the epoch. Says
-    /// whether there is such a user. Whoever has [`Passwords`] calls [`Passwords::forget`] afterwards.
-    ///
-    /// # Errors
-    /// [`Unavailable`] when the store or the pool does not answer.
-    pub async fn set_password(&self, id: UserId, new: &NewPassword, must_change: bool, lane: Lane) -> Result<bool, Unavailable> {
-        let hash = self.pool.hash(new.secret(), lane).await?;
-        for _ in 0..TRIES {
-            let Some(user) = self.users.store().user(id).await? else { return Ok(false) };
-            if self.store(user, hash.clone(), Renewal::ByAdministrator { must_change }).await? {
-                return Ok(true);
-            }
-        }
-        Err(Unavailable::new("store", "the user is being changed all the time"))
-    }
-
-    async fn store(&self, user: User, hash: PasswordHash, renewal: Renewal) -> Result<bool, Unavailable> {
+    async fn store(&self, user: User, hash: PasswordHash) -> Result<bool, Unavailable> {
         let epoch = user.epoch;
-        let must_change_password = match renewal {
-            Renewal::ByOwner => false,
-            Renewal::ByAdministrator { must_change } => must_change,
-        };
-        let user = User { password: Some(hash), epoch: epoch.saturating_add(1), must_change_password, ..user };
+        let user = User { password: Some(hash), epoch: epoch.saturating_add(1), must_change_password: false, ..user };
         self.users.store().update_user(&user, epoch).await
     }
 
@@ -269,12 +246,6 @@ impl Realm for LocalRealm {
     fn dearest(&self) -> std::time::Duration {
         self.dearest.cost()
     }
-}
-
-#[derive(Clone, Copy)]
-enum Renewal {
-    ByOwner,
-    ByAdministrator { must_change: bool },
 }
 
 fn lane(attempt: &Attempt<'_>) -> Lane {
@@ -452,19 +423,6 @@ mod tests {
         assert_eq!((user.epoch, user.must_change_password), (2, false));
         assert_eq!(house.change(RIGHT, "yet another password").await, Changed::Rejected(Rejection::next(Reason::WrongPassword)));
         assert_eq!(house.change(new, "yet another password").await, Changed::Done);
-    }
-
-    #[tokio::test]
-    async fn an_administrator_sets_a_password_that_must_be_changed() {
-        let house = house();
-        let ada = house.shelf.add("ada", None, |_| {});
-        let new = NewPassword::parse("set by somebody else", &Username::parse("ada").unwrap(), MINIMUM_LENGTH).unwrap();
-        let lane = Lane::of("127.0.0.1".parse().unwrap(), true);
-        assert_eq!(house.realm.set_password(ada, &new, true, lane).await, Ok(true));
-        let user = house.shelf.read(ada);
-        assert_eq!((user.epoch, user.must_change_password), (2, true));
-        assert!(house.check("ada", "set by somebody else", "192.0.2.1", Accounts::All).await.is_ok());
-        assert_eq!(house.realm.set_password(UserId(uuid::Uuid::nil()), &new, true, lane).await, Ok(false));
     }
 
     #[test]

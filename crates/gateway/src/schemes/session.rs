@@ -14,21 +14,14 @@ use vestibule_engine::scheme::{Asked, Outcome, Place, Rejection, Scheme, Unavail
 use vestibule_engine::secret::Secret;
 use vestibule_engine::session::{Opened, Sessions};
 
+use crate::serve::pages::COOKIES as PAGES;
+
 /// The session's cookie.
 const COOKIE: &str = "__Host-vestibule";
 /// The same on plain loopback, where browsers refuse the prefix.
 const LOOPBACK_COOKIE: &str = "vestibule";
-/// Every cookie of ours, wherever it was set; none is forwarded.
-const OURS: [&str; 8] = [
-    COOKIE,
-    LOOPBACK_COOKIE,
-    "__Host-vestibule-idp",
-    "vestibule-idp",
-    "__Host-vestibule-login",
-    "vestibule-login",
-    "__Host-vestibule-device",
-    "vestibule-device",
-];
+/// Every cookie of ours beside those of [`PAGES`], wherever it was set; none is forwarded.
+const OURS: [&str; 6] = [COOKIE, LOOPBACK_COOKIE, "__Host-vestibule-idp", "vestibule-idp", "__Host-vestibule-device", "vestibule-device"];
 
 /// Recognises callers by the session cookie.
 #[derive(Debug)]
@@ -41,7 +34,7 @@ pub struct SessionScheme {
 impl SessionScheme {
     /// The scheme of this name over these sessions.
     pub fn new(name: SchemeName, sessions: Arc<Sessions>) -> Self {
-        Self { name, sessions, consumes: OURS.map(|name| Place::Cookie(name.to_owned())).into() }
+        Self { name, sessions, consumes: OURS.iter().chain(&PAGES).map(|name| Place::Cookie((*name).to_owned())).collect() }
     }
 }
 

@@ -75,6 +75,9 @@ pub trait Running: Debug + Send + Sync {
     /// The answer this kind of client would see, in a line, e.g. `401, WWW-Authenticate: Basic`.
     fn preview(&self, request: &CheckRequest, judgement: &Judgement, kind: ClientKind) -> String;
 
+    /// How many audit records were lost since it began.
+    fn audit_lost(&self) -> u64;
+
     /// Reads the configuration again, and records `config.reloaded`.
     ///
     /// # Errors
@@ -175,6 +178,7 @@ impl Admin {
             tenants,
             routes: engine.routes.len(),
             stopped: engine.sink.ready().err().map(|down| down.to_string()),
+            audit_lost: self.running.audit_lost(),
         }
     }
 }

@@ -239,7 +239,9 @@ impl Answers {
                 };
                 Refusal { challenges: http, party: Party::Caller, ..Refusal::new(status, 20, "Access denied") }
             }
-            Denial::Policy(_) | Denial::PolicyError(_) => Refusal { party: Party::Denied, ..Refusal::new(StatusCode::FORBIDDEN, 5, "You may not do this") },
+            Denial::Policy(_) | Denial::PolicyError(_) => {
+                Refusal { party: Party::Denied, ..Refusal::new(StatusCode::FORBIDDEN, 5, "You may not do this") }
+            }
             Denial::Csrf => Refusal::new(StatusCode::FORBIDDEN, 5, "Missing or invalid Csrf token"),
             Denial::MustChangePassword => {
                 let portal = found.and_then(|found| found.tenant.portal_origin.as_deref());

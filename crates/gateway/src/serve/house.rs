@@ -58,7 +58,7 @@ use crate::serve::health::{self, Health};
 use crate::serve::listen::{Capacity, Doors, Drained, Listener, ListenerTls};
 use crate::serve::pages::{self, Brand, Portal};
 use crate::serve::proxy::{self, Shared};
-use crate::serve::read::{ForwardingHeader, TrustedProxies};
+use crate::serve::read::TrustedProxies;
 use crate::serve::tls::Certificates;
 use crate::store::embedded::EmbeddedStore;
 
@@ -187,7 +187,7 @@ pub async fn open(path: PathBuf, purpose: Purpose, clock: Arc<dyn Clock>) -> Res
     for address in doors.addresses() {
         tracing::info!(%address, tenants = checked.tenants.len(), routes = checked.routes.len(), "open");
     }
-    let watch = Watch::new(watched(&checked))?;
+    let watch = Watch::new(checked.watched())?;
     let administered = server.clone();
     let admin = control.spawn(async move {
         let admin_state = Arc::new(administered.admin());
@@ -253,14 +253,10 @@ async fn follow(server: Arc<Server>, watch: Watch) {
                 server.log.reopen();
             }
             // What is wrong has been logged and recorded.
-            server.reload().await.ok().map(|()| watched(&server.checked()).map(Path::to_owned).collect())
+            server.reload().await.ok().map(|()| server.checked().watched().map(Path::to_owned).collect())
         })
     })
     .await;
-}
-
-fn watched(checked: &Checked) -> impl Iterator<Item = &Path> {
-    std::iter::once(checked.path.as_path()).chain(checked.files.iter().map(PathBuf::as_path))
 }
 
 fn warn(warnings: &[Problem]) {
@@ -535,6 +531,10 @@ impl Administered for Administration {
         self.0.shared.wait().running().answers.preview(request, judgement, kind)
     }
 
+    fn audit_lost(&self) -> u64 {
+        self.0.log.lost()
+    }
+
     async fn reload(&self) -> Result<(), String> {
         self.0.reload().await
     }
@@ -587,7 +587,7 @@ fn brands(checked: &Checked) -> Result<HashMap<TenantId, Brand>, String> {
 fn door(listener: &config::checked::Listener) -> proxy::Door {
     let limits = &listener.limits;
     proxy::Door {
-        trusted: TrustedProxies { networks: listener.trusted_proxies.clone(), writes: ForwardingHeader::XForwarded },
+        trusted: TrustedProxies { networks: listener.trusted_proxies.clone() },
         limits: proxy::Limits {
             head_octets: limits.header_size,
             head_fields: limits.header_count,

@@ -56,20 +56,9 @@ pub struct Origin {
 /// Proxies in front of us whose word on the client's address counts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TrustedProxies {
-    /// Where they are; nobody if empty.
+    /// Where they are; nobody if empty. They write `X-Forwarded-For` and `X-Forwarded-Proto`, the one pair that is read:
+    /// of two headers that say it a client could smuggle the other (`Forwarded`, RFC 7239, counts for nothing).
     pub networks: Vec<ipnet::IpNet>,
-    /// Which header they write.
-    pub writes: ForwardingHeader,
-}
-
-/// The header in which a trusted proxy names the client. One, so that a client cannot smuggle the other.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub enum ForwardingHeader {
-    /// `X-Forwarded-For` and `X-Forwarded-Proto`.
-    #[default]
-    XForwarded,
-    /// `Forwarded` (RFC 7239).
-    Forwarded,
 }
 
 /// Reads a head; its headers are moved out of it.
@@ -199,30 +188,18 @@ impl TrustedProxies {
         if !self.trusts(client.address) {
             return client;
         }
-        let (name, fields) = match self.writes {
-            ForwardingHeader::XForwarded => (&X_FORWARDED_FOR, Some(&X_FORWARDED_PROTO)),
-            ForwardingHeader::Forwarded => (&http::header::FORWARDED, None),
-        };
         let hops: Vec<&str> =
-            headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).collect();
+            headers.get_all(&X_FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).collect();
         for hop in hops.iter().rev().take(MAX_HOPS) {
-            let address = match self.writes {
-                ForwardingHeader::XForwarded => address(hop),
-                ForwardingHeader::Forwarded => parameter(hop, "for").and_then(address),
-            };
             // What no trusted proxy would write ends the search: nothing left of it counts (attack 100).
-            let Some(address) = address else { break };
+            let Some(address) = address(hop) else { break };
             client.address = address;
             if !self.trusts(address) {
                 break;
             }
         }
-        let scheme = match fields {
-            Some(name) => {
-                headers.get_all(name).iter().next_back().and_then(|value| value.to_str().ok()).and_then(|value| value.rsplit(',').next())
-            }
-            None => hops.last().and_then(|hop| parameter(hop, "proto")),
-        };
+        let schemes = headers.get_all(&X_FORWARDED_PROTO).iter().next_back().and_then(|value| value.to_str().ok());
+        let scheme = schemes.and_then(|schemes| schemes.rsplit(',').next());
         match scheme.map(str::trim) {
             Some(scheme) if scheme.eq_ignore_ascii_case("https") => client.channel = Channel::Tls,
             Some(_) => client.channel = Channel::Plain,
@@ -230,15 +207,6 @@ impl TrustedProxies {
         }
         client
     }
-}
-
-/// A parameter of one RFC 7239 element.
-fn parameter<'a>(element: &'a str, name: &str) -> Option<&'a str> {
-    let pairs = element.split(';').filter_map(|pair| pair.split_once('='));
-    pairs
-        .map(|(found, value)| (found.trim(), value.trim().trim_matches('"')))
-        .find(|(found, _)| found.eq_ignore_ascii_case(name))
-        .map(|(_, value)| value)
 }
 
 /// An address with or without a port, IPv6 with or without brackets.
@@ -265,7 +233,7 @@ mod tests {
         }
         let (mut head, ()) = builder.body(()).unwrap().into_parts();
         let origin = Origin { address: peer.parse().unwrap(), channel: Channel::Plain, sni: None };
-        let trusted = TrustedProxies { networks: vec!["10.0.0.0/8".parse().unwrap()], writes: ForwardingHeader::XForwarded };
+        let trusted = TrustedProxies { networks: vec!["10.0.0.0/8".parse().unwrap()] };
         let now = Timestamp::UNIX_EPOCH;
         read(&mut head, &origin, &trusted, RequestId::new(now).unwrap(), now)
     }
@@ -307,13 +275,6 @@ mod tests {
         };
         assert_eq!(channel("10.0.0.1"), Channel::Tls);
         assert_eq!(channel("192.0.2.9"), Channel::Plain);
-    }
-
-    #[test]
-    fn forwarded_elements_are_read() {
-        assert_eq!(parameter("for=\"[2001:db8::1]:4711\";proto=https", "for").and_then(address), "2001:db8::1".parse().ok());
-        assert_eq!(parameter(" Proto=https ; by=x", "proto"), Some("https"));
-        assert_eq!(parameter("for=unknown", "for").and_then(address), None);
     }
 
     #[test]

@@ -16,7 +16,10 @@ pub fn application(title: &'static str) -> Router {
         .route("/public/status", get(|| async { Json(json!({ "status": "open to everybody" })) }))
         .route("/public/headers", get(|headers: HeaderMap| async move { Json(told(&headers)) }))
         .route("/api/me", get(|headers: HeaderMap| async move { Json(told(&headers)) }))
-        .route("/api/orders", get(|| async { Json(json!({ "orders": [{ "id": 1, "item": "lantern" }, { "id": 2, "item": "door bell" }] })) }))
+        .route(
+            "/api/orders",
+            get(|| async { Json(json!({ "orders": [{ "id": 1, "item": "lantern" }, { "id": 2, "item": "door bell" }] })) }),
+        )
         .route("/api/orders/{id}", any(|request: Request| async move { Json(json!({ "done": request.method().as_str() })) }))
         .route("/soap/orders", any(|headers: HeaderMap| async move { soap(&headers) }))
         .fallback(|| async { (StatusCode::NOT_FOUND, "The sample application has no such page.\n") })
@@ -37,7 +40,9 @@ fn page(title: &str, headers: &HeaderMap) -> Html<String> {
     let rows: String = headers
         .iter()
         .filter(|(name, _)| name.as_str().starts_with("x-vestibule-"))
-        .map(|(name, value)| format!("<tr><th>{}<td><code>{}</code>", escape(name.as_str()), escape(&String::from_utf8_lossy(value.as_bytes()))))
+        .map(|(name, value)| {
+            format!("<tr><th>{}<td><code>{}</code>", escape(name.as_str()), escape(&String::from_utf8_lossy(value.as_bytes())))
+        })
         .collect();
     Html(format!(
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'><title>{title}</title>\

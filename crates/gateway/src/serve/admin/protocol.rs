@@ -227,6 +227,8 @@ pub struct Status {
     pub routes: usize,
     /// Why it judges nothing at the moment, if it does not.
     pub stopped: Option<String>,
+    /// How many audit records it lost since it began.
+    pub audit_lost: u64,
 }
 
 /// A signing key without its private part.

@@ -233,6 +233,9 @@ impl Running for Fake {
     fn preview(&self, _: &CheckRequest, _: &Judgement, kind: ClientKind) -> String {
         format!("{kind:?}")
     }
+    fn audit_lost(&self) -> u64 {
+        7
+    }
     async fn reload(&self) -> Result<(), String> {
         Err("line 3: no".into())
     }
@@ -446,6 +449,7 @@ async fn what_cannot_be_recorded_is_not_done() {
     }
     assert!(server.beneath.durable.users.lock().unwrap().is_empty());
     let AdminReply::Status(status) = server.ask(AdminRequest::Status).await else { panic!("no status") };
+    assert_eq!(status.audit_lost, 7);
     assert!(status.stopped.is_some(), "status still answers, and says why");
 }
 

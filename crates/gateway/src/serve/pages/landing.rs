@@ -13,7 +13,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
-use http::{Method, Response, StatusCode};
+use http::{Response, StatusCode};
 use http_body_util::Full;
 use vestibule_engine::audit::Ending;
 use vestibule_engine::clock::random;
@@ -32,17 +32,6 @@ const PATH: &str = "/.vestibule/landing";
 const BIND: usize = 43;
 
 impl Portal {
-    /// Sends a browser that nobody knows from an application's host to the login, and brings it back to where it wanted to go.
-    ///
-    /// # Errors
-    /// [`Unavailable`] when there is no randomness.
-    pub fn send_to_login(&self, request: &CheckRequest, tenant: &Tenant) -> Result<Response<Full<Bytes>>, Unavailable> {
-        let own = request.origin();
-        let wanted = if matches!(request.method, Method::GET | Method::HEAD) { request.target.to_string() } else { "/".to_owned() };
-        let return_to = ReturnTo::parse(&wanted, &own, tenant).unwrap_or(ReturnTo::Here("/".to_owned()));
-        depart(request, tenant, &return_to, Display::Page, 1)
-    }
-
     /// GET `/.vestibule/landing`.
     pub(super) async fn land(&self, visit: &mut Visit<'_>) -> Result<Response<Full<Bytes>>, Unavailable> {
         let request = visit.request;

@@ -8,6 +8,7 @@ use http::header::{
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 
+use crate::keys::PUBLISHED_MAX_AGE;
 use crate::serve::answer::{Notice, Page};
 
 use super::Visit;
@@ -108,12 +109,14 @@ pub(super) fn set_cookie(response: &mut Response<Full<Bytes>>, cookie: &str) {
     }
 }
 
-/// The published keys (RFC 7517 §8.5.2). A verifier meets a new key within five minutes.
+/// The published keys (RFC 7517 §8.5.2).
 pub(super) fn jwks(keys: Bytes) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(keys));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/jwk-set+json"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"));
+    let age = format!("public, max-age={}", PUBLISHED_MAX_AGE.as_secs());
+    // INVARIANT: words and digits are always a header value.
+    headers.extend(HeaderValue::try_from(age).ok().map(|age| (CACHE_CONTROL, age)));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }

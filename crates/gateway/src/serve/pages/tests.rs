@@ -309,14 +309,7 @@ impl Browser {
 
     /// An application's page that nobody may see without a session.
     async fn open(&mut self, world: &World, host: &str, target: &str) -> Seen {
-        let request = request("GET", &format!("{host}:{}", world.port), target);
-        let held: Vec<String> = self.0.entry(host.to_owned()).or_default().iter().map(|(name, value)| format!("{name}={value}")).collect();
-        let mut with_cookies = request;
-        with_cookies.headers.insert(COOKIE, HeaderValue::from_str(&held.join("; ")).unwrap());
-        let response = world.portal.send_to_login(&with_cookies, &world.found.tenant).unwrap();
-        self.keep(host, response.headers());
-        let url = format!("{}{}", with_cookies.origin(), with_cookies.target);
-        let seen = Seen { url, status: response.status().as_u16(), headers: response.headers().clone(), html: String::new() };
+        let seen = self.get(world, host, &landing(target)).await;
         self.follow(world, seen).await
     }
 
@@ -325,6 +318,11 @@ impl Browser {
         let seen = self.post(world, LOGIN, "/login", &[("state", &state), ("username", name), ("password", password)]).await;
         self.follow(world, seen).await
     }
+}
+
+/// Where an application sends whoever it does not know: the landing without a code.
+fn landing(return_to: &str) -> String {
+    format!("/.vestibule/landing?{}", url::form_urlencoded::Serializer::new(String::new()).append_pair("return_to", return_to).finish())
 }
 
 fn post(host: &str, target: &str, fields: &[(&str, &str)]) -> CheckRequest {

@@ -274,9 +274,7 @@ async fn an_upstream_proves_itself_and_sees_our_certificate() {
             let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
         }
     });
-    for (name, identity, want) in
-        [("app.inner", Some(&own), 200), ("app.inner", None, 502), ("other.inner", Some(&own), 502)]
-    {
+    for (name, identity, want) in [("app.inner", Some(&own), 200), ("app.inner", None, 502), ("other.inner", Some(&own), 502)] {
         let config = Arc::new(forward::client_tls(&[authority.der().clone()], identity, HttpVersion::Either).unwrap());
         let transport = Transport::Tls { config, name: name.try_into().unwrap() };
         let settings = forward::Settings { transport, ..plain(address) };

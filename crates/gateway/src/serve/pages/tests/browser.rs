@@ -96,7 +96,7 @@ async fn answer(world: &World, incoming: http::Request<Incoming>) -> Response<Fu
     let now = world.portal.engine.clock.now();
     match world.portal.engine.sessions.find(&"north".into(), request.host.name(), token, now).await.unwrap() {
         Ok(identity) => Response::new(Full::new(Bytes::from(format!("Hello, {}.", identity.user.name)))),
-        Err(_) if request.target.path() == "/page" => world.portal.send_to_login(&request, &world.found.tenant).unwrap(),
+        Err(_) if request.target.path() == "/page" => reply::redirect(&landing(&request.target.to_string())),
         Err(_) => {
             let mut response = Response::new(Full::default());
             *response.status_mut() = StatusCode::NOT_FOUND;
