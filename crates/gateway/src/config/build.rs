@@ -44,8 +44,8 @@ use crate::serve::pages::MAX_FORM;
 
 /// For how long an answer to a password is of use.
 const PASSWORD_TIME: Duration = Duration::from_secs(10);
-/// Our own endpoints on the hosts of applications.
-pub const ON_APPLICATIONS: [&str; 2] = ["/.vestibule/landing", "/.vestibule/logout"];
+/// Our own endpoints on the hosts of applications: all of it, so that no application can put a page there.
+const ON_APPLICATIONS: &str = "/.vestibule/**";
 /// Our own endpoints where the login page is on the application's host, by concession.
 const LOGIN_PAGES: [&str; 5] = ["/login", "/logout", "/password", "/assets/**", "/.well-known/jwks.json"];
 
@@ -93,8 +93,9 @@ pub fn build(checked: &Checked, house: &House, expiring: &Arc<dyn ExpiringStore>
     let sessions = Arc::new(Sessions::new(expiring.clone(), house.users.clone(), checked.session.clone()));
     let passwords = Arc::new(Passwords::new(expiring.clone(), house.clock.clone(), checked.limits.clone()));
     let mut local = HashMap::new();
-    for name in checked.realms.keys() {
-        let realm = LocalRealm::new(name.clone(), house.users.clone(), house.pool.clone(), checked.administrators.clone());
+    for (name, checked::Realm::Local { minimum_length }) in &checked.realms {
+        let (users, pool, operators_from) = (house.users.clone(), house.pool.clone(), checked.administrators.clone());
+        let realm = LocalRealm::new(name.clone(), users, pool, operators_from, *minimum_length);
         local.insert(name.clone(), Arc::new(realm.map_err(|down| down.to_string())?));
     }
     let schemes = Schemes {
@@ -355,9 +356,7 @@ fn own_endpoints(routes: &mut Routes, tenant: &checked::Tenant) -> Result<(), St
     }
     for host in &tenant.hosts {
         let scope = Scope::Host(host.clone());
-        for text in ON_APPLICATIONS {
-            mount(scope.clone(), text)?;
-        }
+        mount(scope.clone(), ON_APPLICATIONS)?;
         if tenant.login == LoginHost::Application {
             for text in LOGIN_PAGES {
                 mount(scope.clone(), text)?;
