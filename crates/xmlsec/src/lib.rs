@@ -5,11 +5,22 @@
 #![forbid(unsafe_code)]
 
 mod c14n;
+mod document;
+mod element;
 mod error;
+mod keys;
 mod limits;
 mod parse;
+mod profile;
+mod signature;
 mod tree;
+mod verify;
 
 pub use c14n::{Canonicalization, canonicalize};
-pub use error::{Error, Malformed};
+pub use document::{Claimed, Document, FromClaimed, SignedElement};
+pub use element::{Authority, ElementView, Place, Signed, Unsigned};
+pub use error::{Error, KeyFault, Malformed, ReferenceFault, Role, SignatureFault};
+pub use keys::{KeyId, TrustedKeys};
 pub use limits::Limits;
+pub use profile::{Concession, Hash, Profile, SignatureAlgorithm};
+pub use verify::{Element, FromSigned, Signer, Verified};
