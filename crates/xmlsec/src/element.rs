@@ -172,8 +172,12 @@ impl<'t, A: Authority> ElementView<'t, A> {
     }
 
     /// A view of the same kind on another element of the same tree.
-    pub(crate) fn sibling(&self, id: NodeId) -> Option<Self> {
+    pub(crate) fn at_node(&self, id: NodeId) -> Option<Self> {
         Self::new(self.tree, id, self.omit)
+    }
+
+    pub(crate) fn span(&self) -> (usize, usize) {
+        (self.node.span.0 as usize, self.node.span.1 as usize)
     }
 
     pub(crate) fn is_blank(&self, text: Text) -> bool {

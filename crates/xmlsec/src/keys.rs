@@ -20,7 +20,7 @@ use crate::profile::{Hash, Profile, SignatureAlgorithm};
 pub struct KeyId([u8; 32]);
 
 impl KeyId {
-    fn of(spki: &[u8]) -> Self {
+    pub(crate) fn of(spki: &[u8]) -> Self {
         let mut id = [0; 32];
         id.iter_mut().zip(digest::digest(&digest::SHA256, spki).as_ref()).for_each(|(to, from)| *to = *from);
         Self(id)

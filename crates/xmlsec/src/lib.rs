@@ -12,6 +12,7 @@ mod keys;
 mod limits;
 mod parse;
 mod profile;
+mod sign;
 mod signature;
 mod tree;
 mod verify;
@@ -23,4 +24,5 @@ pub use error::{Error, KeyFault, Malformed, ReferenceFault, Role, SignatureFault
 pub use keys::{KeyId, TrustedKeys};
 pub use limits::Limits;
 pub use profile::{Concession, Hash, Profile, SignatureAlgorithm};
+pub use sign::{IdentityProvider, Placement, Purpose, ServiceProvider, SigningKey, TokenService, WebServices};
 pub use verify::{Element, FromSigned, Signer, Verified};

@@ -229,7 +229,7 @@ impl<'t> Parts<'t> {
         let mut children = Vec::new();
         for (id, node) in parent.nodes() {
             match &node.kind {
-                Kind::Element(_) => children.extend(parent.sibling(id)),
+                Kind::Element(_) => children.extend(parent.at_node(id)),
                 Kind::Text(text) if parent.is_blank(*text) => {}
                 Kind::Comment(_) => {}
                 Kind::Text(_) | Kind::ProcessingInstruction { .. } => return Err(fault(parent, SignatureFault::StrayContent)),

@@ -1,7 +1,7 @@
 //! From a document and trusted keys to content that a signature covers.
 //!
-//! The order is the defence: find the element that must be signed by its position, read its one signature strictly, refuse
-//! double ids, check the signature over `SignedInfo`, and only then follow references and digest. The result sees exactly
+//! The order is the defence: find the element that must be signed by its position, refuse double ids, read its one
+//! signature strictly, check the signature over `SignedInfo`, and only then follow references and digest. The result sees exactly
 //! the nodes that were digested.
 
 use std::collections::HashMap;
@@ -30,8 +30,8 @@ impl Document {
     pub fn verify(&self, what: SignedElement<'_>, keys: &TrustedKeys, profile: &Profile) -> Result<Verified<Element>, Error> {
         let target = self.locate(what)?;
         let signature = target.child(DS, "Signature")?.ok_or(Error::SignatureMissing)?;
-        let read = signature::read(signature, profile)?;
         let ids = Ids::of(&self.tree, profile)?;
+        let read = signature::read(signature, profile)?;
         let signer = self.check(&read, keys, profile)?;
         // SAML core §5.4.2: one reference, to the signature's own parent.
         let [reference] = read.references.as_slice() else {
@@ -55,8 +55,8 @@ impl Document {
         if !signature.is(DS, "Signature") {
             return Err(Error::SignatureMissing);
         }
-        let read = signature::read(signature, profile)?;
         let ids = Ids::of(&self.tree, profile)?;
+        let read = signature::read(signature, profile)?;
         let signer = self.check(&read, keys, profile)?;
         let parts = read.references.iter().map(|reference| {
             let node = self.resolve(reference.target, &ids)?;
@@ -323,6 +323,15 @@ impl<'t> Ids<'t> {
         }
         Ok(Self(ids))
     }
+}
+
+/// The id of one element, as the verifier would count it.
+pub(crate) fn id_of<'t>(element: ElementView<'t, Unsigned>, profile: &Profile) -> Option<&'t str> {
+    let mut ids = element.attributes().filter(|(namespace, attribute, _)| match *namespace {
+        "" => is_id(element.namespace(), element.local(), attribute, profile),
+        other => *attribute == "Id" && other == WSU,
+    });
+    ids.next().map(|(_, _, id)| id)
 }
 
 /// Whether an attribute without namespace is an id on such an element.
