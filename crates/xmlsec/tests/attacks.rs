@@ -130,8 +130,8 @@ fn cases() -> Vec<Case> {
     add("good-response", "-", "response", "accept", response("_r", &format!("{whole_signature}{clean}")));
 
     // 1: signature wrapping.
-    add("xsw1", "1", "response", "malformed", response("_evil", &format!("{}{evil}", signature(&whole_info, &whole_value, &whole))));
-    add("xsw2", "1", "response", "wrapped", response("_evil", &format!("{whole}{whole_signature}{evil}")));
+    add("xsw1", "1", "response", "malformed", response("_evil-response", &format!("{}{evil}", signature(&whole_info, &whole_value, &whole))));
+    add("xsw2", "1", "response", "wrapped", response("_evil-response", &format!("{whole}{whole_signature}{evil}")));
     add("xsw3-before", "1, 9, 11", "assertion", "ambiguous", in_response(&format!("{evil}{signed}")));
     add("xsw3-after", "1, 9, 11", "assertion", "ambiguous", in_response(&format!("{signed}{evil}")));
     add("xsw4", "1", "assertion", "signature_missing", in_response(&carrying(&signed)));
