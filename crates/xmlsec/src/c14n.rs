@@ -3,9 +3,11 @@
 //! Written straight into a hasher where the octets are not needed. What is skipped here (comments, a removed signature) is
 //! what the verified view does not see: both walk the same tree by the same rule.
 
+use std::ops::Range;
+
 use crate::error::Error;
 use crate::limits::Limits;
-use crate::tree::{Attribute, Element, Kind, NamespaceId, NodeId, Text, Tree};
+use crate::tree::{Attribute, Element, Kind, Name, NamespaceId, Node, NodeId, Text, Tree};
 
 /// Which canonical form.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,7 +82,7 @@ pub(crate) fn write(
         Apex::Document => (0, tree.nodes.len()),
         Apex::Element(id) => (id.0 as usize, tree.node(id).map_or(0, |node| node.end as usize)),
     };
-    let out = Out { sink, buffer: Vec::with_capacity(CHUNK), written: 0, limit: limits.canonical };
+    let out = Out { sink, buffer: Vec::with_capacity(CHUNK), source: tree.source.as_bytes(), run: 0..0, written: 0, limit: limits.canonical };
     let mut writer = Writer { tree, form, out, rendered: Vec::new(), open: Vec::new(), namespaces: Vec::new(), attributes: Vec::new() };
     let mut at = first;
     let mut after_root = false;
@@ -93,9 +95,9 @@ pub(crate) fn write(
         let outside = node.parent.is_none();
         match &node.kind {
             Kind::Element(element) => {
-                writer.start(element, apex == Apex::Element(NodeId(index(at))), node.parent)?;
+                writer.start(element, node, apex == Apex::Element(NodeId(index(at))))?;
                 let rendered = writer.rendered.len();
-                writer.open.push(Open { end: node.end as usize, element: *element, rendered });
+                writer.open.push(Open { end: node.end as usize, name: element.name, close: node.span.1, rendered });
                 after_root |= outside;
             }
             Kind::Text(text) => writer.text(*text)?,
@@ -123,14 +125,14 @@ pub(crate) fn write(
         at += 1;
     }
     writer.close_until(end)?;
-    writer.out.flush();
+    writer.out.finish()?;
     Ok(())
 }
 
 struct Writer<'t, 's, S> {
     tree: &'t Tree,
     form: &'t Canonicalization,
-    out: Out<'s, S>,
+    out: Out<'t, 's, S>,
     /// Declarations in force in the output, innermost last.
     rendered: Vec<(&'t str, NamespaceId)>,
     open: Vec<Open>,
@@ -141,23 +143,28 @@ struct Writer<'t, 's, S> {
 
 struct Open {
     end: usize,
-    element: Element,
+    name: Name,
+    /// Where it ends in the source.
+    close: u32,
     /// How many declarations are in force in its content.
     rendered: usize,
 }
 
 impl<'t, S: Sink> Writer<'t, '_, S> {
-    fn start(&mut self, element: &Element, is_apex: bool, parent: Option<NodeId>) -> Result<(), Error> {
+    fn start(&mut self, element: &Element, node: &Node, is_apex: bool) -> Result<(), Error> {
         let tree = self.tree;
-        self.out.push(b"<")?;
-        self.out.push(tree.qualified(element.name).as_bytes())?;
-
         self.namespaces.clear();
         if self.form.exclusive {
             self.visible_namespaces(element)
         } else {
             self.inclusive_namespaces(element, is_apex)?
         }
+        let imports = is_apex && !self.form.exclusive;
+        if element.verbatim && self.namespaces.is_empty() && !imports {
+            return self.out.run(node.span.0, element.content);
+        }
+        self.out.push(b"<")?;
+        self.out.push(tree.octets(element.name.start, element.name.end))?;
         self.namespaces.sort_unstable_by_key(|(prefix, _)| *prefix);
         let mut namespaces = std::mem::take(&mut self.namespaces);
         for (prefix, namespace) in namespaces.drain(..) {
@@ -175,8 +182,8 @@ impl<'t, S: Sink> Writer<'t, '_, S> {
 
         self.attributes.clear();
         self.attributes.extend_from_slice(tree.attributes(element));
-        if is_apex && !self.form.exclusive {
-            self.import_xml_attributes(parent);
+        if imports {
+            self.import_xml_attributes(node.parent);
         }
         if self.attributes.len() > 1 {
             // Canonical XML §2.3: by namespace name, then local name; unprefixed attributes first.
@@ -185,11 +192,11 @@ impl<'t, S: Sink> Writer<'t, '_, S> {
         let mut attributes = std::mem::take(&mut self.attributes);
         for attribute in attributes.drain(..) {
             self.out.push(b" ")?;
-            self.out.push(tree.qualified(attribute.name).as_bytes())?;
+            self.out.push(tree.octets(attribute.name.start, attribute.name.end))?;
             self.out.push(b"=\"")?;
-            if attribute.value.plain {
+            if attribute.value.plain && !attribute.value.decoded {
                 // Plain: nothing to escape but `>` might stand there, which attributes keep.
-                self.out.push(tree.text(attribute.value).as_bytes())?;
+                self.out.push(tree.octets(attribute.value.start, attribute.value.end))?;
             } else {
                 self.escape_attribute(tree.text(attribute.value))?;
             }
@@ -274,9 +281,16 @@ impl<'t, S: Sink> Writer<'t, '_, S> {
     fn close_until(&mut self, at: usize) -> Result<(), Error> {
         while self.open.last().is_some_and(|open| open.end <= at) {
             let Some(open) = self.open.pop() else { break };
-            self.out.push(b"</")?;
-            self.out.push(self.tree.qualified(open.element.name).as_bytes())?;
-            self.out.push(b">")?;
+            let (start, end) = (open.name.start, open.name.end);
+            // `</name>` without white space stands in the source already; `<name/>` does not.
+            let begin = open.close.saturating_sub(end - start + 3);
+            if begin > end && self.tree.octets(begin, begin + 2) == b"</" {
+                self.out.run(begin, open.close)?;
+            } else {
+                self.out.push(b"</")?;
+                self.out.push(self.tree.octets(start, end))?;
+                self.out.push(b">")?;
+            }
             let before = self.open.last().map_or(0, |outer| outer.rendered);
             self.rendered.truncate(before);
         }
@@ -293,8 +307,8 @@ impl<'t, S: Sink> Writer<'t, '_, S> {
     }
 
     fn text(&mut self, text: Text) -> Result<(), Error> {
-        if text.plain {
-            return self.out.push(self.tree.text(text).as_bytes());
+        if text.plain && !text.decoded {
+            return self.out.run(text.start, text.end);
         }
         self.escape(self.tree.text(text), |octet| match octet {
             b'&' => Some(b"&amp;"),
@@ -336,23 +350,53 @@ impl<'t, S: Sink> Writer<'t, '_, S> {
 }
 
 /// Gathers small writes, so that a hasher sees large ones, and holds the limit.
-struct Out<'s, S> {
+struct Out<'t, 's, S> {
     sink: &'s mut S,
     buffer: Vec<u8>,
+    source: &'t [u8],
+    /// Octets of the source that come next: what is canonical as it stands is not copied piece by piece.
+    run: Range<usize>,
     written: usize,
     limit: usize,
 }
 
 const CHUNK: usize = 4096;
 
-impl<S: Sink> Out<'_, S> {
+impl<S: Sink> Out<'_, '_, S> {
+    /// Writes a span of the source.
+    fn run(&mut self, start: u32, end: u32) -> Result<(), Error> {
+        let (start, end) = (start as usize, end as usize);
+        if self.run.end == start {
+            self.run.end = end;
+            return Ok(());
+        }
+        self.end_run()?;
+        self.run = start..end;
+        Ok(())
+    }
+
+    fn end_run(&mut self) -> Result<(), Error> {
+        if self.run.is_empty() {
+            return Ok(());
+        }
+        let octets = self.source.get(self.run.clone()).unwrap_or_default();
+        self.run = 0..0;
+        self.append(octets)
+    }
+
     fn push(&mut self, octets: &[u8]) -> Result<(), Error> {
+        self.end_run()?;
+        self.append(octets)
+    }
+
+    fn append(&mut self, octets: &[u8]) -> Result<(), Error> {
         self.written += octets.len();
         if self.written > self.limit {
             return Err(Error::CanonicalTooLong { limit: self.limit });
         }
         if self.buffer.len() + octets.len() > CHUNK {
-            self.flush();
+            self.sink.take(&self.buffer);
+            self.buffer.clear();
             if octets.len() > CHUNK {
                 self.sink.take(octets);
                 return Ok(());
@@ -362,9 +406,11 @@ impl<S: Sink> Out<'_, S> {
         Ok(())
     }
 
-    fn flush(&mut self) {
+    fn finish(&mut self) -> Result<(), Error> {
+        self.end_run()?;
         self.sink.take(&self.buffer);
         self.buffer.clear();
+        Ok(())
     }
 }
 

@@ -4,6 +4,8 @@
 //! thousands of attributes or namespaces, names that two readers split differently. There is no document type here at
 //! all, the five predefined entities are all there are, and every count has a limit that is checked while counting.
 
+use memchr::{memchr, memchr2, memchr3};
+
 use crate::error::{Error, Malformed};
 use crate::limits::Limits;
 use crate::tree::{Attribute, Declaration, Element, Kind, Name, NamespaceId, Node, NodeId, Text, Tree, XML_NAMESPACE, XMLNS_NAMESPACE};
@@ -28,6 +30,9 @@ pub(crate) fn parse(octets: &[u8], limits: &Limits) -> Result<Tree, Error> {
         Ok(text) => text,
         Err(error) => return fail(Malformed::NotUtf8, error.valid_up_to()),
     };
+    if let Some(at) = forbidden_character(octets) {
+        return fail(Malformed::Character, at);
+    }
     let start = if octets.starts_with(mark) { mark.len() } else { 0 };
     let tree = Tree {
         source: text.to_owned(),
@@ -192,7 +197,8 @@ impl Parser<'_> {
         let declarations = (first_declaration, index(self.tree.declarations.len()));
         let attributes = self.resolve_attributes()?;
         let namespace = self.namespace_of(name, begin, true)?;
-        let element = Element { name, namespace, attributes, declarations, scope: self.scope };
+        let verbatim = !empty && declarations.0 == declarations.1 && self.is_canonical(name, attributes);
+        let element = Element { name, namespace, attributes, declarations, scope: self.scope, content: index(self.at), verbatim };
         let node = self.push(Kind::Element(element), begin)?;
         if empty {
             self.scope = outer;
@@ -238,8 +244,8 @@ impl Parser<'_> {
         if self.in_scope >= self.limits.namespaces {
             return self.fail_at(Malformed::TooManyNamespaces, begin);
         }
-        let name = self.tree.source(prefix.0, prefix.1).to_owned();
-        let uri = self.tree.text(value).to_owned();
+        let name = self.tree.source(prefix.0, prefix.1);
+        let uri = self.tree.text(value);
         let is_xml = uri == XML_NAMESPACE;
         if name == "xmlns" || uri == XMLNS_NAMESPACE || (name == "xml") != is_xml || (uri.is_empty() && !name.is_empty()) {
             return self.fail_at(Malformed::ReservedNamespace, begin);
@@ -248,7 +254,7 @@ impl Parser<'_> {
         if own.iter().any(|declaration| self.tree.source(declaration.prefix.0, declaration.prefix.1) == name) {
             return self.fail_at(Malformed::DuplicateAttribute, begin);
         }
-        let namespace = self.intern(value, &uri);
+        let namespace = self.intern(value);
         let declared = index(self.tree.declarations.len());
         self.tree.declarations.push(Declaration { prefix, namespace, outer: self.scope });
         self.scope = Some(declared);
@@ -256,7 +262,8 @@ impl Parser<'_> {
         Ok(())
     }
 
-    fn intern(&mut self, value: Text, uri: &str) -> NamespaceId {
+    fn intern(&mut self, value: Text) -> NamespaceId {
+        let uri = self.tree.text(value);
         if uri.is_empty() {
             return NamespaceId::NONE;
         }
@@ -299,6 +306,29 @@ impl Parser<'_> {
             self.tree.attributes.push(Attribute { name, namespace, value });
         }
         Ok((index(first), index(self.tree.attributes.len())))
+    }
+
+    /// Whether the start tag that was just read is written as Canonical XML §2.3 writes it: one space, quotation marks,
+    /// nothing to escape, unprefixed attributes in their order. Declarations are the writer's concern.
+    fn is_canonical(&self, name: Name, (first, end): (u32, u32)) -> bool {
+        let mut at = name.end;
+        let mut before = "";
+        for attribute in self.tree.attributes.get(first as usize..end as usize).unwrap_or_default() {
+            let (name, value) = (attribute.name, attribute.value);
+            let local = self.tree.local(name);
+            let written = name.prefix == 0
+                && name.start == at + 1
+                && self.tree.octets(at, name.start) == b" "
+                && !value.decoded
+                && value.plain
+                && self.tree.octets(name.end, value.start) == b"=\""
+                && before < local;
+            if !written {
+                return false;
+            }
+            (at, before) = (value.end + 1, local);
+        }
+        self.at == at as usize + 1
     }
 
     fn namespace_of(&self, name: Name, begin: usize, element: bool) -> Result<NamespaceId, Error> {
@@ -372,25 +402,15 @@ impl Parser<'_> {
     /// Text up to the next markup that is not CDATA: one node, whole, however it was written.
     fn characters(&mut self) -> Result<(), Error> {
         let begin = self.at;
-        let (mut clean, mut plain) = (true, true);
-        let mut end = begin;
         // First the common case: nothing to decode.
-        while let Some(&octet) = self.octets.get(end) {
-            match octet {
-                b'<' => break,
-                b'&' | b'\r' => {
-                    clean = false;
-                    break;
-                }
-                b'>' => plain = false,
-                b'\t' | b'\n' | b' '..=b'~' => {}
-                _ => self.character(end)?,
+        let rest = self.octets.get(begin..).unwrap_or_default();
+        let end = memchr3(b'<', b'&', b'\r', rest).map_or(self.octets.len(), |length| begin + length);
+        let rest = self.octets.get(end..).unwrap_or_default();
+        if matches!(rest.first(), None | Some(b'<')) && !rest.starts_with(b"<![CDATA[") {
+            let plain = memchr(b'>', self.octets.get(begin..end).unwrap_or_default()).is_none();
+            if !plain {
+                self.no_cdata_end(begin, end)?;
             }
-            end += 1;
-        }
-        let cdata = self.octets.get(end..).unwrap_or_default().starts_with(b"<![CDATA[");
-        if clean && !cdata {
-            self.no_cdata_end(begin, end)?;
             if end - begin > self.limits.text {
                 return self.fail_at(Malformed::TextTooLong, begin);
             }
@@ -409,7 +429,7 @@ impl Parser<'_> {
                     }
                     let from = self.at + 9;
                     let Some(length) = find(self.octets, from, b"]]>") else { return self.fail(Malformed::End) };
-                    self.append_lines(from, from + length)?;
+                    self.append_lines(from, from + length);
                     self.at = from + length + 3;
                 }
                 Some(b'&') => {
@@ -418,10 +438,10 @@ impl Parser<'_> {
                 }
                 Some(_) => {
                     let from = self.at;
-                    let length = self.octets.get(from..).unwrap_or_default().iter().position(|octet| matches!(octet, b'<' | b'&'));
+                    let length = memchr2(b'<', b'&', self.octets.get(from..).unwrap_or_default());
                     let to = length.map_or(self.octets.len(), |length| from + length);
                     self.no_cdata_end(from, to)?;
-                    self.append_lines(from, to)?;
+                    self.append_lines(from, to);
                     self.at = to;
                 }
             }
@@ -447,24 +467,21 @@ impl Parser<'_> {
     /// XML 1.0 §3.3.3: white space becomes spaces, references are decoded, `<` is not admitted.
     fn attribute_value(&mut self, quote: u8) -> Result<Text, Error> {
         let begin = self.at;
-        let mut end = begin;
-        let mut plain = true;
-        while let Some(&octet) = self.octets.get(end) {
-            match octet {
-                _ if octet == quote => {
-                    if end - begin > self.limits.text {
-                        return self.fail_at(Malformed::TextTooLong, begin);
-                    }
-                    self.at = end + 1;
-                    return Ok(Text { start: index(begin), end: index(end), decoded: false, plain });
+        let rest = self.octets.get(begin..).unwrap_or_default();
+        let ends = |octet: &u8| *octet == quote || matches!(octet, b'<' | b'&' | b'\t' | b'\r' | b'\n');
+        let end = rest.iter().position(ends).map_or(self.octets.len(), |length| begin + length);
+        match self.octets.get(end) {
+            Some(octet) if *octet == quote => {
+                if end - begin > self.limits.text {
+                    return self.fail_at(Malformed::TextTooLong, begin);
                 }
-                b'&' | b'\t' | b'\r' | b'\n' => break,
-                b'<' => return self.fail_at(Malformed::Markup, end),
-                b'"' => plain = false,
-                b' '..=b'~' => {}
-                _ => self.character(end)?,
+                self.at = end + 1;
+                // Between apostrophes a quotation mark may stand, which the canonical form escapes.
+                let plain = quote == b'"' || memchr(b'"', self.octets.get(begin..end).unwrap_or_default()).is_none();
+                return Ok(Text { start: index(begin), end: index(end), decoded: false, plain });
             }
-            end += 1;
+            Some(b'<') => return self.fail_at(Malformed::Markup, end),
+            Some(_) | None => {}
         }
         let start = self.tree.heap.len();
         self.tree.heap.push_str(self.text.get(begin..end).unwrap_or_default());
@@ -491,9 +508,6 @@ impl Parser<'_> {
                     let rest = self.octets.get(from..).unwrap_or_default();
                     let length = rest.iter().position(|octet| *octet == quote || matches!(octet, b'<' | b'&' | b'\r' | b'\n' | b'\t'));
                     let to = length.map_or(self.octets.len(), |length| from + length);
-                    for at in from..to {
-                        self.character(at)?;
-                    }
                     self.tree.heap.push_str(self.text.get(from..to).unwrap_or_default());
                     self.at = to;
                 }
@@ -539,22 +553,16 @@ impl Parser<'_> {
         if to - from > self.limits.text {
             return self.fail_at(Malformed::TextTooLong, from);
         }
-        if !self.octets.get(from..to).unwrap_or_default().contains(&b'\r') {
-            for at in from..to {
-                self.character(at)?;
-            }
+        if memchr(b'\r', self.octets.get(from..to).unwrap_or_default()).is_none() {
             return Ok(Text { start: index(from), end: index(to), decoded: false, plain: false });
         }
         let start = self.tree.heap.len();
-        self.append_lines(from, to)?;
+        self.append_lines(from, to);
         Ok(Text { start: index(start), end: index(self.tree.heap.len()), decoded: true, plain: false })
     }
 
     /// XML 1.0 §2.11: CR LF and CR become LF.
-    fn append_lines(&mut self, from: usize, to: usize) -> Result<(), Error> {
-        for at in from..to {
-            self.character(at)?;
-        }
+    fn append_lines(&mut self, from: usize, to: usize) {
         let mut rest = self.text.get(from..to).unwrap_or_default();
         while let Some((line, after)) = rest.split_once('\r') {
             self.tree.heap.push_str(line);
@@ -562,49 +570,37 @@ impl Parser<'_> {
             rest = after.strip_prefix('\n').unwrap_or(after);
         }
         self.tree.heap.push_str(rest);
-        Ok(())
-    }
-
-    /// XML 1.0 §2.2: refuses control characters, U+FFFE and U+FFFF. Continuation octets belong to the character before.
-    fn character(&self, at: usize) -> Result<(), Error> {
-        let fine = match self.octets.get(at) {
-            Some(b'\t' | b'\n' | b'\r' | b' '..=0x7f) => true,
-            Some(0..=0x1f) => false,
-            // EF BF BE and EF BF BF.
-            Some(0xef) => !matches!(self.octets.get(at + 1..at + 3), Some([0xbf, 0xbe | 0xbf])),
-            Some(0x80..) => true,
-            None => false,
-        };
-        if fine { Ok(()) } else { self.fail_at(Malformed::Character, at) }
     }
 
     /// A qualified name (Namespaces in XML §4): one colon at most, with a name on both sides.
     fn name(&mut self) -> Result<Name, Error> {
         let begin = self.at;
-        let rest = self.text.get(begin..).unwrap_or_default();
-        let mut prefix = None;
-        let mut fresh = true;
-        let mut length = 0;
-        for character in rest.chars() {
-            match character {
-                ':' if prefix.is_none() && !fresh => {
-                    prefix = Some(length);
-                    fresh = true;
-                }
-                _ if fresh && is_name_start(character) => fresh = false,
-                _ if !fresh && is_name_character(character) => {}
-                _ => break,
-            }
-            length += character.len_utf8();
-            if length > self.limits.name {
-                return self.fail(Malformed::NameTooLong);
-            }
+        let rest = self.octets.get(begin..).unwrap_or_default();
+        let ascii = rest.iter().position(|octet| !is_ascii_name_character(*octet)).unwrap_or(rest.len());
+        let length = match rest.get(ascii) {
+            Some(0x80..) => self.long_name(begin),
+            Some(_) | None => ascii,
+        };
+        if length > self.limits.name.min(usize::from(u16::MAX)) {
+            return self.fail(Malformed::NameTooLong);
         }
-        if fresh || rest.as_bytes().get(length) == Some(&b':') {
+        let written = self.text.get(begin..begin + length).unwrap_or_default();
+        let (prefix, local) = match memchr(b':', written.as_bytes()) {
+            Some(colon) => (written.get(..colon), written.get(colon + 1..).unwrap_or_default()),
+            None => (None, written),
+        };
+        if prefix.is_some_and(|prefix| !starts_as_name(prefix)) || !starts_as_name(local) || memchr(b':', local.as_bytes()).is_some() {
             return self.fail(Malformed::Name);
         }
         self.at = begin + length;
-        Ok(Name { start: index(begin), prefix: prefix.and_then(|p| u16::try_from(p).ok()).unwrap_or(0), end: index(self.at) })
+        let prefix = prefix.map_or(0, str::len);
+        Ok(Name { start: index(begin), prefix: u16::try_from(prefix).unwrap_or(0), end: index(self.at) })
+    }
+
+    /// The length of a name with characters beyond ASCII, colons included.
+    fn long_name(&self, begin: usize) -> usize {
+        let rest = self.text.get(begin..).unwrap_or_default();
+        rest.find(|character| character != ':' && !is_name_character(character)).unwrap_or(rest.len())
     }
 
     fn push(&mut self, kind: Kind, begin: usize) -> Result<NodeId, Error> {
@@ -650,7 +646,27 @@ fn index(value: usize) -> u32 {
 }
 
 fn find(octets: &[u8], from: usize, needle: &[u8]) -> Option<usize> {
-    octets.get(from..)?.windows(needle.len()).position(|window| window == needle)
+    memchr::memmem::find(octets.get(from..)?, needle)
+}
+
+/// Where the first character stands that XML does not allow (§2.2): control characters, U+FFFE and U+FFFF.
+fn forbidden_character(octets: &[u8]) -> Option<usize> {
+    let forbidden = |octet: u8| octet < b' ' && !matches!(octet, b'\t' | b'\n' | b'\r');
+    // Without a branch for each octet, so that the whole document is looked through many octets at a time.
+    let suspicious = octets.chunks(256).any(|chunk| chunk.iter().fold(false, |found, octet| found | forbidden(*octet) | (*octet == 0xef)));
+    if !suspicious {
+        return None;
+    }
+    let at = |place: usize| octets.get(place..place + 3).is_some_and(|three| matches!(three, [0xef, 0xbf, 0xbe | 0xbf]));
+    octets.iter().enumerate().position(|(place, octet)| forbidden(*octet) || (*octet == 0xef && at(place)))
+}
+
+fn is_ascii_name_character(octet: u8) -> bool {
+    matches!(octet, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'-' | b'.' | b':')
+}
+
+fn starts_as_name(text: &str) -> bool {
+    text.chars().next().is_some_and(is_name_start)
 }
 
 /// `name="value"` at the beginning of an XML declaration's rest.

@@ -47,6 +47,10 @@ pub(crate) struct Element {
     pub(crate) declarations: (u32, u32),
     /// The innermost declaration in scope here, its own included.
     pub(crate) scope: Option<u32>,
+    /// One past its start tag.
+    pub(crate) content: u32,
+    /// The start tag is written as canonicalization writes it, if no declaration has to be added.
+    pub(crate) verbatim: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,6 +112,11 @@ impl Tree {
     pub(crate) fn source(&self, start: u32, end: u32) -> &str {
         // INVARIANT: the parser cuts at ASCII delimiters only, so that every span is a text.
         self.source.get(start as usize..end as usize).unwrap_or_default()
+    }
+
+    /// Octets of the source.
+    pub(crate) fn octets(&self, start: u32, end: u32) -> &[u8] {
+        self.source.as_bytes().get(start as usize..end as usize).unwrap_or_default()
     }
 
     pub(crate) fn text(&self, text: Text) -> &str {
