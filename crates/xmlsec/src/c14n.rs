@@ -82,7 +82,8 @@ pub(crate) fn write(
         Apex::Document => (0, tree.nodes.len()),
         Apex::Element(id) => (id.0 as usize, tree.node(id).map_or(0, |node| node.end as usize)),
     };
-    let out = Out { sink, buffer: Vec::with_capacity(CHUNK), source: tree.source.as_bytes(), run: 0..0, written: 0, limit: limits.canonical };
+    let out =
+        Out { sink, buffer: Vec::with_capacity(CHUNK), source: tree.source.as_bytes(), run: 0..0, written: 0, limit: limits.canonical };
     let mut writer = Writer { tree, form, out, rendered: Vec::new(), open: Vec::new(), namespaces: Vec::new(), attributes: Vec::new() };
     let mut at = first;
     let mut after_root = false;

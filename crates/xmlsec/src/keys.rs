@@ -149,7 +149,8 @@ impl TrustedKey {
                 (Some(bits), algorithms)
             }
             Ok(Decoded::EC(_)) => {
-                let curve = info.algorithm.parameters.as_ref().and_then(|parameters| parameters.as_oid().ok()).map(|oid| oid.to_id_string());
+                let curve =
+                    info.algorithm.parameters.as_ref().and_then(|parameters| parameters.as_oid().ok()).map(|oid| oid.to_id_string());
                 let algorithms: &[Usable] = match curve.as_deref() {
                     Some("1.2.840.10045.3.1.7") => &P256,
                     Some("1.3.132.0.34") => &P384,
@@ -218,7 +219,7 @@ fn significant_bits(modulus: &[u8]) -> usize {
 
 fn spki_of_certificate(der: &[u8]) -> Result<&[u8], Error> {
     match X509Certificate::from_der(der) {
-        Ok((rest, certificate)) if rest.is_empty() => Ok(certificate.tbs_certificate.subject_pki.raw),
+        Ok(([], certificate)) => Ok(certificate.tbs_certificate.subject_pki.raw),
         Ok(_) | Err(_) => Err(Error::Key(KeyFault::Encoding)),
     }
 }

@@ -161,8 +161,7 @@ impl Profile {
     pub const DOCUMENT: Self = Self { whole_document: true, ..Self::SAML };
 
     /// WS-Security: several references, exclusive canonicalization without comments.
-    pub const WS_SECURITY: Self =
-        Self { references: 8, transforms: 3, comments: false, key_info: KeyInfo::Required, ..Self::SAML };
+    pub const WS_SECURITY: Self = Self { references: 8, transforms: 3, comments: false, key_info: KeyInfo::Required, ..Self::SAML };
 
     /// The profile with one concession.
     #[must_use]

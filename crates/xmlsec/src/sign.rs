@@ -159,10 +159,8 @@ impl Document {
         if prefixes.iter().any(|prefix| !is_plain_id(prefix)) {
             return Err(target.unreadable("a prefix that is no name"));
         }
-        let form = Canonicalization {
-            prefix_list: prefixes.iter().map(|prefix| (*prefix).to_owned()).collect(),
-            ..Canonicalization::EXCLUSIVE
-        };
+        let form =
+            Canonicalization { prefix_list: prefixes.iter().map(|prefix| (*prefix).to_owned()).collect(), ..Canonicalization::EXCLUSIVE };
         let hash = key.algorithm.hash();
         let mut context = Context::new(hash.algorithm());
         c14n::write(&self.tree, Apex::Element(target.id()), None, &form, &self.limits, &mut context)?;

@@ -50,7 +50,12 @@ impl Document {
     ///
     /// # Errors
     /// The first step that failed; nothing is verified unless everything is.
-    pub fn verify_parts(&self, signature: SignedElement<'_>, keys: &TrustedKeys, profile: &Profile) -> Result<Vec<Verified<Element>>, Error> {
+    pub fn verify_parts(
+        &self,
+        signature: SignedElement<'_>,
+        keys: &TrustedKeys,
+        profile: &Profile,
+    ) -> Result<Vec<Verified<Element>>, Error> {
         let signature = self.locate(signature)?;
         if !signature.is(DS, "Signature") {
             return Err(Error::SignatureMissing);

@@ -3,6 +3,7 @@
 //! Where an attack is about structure, `SignedInfo` is signed with the trusted key all the same, so that only the rule in
 //! question can refuse it. PKCS#1 v1.5 is deterministic: the test holds the files against what it makes;
 //! `VESTIBULE_WRITE_CORPUS=1` writes them in a first run.
+#![expect(clippy::unwrap_used, reason = "a test says what it expects by unwrapping it")]
 
 use std::path::PathBuf;
 
@@ -65,7 +66,9 @@ fn transforms(uris: &[&str]) -> String {
 }
 
 fn reference(uri: &str, transforms: &str, hash: &str, digest: &str) -> String {
-    format!(r#"<ds:Reference{uri}>{transforms}<ds:DigestMethod Algorithm="{hash}"/><ds:DigestValue>{digest}</ds:DigestValue></ds:Reference>"#)
+    format!(
+        r#"<ds:Reference{uri}>{transforms}<ds:DigestMethod Algorithm="{hash}"/><ds:DigestValue>{digest}</ds:DigestValue></ds:Reference>"#
+    )
 }
 
 fn info(c14n: &str, method: &str, references: &str) -> String {
@@ -130,7 +133,13 @@ fn cases() -> Vec<Case> {
     add("good-response", "-", "response", "accept", response("_r", &format!("{whole_signature}{clean}")));
 
     // 1: signature wrapping.
-    add("xsw1", "1", "response", "malformed", response("_evil-response", &format!("{}{evil}", signature(&whole_info, &whole_value, &whole))));
+    add(
+        "xsw1",
+        "1",
+        "response",
+        "malformed",
+        response("_evil-response", &format!("{}{evil}", signature(&whole_info, &whole_value, &whole))),
+    );
     add("xsw2", "1", "response", "wrapped", response("_evil-response", &format!("{whole}{whole_signature}{evil}")));
     add("xsw3-before", "1, 9, 11", "assertion", "ambiguous", in_response(&format!("{evil}{signed}")));
     add("xsw3-after", "1, 9, 11", "assertion", "ambiguous", in_response(&format!("{signed}{evil}")));
@@ -143,7 +152,13 @@ fn cases() -> Vec<Case> {
     add("xsw7-other-id", "1, 2", "assertion", "accept", in_response(&format!("{}{signed}", extensions(&evil))));
     let object = format!("<ds:Object>{clean}</ds:Object>");
     add("xsw8", "1", "assertion", "malformed", in_response(&carrying(&signature(&good_info, &good_value, &object))));
-    add("xsw-inner-response", "1, 20", "response", "signature_missing", response("_evil", &response("_r", &format!("{whole_signature}{clean}"))));
+    add(
+        "xsw-inner-response",
+        "1, 20",
+        "response",
+        "signature_missing",
+        response("_evil", &response("_r", &format!("{whole_signature}{clean}"))),
+    );
     add("xsw-moved-up", "14", "response", "wrapped", in_response(&format!("{good}{clean}{}", extensions(""))));
     add("xsw-moved-up-assertion", "14", "assertion", "signature_missing", in_response(&format!("{good}{clean}")));
     add("signature-of-the-response-in-the-assertion", "14, 17", "assertion", "wrapped", with_signature(&whole_signature));
@@ -152,7 +167,8 @@ fn cases() -> Vec<Case> {
 
     // 5, 33: ids.
     let namespaced = clean.replace(r#"ID="_a""#, r#"xmlns:x="urn:x" x:ID="_a" ID="_evil""#).replace("alice@", "admin@");
-    let pollute = |evil: &str| in_response(&format!("{}{}", extensions(&clean), evil.replace("</saml:Issuer>", &format!("</saml:Issuer>{good}"))));
+    let pollute =
+        |evil: &str| in_response(&format!("{}{}", extensions(&clean), evil.replace("</saml:Issuer>", &format!("</saml:Issuer>{good}"))));
     add("id-in-a-foreign-namespace", "5", "assertion", "wrapped", pollute(&namespaced));
     add("id-in-small-letters", "5", "assertion", "wrapped", pollute(&namespaced.replace("x:ID", "id")));
     let only_small = clean.replace("ID=", "id=").replace("</saml:Issuer>", &format!("</saml:Issuer>{good}"));
@@ -167,7 +183,13 @@ fn cases() -> Vec<Case> {
     add("duplicate-signature-id", "33", "assertion", "duplicate_id", with_signature(&signature_id));
 
     // 6: namespaces.
-    add("signature-in-a-foreign-namespace", "6", "assertion", "signature_missing", with_signature(&good.replace(DS, "http://www.w3.org/2000/09/xmldsig")));
+    add(
+        "signature-in-a-foreign-namespace",
+        "6",
+        "assertion",
+        "signature_missing",
+        with_signature(&good.replace(DS, "http://www.w3.org/2000/09/xmldsig")),
+    );
     let foreign_info = good.replace("<ds:SignedInfo>", r#"<e:SignedInfo xmlns:e="urn:e">"#).replace("</ds:SignedInfo>", "</e:SignedInfo>");
     add("signed-info-in-a-foreign-namespace", "6", "assertion", "malformed", with_signature(&foreign_info));
     let no_namespace = format!("<Signature>{}</Signature>", "fake");
@@ -175,17 +197,37 @@ fn cases() -> Vec<Case> {
 
     // 7, 8: what is verified is not what is digested.
     let forged = digest_of(&assertion("_a", "admin@example.org", ""));
-    let comment = good.replace("<ds:DigestValue>", &format!("<ds:DigestValue><!--{digest}-->")).replace(&format!("-->{digest}"), &format!("-->{forged}"));
+    let comment = good
+        .replace("<ds:DigestValue>", &format!("<ds:DigestValue><!--{digest}-->"))
+        .replace(&format!("-->{digest}"), &format!("-->{forged}"));
     add("comment-in-digest", "7", "assertion", "malformed", in_response(&assertion("_a", "admin@example.org", &comment)));
     let split = good.replace(&digest, &format!("{}<!-- -->{}", &digest[..9], &digest[9..]));
     add("comment-splits-digest", "7", "assertion", "malformed", with_signature(&split));
-    add("processing-instruction-in-digest", "7", "assertion", "malformed", with_signature(&good.replace(&digest, &format!("<?x?>{digest}"))));
+    add(
+        "processing-instruction-in-digest",
+        "7",
+        "assertion",
+        "malformed",
+        with_signature(&good.replace(&digest, &format!("<?x?>{digest}"))),
+    );
     add("cdata-in-digest", "7", "assertion", "malformed", with_signature(&good.replace(&digest, &format!("<![CDATA[{digest}]]>"))));
-    add("comment-in-signature-value", "7", "assertion", "malformed", with_signature(&good.replace("<ds:SignatureValue>", "<ds:SignatureValue><!---->")));
+    add(
+        "comment-in-signature-value",
+        "7",
+        "assertion",
+        "malformed",
+        with_signature(&good.replace("<ds:SignatureValue>", "<ds:SignatureValue><!---->")),
+    );
     let two_values = good.replace("<ds:DigestValue>", &format!("<ds:DigestValue>{forged}</ds:DigestValue><ds:DigestValue>"));
     add("two-digest-values", "2", "assertion", "malformed", with_signature(&two_values));
     let forged_info = good_info.replace(&digest, &forged);
-    add("two-signed-infos", "8", "assertion", "malformed", with_signature(&signature(&format!("{forged_info}{good_info}"), &good_value, "")));
+    add(
+        "two-signed-infos",
+        "8",
+        "assertion",
+        "malformed",
+        with_signature(&signature(&format!("{forged_info}{good_info}"), &good_value, "")),
+    );
     let behind = good.replace("</ds:SignatureValue>", &format!("</ds:SignatureValue>{forged_info}"));
     add("second-signed-info-behind", "8", "assertion", "malformed", with_signature(&behind));
     add("text-in-signed-info", "8", "assertion", "malformed", with_signature(&good.replace("<ds:Reference", "x<ds:Reference")));
@@ -241,18 +283,45 @@ fn cases() -> Vec<Case> {
 
     // 23 to 25: keys and values.
     let strange = value(&other, &good_info);
-    let data = format!("<ds:KeyInfo><ds:X509Data><ds:X509Certificate>{}</ds:X509Certificate></ds:X509Data></ds:KeyInfo>", certificate("other-rsa2048.crt"));
+    let data = format!(
+        "<ds:KeyInfo><ds:X509Data><ds:X509Certificate>{}</ds:X509Certificate></ds:X509Data></ds:KeyInfo>",
+        certificate("other-rsa2048.crt")
+    );
     add("key-of-the-message", "23", "assertion", "unknown_key", with_signature(&signature(&good_info, &strange, &data)));
     add("other-key-unnamed", "23", "assertion", "signature_invalid", with_signature(&signature(&good_info, &strange, "")));
     let trusted = data.replace(&certificate("other-rsa2048.crt"), &certificate("idp-rsa2048.crt"));
-    add("other-key-under-a-trusted-name", "23", "assertion", "signature_invalid", with_signature(&signature(&good_info, &strange, &trusted)));
+    add(
+        "other-key-under-a-trusted-name",
+        "23",
+        "assertion",
+        "signature_invalid",
+        with_signature(&signature(&good_info, &strange, &trusted)),
+    );
     let key_value = "<ds:KeyInfo><ds:KeyValue><ds:RSAKeyValue><ds:Modulus>AQAB</ds:Modulus><ds:Exponent>AQ==</ds:Exponent></ds:RSAKeyValue></ds:KeyValue></ds:KeyInfo>";
     add("key-value", "23", "assertion", "signature_invalid", with_signature(&signature(&good_info, &strange, key_value)));
     let retrieval = r#"<ds:KeyInfo><ds:RetrievalMethod URI="http://127.0.0.1/key"/></ds:KeyInfo>"#;
-    add("retrieval-method-is-not-followed", "31", "assertion", "signature_invalid", with_signature(&signature(&good_info, &strange, retrieval)));
+    add(
+        "retrieval-method-is-not-followed",
+        "31",
+        "assertion",
+        "signature_invalid",
+        with_signature(&signature(&good_info, &strange, retrieval)),
+    );
     add("empty-signature-value", "24", "assertion", "malformed", with_signature(&signature(&good_info, "", "")));
-    add("no-signature-value", "24", "assertion", "malformed", with_signature(&good.replace(&format!("<ds:SignatureValue>{good_value}</ds:SignatureValue>"), "")));
-    add("signature-value-of-zeros", "25", "assertion", "signature_invalid", with_signature(&signature(&good_info, &STANDARD.encode([0; 256]), "")));
+    add(
+        "no-signature-value",
+        "24",
+        "assertion",
+        "malformed",
+        with_signature(&good.replace(&format!("<ds:SignatureValue>{good_value}</ds:SignatureValue>"), "")),
+    );
+    add(
+        "signature-value-of-zeros",
+        "25",
+        "assertion",
+        "signature_invalid",
+        with_signature(&signature(&good_info, &STANDARD.encode([0; 256]), "")),
+    );
     add("short-signature-value", "25", "assertion", "signature_invalid", with_signature(&signature(&good_info, "AAAA", "")));
     add("loose-base64", "25", "assertion", "malformed", with_signature(&good.replace("==</ds:SignatureValue>", "</ds:SignatureValue>")));
     add("empty-signature", "36", "assertion", "malformed", with_signature(&format!(r#"<ds:Signature xmlns:ds="{DS}"/>"#)));
@@ -268,15 +337,29 @@ fn cases() -> Vec<Case> {
     add("three-transforms", "28", "assertion", "malformed", transformed(&[ENVELOPED, EXCLUSIVE, EXCLUSIVE]));
     add("canonicalized-before-enveloped", "28", "assertion", "malformed", transformed(&[EXCLUSIVE, ENVELOPED]));
     add("enveloped-twice", "28", "assertion", "malformed", transformed(&[ENVELOPED, ENVELOPED]));
-    add("inclusive-transform", "29", "assertion", "algorithm_refused", transformed(&[ENVELOPED, "http://www.w3.org/TR/2001/REC-xml-c14n-20010315"]));
+    add(
+        "inclusive-transform",
+        "29",
+        "assertion",
+        "algorithm_refused",
+        transformed(&[ENVELOPED, "http://www.w3.org/TR/2001/REC-xml-c14n-20010315"]),
+    );
     add("implied-inclusive", "29", "assertion", "algorithm_refused", transformed(&[ENVELOPED]));
     add("not-enveloped", "29", "assertion", "digest_mismatch", transformed(&[EXCLUSIVE]));
     add("unknown-canonicalization", "29", "assertion", "algorithm_refused", with_info(&info("urn:none", RSA_SHA256, &good_reference)));
-    add("canonicalization-1.1", "29", "assertion", "algorithm_refused", with_info(&info("http://www.w3.org/2006/12/xml-c14n11", RSA_SHA256, &good_reference)));
+    add(
+        "canonicalization-1.1",
+        "29",
+        "assertion",
+        "algorithm_refused",
+        with_info(&info("http://www.w3.org/2006/12/xml-c14n11", RSA_SHA256, &good_reference)),
+    );
     let list = "p ".repeat(33);
     let listed = good_reference.replace(
         &format!(r#"<ds:Transform Algorithm="{EXCLUSIVE}"/>"#),
-        &format!(r#"<ds:Transform Algorithm="{EXCLUSIVE}"><e:InclusiveNamespaces xmlns:e="{EXCLUSIVE}" PrefixList="{list}"/></ds:Transform>"#),
+        &format!(
+            r#"<ds:Transform Algorithm="{EXCLUSIVE}"><e:InclusiveNamespaces xmlns:e="{EXCLUSIVE}" PrefixList="{list}"/></ds:Transform>"#
+        ),
     );
     add("long-prefix-list", "35", "assertion", "malformed", with_reference(&listed));
 
@@ -298,7 +381,13 @@ fn cases() -> Vec<Case> {
     }
 
     // 35: size.
-    add("deep", "35", "assertion", "limits", in_response(&format!("{}{}", extensions(&format!("{}{}", "<a>".repeat(100), "</a>".repeat(100))), signed)));
+    add(
+        "deep",
+        "35",
+        "assertion",
+        "limits",
+        in_response(&format!("{}{}", extensions(&format!("{}{}", "<a>".repeat(100), "</a>".repeat(100))), signed)),
+    );
     let wide: String = (0..100).map(|n| format!(" a{n}=''")).collect();
     add("many-attributes", "35", "assertion", "limits", in_response(&format!("{}{signed}", extensions(&format!("<a{wide}/>")))));
     let declared: String = (0..100).map(|n| format!(" xmlns:a{n}='urn:{n}'")).collect();

@@ -2,6 +2,7 @@
 //!
 //! lxml (libxml2) canonicalizes ten thousand random documents in one process; xmlsec1 verifies what we sign, and we verify
 //! what it signs. Without them the tests say SKIPPED, or fail where `VESTIBULE_PEERS=required`.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stderr, reason = "a test says what it expects by unwrapping it")]
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
@@ -92,7 +93,8 @@ fn element(random: &mut Random, depth: u64, scope: &[(&'static str, String)], ou
             continue;
         }
         seen.push((namespace, local));
-        let value = random.of(&["", "1", "a  b", "&lt;&amp;&gt;", "&#9;&#10;&#13;", "tab\tline\nend\r\n.", "é𝄞", "'", "&quot;", "]]>", "&#xA0;"]);
+        let value =
+            random.of(&["", "1", "a  b", "&lt;&amp;&gt;", "&#9;&#10;&#13;", "tab\tline\nend\r\n.", "é𝄞", "'", "&quot;", "]]>", "&#xA0;"]);
         let separator = if prefix.is_empty() { "" } else { ":" };
         attributes.push(format!(" {prefix}{separator}{local}=\"{value}\""));
     }
@@ -109,8 +111,23 @@ fn element(random: &mut Random, depth: u64, scope: &[(&'static str, String)], ou
             0 | 1 if depth > 0 => element(random, depth - 1, &scope, out),
             _ => {
                 *out += random.of(&[
-                    "text", " \n\t ", "\r\n", "\r", "&#13;", "&amp;&lt;&gt;", ">", "é𝄞\u{a0}", "<![CDATA[<&>\r\n]]>", "<![CDATA[]]>", "<!-- c\r\n -->",
-                    "<!---->", "<?pi?>", "<?pi  data \r\n?>", "\"'", "<![CDATA[a]]>b<![CDATA[c]]>", "&quot;&apos;",
+                    "text",
+                    " \n\t ",
+                    "\r\n",
+                    "\r",
+                    "&#13;",
+                    "&amp;&lt;&gt;",
+                    ">",
+                    "é𝄞\u{a0}",
+                    "<![CDATA[<&>\r\n]]>",
+                    "<![CDATA[]]>",
+                    "<!-- c\r\n -->",
+                    "<!---->",
+                    "<?pi?>",
+                    "<?pi  data \r\n?>",
+                    "\"'",
+                    "<![CDATA[a]]>b<![CDATA[c]]>",
+                    "&quot;&apos;",
                 ]);
             }
         }
@@ -148,7 +165,8 @@ fn lxml_writes_the_same_canonical_octets() {
         let exclusive = random.below(3) != 0;
         let comments = random.below(2) == 0;
         let prefixes: Vec<&str> = PREFIXES[1..].iter().filter(|_| exclusive && random.below(3) == 0).copied().collect();
-        let job = serde_json::json!({"document": STANDARD.encode(&text), "exclusive": exclusive, "comments": comments, "prefixes": prefixes});
+        let job =
+            serde_json::json!({"document": STANDARD.encode(&text), "exclusive": exclusive, "comments": comments, "prefixes": prefixes});
         writeln!(to, "{job}").unwrap();
         let answer = from.next().unwrap_or_else(|| panic!("lxml ended at {number}: {text:?}")).unwrap();
         let theirs = String::from_utf8(STANDARD.decode(answer).unwrap()).unwrap();

@@ -2,6 +2,7 @@
 //!
 //! What fails for another reason (times, audiences, passwords) has to have its signature accepted. Messages whose content
 //! is encrypted are counted apart until decryption is written.
+#![expect(clippy::panic, clippy::unwrap_used, reason = "a test says what it expects by unwrapping it")]
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -81,13 +82,20 @@ impl FromClaimed for Layout {
             let ns = root.namespace();
             let header = root.child(ns, "Header")?.ok_or(root.unreadable("no Header"))?;
             let security: Vec<_> = header.children().filter(|c| c.is(WSSE, "Security")).collect();
-            let all = |ns: &str, local: &str| security.iter().flat_map(|s| s.children()).filter(|c| c.is(ns, local)).map(|c| c.place()).collect();
+            let all =
+                |ns: &str, local: &str| security.iter().flat_map(|s| s.children()).filter(|c| c.is(ns, local)).map(|c| c.place()).collect();
             soap = Some(Soap {
                 signatures: all(DS, "Signature"),
                 security: security.len(),
                 body: root.child(ns, "Body")?.map(|b| b.place()),
                 timestamps: all(WSU, "Timestamp"),
-                tokens: security.iter().flat_map(|s| s.children()).filter(is_assertion).chain(security.iter().flat_map(|s| s.children()).filter(|c| c.is(WSSE, "UsernameToken"))).map(|c| c.place()).collect(),
+                tokens: security
+                    .iter()
+                    .flat_map(|s| s.children())
+                    .filter(is_assertion)
+                    .chain(security.iter().flat_map(|s| s.children()).filter(|c| c.is(WSSE, "UsernameToken")))
+                    .map(|c| c.place())
+                    .collect(),
             });
             if let Some(first) = security.first() {
                 holder = *first;
@@ -96,7 +104,11 @@ impl FromClaimed for Layout {
         let encrypted = any_inside(root, &|e| e.local() == "EncryptedAssertion" || e.local() == "EncryptedData");
         Ok(Self {
             root_signed: signed(&root),
-            assertions: if is_assertion(&root) { Vec::new() } else { holder.children().filter(is_assertion).map(|a| (a.place(), signed(&a))).collect() },
+            assertions: if is_assertion(&root) {
+                Vec::new()
+            } else {
+                holder.children().filter(is_assertion).map(|a| (a.place(), signed(&a))).collect()
+            },
             encrypted,
             soap,
         })
@@ -195,7 +207,14 @@ fn judge(octets: &[u8], entry: &Value, keys: &TrustedKeys, settings: &[&str]) ->
     Ok(Found::Accepted { name_id, covered: Vec::new() })
 }
 
-fn judge_soap(document: &Document, layout: &Layout, soap: &Soap, keys: &TrustedKeys, saml: &Profile, wss: &Profile) -> Result<Found, Refused> {
+fn judge_soap(
+    document: &Document,
+    layout: &Layout,
+    soap: &Soap,
+    keys: &TrustedKeys,
+    saml: &Profile,
+    wss: &Profile,
+) -> Result<Found, Refused> {
     if soap.security > 1 || soap.timestamps.len() > 1 || soap.signatures.len() > 1 || layout.assertions.len() > 1 {
         // The reader above refuses these; ids are this crate's, and come first where both are wrong.
         if let [one, ..] = soap.signatures.as_slice() {
@@ -281,7 +300,9 @@ fn every_recorded_message_gives_its_verdict() {
                     let name = !accepted || !read["name_id"].is_string() || read["name_id"].as_str() == name_id.as_deref();
                     let evil = entry["evil_name_id"].is_string() && entry["evil_name_id"].as_str() == name_id.as_deref();
                     let cover = !accepted || words(&read["covered"]) == *covered;
-                    name && !evil && cover && (accepted || (!OURS.contains(&reason) && !STRUCTURE.contains(&reason)) || part_missing(reason, covered))
+                    name && !evil
+                        && cover
+                        && (accepted || (!OURS.contains(&reason) && !STRUCTURE.contains(&reason)) || part_missing(reason, covered))
                 }
                 Err(Refused(why)) => !accepted && reasons.contains(why),
             };

@@ -1,4 +1,5 @@
 //! What we sign verifies; what was changed does not; what is seen is what was digested.
+#![expect(clippy::unwrap_used, reason = "a test says what it expects by unwrapping it")]
 
 use std::path::PathBuf;
 
@@ -10,8 +11,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
 use vestibule_xmlsec::{
-    Authority, Document, Element, ElementView, Error, FromClaimed, FromSigned, IdentityProvider, KeyFault, KeyId, Limits, Placement, Profile,
-    Signed, SignedElement, SigningKey, TrustedKeys, Unsigned, Verified, WebServices,
+    Authority, Document, Element, ElementView, Error, FromClaimed, FromSigned, IdentityProvider, KeyFault, KeyId, Limits, Placement,
+    Profile, Signed, SignedElement, SigningKey, TrustedKeys, Unsigned, Verified, WebServices,
 };
 
 const SAML: &str = "urn:oasis:names:tc:SAML:2.0:assertion";
@@ -140,7 +141,9 @@ fn no_change_of_one_octet_changes_what_is_seen() {
 fn a_changed_covered_octet_is_refused_for_its_digest() {
     let (key, keys) = rsa();
     let signed = String::from_utf8(sign(ASSERTION, &["xs"], &key).unwrap()).unwrap();
-    for (from, to) in [(">i<", ">j<"), ("b='\"x\"'", "b='\"y\"'"), ("xs:string", "xs:other"), ("urn:xs\"", "urn:xt\""), ("<o xmlns=\"\"/>", "")] {
+    for (from, to) in
+        [(">i<", ">j<"), ("b='\"x\"'", "b='\"y\"'"), ("xs:string", "xs:other"), ("urn:xs\"", "urn:xt\""), ("<o xmlns=\"\"/>", "")]
+    {
         let changed = signed.replacen(from, to, 1);
         assert_ne!(changed, signed);
         assert!(matches!(verify(changed.as_bytes(), &keys), Err(Error::DigestMismatch { .. })), "{from}");
