@@ -238,3 +238,69 @@ fn pem_blocks(pem: &str) -> Result<Vec<(&str, Vec<u8>)>, Error> {
     }
     Ok(blocks)
 }
+
+#[cfg(test)]
+mod tests {
+    use aws_lc_rs::rand::SystemRandom;
+    use aws_lc_rs::signature::{KeyPair as _, RSA_PSS_SHA256, RSA_PSS_SHA384, RSA_PSS_SHA512, RsaKeyPair};
+
+    use super::*;
+
+    // Made with openssl for these tests.
+    const RSA_1024: &str = "MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQCxisFeKXTriZm4i6CnfK5RXRsFVciFtbtqnMHPWKxmBQaOHfT9WLXd4OyoNldjG0Nyt3t3W+5C1qfWj0J8oEvTAPY1B/b0v/kYECU4y+CgEggQdmyG2sPKkUZsuPu/C7aQS/TkTXdekQvlKrl3/KN6qb7jeMs7idcq0w38G0z/xwIDAQAB";
+    /// PKCS#1 v1.5 with SHA-256 over `hello` by the key above.
+    const HELLO: &str = "GFNgBhH+ybAgM5OPus00l17G5VmIHSF8rIXdyasovFFo35mLwPgeHlozGhsJS8cukNBoCzHyJg3zygeT3Q7RcH/SkntM/dECTUuYFxjdYJMcXiipuRIrc7ABEw9E1QcYOyTYjAvjJ3Tl2QOXWdNMmSsP8NI2maeLn2m8S+DMZ1s=";
+    const EXPONENT_3: &str = "MIIBIDANBgkqhkiG9w0BAQEFAAOCAQ0AMIIBCAKCAQEAzTQolB/OHYtZNlHRNdcQ5JQ71ScnZRNINLEpaphfxAOK7gTkWwIPnNC8veXunjGxiiodC4ilt/svwuIJbv3mo5WmkKs+5vhT0r1GaQWB7qSGa4iqXqyJ++bBJIyBrnCyxcxIcKUAp4Sg2j8wl34srrla1WMP5/HNPTL7zyvlK240uD2qnxTThvKLScMw6vixa8tTT3m4pkL/54brUfbIwydbNPJt9eq617cnrknUJc027cuZ71yJpfGirPpfO+DliTGwGNK/lU/J03vF8BkTOWkxwA2CLErDmTn38/F8SR6hFYUV5uO0k/Mbr2KkZm0SPGVVs94ANYaHTQdomXd6zwIBAw==";
+    const SECP256K1: &str =
+        "MFYwEAYHKoZIzj0CAQYFK4EEAAoDQgAEb1uUK7yScefhWqpLTx0ckHNvn0bITFVivYHA+SSBAngwy2dcSpuReShJqB5x1dJ7gWRnSM8cHmbj1Tlg2magRA==";
+    const ED25519: &str = "MCowBQYDK2VwAyEA2FUudJrkQYeZLgMYO3VTT/rkqc7BsEiPtvBDjrU3Wtc=";
+
+    fn read(spki: &str) -> Result<TrustedKey, Error> {
+        TrustedKey::read(&STANDARD.decode(spki).unwrap())
+    }
+
+    #[test]
+    fn a_short_key_needs_its_concession() {
+        let key = read(RSA_1024).unwrap();
+        let digest = digest::digest(&digest::SHA256, b"hello");
+        let signature = STANDARD.decode(HELLO).unwrap();
+        assert_eq!(key.verifies(SignatureAlgorithm::RsaPkcs1(Hash::Sha256), &digest, &signature), Some(true));
+        assert!(!key.is_strong_enough(&Profile::SAML));
+        assert!(key.is_strong_enough(&Profile::SAML.legacy()));
+        assert_eq!(significant_bits(&[0, 0x7f, 0xff]), 15);
+        assert_eq!(significant_bits(&[]), 0);
+    }
+
+    #[test]
+    fn keys_that_cannot_be_trusted_are_named() {
+        assert!(matches!(read(EXPONENT_3), Err(Error::Key(KeyFault::Exponent))));
+        assert!(matches!(read(SECP256K1), Err(Error::Key(KeyFault::Kind))));
+        assert!(matches!(read(ED25519), Err(Error::Key(KeyFault::Kind))));
+        assert!(matches!(read("AAAA"), Err(Error::Key(KeyFault::Encoding))));
+        let mut keys = TrustedKeys::new();
+        assert!(matches!(keys.add_pem("no block"), Err(Error::Key(KeyFault::Encoding))));
+        let private = format!("-----BEGIN PRIVATE KEY-----\n{RSA_1024}\n-----END PRIVATE KEY-----");
+        assert!(matches!(keys.add_pem(&private), Err(Error::Key(KeyFault::Encoding))));
+        let public = private.replace("PRIVATE", "PUBLIC");
+        assert_eq!(keys.add_pem(&public).unwrap(), keys.ids());
+        keys.add_pem(&public).unwrap();
+        assert_eq!(keys.ids().len(), 1);
+    }
+
+    #[test]
+    fn pss_verifies_with_its_own_hash_only() {
+        let pem = include_str!("../../../corpus/recorded/keys/idp-rsa2048.key");
+        let body: String = pem.lines().filter(|line| !line.starts_with("-----")).collect();
+        let pair = RsaKeyPair::from_pkcs8(&STANDARD.decode(body).unwrap()).unwrap();
+        let spki = aws_lc_rs::encoding::AsDer::as_der(pair.public_key()).unwrap();
+        let key = TrustedKey::read(spki.as_ref()).unwrap();
+        for (hash, encoding) in [(Hash::Sha256, &RSA_PSS_SHA256), (Hash::Sha384, &RSA_PSS_SHA384), (Hash::Sha512, &RSA_PSS_SHA512)] {
+            let mut signature = vec![0; pair.public_modulus_len()];
+            pair.sign(encoding, &SystemRandom::new(), b"hello", &mut signature).unwrap();
+            let digest = digest::digest(hash.algorithm(), b"hello");
+            assert_eq!(key.verifies(SignatureAlgorithm::RsaPss(hash), &digest, &signature), Some(true));
+            assert_eq!(key.verifies(SignatureAlgorithm::RsaPkcs1(hash), &digest, &signature), Some(false));
+            assert_eq!(key.verifies(SignatureAlgorithm::Ecdsa(hash), &digest, &signature), None);
+        }
+    }
+}
