@@ -473,3 +473,29 @@ fn every_attack_is_refused_for_its_reason() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(entries.len() >= 100, "{}", entries.len());
 }
+
+#[test]
+fn a_whole_document_is_referenced_only_where_the_profile_says_so() {
+    let inside = assertion("_a", "alice@example.org", "");
+    let whole = reference(r#" URI="""#, &transforms(&[ENVELOPED, EXCLUSIVE]), SHA256, &digest_of(&response("_r", &inside)));
+    let info = info(EXCLUSIVE, RSA_SHA256, &whole);
+    let signature = signature(&info, &value(&key("idp-rsa2048.key"), &info), "");
+    let document = format!("<!-- no part of it -->{}", response("_r", &format!("{signature}{inside}")));
+    let mut keys = TrustedKeys::new();
+    keys.add_certificate(&STANDARD.decode(certificate("idp-rsa2048.crt")).unwrap()).unwrap();
+    let verify = |document: &str, profile: &Profile| {
+        let path = [(SAMLP, "Response")];
+        let verified = Document::parse(document.as_bytes(), &Limits::MESSAGE)?.verify(SignedElement::Path(&path), &keys, profile)?;
+        verified.read::<Names>().map(|names| names.into_value().0)
+    };
+    assert_eq!(verify(&document, &Profile::DOCUMENT).unwrap(), ["alice@example.org"]);
+    assert_eq!(verify(&document, &Profile::SAML).unwrap_err().reason(), "reference_refused");
+    assert_eq!(verify(&document.replace("alice@", "admin@"), &Profile::DOCUMENT).unwrap_err().reason(), "digest_mismatch");
+    // A processing instruction beside the root element is part of the document.
+    assert_eq!(verify(&format!("{document}<?x?>"), &Profile::DOCUMENT).unwrap_err().reason(), "digest_mismatch");
+    // Nor does such a signature bless an element inside.
+    let moved = document.replace(&signature, "").replacen("</saml:Issuer>", &format!("</saml:Issuer>{signature}"), 1);
+    let path = [(SAMLP, "Response"), (SAML, "Assertion")];
+    let inner = Document::parse(moved.as_bytes(), &Limits::MESSAGE).unwrap();
+    assert_eq!(inner.verify(SignedElement::Path(&path), &keys, &Profile::DOCUMENT).unwrap_err().reason(), "wrapped");
+}
