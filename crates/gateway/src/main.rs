@@ -16,10 +16,6 @@ mod schemes;
 mod serve;
 mod store;
 
-/// A request makes some fifty small allocations, all on one thread; glibc's allocator takes a tenth of its time for them.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     cli::run(cli::Cli::parse())
 }

@@ -42,7 +42,7 @@ fn explain_tells_every_step_of_a_logged_decision() {
     crate::lifecycle::wait_for(|| gateway.command(&["explain", id]).status.success());
     let output = gateway.command(&["explain", id]);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    for word in ["north", "session", "basic", "wrong_password"] {
+    for word in ["north", "session", "basic", "wrong password"] {
         assert!(text.contains(word), "{word}: {text}");
     }
 }

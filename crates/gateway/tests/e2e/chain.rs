@@ -42,7 +42,9 @@ fn chain_15_wrong_basic_on_a_protected_route() {
     assert!(gateway.application.received().is_empty(), "nothing was forwarded");
 
     // Two reasons in the audit, one answer to the client.
-    let step = |answer| gateway.audit_of(answer)[0]["steps"].as_array().unwrap().iter().find(|step| step["scheme"] == "basic").unwrap()["reason"].clone();
+    let step = |answer| {
+        gateway.audit_of(answer)[0]["steps"].as_array().unwrap().iter().find(|step| step["scheme"] == "basic").unwrap()["reason"].clone()
+    };
     assert_eq!(step(&curl), "wrong_password");
     assert_eq!(step(&unknown), "unknown_user");
 }
@@ -90,14 +92,26 @@ fn chain_19_a_duplicated_authorization_is_a_malformed_step() {
 fn chain_21_path_tricks_do_not_turn_protected_into_open() {
     let gateway = Gateway::start().with_users();
     for target in [
-        "/public/../api/orders", "/public/%2e%2e/api/orders", "/public/..;/api/orders", "/public/.;x/../api/orders", "//api/orders", "/public//../api",
-        "/api%2forders", "/public/%2e%2e%2fapi", "/./api/orders", "/public\\..\\api", "/api/orders%00", "/api/orders#/public",
+        "/public/../api/orders",
+        "/public/%2e%2e/api/orders",
+        "/public/..;/api/orders",
+        "/public/.;x/../api/orders",
+        "//api/orders",
+        "/public//../api",
+        "/api%2forders",
+        "/public/%2e%2e%2fapi",
+        "/./api/orders",
+        "/public\\..\\api",
+        "/api/orders%00",
+        "/api/orders#/public",
     ] {
         let answer = gateway.send(&get(target));
         assert_eq!(answer.status, 400, "{target}");
         assert!(answer.header("x-vestibule-id").is_some(), "{target}");
     }
-    for target in ["/api;jsessionid=x/orders", "/api/orders;jsessionid=x", "/%61pi/orders", "/api/orders?x=/public", "/api/public/../x;/public"] {
+    for target in
+        ["/api;jsessionid=x/orders", "/api/orders;jsessionid=x", "/%61pi/orders", "/api/orders?x=/public", "/api/public/../x;/public"]
+    {
         let answer = gateway.send(&get(target));
         assert!(matches!(answer.status, 400 | 401), "{target}: {}", answer.status);
     }
@@ -147,7 +161,11 @@ fn a_catch_all_permit_never_lets_anonymous_into_a_protected_route() {
     gateway.signal("HUP");
     std::thread::sleep(std::time::Duration::from_millis(500));
     let gateway = gateway.with_users();
-    for request in [get("/api/orders"), get("/api/orders").script(), ask("POST", "/api/orders").header("Content-Type", "text/xml").header("SOAPAction", "\"x\"")] {
+    for request in [
+        get("/api/orders"),
+        get("/api/orders").script(),
+        ask("POST", "/api/orders").header("Content-Type", "text/xml").header("SOAPAction", "\"x\""),
+    ] {
         assert_eq!(gateway.send(&request).status, 401, "{request:?}");
     }
     assert_eq!(gateway.send(&get("/page").browser()).status, 303);

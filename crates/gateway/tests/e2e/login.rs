@@ -29,7 +29,10 @@ fn a_session_cookie_is_as_closed_as_it_can_be() {
     let gateway = Gateway::start().with_users();
     let answer = gateway.sign_in_at_portal(ADA.0, ADA.1);
     let cookie = answer.all("set-cookie").iter().find(|value| value.starts_with("vestibule=")).unwrap().to_owned();
-    assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Lax") && cookie.contains("Path=/") && !cookie.contains("Domain"), "{cookie}");
+    assert!(
+        cookie.contains("HttpOnly") && cookie.contains("SameSite=Lax") && cookie.contains("Path=/") && !cookie.contains("Domain"),
+        "{cookie}"
+    );
 }
 
 #[test]
@@ -102,7 +105,8 @@ fn a_foreign_page_can_neither_log_in_nor_out() {
     // The application's session: an unsafe method from a foreign page is refused.
     let (name, value) = gateway.sign_in(ADA.0, ADA.1);
     let own = format!("http://app.north.localhost:{}", gateway.address.port());
-    let foreign = ask("POST", "/api/orders").cookie(&name, &value).header("Origin", "https://evil.example").header("Sec-Fetch-Site", "cross-site");
+    let foreign =
+        ask("POST", "/api/orders").cookie(&name, &value).header("Origin", "https://evil.example").header("Sec-Fetch-Site", "cross-site");
     assert_eq!(gateway.send(&foreign).status, 403);
     let mine = ask("POST", "/api/orders").cookie(&name, &value).header("Origin", &own);
     assert_eq!(gateway.send(&mine).status, 200);
@@ -111,7 +115,15 @@ fn a_foreign_page_can_neither_log_in_nor_out() {
 #[test]
 fn return_to_leads_nowhere_else() {
     let gateway = Gateway::start().with_users();
-    for evil in ["https://evil.example/", "//evil.example", "/\\evil.example", "http://app.north.localhost@evil.example/", "javascript:alert(1)", "/login", "http://app.south.localhost/"] {
+    for evil in [
+        "https://evil.example/",
+        "//evil.example",
+        "/\\evil.example",
+        "http://app.north.localhost@evil.example/",
+        "javascript:alert(1)",
+        "/login",
+        "http://app.south.localhost/",
+    ] {
         let encoded = percent_encoding::utf8_percent_encode(evil, percent_encoding::NON_ALPHANUMERIC);
         let form = gateway.send_to(PORTAL, &get(&format!("/login?return_to={encoded}")).browser());
         assert!(!form.body.contains("evil.example"), "{evil}");

@@ -290,7 +290,8 @@ pub fn exchange(address: SocketAddr, octets: &[u8]) -> Answer {
 pub fn read_answer(reader: &mut impl BufRead) -> Answer {
     let (line, headers) = read_head(reader).expect("no answer");
     let status = line.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_else(|| panic!("no status in {line:?}"));
-    let framed = headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-length") || name.eq_ignore_ascii_case("transfer-encoding"));
+    let framed =
+        headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-length") || name.eq_ignore_ascii_case("transfer-encoding"));
     let body = if framed {
         read_body(reader, &headers)
     } else {
@@ -405,7 +406,7 @@ impl Gateway {
 
     /// A browser of its own cookies.
     pub fn browser(&self) -> Browser<'_> {
-        Browser { gateway: self, jar: BTreeMap::new() }
+        Browser { gateway: self, jar: BTreeMap::new(), at: None }
     }
 
     /// Signs in as a browser does and returns the session cookie of the application's host.
@@ -457,13 +458,6 @@ impl Gateway {
     pub fn signal(&self, name: &str) {
         assert!(Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status().unwrap().success());
     }
-
-    /// Resident memory, KiB.
-    pub fn resident(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse().unwrap()
-    }
 }
 
 /// A person's browser: cookies by host, redirects followed.
@@ -471,12 +465,18 @@ impl Gateway {
 pub struct Browser<'a> {
     gateway: &'a Gateway,
     jar: BTreeMap<String, BTreeMap<String, String>>,
+    /// Where it is: redirects may be relative.
+    at: Option<url::Url>,
 }
 
 impl Browser<'_> {
     /// Loads a page without following redirects. Ports in URLs do not matter: there is one gateway.
     pub fn load(&mut self, url: &str) -> Answer {
-        let url = url::Url::parse(url).unwrap();
+        let url = match &self.at {
+            Some(at) => at.join(url).unwrap(),
+            None => url::Url::parse(url).unwrap(),
+        };
+        self.at = Some(url.clone());
         let target = url[url::Position::BeforePath..url::Position::AfterQuery].to_owned();
         self.ask(url.host_str().unwrap(), get(&target).browser())
     }
@@ -539,7 +539,11 @@ impl Browser<'_> {
         }
         let answer = self.gateway.send_to(host, &request);
         for (name, value) in answer.cookies() {
-            if value.is_empty() { cookies.remove(&name) } else { cookies.insert(name, value) };
+            if value.is_empty() {
+                cookies.remove(&name)
+            } else {
+                cookies.insert(name, value)
+            };
         }
         answer
     }
