@@ -447,6 +447,21 @@ mod tests {
         }
     }
 
+    /// Whoever configures `/*/logout` must not take over our own endpoints.
+    #[test]
+    fn what_is_below_a_literal_segment_is_taken_by_no_wildcard() {
+        let mut routes = routes(&["/**", "/*/logout", "/*/*", "/*/*/deep"]);
+        add(&mut routes, Scope::Tenant("north".into()), "/*/logout", &[Method::GET], "tenant");
+        add(&mut routes, Scope::Host(host("north.example.com")), "/*/logout", &[Method::GET], "host");
+        add(&mut routes, Scope::Host(host("north.example.com")), "/.vestibule/**", &[], "own");
+        for path in
+            ["/.vestibule", "/.vestibule/", "/.vestibule/logout", "/.vestibule/landing", "/.vestibule/a/deep", "/%2evestibule/logout"]
+        {
+            assert_eq!(get(&routes, path).as_deref(), Some("own"), "{path}");
+        }
+        assert_eq!(get(&routes, "/vestibule/logout").as_deref(), Some("host"));
+    }
+
     #[test]
     fn equal_patterns_go_to_the_host_then_the_tenant_then_everybody() {
         let mut routes = routes(&["/**", "/deep/er"]);

@@ -1,25 +1,52 @@
 //! The decision log: what `explain ID` reads. Bounded, batched, written in the background.
 //!
-//! It must never slow a decision down, so what it cannot take is dropped and counted
-//! (`vestibule_decision_log_dropped_total`); the audit log keeps everything.
+//! It must never slow a decision down, so it writes a bounded number a second, and what it cannot take is dropped and
+//! counted (`vestibule_decision_log_dropped_total`); the audit log keeps everything. Under load allowed requests are
+//! dropped first: what people ask about is why somebody was refused.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use metrics::Counter;
 
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
-use vestibule_engine::audit::{Event, Recorded, Sink};
+use vestibule_engine::audit::{Event, Recorded, Ruling, Sink};
 use vestibule_engine::store::DurableStore;
 
 /// Records that may wait.
 const WAITING: usize = 8192;
+/// Places that allowed requests leave free.
+const RESERVED: usize = WAITING / 2;
 /// Records written at once.
 const BATCH: usize = 256;
+/// Rest between two writes. Each is a transaction, and a record alone in one costs ten times its share of a full one.
+const REST: Duration = Duration::from_millis(100);
 
 /// A sink that keeps decisions and logins in the durable store.
 #[derive(Debug)]
 pub struct DecisionLog {
     sender: mpsc::Sender<Message>,
+    pace: Arc<Pace>,
+    dropped: Counter,
+}
+
+/// When the writer rests: not while somebody waits for it.
+#[derive(Debug, Default)]
+struct Pace {
+    flushing: AtomicUsize,
+    hurry: Notify,
+}
+
+impl Pace {
+    async fn rest(&self) {
+        if self.flushing.load(Ordering::Acquire) == 0 {
+            // Either way the rest is over.
+            let _ = tokio::time::timeout(REST, self.hurry.notified()).await;
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -32,24 +59,33 @@ impl DecisionLog {
     /// Writes to `store` from a task on the `control` runtime, which ends when the log is dropped.
     pub fn start(store: Arc<dyn DurableStore>, control: &Handle) -> Self {
         let (sender, receiver) = mpsc::channel(WAITING);
-        control.spawn(write(store, receiver));
-        Self { sender }
+        let pace = Arc::new(Pace::default());
+        let dropped = metrics::counter!("vestibule_decision_log_dropped_total");
+        control.spawn(write(store, receiver, pace.clone(), dropped.clone()));
+        Self { sender, pace, dropped }
     }
 
     /// Returns when everything recorded before was written or given up.
     pub async fn flush(&self) {
         let (done, written) = oneshot::channel();
+        self.pace.flushing.fetch_add(1, Ordering::AcqRel);
+        self.pace.hurry.notify_one();
         if self.sender.send(Message::Flush(done)).await.is_ok() {
             // An error means the task has ended, and with it all writing.
             let _ = written.await;
         }
+        self.pace.flushing.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
 impl Sink for DecisionLog {
     fn record(&self, event: &Recorded) {
-        match &event.event {
-            Event::RequestDecided(_) | Event::LoginSucceeded { .. } | Event::LoginRejected { .. } | Event::LoginFellThrough { .. } => {}
+        let left_free = match &event.event {
+            Event::RequestDecided(decided) => match decided.decision {
+                Ruling::Allow => RESERVED,
+                Ruling::Challenge | Ruling::Deny | Ruling::Fail => 0,
+            },
+            Event::LoginSucceeded { .. } | Event::LoginRejected { .. } | Event::LoginFellThrough { .. } => 0,
             Event::GateClosed { .. }
             | Event::GateOpened { .. }
             | Event::SessionOpened { .. }
@@ -57,14 +93,15 @@ impl Sink for DecisionLog {
             | Event::KeyRotated { .. }
             | Event::ConfigReloaded { .. }
             | Event::AdminChanged { .. } => return,
-        }
-        if self.sender.try_send(Message::Record(Box::new(event.clone()))).is_err() {
-            dropped(1);
+        };
+        // Asked first: a copy that nobody takes would cost as much as one that is kept.
+        if self.sender.capacity() <= left_free || self.sender.try_send(Message::Record(Box::new(event.clone()))).is_err() {
+            self.dropped.increment(1);
         }
     }
 }
 
-async fn write(store: Arc<dyn DurableStore>, mut receiver: mpsc::Receiver<Message>) {
+async fn write(store: Arc<dyn DurableStore>, mut receiver: mpsc::Receiver<Message>, pace: Arc<Pace>, dropped: Counter) {
     let mut messages = Vec::with_capacity(BATCH);
     while receiver.recv_many(&mut messages, BATCH).await > 0 {
         let mut entries = Vec::with_capacity(messages.len());
@@ -79,17 +116,14 @@ async fn write(store: Arc<dyn DurableStore>, mut receiver: mpsc::Receiver<Messag
             && let Err(error) = store.record(&entries).await
         {
             tracing::warn!(%error, entries = entries.len(), "decisions could not be logged for explain");
-            dropped(entries.len() as u64);
+            dropped.increment(entries.len() as u64);
         }
         for done in waiting {
             // Whoever waited may have gone.
             let _ = done.send(());
         }
+        pace.rest().await;
     }
-}
-
-fn dropped(count: u64) {
-    metrics::counter!("vestibule_decision_log_dropped_total").increment(count);
 }
 
 #[cfg(test)]
@@ -110,6 +144,23 @@ mod tests {
         log.record(&Recorded { event, ..decided("/") });
         log.flush().await;
         assert_eq!(*store.log.lock().unwrap(), records);
+    }
+
+    #[tokio::test]
+    async fn under_load_refusals_find_room_and_allowed_requests_do_not() {
+        let store = Arc::new(Durable::default());
+        let log = DecisionLog::start(store.clone(), &Handle::current());
+        for n in 0..WAITING {
+            log.record(&decided(&format!("/{n}")));
+        }
+        let mut refused = decided("/refused");
+        if let Event::RequestDecided(decided) = &mut refused.event {
+            decided.decision = Ruling::Deny;
+        }
+        log.record(&refused);
+        log.flush().await;
+        let kept = store.log.lock().unwrap();
+        assert_eq!((kept.len(), kept.last()), (RESERVED + 1, Some(&refused)));
     }
 
     #[tokio::test]

@@ -28,8 +28,13 @@ use vestibule_engine::scheme::Unavailable;
 
 /// How long the writer sleeps at most, and how often a file is synchronised by [`Fsync::EverySecond`].
 const TICK: Duration = Duration::from_secs(1);
+/// How long the writer lets lines gather. To wake it for each would cost the threads that carry requests a system
+/// call per decision.
+const GATHER: Duration = Duration::from_millis(5);
 /// How long the writer waits after a failure.
 const RETRY: Duration = Duration::from_millis(250);
+/// Room for a line: most decisions fit.
+const LINE: usize = 1024;
 /// A buffer that grew beyond this in a burst is given back.
 const KEPT: usize = 1 << 20;
 
@@ -75,6 +80,8 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Queue {
     lines: Vec<u8>,
+    /// The writer waits for a line and must be woken.
+    asleep: bool,
     reopen: bool,
     closing: bool,
     failing: Option<String>,
@@ -142,10 +149,10 @@ impl Drop for Log {
 
 impl Sink for Log {
     fn record(&self, event: &Recorded) {
-        let mut line = match serde_json::to_vec(event) {
-            Ok(line) => line,
-            Err(error) => return self.shared.lose(&mut self.shared.lock(), &error.to_string()),
-        };
+        let mut line = Vec::with_capacity(LINE);
+        if let Err(error) = serde_json::to_writer(&mut line, event) {
+            return self.shared.lose(&mut self.shared.lock(), &error.to_string());
+        }
         line.push(b'\n');
         let mut queue = self.shared.lock();
         if queue.closing {
@@ -154,11 +161,11 @@ impl Sink for Log {
         if self.shared.waiting.load(Ordering::Relaxed).saturating_add(line.len()) > self.shared.limits.most {
             return self.shared.lose(&mut queue, "too much is waiting to be written");
         }
-        let idle = queue.lines.is_empty();
         queue.lines.extend_from_slice(&line);
         self.shared.waiting.fetch_add(line.len(), Ordering::Relaxed);
+        let asleep = std::mem::take(&mut queue.asleep);
         drop(queue);
-        if idle {
+        if asleep {
             self.shared.wake.notify_one();
         }
     }
@@ -215,9 +222,15 @@ impl Writer {
 
     /// Waits for something to do, and takes all lines there are.
     fn wait(&self, batch: &mut Vec<u8>) -> (bool, bool) {
-        let queue = self.shared.lock();
-        let idle = |queue: &mut Queue| queue.lines.is_empty() && !queue.closing && !queue.reopen;
-        let (mut queue, _) = self.shared.wake.wait_timeout_while(queue, TICK, idle).unwrap_or_else(|poisoned| poisoned.into_inner());
+        let told = |queue: &Queue| queue.closing || queue.reopen;
+        let idle = |queue: &mut Queue| {
+            queue.asleep = queue.lines.is_empty() && !told(queue);
+            queue.asleep
+        };
+        let wake = &self.shared.wake;
+        let (queue, _) = wake.wait_timeout_while(self.shared.lock(), TICK, idle).unwrap_or_else(|poisoned| poisoned.into_inner());
+        let gathering = |queue: &mut Queue| !told(queue);
+        let (mut queue, _) = wake.wait_timeout_while(queue, GATHER, gathering).unwrap_or_else(|poisoned| poisoned.into_inner());
         std::mem::swap(&mut queue.lines, batch);
         (queue.closing, std::mem::take(&mut queue.reopen))
     }

@@ -20,6 +20,10 @@ pub struct PasswordSource {
     /// Read the password from a file (- for standard input)
     #[arg(long, value_name = "FILE")]
     pub password_file: Option<PathBuf>,
+    /// Read the hash of the password from a file (- for standard input): Argon2, bcrypt, scrypt, PBKDF2 or salted SHA as
+    /// other systems write them. It is kept wrapped in Argon2id and replaced when the user next signs in
+    #[arg(long, value_name = "FILE")]
+    pub hash_file: Option<PathBuf>,
     /// Make a password and print it once
     #[arg(long)]
     pub generate: bool,
@@ -38,6 +42,8 @@ impl PasswordSource {
             Ok(NewPassword::Generate)
         } else if self.no_password {
             Ok(NewPassword::None)
+        } else if let Some(file) = &self.hash_file {
+            from_file(file, "hash").map(|text| NewPassword::Hash(Confidential(text)))
         } else {
             new_password(&format!("New password for {user}: "), self.password_file.as_deref())
                 .map(|text| NewPassword::Given(Confidential(text)))
@@ -67,18 +73,23 @@ pub fn password(prompt: &str, file: Option<&Path>) -> Result<Secret<String>, Fai
             Failure::not_tried(format!("there is no terminal to ask for the password on: {error}"))
                 .fix("use --password-file FILE, or --password-file - for standard input")
         })?),
-        Some(file) => {
-            let unread = |error: io::Error| Failure::not_tried(format!("{}: {error}", file.display()));
-            let source: Box<dyn Read> =
-                if file == Path::new("-") { Box::new(io::stdin()) } else { Box::new(File::open(file).map_err(unread)?) };
-            read(source).map_err(unread)?
-        }
+        Some(file) => return from_file(file, "password"),
     };
+    fitting(text, "password")
+}
+
+fn from_file(file: &Path, what: &str) -> Result<Secret<String>, Failure> {
+    let unread = |error: io::Error| Failure::not_tried(format!("{}: {error}", file.display()));
+    let source: Box<dyn Read> = if file == Path::new("-") { Box::new(io::stdin()) } else { Box::new(File::open(file).map_err(unread)?) };
+    fitting(read(source).map_err(unread)?, what)
+}
+
+fn fitting(text: Secret<String>, what: &str) -> Result<Secret<String>, Failure> {
     if text.reveal().is_empty() {
-        return Err(Failure::not_tried("the password is empty"));
+        return Err(Failure::not_tried(format!("the {what} is empty")));
     }
     if text.reveal().len() > MAX_PASSWORD {
-        return Err(Failure::not_tried(format!("the password is longer than {MAX_PASSWORD} octets")));
+        return Err(Failure::not_tried(format!("the {what} is longer than {MAX_PASSWORD} octets")));
     }
     Ok(text)
 }
@@ -89,7 +100,7 @@ fn read(source: impl Read) -> io::Result<Secret<String>> {
     source.take(MAX_PASSWORD as u64 + 3).read_to_string(&mut text)?;
     let line = text.strip_suffix('\n').map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
     if line.contains(['\n', '\r']) {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "more than one line; a password is one line"));
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "more than one line; one is expected"));
     }
     Ok(Secret::from(line))
 }

@@ -2,19 +2,13 @@
 
 use std::path::PathBuf;
 
-use argon2::password_hash::PasswordHasher;
-use argon2::password_hash::phc::PasswordHash;
-use argon2::{Algorithm, Argon2, Params, Version};
 use clap::Args;
 
-use vestibule_engine::clock::random;
-use vestibule_engine::identity::password;
+use vestibule_engine::identity::{PasswordHash, password};
 
 use super::output::Output;
 use super::{Answer, Failure, ask};
-
-/// Argon2id's memory in KiB, passes and lanes: `rulings.md`.
-const COST: (u32, u32, u32) = (19 * 1024, 2, 1);
+use crate::realms::hashing::{self, Cost};
 
 /// Make a password hash for an import or a configuration
 #[derive(Debug, Args)]
@@ -30,16 +24,12 @@ impl Hash {
         let typed = ask::new_password("Password: ", self.password_file.as_deref())?;
         let failed = |why: String| Failure::not_tried(format!("the password could not be hashed: {why}"));
         let password = password(typed.reveal()).ok_or_else(|| failed("it is too long".to_owned()))?;
-        let salt = random::<16>().map_err(|down| failed(down.to_string()))?;
-        let (memory, passes, lanes) = COST;
-        let params = Params::new(memory, passes, lanes, None).map_err(|error| failed(error.to_string()))?;
-        let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
-        let hash: PasswordHash =
-            argon2.hash_password_with_salt(password.reveal().as_bytes(), &salt).map_err(|error| failed(error.to_string()))?;
+        // There is no configuration here; a server that asks for another cost replaces it after the first success.
+        let PasswordHash(hash) = hashing::hash(&password, Cost::default()).map_err(|down| failed(down.to_string()))?;
         if output.is_json() {
-            output.json(&serde_json::json!({ "hash": hash.to_string() }));
+            output.json(&serde_json::json!({ "hash": hash }));
         } else {
-            output.line(hash.to_string());
+            output.line(hash);
         }
         Ok(Answer::Yes)
     }
@@ -47,7 +37,7 @@ impl Hash {
 
 #[cfg(test)]
 mod tests {
-    use argon2::password_hash::PasswordVerifier;
+    use vestibule_engine::secret::Secret;
 
     use super::*;
     use crate::cli::output::Form;
@@ -62,8 +52,8 @@ mod tests {
         Hash { password_file: Some(file) }.run(&mut output).unwrap();
         let text = output.text().trim_end();
         assert!(text.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{text}");
-        let hash = PasswordHash::new(text).unwrap();
-        assert!(Argon2::default().verify_password("caf\u{e9}".as_bytes(), &hash).is_ok());
-        assert!(Argon2::default().verify_password(b"cafe", &hash).is_err());
+        let verify = |offered| hashing::verify(&PasswordHash(text.to_owned()), &Secret::from(offered), Cost::default());
+        assert_eq!(verify("caf\u{e9}"), Ok(hashing::Match::Same));
+        assert_eq!(verify("cafe"), Ok(hashing::Match::Different));
     }
 }

@@ -49,8 +49,8 @@ use crate::serve::pages::MAX_FORM;
 
 /// For how long an answer to a password is of use.
 const PASSWORD_TIME: Duration = Duration::from_secs(10);
-/// Our own endpoints on the hosts of applications.
-pub const ON_APPLICATIONS: [&str; 2] = ["/.vestibule/landing", "/.vestibule/logout"];
+/// Our own endpoints on the hosts of applications: all of it, so that no application can put a page there.
+const ON_APPLICATIONS: &str = "/.vestibule/**";
 /// Our own endpoints where the login page is on the application's host, by concession.
 const LOGIN_PAGES: [&str; 5] = ["/login", "/logout", "/password", "/assets/**", "/.well-known/jwks.json"];
 
@@ -101,8 +101,9 @@ pub fn build(checked: &Checked, house: &House, expiring: &Arc<dyn ExpiringStore>
     let mut realms: HashMap<RealmName, Arc<dyn Realm>> = HashMap::new();
     for (name, realm) in &checked.realms {
         match realm {
-            checked::Realm::Local { .. } => {
-                let realm = LocalRealm::new(name.clone(), house.users.clone(), house.pool.clone(), checked.administrators.clone());
+            checked::Realm::Local { minimum_length } => {
+                let (users, pool, operators_from) = (house.users.clone(), house.pool.clone(), checked.administrators.clone());
+                let realm = LocalRealm::new(name.clone(), users, pool, operators_from, *minimum_length);
                 let realm = Arc::new(realm.map_err(|down| down.to_string())?);
                 realms.insert(name.clone(), realm.clone());
                 local.insert(name.clone(), realm);
@@ -412,9 +413,7 @@ fn own_endpoints(routes: &mut Routes, tenant: &checked::Tenant) -> Result<(), St
     }
     for host in &tenant.hosts {
         let scope = Scope::Host(host.clone());
-        for text in ON_APPLICATIONS {
-            mount(scope.clone(), text)?;
-        }
+        mount(scope.clone(), ON_APPLICATIONS)?;
         if tenant.login == LoginHost::Application {
             for text in LOGIN_PAGES {
                 mount(scope.clone(), text)?;

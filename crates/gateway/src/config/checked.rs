@@ -21,10 +21,12 @@ use vestibule_engine::route;
 use vestibule_engine::secret::Secret;
 use vestibule_engine::session;
 
+use crate::realms::local::MINIMUM_LENGTH;
 use crate::realms::ldap;
 
 pub use crate::config::file::{Algorithm, AnonymousDenied, Backend, Http2, LoginHost, UpstreamHost};
 pub use crate::inject::headers::Fact;
+pub use crate::realms::hashing::Cost;
 
 /// A whole configuration.
 #[derive(Debug, Clone)]
@@ -75,6 +77,26 @@ impl Checked {
     /// The configuration and every file it names, to be watched.
     pub fn watched(&self) -> impl Iterator<Item = &Path> {
         self.files.iter().chain([&self.path]).map(PathBuf::as_path)
+    }
+
+    /// The first realm of ours that a tenant's login asks, and the scheme that asks it: there its users' passwords are set.
+    pub fn own_realm(&self, tenant: &Tenant) -> Option<(&SchemeName, &RealmName)> {
+        tenant.chain.iter().find_map(|name| match self.schemes.get_key_value(name)? {
+            (_, Scheme::Session) => None,
+            (name, Scheme::Basic { realms, .. } | Scheme::LoginForm { realms }) => {
+                let own = |realm: &&RealmName| matches!(self.realms.get(*realm), Some(Realm::Local { .. }));
+                realms.iter().find(own).map(|realm| (name, realm))
+            }
+        })
+    }
+
+    /// Least characters of a new password of a tenant's users.
+    pub fn minimum_length(&self, tenant: &TenantId) -> usize {
+        let tenant = self.tenants.iter().find(|known| known.id == *tenant);
+        match tenant.and_then(|tenant| self.own_realm(tenant)).and_then(|(_, realm)| self.realms.get(realm)) {
+            Some(Realm::Local { minimum_length }) => *minimum_length,
+            None => MINIMUM_LENGTH,
+        }
     }
 }
 
@@ -401,12 +423,8 @@ pub enum Response {
 /// How passwords are hashed (Argon2id).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hashing {
-    /// Memory of one hash, in KiB.
-    pub memory_kib: u32,
-    /// Passes.
-    pub passes: u32,
-    /// Lanes.
-    pub lanes: u32,
+    /// What one hash costs.
+    pub cost: Cost,
     /// Threads; `None` is half the cores, at least one.
     pub threads: Option<usize>,
 }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::secrets::SecretRef;
 use crate::config::values::{At, Named, Net, OneOrMore, Pairs, Period, Size};
+use crate::realms::local::MINIMUM_LENGTH;
 
 /// Configuration of Vestibule, an authentication gateway.
 #[derive(Debug, Default, JsonSchema)]
@@ -467,13 +468,14 @@ pub enum Realm {
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LocalRealm {
-    /// The shortest new password, in characters; at least 8.
-    pub minimum_length: At<u16>,
+    /// The shortest new password, in characters; at least 8. It holds for users who choose theirs and for administrators who
+    /// set one.
+    pub minimum_length: At<usize>,
 }
 
 impl Default for LocalRealm {
     fn default() -> Self {
-        Self { minimum_length: 12.into() }
+        Self { minimum_length: MINIMUM_LENGTH.into() }
     }
 }
 
@@ -614,14 +616,20 @@ pub enum Inject {
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct HeadersInjector {
-    /// Which header carries what: `user`, `user-id`, `display-name`, `email`, `groups`, `profile`, `tenant`, `scheme`,
-    /// `level`, or `attribute:NAME` for what the issuer stated at login.
+    /// Which header carries what: `user`, `user-id`, `display-name`, `email`, `groups`, `profile`, `tenant`, `scheme`, `method`,
+    /// `level`, `request-id`, or `attribute:NAME` for what the issuer stated at login. `X-Vestibule-Id` is sent besides.
     pub map: Pairs,
 }
 
 impl Default for HeadersInjector {
     fn default() -> Self {
-        let pairs = [("X-Forwarded-User", "user"), ("X-Forwarded-Email", "email"), ("X-Forwarded-Groups", "groups")];
+        let pairs = [
+            ("X-Vestibule-User", "user"),
+            ("X-Vestibule-Groups", "groups"),
+            ("X-Vestibule-Tenant", "tenant"),
+            ("X-Vestibule-Profile", "profile"),
+            ("X-Vestibule-Scheme", "scheme"),
+        ];
         Self { map: Pairs(pairs.map(|(header, fact)| (header.to_owned().into(), fact.to_owned().into())).into()) }
     }
 }
@@ -716,7 +724,7 @@ pub struct Passwords {
     pub floor: At<Period>,
     /// How many answers to one address may wait for the floor.
     pub waiters: At<u32>,
-    /// Argon2id: memory of one hash.
+    /// Argon2id: memory of one hash. A stored hash of another cost is replaced when its user next signs in.
     pub memory: At<Size>,
     /// Argon2id: passes over the memory.
     pub passes: At<u32>,
@@ -731,6 +739,7 @@ pub struct Passwords {
 impl Default for Passwords {
     fn default() -> Self {
         let limits = vestibule_engine::realm::Limits::default();
+        let cost = crate::realms::hashing::Cost::default();
         Self {
             account_failures: limits.account_failures.into(),
             account_window: Period(limits.account_window).into(),
@@ -742,9 +751,9 @@ impl Default for Passwords {
             device_attempts: limits.device_attempts.into(),
             floor: Period(limits.floor).into(),
             waiters: limits.waiters.into(),
-            memory: Size(19 << 20).into(),
-            passes: 2.into(),
-            lanes: 1.into(),
+            memory: Size(u64::from(cost.memory) << 10).into(),
+            passes: cost.passes.into(),
+            lanes: cost.lanes.into(),
             hashing_threads: 0,
             basic_cache: Period::seconds(60).into(),
         }

@@ -223,12 +223,13 @@ impl Resolve<'_> {
             return None;
         };
         let text = name.as_str();
-        if text.contains(['_', '.']) {
-            let help = format!("write `{}`", at.value.replace(['_', '.'], "-"));
+        let unusual = |c: char| !c.is_ascii_alphanumeric() && c != '-';
+        if text.contains(unusual) {
+            let help = format!("write `{}`", at.value.replace(unusual, "-"));
             self.error(at, format!("`{}` is a name that servers confuse with another", at.value)).help = Some(help);
             return None;
         }
-        if UNSETTABLE.contains(&text) || text.starts_with("x-vestibule-") || text.starts_with("sec-") || text.starts_with("proxy-") {
+        if UNSETTABLE.contains(&text) || text.starts_with("sec-") || text.starts_with("proxy-") {
             self.error(at, format!("the header `{}` has a meaning of its own and cannot be set", at.value));
             return None;
         }
@@ -383,8 +384,9 @@ impl Resolve<'_> {
     }
 }
 
-/// Headers of the connection (RFC 9110 §7.6.1), of framing and routing, and of the proxies before us.
-const UNSETTABLE: [&str; 19] = [
+/// Headers of the connection (RFC 9110 §7.6.1), of framing and routing, of the proxies before us, and the two that we
+/// always set ourselves.
+const UNSETTABLE: [&str; 22] = [
     "connection",
     "content-encoding",
     "content-length",
@@ -395,6 +397,7 @@ const UNSETTABLE: [&str; 19] = [
     "host",
     "keep-alive",
     "origin",
+    "set-cookie",
     "te",
     "trailer",
     "transfer-encoding",
@@ -404,6 +407,8 @@ const UNSETTABLE: [&str; 19] = [
     "x-forwarded-host",
     "x-forwarded-port",
     "x-forwarded-proto",
+    "x-vestibule-auth",
+    "x-vestibule-id",
 ];
 
 fn is_name(name: &str) -> bool {

@@ -9,6 +9,8 @@ fn now() -> Timestamp {
     "2026-11-21T12:00:00Z".parse().unwrap()
 }
 
+mod documents;
+
 fn no_findings(_: &Checked) -> Vec<Problem> {
     Vec::new()
 }
@@ -60,7 +62,7 @@ fn every_example_is_accepted_without_a_warning() {
         if !path.is_file() {
             continue;
         }
-        let (_, warnings) = load(&path, Purpose::Serve, now(), no_findings).unwrap_or_else(|problems| panic!("{problems:#?}"));
+        let (_, warnings) = load(&path, Purpose::Serve, now(), build::policy_problems).unwrap_or_else(|problems| panic!("{problems:#?}"));
         assert_eq!(warnings, [], "{}", path.display());
         seen += 1;
     }
@@ -78,10 +80,18 @@ fn the_two_tenants_mean_what_they_say() {
     assert_eq!(checked.tenants[1].portal_origin, None);
     assert_eq!(checked.upstreams.keys().map(|name| &**name).collect::<Vec<_>>(), ["http://127.0.0.1:9003", "orders", "portal"]);
     assert_eq!(checked.session, vestibule_engine::session::Settings::default());
-    assert_eq!(checked.limits, vestibule_engine::realm::Limits::default());
+    let limits = vestibule_engine::realm::Limits { operators_from: checked.administrators.clone(), ..Default::default() };
+    assert_eq!(checked.limits, limits);
     let files: Vec<_> = checked.files.iter().filter_map(|path| path.file_name()?.to_str()).collect();
     assert_eq!(files, ["north.svg", "orders.cedar", "staff.cedar"]);
     assert!(checked.store.path.ends_with("two-tenants/data") && checked.server.control_socket.ends_with("data/control.sock"));
+}
+
+#[test]
+fn the_headers_that_are_sent_without_being_written_are_ours() {
+    let (checked, _) = load(&manifest("../../examples/minimal/vestibule.toml"), Purpose::Serve, now(), no_findings).unwrap();
+    let map = crate::inject::headers::HeadersInjector::default_rules();
+    assert_eq!(checked.injectors.get("headers"), Some(&checked::Injector::Headers { map }));
 }
 
 #[test]

@@ -22,21 +22,33 @@ use self::foreign::Foreign;
 mod foreign;
 mod pool;
 
-pub use self::foreign::ImportError;
+pub use self::foreign::{ImportError, MAX_LANES, MAX_MEMORY, MAX_PASSES};
 pub use self::pool::{HashingPool, Lane};
 
-/// Memory of our own hashes, KiB (`rulings.md`).
-const MEMORY: u32 = 19 * 1024;
-/// Passes of our own hashes.
-const PASSES: u32 = 2;
-/// Lanes of our own hashes.
-const LANES: u32 = 1;
 /// Octets of salt and of output of our own hashes.
 const SALT: usize = 16;
 const OUTPUT: usize = 32;
 /// Longest hash we read, in octets.
 const MAX_HASH: usize = 1024;
 const WRAPPED: &str = "$vestibule-wrapped$";
+
+/// What one of our own hashes costs whoever makes or guesses it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cost {
+    /// Memory, in KiB; at most [`MAX_MEMORY`].
+    pub memory: u32,
+    /// Passes over it; at most [`MAX_PASSES`].
+    pub passes: u32,
+    /// Lanes; at most [`MAX_LANES`].
+    pub lanes: u32,
+}
+
+impl Default for Cost {
+    /// The second choice of OWASP's password storage cheat sheet (`rulings.md`).
+    fn default() -> Self {
+        Self { memory: 19 * 1024, passes: 2, lanes: 1 }
+    }
+}
 
 /// How an offered password compares with a hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,18 +65,18 @@ pub enum Match {
 ///
 /// # Errors
 /// [`Unavailable`] without random numbers or memory.
-pub fn hash(password: &Secret<String>) -> Result<PasswordHash, Unavailable> {
-    Ok(PasswordHash(Outer::over(password.reveal().as_bytes())?.text()))
+pub fn hash(password: &Secret<String>, cost: Cost) -> Result<PasswordHash, Unavailable> {
+    Ok(PasswordHash(Outer::over(password.reveal().as_bytes(), cost)?.text()))
 }
 
-/// Compares a password with a stored hash. A hash that cannot be read costs as much as one that can, and matches nothing.
+/// Compares a password with a stored hash; one of another cost than ours is outdated. A hash that cannot be read costs as much as one that can, and matches nothing.
 ///
 /// # Errors
 /// [`Unavailable`] without memory.
-pub fn verify(stored: &PasswordHash, password: &Secret<String>) -> Result<Match, Unavailable> {
+pub fn verify(stored: &PasswordHash, password: &Secret<String>, ours: Cost) -> Result<Match, Unavailable> {
     let offered = password.reveal().as_bytes();
     match Stored::parse(&stored.0) {
-        Some(Stored::Plain(outer)) => Ok(match (outer.matches(offered)?, outer.is_ours()) {
+        Some(Stored::Plain(outer)) => Ok(match (outer.matches(offered)?, outer.is_of(ours)) {
             (true, true) => Match::Same,
             (true, false) => Match::SameButOutdated,
             (false, _) => Match::Different,
@@ -77,7 +89,7 @@ pub fn verify(stored: &PasswordHash, password: &Secret<String>) -> Result<Match,
         }
         None => {
             tracing::error!("a stored password hash cannot be read");
-            Outer::unmatchable()?.matches(offered)?;
+            Outer::unmatchable(ours)?.matches(offered)?;
             Ok(Match::Different)
         }
     }
@@ -88,18 +100,18 @@ pub fn verify(stored: &PasswordHash, password: &Secret<String>) -> Result<Match,
 ///
 /// # Errors
 /// [`ImportError`] says why it cannot be taken over.
-pub fn import(text: &str) -> Result<PasswordHash, ImportError> {
+pub fn import(text: &str, ours: Cost) -> Result<PasswordHash, ImportError> {
     let text = text.trim();
     if text.len() > MAX_HASH {
         return Err(ImportError::TooLong);
     }
     if let Some(Stored::Plain(outer)) = Stored::parse(text)
-        && !outer.is_weaker()
+        && !outer.is_weaker_than(ours)
     {
         return Ok(PasswordHash(outer.text()));
     }
     let (foreign, digest) = Foreign::parse(text)?;
-    let outer = Outer::over(&digest).map_err(|_| ImportError::Unavailable)?;
+    let outer = Outer::over(&digest, ours).map_err(|_| ImportError::Unavailable)?;
     Ok(PasswordHash(format!("{WRAPPED}{foreign}{}", outer.text())))
 }
 
@@ -107,8 +119,8 @@ pub fn import(text: &str) -> Result<PasswordHash, ImportError> {
 ///
 /// # Errors
 /// [`Unavailable`] without random numbers.
-pub fn decoy() -> Result<PasswordHash, Unavailable> {
-    Ok(PasswordHash(Outer::unmatchable()?.text()))
+pub fn decoy(ours: Cost) -> Result<PasswordHash, Unavailable> {
+    Ok(PasswordHash(Outer::unmatchable(ours)?.text()))
 }
 
 /// How long checking this hash takes on a slow machine. A floor made of it hides which account has a dear hash;
@@ -162,65 +174,63 @@ impl Stored {
 
 /// An Argon2id hash: over the password itself, or over the digest of a foreign hash.
 struct Outer {
-    memory: u32,
-    passes: u32,
-    lanes: u32,
+    cost: Cost,
     salt: Vec<u8>,
     output: Vec<u8>,
 }
 
 impl Outer {
-    fn over(input: &[u8]) -> Result<Self, Unavailable> {
+    fn over(input: &[u8], cost: Cost) -> Result<Self, Unavailable> {
         let salt = random::<SALT>()?.to_vec();
-        let mut outer = Self { memory: MEMORY, passes: PASSES, lanes: LANES, salt, output: vec![0; OUTPUT] };
+        let mut outer = Self { cost, salt, output: vec![0; OUTPUT] };
         outer.output = outer.compute(input)?.to_vec();
         Ok(outer)
     }
 
     /// Random octets in place of an output: to find a password for them is to invert Argon2id.
-    fn unmatchable() -> Result<Self, Unavailable> {
+    fn unmatchable(cost: Cost) -> Result<Self, Unavailable> {
         let (salt, output) = (random::<SALT>()?.to_vec(), random::<OUTPUT>()?.to_vec());
-        Ok(Self { memory: MEMORY, passes: PASSES, lanes: LANES, salt, output })
+        Ok(Self { cost, salt, output })
     }
 
     fn parse(text: &str) -> Option<Self> {
         let hash = foreign::Argon2Hash::parse(text).ok()?;
         let ours = hash.variant == Algorithm::Argon2id && hash.version == Version::V0x13;
         let foreign::Argon2Hash { memory, passes, lanes, salt, output, .. } = hash;
-        ours.then_some(Self { memory, passes, lanes, salt, output })
+        ours.then_some(Self { cost: Cost { memory, passes, lanes }, salt, output })
     }
 
     fn text(&self) -> String {
-        let Self { memory, passes, lanes, .. } = self;
+        let Cost { memory, passes, lanes } = self.cost;
         let (salt, output) = (STANDARD_NO_PAD.encode(&self.salt), STANDARD_NO_PAD.encode(&self.output));
         format!("$argon2id$v=19$m={memory},t={passes},p={lanes}${salt}${output}")
     }
 
     fn compute(&self, input: &[u8]) -> Result<Zeroizing<Vec<u8>>, Unavailable> {
-        argon2(Algorithm::Argon2id, Version::V0x13, (self.memory, self.passes, self.lanes), input, &self.salt, self.output.len())
+        argon2(Algorithm::Argon2id, Version::V0x13, self.cost, input, &self.salt, self.output.len())
     }
 
     fn matches(&self, input: &[u8]) -> Result<bool, Unavailable> {
         Ok(self.compute(input)?.ct_eq(&self.output).into())
     }
 
-    fn is_ours(&self) -> bool {
-        (self.memory, self.passes, self.lanes) == (MEMORY, PASSES, LANES) && self.salt.len() >= SALT && self.output.len() >= OUTPUT
+    fn is_of(&self, ours: Cost) -> bool {
+        self.cost == ours && self.salt.len() >= SALT && self.output.len() >= OUTPUT
     }
 
-    fn is_weaker(&self) -> bool {
-        self.memory < MEMORY || self.passes < PASSES || self.output.len() < OUTPUT
+    fn is_weaker_than(&self, ours: Cost) -> bool {
+        self.cost.memory < ours.memory || self.cost.passes < ours.passes || self.output.len() < OUTPUT
     }
 
     fn cost(&self) -> Duration {
-        argon2_cost(self.memory, self.passes)
+        argon2_cost(self.cost)
     }
 }
 
 fn argon2(
     variant: Algorithm,
     version: Version,
-    (memory, passes, lanes): (u32, u32, u32),
+    Cost { memory, passes, lanes }: Cost,
     input: &[u8],
     salt: &[u8],
     length: usize,
@@ -233,9 +243,9 @@ fn argon2(
 }
 
 /// 1.5 ms per MiB and pass.
-fn argon2_cost(memory: u32, passes: u32) -> Duration {
+fn argon2_cost(Cost { memory, passes, lanes: _ }: Cost) -> Duration {
     Duration::from_nanos(1_465 * u64::from(memory) * u64::from(passes))
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -16,8 +16,9 @@ use vestibule_engine::users::Users;
 
 use super::hashing::{Dearest, HashingPool, Lane, Match, decoy};
 
-/// Least characters of a password: longer than NIST SP 800-63B's 8, since many have no second factor.
-pub const MIN_PASSWORD: usize = 12;
+/// Least characters of a password where nothing else is configured: longer than NIST SP 800-63B's 8, since many have no
+/// second factor.
+pub const MINIMUM_LENGTH: usize = 12;
 /// Least different characters: twelve times the same one is no password.
 const MIN_DIFFERENT: usize = 5;
 /// Users read at once by [`LocalRealm::survey`].
@@ -29,6 +30,7 @@ pub struct LocalRealm {
     users: Arc<Users>,
     pool: Arc<HashingPool>,
     operators_from: Vec<ipnet::IpNet>,
+    minimum_length: usize,
     decoy: PasswordHash,
     dearest: Dearest,
 }
@@ -51,9 +53,9 @@ pub struct NewPassword(Secret<String>);
 /// What is wrong with a new password. The text is for its owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Weakness {
-    /// Fewer than [`MIN_PASSWORD`] characters.
-    #[error("The new password needs at least {MIN_PASSWORD} characters.")]
-    Short,
+    /// Fewer characters than the realm demands.
+    #[error("The new password needs at least {0} characters.")]
+    Short(usize),
     /// More octets than a login accepts.
     #[error("The new password is too long.")]
     Long,
@@ -69,15 +71,15 @@ pub enum Weakness {
 }
 
 impl NewPassword {
-    /// Reads what somebody typed as their new password. Length counts, not classes of characters (NIST SP 800-63B §3.1.1.2).
+    /// Reads what somebody typed as their new password, of at least `minimum` characters. Length counts, not classes of characters (NIST SP 800-63B §3.1.1.2).
     ///
     /// # Errors
     /// The [`Weakness`] to tell them.
-    pub fn parse(typed: &str, username: &Username) -> Result<Self, Weakness> {
+    pub fn parse(typed: &str, username: &Username, minimum: usize) -> Result<Self, Weakness> {
         let secret = password(typed).ok_or(Weakness::Long)?;
         let text = secret.reveal();
-        if text.chars().count() < MIN_PASSWORD {
-            return Err(Weakness::Short);
+        if text.chars().count() < minimum {
+            return Err(Weakness::Short(minimum));
         }
         if text.chars().any(char::is_control) {
             return Err(Weakness::Character);
@@ -98,15 +100,26 @@ impl NewPassword {
 }
 
 impl LocalRealm {
-    /// A realm over these users. Operator and break-glass accounts are compared only from `operators_from`:
+    /// A realm over these users, whose new passwords have at least `minimum_length` characters. Operator and break-glass accounts are compared only from `operators_from`:
     /// from elsewhere even the right password must look like a wrong one.
     ///
     /// # Errors
     /// [`Unavailable`] without random numbers.
-    pub fn new(name: RealmName, users: Arc<Users>, pool: Arc<HashingPool>, operators_from: Vec<ipnet::IpNet>) -> Result<Self, Unavailable> {
-        let (decoy, dearest) = (decoy()?, Dearest::default());
+    pub fn new(
+        name: RealmName,
+        users: Arc<Users>,
+        pool: Arc<HashingPool>,
+        operators_from: Vec<ipnet::IpNet>,
+        minimum_length: usize,
+    ) -> Result<Self, Unavailable> {
+        let (decoy, dearest) = (decoy(pool.cost())?, Dearest::default());
         dearest.meet(&decoy);
-        Ok(Self { name, users, pool, operators_from, decoy, dearest })
+        Ok(Self { name, users, pool, operators_from, minimum_length, decoy, dearest })
+    }
+
+    /// Least characters of a new password.
+    pub fn minimum_length(&self) -> usize {
+        self.minimum_length
     }
 
     /// Reads the users of a tenant, so that the floor covers the dearest hash before it is first met.
@@ -249,7 +262,7 @@ mod tests {
     use vestibule_engine::realm::Limits;
     use vestibule_engine::request::{Channel, Client};
 
-    use super::super::hashing::{hash, import};
+    use super::super::hashing::{self, Cost};
     use super::super::shelf::Shelf;
     use super::*;
 
@@ -260,13 +273,22 @@ mod tests {
         clock: Arc<SystemClock>,
     }
 
+    /// Of ours.
+    fn hash(password: &str) -> PasswordHash {
+        hashing::hash(&Secret::from(password), Cost::default()).unwrap()
+    }
+
+    fn import(text: &str) -> PasswordHash {
+        hashing::import(text, Cost::default()).unwrap()
+    }
+
     const RIGHT: &str = "correct horse battery";
 
     fn house() -> House {
         let (shelf, clock) = (Arc::new(Shelf::default()), Arc::new(SystemClock::default()));
         let users = Arc::new(Users::new(shelf.clone(), Duration::from_secs(1)));
-        let pool = Arc::new(HashingPool::new(1, 64, clock.clone()).unwrap());
-        let realm = LocalRealm::new("local".into(), users, pool, vec!["10.0.0.0/8".parse().unwrap()]).unwrap();
+        let pool = Arc::new(HashingPool::new(1, 64, Cost::default(), clock.clone()).unwrap());
+        let realm = LocalRealm::new("local".into(), users, pool, vec!["10.0.0.0/8".parse().unwrap()], MINIMUM_LENGTH).unwrap();
         let limits = Limits { floor: Duration::from_millis(1), ..Limits::default() };
         let passwords = Passwords::new(shelf.clone(), clock.clone(), limits);
         House { shelf, realm: Arc::new(realm), passwords, clock }
@@ -298,7 +320,7 @@ mod tests {
         }
 
         async fn change(&self, old: &str, new: &str) -> Changed {
-            let new = NewPassword::parse(new, &Username::parse("ada").unwrap()).unwrap();
+            let new = NewPassword::parse(new, &Username::parse("ada").unwrap(), MINIMUM_LENGTH).unwrap();
             let mut trail = Trail::new(self.clock.clone());
             let step = SchemeName::from("change-password");
             let run = async |attempt: &Attempt<'_>| self.realm.change_password(&self.passwords, attempt, &step, &new, &mut trail).await;
@@ -309,7 +331,7 @@ mod tests {
     #[tokio::test]
     async fn the_right_password_of_an_active_account_is_accepted_and_nothing_else() {
         let house = house();
-        let stored = Some(hash(&Secret::from(RIGHT)).unwrap());
+        let stored = Some(hash(RIGHT));
         let ada = house.shelf.add("ada", stored.clone(), |_| {});
         house.shelf.add("nohash", None, |_| {});
         house.shelf.add("disabled", stored.clone(), |user| user.state = AccountState::Disabled);
@@ -332,7 +354,7 @@ mod tests {
     #[tokio::test]
     async fn operators_are_compared_from_listed_addresses_only() {
         let house = house();
-        let stored = Some(hash(&Secret::from(RIGHT)).unwrap());
+        let stored = Some(hash(RIGHT));
         house.shelf.add("root", stored.clone(), |user| user.profile = User::ADMINISTRATOR.into());
         house.shelf.add("glass", stored.clone(), |user| user.break_glass = true);
         house.shelf.add("ada", stored, |_| {});
@@ -350,7 +372,7 @@ mod tests {
     #[tokio::test]
     async fn an_imported_hash_is_replaced_after_the_first_success_and_sessions_live_on() {
         let house = house();
-        let imported = import("{SSHA}12mJ6etYCpM1oXTRaCHR4ffDmnBzYWx0c2FsdA==").unwrap();
+        let imported = import("{SSHA}12mJ6etYCpM1oXTRaCHR4ffDmnBzYWx0c2FsdA==");
         let ada = house.shelf.add("ada", Some(imported.clone()), |_| {});
         let check = async |password| house.check("ada", password, "192.0.2.1", Accounts::All).await;
         assert_eq!(check("wrong").await.unwrap_err(), Reason::WrongPassword);
@@ -364,10 +386,24 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_hash_of_every_kind_admits_its_owner_once_and_is_ours_from_then_on() {
+        let house = house();
+        for (number, (password, foreign)) in hashing::tests::FOREIGN.iter().enumerate() {
+            let name = format!("user{number}");
+            let id = house.shelf.add(&name, Some(import(foreign)), |_| {});
+            let check = async |password| house.check(&name, password, "192.0.2.1", Accounts::All).await;
+            assert_eq!(check("wrong").await.unwrap_err(), Reason::WrongPassword, "{foreign}");
+            assert!(check(password).await.is_ok(), "{foreign}");
+            assert!(house.shelf.read(id).password.unwrap().0.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{foreign}");
+            assert!(check(password).await.is_ok(), "{foreign}");
+        }
+    }
+
+    #[tokio::test]
     async fn the_survey_finds_the_dearest_hash_in_store() {
         let house = house();
         let before = house.realm.dearest();
-        let dear = import("$2b$14$abcdefghijklmnopqrstuujyowYzwa5GTkdJQ1hID4j4yIozDs7U.").unwrap();
+        let dear = import("$2b$14$abcdefghijklmnopqrstuujyowYzwa5GTkdJQ1hID4j4yIozDs7U.");
         house.shelf.add("ada", Some(dear), |_| {});
         house.realm.survey(&"north".into()).await.unwrap();
         assert!(house.realm.dearest() > before + Duration::from_secs(1));
@@ -376,7 +412,7 @@ mod tests {
     #[tokio::test]
     async fn changing_a_password_needs_the_old_one_and_ends_all_sessions() {
         let house = house();
-        let ada = house.shelf.add("ada", Some(hash(&Secret::from(RIGHT)).unwrap()), |user| user.must_change_password = true);
+        let ada = house.shelf.add("ada", Some(hash(RIGHT)), |user| user.must_change_password = true);
         let new = "a new long password";
         // It was tried before it was set; that must not keep it out afterwards.
         assert_eq!(house.change(new, "whatever else it is").await, Changed::Rejected(Rejection::next(Reason::WrongPassword)));
@@ -392,8 +428,9 @@ mod tests {
     #[test]
     fn weak_passwords_are_named() {
         let ada = Username::parse("ada.lovelace@north").unwrap();
-        let parse = |typed: &str| NewPassword::parse(typed, &ada).map(|new| new.secret().reveal().clone());
-        assert_eq!(parse("elevenchars"), Err(Weakness::Short));
+        let parse = |typed: &str| NewPassword::parse(typed, &ada, 12).map(|new| new.secret().reveal().clone());
+        assert_eq!(parse("elevenchars"), Err(Weakness::Short(12)));
+        assert!(NewPassword::parse("elevenchars", &ada, 11).is_ok());
         assert_eq!(parse("żżżżż12345ół"), Ok("żżżżż12345ół".to_owned()), "characters count, not octets");
         assert_eq!(parse(&"x1y2z".repeat(300)), Err(Weakness::Long));
         assert_eq!(parse("aaaaaaaaaaaaaa"), Err(Weakness::Uniform));

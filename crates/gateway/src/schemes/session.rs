@@ -245,6 +245,6 @@ mod tests {
             assert_eq!(clear_cookie(&request), clear);
         }
         assert!(!scheme.explicit());
-        assert_eq!(scheme.consumes().len(), OURS.len());
+        assert_eq!(scheme.consumes().len(), OURS.len() + PAGES.len());
     }
 }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use zeroize::Zeroizing;
 
 use vestibule_engine::audit::{Ending, Event, Recorded, Trail, VERSION};
 use vestibule_engine::clock::{Timestamp, random};
@@ -36,6 +37,8 @@ const MAX_TEXT: usize = 256;
 const MAX_GROUPS: usize = 256;
 /// How often a change is tried when somebody else changes the same user.
 const TRIES: usize = 3;
+/// Characters of a password we make: 120 bits, unless the realm demands more characters.
+const GENERATED: usize = 20;
 /// The word for us where a scheme or an issuer is wanted.
 const ADMIN: &str = "admin";
 
@@ -99,11 +102,20 @@ pub trait KeyAdmin: Debug + Send + Sync {
 /// Makes hashes of new passwords.
 #[async_trait]
 pub trait HashPassword: Debug + Send + Sync {
-    /// The hash of a new password, in NFC, or why it will not do.
+    /// Least characters of a new password of this tenant's users.
+    fn minimum_length(&self, tenant: &TenantId) -> usize;
+
+    /// The hash of a user's new password, in NFC, or why it will not do.
     ///
     /// # Errors
     /// [`Refusal::Invalid`] if it is too weak, [`Refusal::Unavailable`] if too much waits to be hashed.
-    async fn hash(&self, password: &Secret<String>) -> Result<PasswordHash, Refusal>;
+    async fn hash(&self, tenant: &TenantId, name: &Username, password: &Secret<String>) -> Result<PasswordHash, Refusal>;
+
+    /// A hash of another system as we store it, or why it will not do. How long its password is nobody knows.
+    ///
+    /// # Errors
+    /// [`Refusal::Invalid`] if it is no hash we know, [`Refusal::Unavailable`] if too much waits to be hashed.
+    async fn import(&self, text: &Secret<String>) -> Result<PasswordHash, Refusal>;
 }
 
 impl Admin {
@@ -230,18 +242,32 @@ impl Desk<'_> {
     }
 
     /// The hash of a new password, and the password if we made it.
-    async fn hash(&self, new: NewPassword) -> Result<(Option<PasswordHash>, Option<Confidential>), Refusal> {
+    async fn hash(
+        &self,
+        tenant: &TenantId,
+        name: &Username,
+        new: NewPassword,
+    ) -> Result<(Option<PasswordHash>, Option<Confidential>), Refusal> {
+        let passwords = &self.admin.passwords;
         match new {
             NewPassword::None => Ok((None, None)),
             NewPassword::Generate => {
-                let made = Secret::new(URL_SAFE_NO_PAD.encode(random::<15>()?));
-                Ok((Some(self.admin.passwords.hash(&made).await?), Some(Confidential(made))))
+                let length = passwords.minimum_length(tenant).max(GENERATED);
+                let mut made = Zeroizing::new(String::new());
+                while made.len() < length {
+                    made.push_str(&URL_SAFE_NO_PAD.encode(random::<15>()?));
+                }
+                // Base64 is ASCII.
+                made.truncate(length);
+                let made = Secret::new(made.to_string());
+                Ok((Some(passwords.hash(tenant, name, &made).await?), Some(Confidential(made))))
             }
             NewPassword::Given(Confidential(typed)) => {
                 let password = password(typed.reveal()).filter(|password| !password.reveal().is_empty());
                 let password = password.ok_or_else(|| Refusal::Invalid("that password is empty or too long".to_owned()))?;
-                Ok((Some(self.admin.passwords.hash(&password).await?), None))
+                Ok((Some(passwords.hash(tenant, name, &password).await?), None))
             }
+            NewPassword::Hash(Confidential(text)) => Ok((Some(passwords.import(&text).await?), None)),
         }
     }
 
@@ -259,7 +285,7 @@ impl Desk<'_> {
             return Err(Refusal::Invalid(format!("a user is added to at most {MAX_GROUPS} groups at once")));
         }
         let now = self.engine.clock.now();
-        let (hash, made) = self.hash(new.password).await?;
+        let (hash, made) = self.hash(&tenant, &name, new.password).await?;
         let mut groups: Vec<GroupName> = new.groups.iter().map(|group| GroupName::from(group.as_str())).collect();
         groups.sort();
         groups.dedup();
@@ -315,8 +341,8 @@ impl Desk<'_> {
 
     async fn passwd(&self, whom: &Whom, new: NewPassword, must_change: bool) -> Result<AdminReply, Refusal> {
         self.may_change()?;
-        self.user(whom).await?;
-        let (hash, made) = self.hash(new).await?;
+        let User { tenant, name, .. } = self.user(whom).await?;
+        let (hash, made) = self.hash(&tenant, &name, new).await?;
         let set = |user: &mut User| {
             user.password.clone_from(&hash);
             user.must_change_password = must_change;

@@ -340,7 +340,8 @@ fn fault_status(kind: ClientKind) -> StatusCode {
 
 /// A challenge as a header value. Scripts get a scheme no browser knows, so that it opens no dialogue.
 fn challenge_text(scheme: &str, realm: &str, kind: ClientKind) -> HeaderValue {
-    let mask = if kind == ClientKind::Script { "X" } else { "" };
+    // Basic masks itself where it knows better than the kind of client does.
+    let mask = if kind == ClientKind::Script && !scheme.starts_with('X') { "X" } else { "" };
     let realm: String = realm.chars().filter(|c| matches!(c, ' '..='~') && !matches!(c, '"' | '\\')).collect();
     let charset = if scheme == "Basic" { ", charset=\"UTF-8\"" } else { "" };
     HeaderValue::try_from(format!("{mask}{scheme} realm=\"{realm}\"{charset}")).unwrap_or(HeaderValue::from_static("Vestibule"))

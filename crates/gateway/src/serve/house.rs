@@ -62,7 +62,7 @@ use crate::serve::read::TrustedProxies;
 use crate::serve::tls::Certificates;
 use crate::store::embedded::EmbeddedStore;
 
-use owners::{Hashes, Keys, Owners};
+use owners::{Hashes, InForce, Keys, Owners};
 
 /// The file of the embedded store, in the store's directory.
 const DATABASE: &str = "vestibule.db";
@@ -138,7 +138,8 @@ pub async fn open(path: PathBuf, purpose: Purpose, clock: Arc<dyn Clock>) -> Res
     control.spawn(keys.clone().run());
     let users = Arc::new(Users::new(stores.durable.clone(), checked.session.revocation_lag));
     let hashing = checked.hashing.threads.unwrap_or_else(HashingPool::threads);
-    let pool = HashingPool::new(hashing, HASHING_QUEUE, clock.clone()).map_err(|error| format!("no threads to hash passwords: {error}"))?;
+    let pool = HashingPool::new(hashing, HASHING_QUEUE, checked.hashing.cost, clock.clone())
+        .map_err(|error| format!("no threads to hash passwords: {error}"))?;
     let house = House {
         clock: clock.clone(),
         durable: stores.durable.clone(),
@@ -393,6 +394,12 @@ struct Server {
     reloading: tokio::sync::Mutex<()>,
 }
 
+impl InForce for Server {
+    fn checked(&self) -> Arc<Checked> {
+        Self::checked(self)
+    }
+}
+
 impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Server").field("path", &self.path).finish_non_exhaustive()
@@ -500,7 +507,7 @@ impl Server {
             users: self.house.users.clone(),
             expiring: self.house.expiring.clone(),
             keys: Arc::new(Keys(self.house.keys.clone(), self.house.durable.clone())),
-            passwords: Arc::new(Hashes(self.house.pool.clone())),
+            passwords: Arc::new(Hashes { pool: self.house.pool.clone(), checked: self.clone() }),
             started: self.started,
         }
     }
@@ -624,7 +631,7 @@ fn needs_restart(before: &Checked, after: &Checked) -> Vec<&'static str> {
         ("[store]", before.store != after.store),
         ("[audit]", before.audit != after.audit),
         ("[keys]", before.keys != after.keys),
-        ("[passwords] hashing_threads", before.hashing.threads != after.hashing.threads),
+        ("[passwords] memory, passes, lanes or hashing_threads", before.hashing != after.hashing),
     ] {
         if differs {
             changed.push(what);

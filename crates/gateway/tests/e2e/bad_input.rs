@@ -14,7 +14,11 @@ const RAW: &[(&str, &str, u16)] = &[
     ("malformed host", "GET /public/ HTTP/1.1\r\nHost: a b\r\n\r\n", 400),
     ("userinfo in host", "GET /public/ HTTP/1.1\r\nHost: u@app.north.localhost\r\n\r\n", 400),
     ("unknown host", "GET /public/ HTTP/1.1\r\nHost: elsewhere.example\r\n\r\n", 404),
-    ("length and chunked", "POST /public/ HTTP/1.1\r\nHost: app.north.localhost\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+    (
+        "length and chunked",
+        "POST /public/ HTTP/1.1\r\nHost: app.north.localhost\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        400,
+    ),
     ("two lengths", "POST /public/ HTTP/1.1\r\nHost: app.north.localhost\r\nContent-Length: 4\r\nContent-Length: 5\r\n\r\nabcd", 400),
     ("length list", "POST /public/ HTTP/1.1\r\nHost: app.north.localhost\r\nContent-Length: 4, 5\r\n\r\nabcd", 400),
     ("signed length", "POST /public/ HTTP/1.1\r\nHost: app.north.localhost\r\nContent-Length: +4\r\n\r\nabcd", 400),
@@ -72,8 +76,17 @@ fn hostile_cookies_are_nobody() {
 fn every_spelling_of_an_identity_header_is_stripped() {
     let gateway = Gateway::start().with_users();
     for name in [
-        "X-Vestibule-User", "x-vestibule-user", "X_Vestibule_User", "x_vestibule-user", "X.Vestibule.User", "X-Vestibule_User", "X-VESTIBULE-USER",
-        "X-Vestibule-Groups", "X_Vestibule_Groups", "X-Vestibule-Token", "X-Vestibule-Anything-At-All",
+        "X-Vestibule-User",
+        "x-vestibule-user",
+        "X_Vestibule_User",
+        "x_vestibule-user",
+        "X.Vestibule.User",
+        "X-Vestibule_User",
+        "X-VESTIBULE-USER",
+        "X-Vestibule-Groups",
+        "X_Vestibule_Groups",
+        "X-Vestibule-Token",
+        "X-Vestibule-Anything-At-All",
     ] {
         gateway.application.forget();
         let answer = gateway.send(&get("/public/").header(name, "root").header(name, "admin"));
@@ -82,7 +95,8 @@ fn every_spelling_of_an_identity_header_is_stripped() {
         assert!(!received.headers.iter().any(|(_, value)| value == "root" || value == "admin"), "{name}: {received:?}");
     }
     // Naming an identity header in Connection must not delete it (attack 85).
-    let answer = gateway.send(&get("/api/orders").basic(ADA.0, ADA.1).header("Connection", "close, X-Vestibule-User, x-vestibule-token, X-Forwarded-For"));
+    let answer = gateway
+        .send(&get("/api/orders").basic(ADA.0, ADA.1).header("Connection", "close, X-Vestibule-User, x-vestibule-token, X-Forwarded-For"));
     assert_eq!(answer.status, 200);
     let received = gateway.application.last();
     assert_eq!(received.header("x-vestibule-user"), Some("ada"));
@@ -93,8 +107,13 @@ fn every_spelling_of_an_identity_header_is_stripped() {
 fn forwarded_headers_of_strangers_are_not_believed() {
     let gateway = Gateway::start();
     let answer = gateway.send(
-        &get("/public/").header("X-Forwarded-For", "203.0.113.9").header("X-Forwarded-Host", "evil.example").header("Forwarded", "for=203.0.113.9")
-            .header("X-Forwarded-Proto", "https").header("X-Real-IP", "203.0.113.9").header("X-Rewrite-URL", "/api/orders"),
+        &get("/public/")
+            .header("X-Forwarded-For", "203.0.113.9")
+            .header("X-Forwarded-Host", "evil.example")
+            .header("Forwarded", "for=203.0.113.9")
+            .header("X-Forwarded-Proto", "https")
+            .header("X-Real-IP", "203.0.113.9")
+            .header("X-Rewrite-URL", "/api/orders"),
     );
     assert_eq!(answer.status, 200);
     let received = gateway.application.last();
@@ -171,7 +190,8 @@ fn requests_on_one_connection_are_judged_one_by_one() {
 fn soap_clients_get_faults_of_their_version() {
     let gateway = Gateway::start().with_users();
     let envelope = "<s:Envelope xmlns:s=\"http://schemas.xmlsoap.org/soap/envelope/\"><s:Body/></s:Envelope>";
-    let eleven = ask("POST", "/api/orders").header("Content-Type", "text/xml; charset=utf-8").header("SOAPAction", "\"urn:list\"").body(envelope);
+    let eleven =
+        ask("POST", "/api/orders").header("Content-Type", "text/xml; charset=utf-8").header("SOAPAction", "\"urn:list\"").body(envelope);
     let answer = gateway.send(&eleven);
     assert_eq!(answer.status, 401);
     assert!(answer.header("content-type").unwrap().starts_with("text/xml"));

@@ -53,11 +53,8 @@ fn every_printed_line_does_what_it_says() {
     for (command, status) in commands {
         let output = Command::new("sh").args(["-c", command]).output().unwrap();
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let found: Vec<u16> = text
-            .lines()
-            .filter(|line| line.starts_with("HTTP/1.1 "))
-            .filter_map(|line| line.split(' ').nth(1)?.parse().ok())
-            .collect();
+        let found: Vec<u16> =
+            text.lines().filter(|line| line.starts_with("HTTP/1.1 ")).filter_map(|line| line.split(' ').nth(1)?.parse().ok()).collect();
         assert_eq!(found.last(), Some(&status), "{command}\n{text}{}", String::from_utf8_lossy(&output.stderr));
         let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body);
         match status {
@@ -72,7 +69,8 @@ fn every_printed_line_does_what_it_says() {
     }
     for page in screen.iter().map(|line| line.trim()).filter(|line| line.starts_with("http://")) {
         let url = page.split_whitespace().next().unwrap();
-        let output = Command::new("curl").args(["-s", "-o", "/dev/null", "-w", "%{http_code}", "-H", "Accept: text/html", url]).output().unwrap();
+        let output =
+            Command::new("curl").args(["-s", "-o", "/dev/null", "-w", "%{http_code}", "-H", "Accept: text/html", url]).output().unwrap();
         let status = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(matches!(status.as_str(), "200" | "303"), "{url}: {status}");
     }

@@ -63,7 +63,11 @@ fn a_shutdown_finishes_what_was_begun() {
                             break;
                         }
                         let answer = read_answer(&mut reader);
-                        if answer.status == 200 { done.fetch_add(1, Ordering::Relaxed) } else { failed.fetch_add(1, Ordering::Relaxed) };
+                        if answer.status == 200 {
+                            done.fetch_add(1, Ordering::Relaxed)
+                        } else {
+                            failed.fetch_add(1, Ordering::Relaxed)
+                        };
                         if answer.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close")) {
                             break;
                         }

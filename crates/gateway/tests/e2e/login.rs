@@ -16,49 +16,43 @@ fn a_browser_is_led_to_the_portal_and_back_to_the_page_it_asked_for() {
     let return_to = login.query_pairs().find(|(name, _)| name == "return_to").unwrap().1.into_owned();
     assert_eq!(return_to, format!("http://app.north.localhost:{}/page?x=1", gateway.address.port()));
 
-    let landing = gateway.sign_in_until_landing(ADA.0, ADA.1, "app.north.localhost");
-    assert_eq!(landing.status, 303, "{landing:?}");
-    assert!(landing.header("location").unwrap().ends_with("/page"), "{landing:?}");
-    let cookie = landing.all("set-cookie").iter().find(|value| value.starts_with("vestibule=")).unwrap().to_owned();
-    assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Lax") && cookie.contains("Path=/") && !cookie.contains("Domain"), "{cookie}");
-    let page = gateway.send(&get("/page").browser().header("Cookie", &cookie_header(&landing)));
+    let mut browser = gateway.browser();
+    let page = browser.sign_in(ADA.0, ADA.1, "app.north.localhost");
     assert_eq!(page.status, 200);
-    assert_eq!(gateway.application.last().header("x-vestibule-user"), Some("ada"));
+    let received = gateway.application.last();
+    assert_eq!((received.line.as_str(), received.header("x-vestibule-user")), ("GET /page HTTP/1.1", Some("ada")));
+    assert_eq!(received.header("cookie"), None, "none of our cookies reaches the application");
+}
+
+#[test]
+fn a_session_cookie_is_as_closed_as_it_can_be() {
+    let gateway = Gateway::start().with_users();
+    let answer = gateway.sign_in_at_portal(ADA.0, ADA.1);
+    let cookie = answer.all("set-cookie").iter().find(|value| value.starts_with("vestibule=")).unwrap().to_owned();
+    assert!(
+        cookie.contains("HttpOnly") && cookie.contains("SameSite=Lax") && cookie.contains("Path=/") && !cookie.contains("Domain"),
+        "{cookie}"
+    );
 }
 
 #[test]
 fn two_application_hosts_share_one_login_and_one_logout() {
     let gateway = Gateway::start().with_users();
-    let answer = gateway.sign_in_at_portal(ADA.0, ADA.1);
-    let portal_cookies = cookie_header(&answer);
-    let mut sessions = Vec::new();
-    for host in ["app.north.localhost", SHOP] {
-        let asked = gateway.send_to(host, &get("/page").browser());
-        let handed = gateway.follow(&asked, &portal_cookies);
-        assert_eq!(handed.status, 303, "no second login: {handed:?}");
-        let landing = gateway.follow(&handed, "");
-        let session = landing.cookies().remove("vestibule").expect("a session of this host");
-        assert_eq!(gateway.send_to(host, &get("/page").cookie("vestibule", &session)).status, 200);
-        // A code works once.
-        assert_ne!(gateway.follow(&handed, "").cookies().get("vestibule").map(String::is_empty), Some(false));
-        sessions.push((host, session));
-    }
+    let mut browser = gateway.browser();
+    assert_eq!(browser.sign_in(ADA.0, ADA.1, "app.north.localhost").status, 200);
+    assert_eq!(browser.visit(&format!("http://{SHOP}/page")).status, 200, "no second login");
+    let sessions = ["app.north.localhost", SHOP].map(|host| (host, browser.cookie(host, "vestibule").expect("a session of this host")));
+    assert_ne!(sessions[0].1, sessions[1].1);
+
     // A session of one host is nobody on another.
     assert_eq!(gateway.send_to(SHOP, &get("/api/orders").cookie("vestibule", &sessions[0].1)).status, 401);
     assert_eq!(gateway.send_to(PORTAL, &get("/").browser().cookie("vestibule", &sessions[0].1)).status, 303);
 
-    let page = gateway.send_to(PORTAL, &get("/logout").browser().header("Cookie", &portal_cookies));
+    let page = browser.load(&format!("http://{PORTAL}/logout"));
     assert_eq!(page.status, 200);
     let fields = hidden_fields(&page.body);
     let fields: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-    let origin = format!("http://{PORTAL}:{}", gateway.address.port());
-    let mut cookies = page.cookies();
-    for (name, value) in answer.cookies() {
-        cookies.entry(name).or_insert(value);
-    }
-    let cookies: Vec<String> = cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
-    let post = ask("POST", "/logout").browser().header("Origin", &origin).header("Sec-Fetch-Site", "same-origin").header("Cookie", &cookies.join("; "));
-    let out = gateway.send_to(PORTAL, &post.form(&fields));
+    let out = browser.post(PORTAL, "/logout", &fields);
     assert!(matches!(out.status, 200 | 303), "{out:?}");
     for (host, session) in sessions {
         assert_eq!(gateway.send_to(host, &get("/api/orders").cookie("vestibule", &session)).status, 401, "{host}");
@@ -111,7 +105,8 @@ fn a_foreign_page_can_neither_log_in_nor_out() {
     // The application's session: an unsafe method from a foreign page is refused.
     let (name, value) = gateway.sign_in(ADA.0, ADA.1);
     let own = format!("http://app.north.localhost:{}", gateway.address.port());
-    let foreign = ask("POST", "/api/orders").cookie(&name, &value).header("Origin", "https://evil.example").header("Sec-Fetch-Site", "cross-site");
+    let foreign =
+        ask("POST", "/api/orders").cookie(&name, &value).header("Origin", "https://evil.example").header("Sec-Fetch-Site", "cross-site");
     assert_eq!(gateway.send(&foreign).status, 403);
     let mine = ask("POST", "/api/orders").cookie(&name, &value).header("Origin", &own);
     assert_eq!(gateway.send(&mine).status, 200);
@@ -120,7 +115,15 @@ fn a_foreign_page_can_neither_log_in_nor_out() {
 #[test]
 fn return_to_leads_nowhere_else() {
     let gateway = Gateway::start().with_users();
-    for evil in ["https://evil.example/", "//evil.example", "/\\evil.example", "http://app.north.localhost@evil.example/", "javascript:alert(1)", "/login", "http://app.south.localhost/"] {
+    for evil in [
+        "https://evil.example/",
+        "//evil.example",
+        "/\\evil.example",
+        "http://app.north.localhost@evil.example/",
+        "javascript:alert(1)",
+        "/login",
+        "http://app.south.localhost/",
+    ] {
         let encoded = percent_encoding::utf8_percent_encode(evil, percent_encoding::NON_ALPHANUMERIC);
         let form = gateway.send_to(PORTAL, &get(&format!("/login?return_to={encoded}")).browser());
         assert!(!form.body.contains("evil.example"), "{evil}");

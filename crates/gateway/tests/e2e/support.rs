@@ -361,10 +361,12 @@ impl Gateway {
     pub fn with_users(self) -> Self {
         for (name, password, groups) in USERS {
             let file = self.scratch.write("password", password);
-            let mut arguments =
-                vec!["user", "add", name, "--tenant", "north", "--groups", groups, "--password-file", file.to_str().unwrap()];
+            let mut arguments = vec!["user", "add", name, "--tenant", "north", "--password-file", file.to_str().unwrap()];
+            for group in groups.split(',') {
+                arguments.extend(["--group", group]);
+            }
             if name == "eve" {
-                arguments.push("--must-change-password");
+                arguments.push("--must-change");
             }
             let output = self.command(&arguments);
             assert!(output.status.success(), "{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
@@ -412,48 +414,22 @@ impl Gateway {
         panic!("no record of {id}");
     }
 
-    /// Signs in at the portal as a browser does and returns the session cookie of the application's host.
-    pub fn sign_in(&self, name: &str, password: &str) -> (String, String) {
-        let landing = self.sign_in_until_landing(name, password, "app.north.localhost");
-        let (name, value) = landing.cookies().into_iter().find(|(name, _)| name == "vestibule").expect("no session cookie at the landing");
-        (name, value)
+    /// A browser of its own cookies.
+    pub fn browser(&self) -> Browser<'_> {
+        Browser { gateway: self, jar: BTreeMap::new(), at: None }
     }
 
-    /// Signs in at the portal, asking for a page of `host`, and returns the answer of that host's landing.
-    pub fn sign_in_until_landing(&self, name: &str, password: &str, host: &str) -> Answer {
-        let return_to = format!("http://{host}:{}/page", self.address.port());
-        let encoded = percent_encoding::utf8_percent_encode(&return_to, percent_encoding::NON_ALPHANUMERIC);
-        let answer = self.post_login(&format!("/login?return_to={encoded}"), name, password);
-        assert_eq!(answer.status, 303, "{answer:?}");
-        self.follow(&answer, "")
+    /// Signs in as a browser does and returns the session cookie of the application's host.
+    pub fn sign_in(&self, name: &str, password: &str) -> (String, String) {
+        let mut browser = self.browser();
+        let page = browser.sign_in(name, password, "app.north.localhost");
+        assert_eq!(page.status, 200, "{page:?}");
+        ("vestibule".to_owned(), browser.cookie("app.north.localhost", "vestibule").expect("no session cookie"))
     }
 
     /// Signs in at the portal with nowhere to go, and returns its answer.
     pub fn sign_in_at_portal(&self, name: &str, password: &str) -> Answer {
-        self.post_login("/login", name, password)
-    }
-
-    /// Follows a redirect as a browser would, with these cookies.
-    pub fn follow(&self, answer: &Answer, cookies: &str) -> Answer {
-        let location = url::Url::parse(answer.header("location").expect("no location")).unwrap();
-        let mut ask = get(&location[url::Position::BeforePath..]).browser();
-        if !cookies.is_empty() {
-            ask = ask.header("Cookie", cookies);
-        }
-        self.send_to(location.host_str().unwrap(), &ask)
-    }
-
-    fn post_login(&self, page: &str, name: &str, password: &str) -> Answer {
-        let portal = "login.north.localhost";
-        let form = self.send_to(portal, &get(page).browser());
-        assert_eq!(form.status, 200, "{form:?}");
-        let (cookies, fields) = (cookie_header(&form), hidden_fields(&form.body));
-        let mut fields: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        fields.extend([("username", name), ("password", password)]);
-        let origin = format!("http://{portal}:{}", self.address.port());
-        let post =
-            ask("POST", "/login").browser().header("Origin", &origin).header("Sec-Fetch-Site", "same-origin").header("Cookie", &cookies);
-        self.send_to(portal, &post.form(&fields))
+        self.browser().submit_login("http://login.north.localhost/login", name, password)
     }
 
     fn wait_until_ready(&self) {
@@ -492,12 +468,94 @@ impl Gateway {
     pub fn signal(&self, name: &str) {
         assert!(Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status().unwrap().success());
     }
+}
 
-    /// Resident memory, KiB.
-    pub fn resident(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+/// A person's browser: cookies by host, redirects followed.
+#[derive(Debug)]
+pub struct Browser<'a> {
+    gateway: &'a Gateway,
+    jar: BTreeMap<String, BTreeMap<String, String>>,
+    /// Where it is: redirects may be relative.
+    at: Option<url::Url>,
+}
+
+impl Browser<'_> {
+    /// Loads a page without following redirects. Ports in URLs do not matter: there is one gateway.
+    pub fn load(&mut self, url: &str) -> Answer {
+        let url = match &self.at {
+            Some(at) => at.join(url).unwrap(),
+            None => url::Url::parse(url).unwrap(),
+        };
+        self.at = Some(url.clone());
+        let target = url[url::Position::BeforePath..url::Position::AfterQuery].to_owned();
+        self.ask(url.host_str().unwrap(), get(&target).browser())
+    }
+
+    /// Loads a page and follows redirects to the end.
+    pub fn visit(&mut self, url: &str) -> Answer {
+        let mut answer = self.load(url);
+        for _ in 0..12 {
+            let Some(location) = answer.header("location").map(str::to_owned).filter(|_| answer.status == 303) else { return answer };
+            answer = self.load(&location);
+        }
+        panic!("redirected for ever: {answer:?}");
+    }
+
+    /// Asks for a page of a host, signs in where that leads, and returns the page it ends at.
+    pub fn sign_in(&mut self, name: &str, password: &str, host: &str) -> Answer {
+        let mut answer = self.load(&format!("http://{host}/page"));
+        while answer.status == 303 {
+            let location = answer.header("location").unwrap().to_owned();
+            if location.contains("/login?") {
+                let shown = self.load(&location);
+                answer = if shown.status == 200 { self.submit(&shown, name, password) } else { shown };
+            } else {
+                answer = self.load(&location);
+            }
+        }
+        answer
+    }
+
+    /// Loads the login page and submits its form.
+    pub fn submit_login(&mut self, url: &str, name: &str, password: &str) -> Answer {
+        let form = self.visit(url);
+        assert_eq!(form.status, 200, "{form:?}");
+        self.submit(&form, name, password)
+    }
+
+    fn submit(&mut self, form: &Answer, name: &str, password: &str) -> Answer {
+        let hidden = hidden_fields(&form.body);
+        let mut fields: Vec<(&str, &str)> = hidden.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        fields.extend([("username", name), ("password", password)]);
+        self.post("login.north.localhost", "/login", &fields)
+    }
+
+    /// Submits a form of the same origin.
+    pub fn post(&mut self, host: &str, target: &str, fields: &[(&str, &str)]) -> Answer {
+        let origin = format!("http://{host}:{}", self.gateway.address.port());
+        self.ask(host, ask("POST", target).browser().header("Origin", &origin).header("Sec-Fetch-Site", "same-origin").form(fields))
+    }
+
+    /// A cookie this browser holds.
+    pub fn cookie(&self, host: &str, name: &str) -> Option<String> {
+        self.jar.get(host)?.get(name).cloned()
+    }
+
+    fn ask(&mut self, host: &str, mut request: Ask) -> Answer {
+        let cookies = self.jar.entry(host.to_owned()).or_default();
+        if !cookies.is_empty() {
+            let text: Vec<String> = cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            request = request.header("Cookie", &text.join("; "));
+        }
+        let answer = self.gateway.send_to(host, &request);
+        for (name, value) in answer.cookies() {
+            if value.is_empty() {
+                cookies.remove(&name)
+            } else {
+                cookies.insert(name, value)
+            };
+        }
+        answer
     }
 }
 

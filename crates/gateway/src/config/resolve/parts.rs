@@ -12,14 +12,15 @@ use vestibule_engine::{realm, session};
 
 use super::Resolve;
 use crate::config::Purpose;
-use crate::config::checked::{Audit, AuditTo, Hashing, Keys, Realm, Store};
+use crate::config::checked::{Audit, AuditTo, Cost, Hashing, Keys, Realm, Store};
 use crate::config::file::{self, Backend};
 use crate::config::values::{At, Period, Size};
+use crate::realms::hashing::{MAX_LANES, MAX_MEMORY, MAX_PASSES};
 
 /// Memory times passes of the weakest Argon2id that OWASP's password storage cheat sheet still names (7 MiB × 5).
 const LEAST_WORK: u64 = 35 << 20;
 /// The memory of one hash, least and most.
-const HASH_MEMORY: std::ops::RangeInclusive<u64> = 7 << 20..=1 << 30;
+const HASH_MEMORY: std::ops::RangeInclusive<u64> = 7 << 20..=(MAX_MEMORY as u64) << 10;
 /// Longest time a verified Basic credential may be remembered (architecture §6).
 const MAX_BASIC_CACHE: Duration = Duration::from_secs(60);
 /// Length of the key-encryption key, in octets.
@@ -36,7 +37,7 @@ impl Resolve<'_> {
                     if !(8..=128).contains(&local.minimum_length.value) {
                         self.error(&local.minimum_length, "the shortest password has between 8 and 128 characters");
                     }
-                    Some(Realm::Local { minimum_length: usize::from(local.minimum_length.value) })
+                    Some(Realm::Local { minimum_length: local.minimum_length.value })
                 }
                 file::Realm::Ldap(ldap) => self.directory(name, ldap).map(|ldap| Realm::Ldap(Box::new(ldap))),
             };
@@ -48,7 +49,7 @@ impl Resolve<'_> {
         for name in self.used_realms.iter().filter(|name| file.realm.find(name.as_str()).is_none()) {
             // INVARIANT: the realm `local` alone exists without being written.
             let default = file::LocalRealm::default();
-            realms.insert(name.clone(), Realm::Local { minimum_length: usize::from(default.minimum_length.value) });
+            realms.insert(name.clone(), Realm::Local { minimum_length: default.minimum_length.value });
         }
         realms
     }
@@ -105,19 +106,17 @@ impl Resolve<'_> {
         if !HASH_MEMORY.contains(&memory) {
             let (least, most) = (Size(*HASH_MEMORY.start()), Size(*HASH_MEMORY.end()));
             self.error(&written.memory, format!("one hash takes between {least} and {most}"));
-        } else if !(1..=16).contains(&passes) {
-            self.error(&written.passes, "one hash makes between 1 and 16 passes");
+        } else if !(1..=MAX_PASSES).contains(&passes) {
+            self.error(&written.passes, format!("one hash makes between 1 and {MAX_PASSES} passes"));
         } else if memory.saturating_mul(u64::from(passes)) < LEAST_WORK {
             self.error(&written.memory, "a stolen password file would be guessed too quickly").help =
                 Some("use at least memory = \"19MiB\" with passes = 2, or \"7MiB\" with 5".to_owned());
         }
-        if !(1..=16).contains(&written.lanes.value) {
-            self.error(&written.lanes, "one hash has between 1 and 16 lanes");
+        if !(1..=MAX_LANES).contains(&written.lanes.value) {
+            self.error(&written.lanes, format!("one hash has between 1 and {MAX_LANES} lanes"));
         }
         Hashing {
-            memory_kib: u32::try_from(memory / 1024).unwrap_or(u32::MAX),
-            passes,
-            lanes: written.lanes.value,
+            cost: Cost { memory: u32::try_from(memory / 1024).unwrap_or(MAX_MEMORY), passes, lanes: written.lanes.value },
             threads: (written.hashing_threads > 0).then(|| usize::from(written.hashing_threads)),
         }
     }

@@ -138,7 +138,14 @@ impl Resolve<'_> {
 
     pub(super) fn server(&mut self) -> Server {
         let written = &self.file.server;
-        let tenant_header = written.tenant_header.as_ref().and_then(|at| self.settable_header(at));
+        let tenant_header = written.tenant_header.as_ref().and_then(|at| {
+            let name = self.settable_header(at)?;
+            if name.as_str().starts_with("x-vestibule-") {
+                self.error(at, format!("the header `{}` is the gateway's to set, so that no client may say it", at.value));
+                return None;
+            }
+            Some(name)
+        });
         let fallback_tenant = written.fallback_tenant.as_ref().and_then(|at| {
             if self.file.tenant.find(&at.value).is_none() {
                 self.unknown(at, "tenant", self.file.tenant.names());

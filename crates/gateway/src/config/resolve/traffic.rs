@@ -1,6 +1,7 @@
 //! Routes, where they lead, and what the application is told.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +25,8 @@ use crate::config::values::{At, Period};
 const OWN: &str = ".vestibule";
 /// Longest time an injected token may be valid: it cannot be called back.
 const MAX_LIFETIME: Duration = Duration::from_secs(3600);
+/// The metadata service of a cloud that has it outside of link-local addresses.
+const METADATA: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
 /// What is known of a caller, by the words of the configuration.
 const FACTS: [(&str, Fact); 11] = [
     ("user", Fact::User),
@@ -38,6 +41,46 @@ const FACTS: [(&str, Fact); 11] = [
     ("level", Fact::Level),
     ("request-id", Fact::RequestId),
 ];
+
+/// Where a host leads, as far as its name says (attack 112). What a name resolves to later is not asked here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Target {
+    /// This machine, whichever of its addresses.
+    Loopback,
+    /// An address of the local segment, such as the metadata service of a cloud.
+    LinkLocal,
+    /// Another address.
+    Address(IpAddr),
+    /// A name.
+    Name,
+}
+
+impl Target {
+    fn of(host: &str) -> Self {
+        let name = host.trim_end_matches('.');
+        // RFC 6761 §6.3.
+        if name == "localhost" || name.ends_with(".localhost") {
+            return Self::Loopback;
+        }
+        let Ok(ip) = host.trim_matches(['[', ']']).parse::<IpAddr>() else { return Self::Name };
+        match ip.to_canonical() {
+            // The unspecified address as a destination is this machine, too.
+            ip if ip.is_unspecified() => Self::Loopback,
+            IpAddr::V4(ip) if ip.is_link_local() => Self::LinkLocal,
+            IpAddr::V6(ip) if ip.is_unicast_link_local() || ip == METADATA => Self::LinkLocal,
+            ip => Self::Address(ip),
+        }
+    }
+
+    /// Whether a connection there ends at what listens on `own`.
+    fn reaches(self, own: IpAddr) -> bool {
+        match self {
+            Self::Loopback => own.is_loopback() || own.is_unspecified(),
+            Self::Address(ip) => ip == own.to_canonical() || (ip.is_loopback() && own.is_unspecified()),
+            Self::LinkLocal | Self::Name => false,
+        }
+    }
+}
 
 impl Resolve<'_> {
     pub(super) fn declared_upstreams(&mut self, listeners: &[Listener]) {
@@ -114,16 +157,15 @@ impl Resolve<'_> {
         let (Some(host), Some(port)) = (url.host_str().filter(|host| !host.is_empty()), url.port_or_known_default()) else {
             return refused(self, format!("`{}` has no host", at.value), help);
         };
-        let loops = |listener: &Listener| {
-            let address = listener.address;
-            let same = host
-                .trim_matches(['[', ']'])
-                .parse()
-                .is_ok_and(|ip: std::net::IpAddr| ip == address.ip() || (ip.is_loopback() && address.ip().is_unspecified()));
-            port != 0 && port == address.port() && (same || host == "localhost")
-        };
-        if let Some(listener) = listeners.iter().find(|listener| loops(listener)) {
-            let why = format!("requests would come back to the listener on {}", listener.address);
+        let target = Target::of(host);
+        if target == Target::LinkLocal {
+            let why = format!("`{host}` is an address of this machine's own network segment, where clouds keep their secrets");
+            return refused(self, why, "name the application's own address");
+        }
+        let health = self.file.server.health.value;
+        let own = listeners.iter().map(|listener| (listener.address, "listener")).chain([(health, "health checks")]);
+        if let Some((address, what)) = own.into_iter().find(|(address, _)| address.port() == port && target.reaches(address.ip())) {
+            let why = format!("requests would come back to the {what} on {address}");
             return refused(self, why, "name the application's own address");
         }
         Some(Origin { tls, host: host.to_owned(), port })

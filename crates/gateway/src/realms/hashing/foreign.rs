@@ -15,14 +15,14 @@ use base64::engine::{DecodePaddingMode, Engine as _, GeneralPurpose, GeneralPurp
 use vestibule_engine::scheme::Unavailable;
 use zeroize::Zeroizing;
 
-use super::{argon2, argon2_cost};
+use super::{Cost, argon2, argon2_cost};
 
-/// Most memory of an imported Argon2 or scrypt hash, KiB.
-const MAX_MEMORY: u32 = 256 * 1024;
+/// Most memory of an Argon2 or scrypt hash, KiB.
+pub const MAX_MEMORY: u32 = 256 * 1024;
 /// Most passes of Argon2.
-const MAX_PASSES: u32 = 16;
+pub const MAX_PASSES: u32 = 16;
 /// Most lanes of Argon2 and scrypt.
-const MAX_LANES: u32 = 16;
+pub const MAX_LANES: u32 = 16;
 /// Costs of bcrypt.
 const BCRYPT_COSTS: std::ops::RangeInclusive<u32> = 4..=15;
 /// Octets of a password that bcrypt reads, less the NUL that ends it. Longer ones would be cut.
@@ -61,7 +61,7 @@ pub enum ImportError {
 
 /// The parameters of a foreign hash, without its output.
 pub(super) enum Foreign {
-    Argon2 { variant: Algorithm, version: Version, costs: (u32, u32, u32), salt: Vec<u8>, length: usize },
+    Argon2 { variant: Algorithm, version: Version, cost: Cost, salt: Vec<u8>, length: usize },
     Bcrypt { cost: u32, salt: [u8; 16] },
     Scrypt { log_n: u8, r: u32, p: u32, salt: Vec<u8>, length: usize },
     Pbkdf2 { sha: Sha, iterations: NonZeroU32, salt: Vec<u8>, length: usize },
@@ -89,7 +89,7 @@ impl Foreign {
         let (foreign, digest) = if text.starts_with("$argon2") {
             let Argon2Hash { variant, version, memory, passes, lanes, salt, output } = Argon2Hash::parse(text)?;
             let length = output.len();
-            (Self::Argon2 { variant, version, costs: (memory, passes, lanes), salt, length }, output)
+            (Self::Argon2 { variant, version, cost: Cost { memory, passes, lanes }, salt, length }, output)
         } else if text.starts_with("$2") {
             bcrypt(text)?
         } else if let Some(rest) = text.strip_prefix("$scrypt$") {
@@ -123,7 +123,7 @@ impl Foreign {
             "argon2d" | "argon2i" | "argon2id" => Self::Argon2 {
                 variant: Algorithm::new(kind).ok()?,
                 version: Version::try_from(number("v")?).ok()?,
-                costs: (number("m")?, number("t")?, number("p")?),
+                cost: Cost { memory: number("m")?, passes: number("t")?, lanes: number("p")? },
                 salt: salt()?,
                 length: length()?,
             },
@@ -142,7 +142,7 @@ impl Foreign {
     pub(super) fn digest(&self, password: &[u8]) -> Result<Digest, Unavailable> {
         let usable = |octets: Zeroizing<Vec<u8>>| Digest { octets, usable: true };
         Ok(match self {
-            Self::Argon2 { variant, version, costs, salt, length } => usable(argon2(*variant, *version, *costs, password, salt, *length)?),
+            Self::Argon2 { variant, version, cost, salt, length } => usable(argon2(*variant, *version, *cost, password, salt, *length)?),
             Self::Bcrypt { cost, salt } => {
                 let mut read = Zeroizing::new(password.iter().copied().take(BCRYPT_READS).collect::<Vec<_>>());
                 read.push(0);
@@ -180,7 +180,7 @@ impl Foreign {
     /// How long a digest takes on a slow machine.
     pub(super) fn cost(&self) -> Duration {
         match self {
-            Self::Argon2 { costs: (memory, passes, _), .. } => argon2_cost(*memory, *passes),
+            Self::Argon2 { cost, .. } => argon2_cost(*cost),
             // 80 µs per round.
             Self::Bcrypt { cost, .. } => Duration::from_micros(80 << cost.min(&32)),
             // 5 ms per MiB.
@@ -197,7 +197,7 @@ impl Foreign {
     fn within_limits(self) -> Result<Self, ImportError> {
         let lengths = |salt: &[u8], length: usize| SALTS.contains(&salt.len()) && OUTPUTS.contains(&length);
         let fits = match &self {
-            Self::Argon2 { costs: (memory, passes, lanes), salt, length, .. } => {
+            Self::Argon2 { cost: Cost { memory, passes, lanes }, salt, length, .. } => {
                 argon2_fits(*memory, *passes, *lanes) && salt.len() >= ::argon2::MIN_SALT_LEN && lengths(salt, *length)
             }
             Self::Bcrypt { cost, .. } => BCRYPT_COSTS.contains(cost),
@@ -222,7 +222,7 @@ impl fmt::Display for Foreign {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let base64 = |octets: &[u8]| STANDARD_NO_PAD.encode(octets);
         match self {
-            Self::Argon2 { variant, version, costs: (memory, passes, lanes), salt, length } => {
+            Self::Argon2 { variant, version, cost: Cost { memory, passes, lanes }, salt, length } => {
                 let (variant, version, salt) = (variant.as_str(), u32::from(*version), base64(salt));
                 write!(f, "{variant}$v={version},m={memory},t={passes},p={lanes},l={length},s={salt}")
             }

@@ -17,7 +17,7 @@ use vestibule_engine::realm::address_range;
 use vestibule_engine::scheme::Unavailable;
 use vestibule_engine::secret::Secret;
 
-use super::Match;
+use super::{Cost, ImportError, Match};
 
 /// Of so many jobs one is a stranger's even while known devices wait: nobody starves.
 const STRANGERS_TURN: u32 = 4;
@@ -46,17 +46,18 @@ impl Lane {
 /// Threads that hash passwords, and the queues before them.
 pub struct HashingPool {
     shared: Arc<Shared>,
+    cost: Cost,
 }
 
 impl HashingPool {
-    /// A pool of `threads` threads; each of the two lanes holds up to `queue_limit` jobs.
+    /// A pool of `threads` threads that makes hashes of this cost; each of the two lanes holds up to `queue_limit` jobs.
     ///
     /// # Errors
     /// When the system gives no threads.
-    pub fn new(threads: usize, queue_limit: usize, clock: Arc<dyn Clock>) -> std::io::Result<Self> {
+    pub fn new(threads: usize, queue_limit: usize, cost: Cost, clock: Arc<dyn Clock>) -> std::io::Result<Self> {
         let shared = Arc::new(Shared { queues: Mutex::new(Queues::new(queue_limit)), filled: Condvar::new(), clock });
         // Made first, so that threads already running end if a later one cannot be made.
-        let pool = Self { shared };
+        let pool = Self { shared, cost };
         for number in 0..threads.max(1) {
             let shared = pool.shared.clone();
             std::thread::Builder::new().name(format!("hashing-{number}")).spawn(move || shared.work())?;
@@ -67,6 +68,11 @@ impl HashingPool {
     /// How many threads suit this machine: half its cores, at least one.
     pub fn threads() -> usize {
         std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1))
+    }
+
+    /// What the hashes made here cost.
+    pub fn cost(&self) -> Cost {
+        self.cost
     }
 
     /// Compares a password with a stored hash; dropped unhashed if its turn has not come by `deadline`
@@ -81,8 +87,8 @@ impl HashingPool {
         lane: Lane,
         deadline: Duration,
     ) -> Result<Match, Unavailable> {
-        let (hash, password) = (hash.clone(), password.clone());
-        self.run(lane, deadline, move || super::verify(&hash, &password)).await
+        let (hash, password, cost) = (hash.clone(), password.clone(), self.cost);
+        self.run(lane, deadline, move || super::verify(&hash, &password, cost)).await
     }
 
     /// Hashes a password as we store it.
@@ -90,8 +96,17 @@ impl HashingPool {
     /// # Errors
     /// [`Unavailable`] when the queue is full.
     pub async fn hash(&self, password: &Secret<String>, lane: Lane) -> Result<PasswordHash, Unavailable> {
-        let password = password.clone();
-        self.run(lane, Duration::MAX, move || super::hash(&password)).await
+        let (password, cost) = (password.clone(), self.cost);
+        self.run(lane, Duration::MAX, move || super::hash(&password, cost)).await
+    }
+
+    /// Takes over a hash of another system, as [`super::import`] does.
+    ///
+    /// # Errors
+    /// [`Unavailable`] when the queue is full; inside, why the hash will not do.
+    pub async fn import(&self, text: &Secret<String>, lane: Lane) -> Result<Result<PasswordHash, ImportError>, Unavailable> {
+        let (text, cost) = (text.clone(), self.cost);
+        self.run(lane, Duration::MAX, move || Ok(super::import(text.reveal(), cost))).await
     }
 
     async fn run<T: Send + 'static>(
@@ -279,8 +294,8 @@ mod tests {
     #[tokio::test]
     async fn a_job_whose_deadline_has_passed_is_dropped_unhashed() {
         let clock = Arc::new(SystemClock::default());
-        let pool = HashingPool::new(1, 8, clock).unwrap();
-        let hash = super::super::decoy().unwrap();
+        let pool = HashingPool::new(1, 8, Cost::default(), clock).unwrap();
+        let hash = super::super::decoy(Cost::default()).unwrap();
         let lane = Lane::of(at(1), false);
         let late = pool.verify(&hash, &Secret::from("x"), lane, Duration::ZERO).await;
         assert!(late.unwrap_err().why.contains("deadline"));
@@ -289,7 +304,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_the_pool_hashes_it_verifies() {
-        let pool = HashingPool::new(1, 8, Arc::new(SystemClock::default())).unwrap();
+        let pool = HashingPool::new(1, 8, Cost::default(), Arc::new(SystemClock::default())).unwrap();
         let lane = Lane::of(at(1), true);
         let hash = pool.hash(&Secret::from("correct horse"), lane).await.unwrap();
         assert_eq!(pool.verify(&hash, &Secret::from("correct horse"), lane, Duration::MAX).await, Ok(Match::Same));

@@ -4,7 +4,16 @@ use super::*;
 
 const PASSWORD: &str = "Tr0ub4dor&3";
 
-const FOREIGN: [(&str, &str); 14] = [
+fn import_here(text: &str) -> Result<PasswordHash, ImportError> {
+    import(text, Cost::default())
+}
+
+fn verify_here(stored: &PasswordHash, password: &Secret<String>) -> Result<Match, Unavailable> {
+    verify(stored, password, Cost::default())
+}
+
+/// A password and a hash of it, of every kind.
+pub(in crate::realms) const FOREIGN: [(&str, &str); 14] = [
     (PASSWORD, "{SSHA}12mJ6etYCpM1oXTRaCHR4ffDmnBzYWx0c2FsdA=="),
     (PASSWORD, "{SSHA256}qtqMejIPPAZYzUX47mVaUiDSARnHyGd750Cx1MBsAdVzYWx0c2FsdA=="),
     (PASSWORD, "{SSHA512}Nba3v6CXeIpi9sOduvMdiYev9ew13XRVpzfctkSMELyY9Gw2KP65wLUfZu7L+7HBDfN1+ykKvBRV/obscmG1FXNhbHRzYWx0"),
@@ -24,17 +33,17 @@ const FOREIGN: [(&str, &str); 14] = [
 #[test]
 fn foreign_hashes_are_wrapped_and_match_their_password_only() {
     for (password, foreign) in FOREIGN {
-        let stored = import(foreign).unwrap_or_else(|error| panic!("{foreign}: {error}"));
+        let stored = import_here(foreign).unwrap_or_else(|error| panic!("{foreign}: {error}"));
         assert!(stored.0.starts_with(WRAPPED), "{foreign}");
-        assert_eq!(verify(&stored, &Secret::from(password)), Ok(Match::SameButOutdated), "{foreign}");
-        assert_eq!(verify(&stored, &Secret::from("Tr0ub4dor&4")), Ok(Match::Different), "{foreign}");
+        assert_eq!(verify_here(&stored, &Secret::from(password)), Ok(Match::SameButOutdated), "{foreign}");
+        assert_eq!(verify_here(&stored, &Secret::from("Tr0ub4dor&4")), Ok(Match::Different), "{foreign}");
     }
 }
 
 #[test]
 fn the_foreign_digest_is_not_in_what_is_stored() {
     for (_, foreign) in FOREIGN {
-        let stored = import(foreign).unwrap().0;
+        let stored = import_here(foreign).unwrap().0;
         let (_, digest) = Foreign::parse(foreign).unwrap();
         let digest = STANDARD_NO_PAD.encode(&*digest);
         assert!(!stored.contains(digest.get(..20).unwrap()), "{foreign}");
@@ -44,36 +53,60 @@ fn the_foreign_digest_is_not_in_what_is_stored() {
 #[test]
 fn our_own_hashes_match_and_are_salted() {
     let secret = Secret::from("correct horse battery");
-    let (first, second) = (hash(&secret).unwrap(), hash(&secret).unwrap());
+    let (first, second) = (hash(&secret, Cost::default()).unwrap(), hash(&secret, Cost::default()).unwrap());
     assert!(first.0.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"));
     assert_ne!(first, second);
-    assert_eq!(verify(&first, &secret), Ok(Match::Same));
-    assert_eq!(verify(&first, &Secret::from("correct horse")), Ok(Match::Different));
-    assert_eq!(import(&first.0).unwrap(), first, "as dear as ours: kept");
+    assert_eq!(verify_here(&first, &secret), Ok(Match::Same));
+    assert_eq!(verify_here(&first, &Secret::from("correct horse")), Ok(Match::Different));
+    assert_eq!(import_here(&first.0).unwrap(), first, "as dear as ours: kept");
+}
+
+/// Attack 124: the cost of the configuration is the cost of every hash.
+#[test]
+fn hashes_have_the_cost_that_is_asked_for_and_others_are_outdated() {
+    let dear = Cost { memory: 32 * 1024, passes: 3, lanes: 2 };
+    let secret = Secret::from("correct horse battery");
+    for stored in [hash(&secret, dear).unwrap(), decoy(dear).unwrap()] {
+        assert!(stored.0.starts_with("$argon2id$v=19$m=32768,t=3,p=2$"), "{stored:?}");
+    }
+    let stored = hash(&secret, dear).unwrap();
+    assert_eq!(verify(&stored, &secret, dear), Ok(Match::Same));
+    assert_eq!(verify(&stored, &secret, Cost::default()), Ok(Match::SameButOutdated));
+    let cheap = hash(&secret, Cost::default()).unwrap();
+    assert_eq!(verify(&cheap, &secret, dear), Ok(Match::SameButOutdated));
+    let imported = import(&cheap.0, dear).unwrap();
+    assert!(imported.0.starts_with(WRAPPED) && imported.0.contains("$argon2id$v=19$m=32768,t=3,p=2$"), "weaker than ours: wrapped");
+}
+
+/// What the configuration admits must be readable again, or everybody would be locked out.
+#[test]
+fn the_dearest_cost_that_may_be_configured_can_be_read() {
+    let dearest = Cost { memory: MAX_MEMORY, passes: MAX_PASSES, lanes: MAX_LANES };
+    assert!(matches!(Stored::parse(&decoy(dearest).unwrap().0), Some(Stored::Plain(outer)) if outer.cost == dearest));
 }
 
 #[test]
 fn a_dearer_argon2id_is_kept_and_replaced_at_success() {
     let reference = "$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc";
-    let stored = import(reference).unwrap();
+    let stored = import_here(reference).unwrap();
     assert_eq!(stored.0, reference);
-    assert_eq!(verify(&stored, &Secret::from("password")), Ok(Match::SameButOutdated));
+    assert_eq!(verify_here(&stored, &Secret::from("password")), Ok(Match::SameButOutdated));
 }
 
 /// Attack 73: of 80 octets bcrypt reads 72, so every password that begins with them would match.
 #[test]
 fn bcrypt_accepts_no_password_that_it_does_not_read_whole() {
     let of_eighty = "$2b$05$abcdefghijklmnopqrstuujf8SX2ahXLwp9w/B.Y5XdysS6yR576q";
-    let stored = import(of_eighty).unwrap();
+    let stored = import_here(of_eighty).unwrap();
     for length in [71, 72, 73, 80, 200] {
-        assert_eq!(verify(&stored, &Secret::new("x".repeat(length))), Ok(Match::Different), "{length}");
+        assert_eq!(verify_here(&stored, &Secret::new("x".repeat(length))), Ok(Match::Different), "{length}");
     }
     // The longest that is read whole still matches itself.
     let longest = "y".repeat(71);
     let hashed = ::bcrypt::hash_with_salt(&longest, 4, *b"0123456789abcdef").unwrap().to_string();
-    let stored = import(&hashed).unwrap();
-    assert_eq!(verify(&stored, &Secret::new(longest.clone())), Ok(Match::SameButOutdated));
-    assert_eq!(verify(&stored, &Secret::new(format!("{longest}\0"))), Ok(Match::Different));
+    let stored = import_here(&hashed).unwrap();
+    assert_eq!(verify_here(&stored, &Secret::new(longest.clone())), Ok(Match::SameButOutdated));
+    assert_eq!(verify_here(&stored, &Secret::new(format!("{longest}\0"))), Ok(Match::Different));
 }
 
 #[test]
@@ -94,7 +127,7 @@ fn hashes_that_ask_for_too_much_are_refused() {
         "$2b$16$abcdefghijklmnopqrstuujyowYzwa5GTkdJQ1hID4j4yIozDs7U.".to_owned(),
         "$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$AAAA".to_owned(),
     ] {
-        assert_eq!(import(&text), Err(ImportError::Parameters), "{text}");
+        assert_eq!(import_here(&text), Err(ImportError::Parameters), "{text}");
     }
 }
 
@@ -115,27 +148,27 @@ fn what_is_no_hash_is_refused() {
         "pbkdf2_md5$1$a$b",
         "$vestibule-wrapped$bcrypt$c=5",
     ] {
-        assert!(import(text).is_err(), "{text}");
+        assert!(import_here(text).is_err(), "{text}");
     }
-    assert_eq!(import(&"x".repeat(5000)), Err(ImportError::TooLong));
+    assert_eq!(import_here(&"x".repeat(5000)), Err(ImportError::TooLong));
 }
 
 #[test]
 fn an_unreadable_or_decoy_hash_matches_nothing() {
-    for stored in [decoy().unwrap(), PasswordHash("garbage".into()), PasswordHash("$vestibule-wrapped$x$argon2id$".into())] {
-        assert_eq!(verify(&stored, &Secret::from("")), Ok(Match::Different));
-        assert_eq!(verify(&stored, &Secret::from("garbage")), Ok(Match::Different));
+    for stored in [decoy(Cost::default()).unwrap(), PasswordHash("garbage".into()), PasswordHash("$vestibule-wrapped$x$argon2id$".into())] {
+        assert_eq!(verify_here(&stored, &Secret::from("")), Ok(Match::Different));
+        assert_eq!(verify_here(&stored, &Secret::from("garbage")), Ok(Match::Different));
     }
 }
 
 #[test]
 fn the_dearest_hash_in_store_sets_the_cost() {
     let dearest = Dearest::default();
-    dearest.meet(&decoy().unwrap());
+    dearest.meet(&decoy(Cost::default()).unwrap());
     let ours = dearest.cost();
-    dearest.meet(&import("$2b$12$abcdefghijklmnopqrstuujyowYzwa5GTkdJQ1hID4j4yIozDs7U.").unwrap());
+    dearest.meet(&import_here("$2b$12$abcdefghijklmnopqrstuujyowYzwa5GTkdJQ1hID4j4yIozDs7U.").unwrap());
     assert!(dearest.cost() > ours);
     let dear = dearest.cost();
-    dearest.meet(&decoy().unwrap());
+    dearest.meet(&decoy(Cost::default()).unwrap());
     assert_eq!(dearest.cost(), dear);
 }

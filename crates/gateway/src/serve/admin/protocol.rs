@@ -129,6 +129,8 @@ pub struct NewUser {
 pub enum NewPassword {
     /// It was typed.
     Given(Confidential),
+    /// Its hash, as another system made it.
+    Hash(Confidential),
     /// The server makes one and says it once.
     Generate,
     /// There is none: the user signs in elsewhere.

@@ -1,22 +1,23 @@
 //! Who may change what, connected: owners their passwords, administrators keys and hashes.
 
 use std::collections::HashMap;
+use std::fmt::Debug;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use vestibule_engine::audit::{Reason, Trail};
 use vestibule_engine::clock::Clock;
-use vestibule_engine::identity::{PasswordHash, RealmName, TenantId};
+use vestibule_engine::identity::{PasswordHash, RealmName, TenantId, Username};
 use vestibule_engine::realm::Passwords;
 use vestibule_engine::scheme::Unavailable;
 use vestibule_engine::secret::Secret;
 use vestibule_engine::store::{DurableStore, KeyRecord};
 use vestibule_oidc::jose::InjectedJwt;
 
-use crate::config::checked::{self, Checked, Scheme};
+use crate::config::checked::{self, Checked};
 use crate::keys::{self, KeyRing};
-use crate::realms::hashing::{HashingPool, Lane};
-use crate::realms::local::LocalRealm;
+use crate::realms::hashing::{HashingPool, ImportError, Lane};
+use crate::realms::local::{LocalRealm, MINIMUM_LENGTH, NewPassword};
 use crate::serve::admin::protocol::Refusal;
 use crate::serve::admin::{HashPassword, KeyAdmin};
 use crate::serve::pages::{Change, ChangePassword, Changed, OwnPasswords};
@@ -29,12 +30,8 @@ impl Owners {
     /// For each tenant the first realm of ours that its login asks.
     pub fn new(checked: &Checked, clock: &Arc<dyn Clock>, passwords: &Arc<Passwords>, local: &HashMap<RealmName, Arc<LocalRealm>>) -> Self {
         let realm_of = |tenant: &checked::Tenant| {
-            tenant.chain.iter().find_map(|name| match checked.schemes.get(name)? {
-                Scheme::Session => None,
-                Scheme::Basic { realms, .. } | Scheme::LoginForm { realms } => {
-                    realms.iter().find_map(|realm| Some((name.clone(), local.get(realm)?.clone())))
-                }
-            })
+            let (step, realm) = checked.own_realm(tenant)?;
+            Some((step.clone(), local.get(realm)?.clone()))
         };
         let own = |(step, realm)| OwnPasswords { realm, passwords: passwords.clone(), step, clock: clock.clone() };
         Self(checked.tenants.iter().filter_map(|tenant| Some((tenant.id.clone(), own(realm_of(tenant)?)))).collect())
@@ -48,6 +45,10 @@ impl ChangePassword for Owners {
             Some(passwords) => passwords.change_password(change, trail).await,
             None => Ok(Changed::Rejected(Reason::NoPassword)),
         }
+    }
+
+    fn minimum_length(&self, tenant: &TenantId) -> usize {
+        self.0.get(tenant).map_or(MINIMUM_LENGTH, |passwords| passwords.minimum_length(tenant))
     }
 }
 
@@ -93,14 +94,92 @@ fn refusal(error: keys::Error) -> Refusal {
     }
 }
 
-/// Hashes passwords that administrators set.
+/// Tells which configuration is in force.
+pub trait InForce: Debug + Send + Sync {
+    /// The one since the last reload.
+    fn checked(&self) -> Arc<Checked>;
+}
+
+/// Hashes passwords that administrators set, by the same rules as those their owners choose.
 #[derive(Debug)]
-pub struct Hashes(pub Arc<HashingPool>);
+pub struct Hashes {
+    /// What hashes.
+    pub pool: Arc<HashingPool>,
+    /// Whose rules hold.
+    pub checked: Arc<dyn InForce>,
+}
+
+impl Hashes {
+    fn lane() -> Lane {
+        Lane::of(std::net::Ipv4Addr::LOCALHOST.into(), true)
+    }
+}
 
 #[async_trait]
 impl HashPassword for Hashes {
-    async fn hash(&self, password: &Secret<String>) -> Result<PasswordHash, Refusal> {
-        let lane = Lane::of(std::net::Ipv4Addr::LOCALHOST.into(), true);
-        self.0.hash(password, lane).await.map_err(|down| Refusal::Unavailable(down.to_string()))
+    fn minimum_length(&self, tenant: &TenantId) -> usize {
+        self.checked.checked().minimum_length(tenant)
+    }
+
+    async fn hash(&self, tenant: &TenantId, name: &Username, password: &Secret<String>) -> Result<PasswordHash, Refusal> {
+        let new = NewPassword::parse(password.reveal(), name, self.minimum_length(tenant));
+        let new = new.map_err(|weakness| Refusal::Invalid(weakness.to_string()))?;
+        Ok(self.pool.hash(new.secret(), Self::lane()).await?)
+    }
+
+    async fn import(&self, text: &Secret<String>) -> Result<PasswordHash, Refusal> {
+        match self.pool.import(text, Self::lane()).await? {
+            Ok(hash) => Ok(hash),
+            Err(ImportError::Unavailable) => Err(Refusal::Unavailable(ImportError::Unavailable.to_string())),
+            Err(why @ (ImportError::TooLong | ImportError::UnknownKind | ImportError::Malformed | ImportError::Parameters)) => {
+                Err(Refusal::Invalid(why.to_string()))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use vestibule_engine::clock::SystemClock;
+
+    use super::*;
+    use crate::config::{self, Purpose};
+    use crate::realms::hashing::Cost;
+
+    #[derive(Debug)]
+    struct Fixed(Arc<Checked>);
+
+    impl InForce for Fixed {
+        fn checked(&self) -> Arc<Checked> {
+            self.0.clone()
+        }
+    }
+
+    /// The realm of this example has `minimum_length = 14`.
+    fn hashes() -> Hashes {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/two-tenants/vestibule.toml");
+        let (checked, _) = config::load(&file, Purpose::Serve, clock.now(), |_| Vec::new()).unwrap();
+        Hashes { pool: Arc::new(HashingPool::new(1, 8, Cost::default(), clock).unwrap()), checked: Arc::new(Fixed(Arc::new(checked))) }
+    }
+
+    #[tokio::test]
+    async fn administrators_obey_the_rules_of_the_realm() {
+        let (hashes, north, ada) = (hashes(), TenantId::from("north"), Username::parse("ada.lovelace.of.north").unwrap());
+        let set = async |password: &str| hashes.hash(&north, &ada, &Secret::from(password)).await;
+        assert_eq!(set("thirteen long").await.unwrap_err().to_string(), "The new password needs at least 14 characters.");
+        assert!(matches!(set("ada.lovelace.of.north").await, Err(Refusal::Invalid(_))));
+        assert!(set("fourteen chars").await.unwrap().0.starts_with("$argon2id$"));
+        assert_eq!(hashes.minimum_length(&"nobody".into()), MINIMUM_LENGTH);
+    }
+
+    #[tokio::test]
+    async fn hashes_of_other_systems_are_taken_over_and_anything_else_is_not() {
+        let hashes = hashes();
+        let ssha = Secret::from("{SSHA}12mJ6etYCpM1oXTRaCHR4ffDmnBzYWx0c2FsdA==");
+        assert!(hashes.import(&ssha).await.unwrap().0.starts_with("$vestibule-wrapped$"));
+        assert!(matches!(hashes.import(&Secret::from("hunter2")).await, Err(Refusal::Invalid(why)) if !why.contains("hunter2")));
     }
 }

@@ -14,7 +14,7 @@ use http_body_util::Full;
 use vestibule_engine::Timestamp;
 use vestibule_engine::audit::{Ending, Reason, Trail};
 use vestibule_engine::clock::Clock;
-use vestibule_engine::identity::{Identity, SchemeName, User, password};
+use vestibule_engine::identity::{Identity, SchemeName, TenantId, User, password};
 use vestibule_engine::realm::{Accounts, Attempt, Offered, Passwords};
 use vestibule_engine::request::CheckRequest;
 use vestibule_engine::scheme::{Callback, Login, Unavailable};
@@ -36,6 +36,9 @@ pub trait ChangePassword: Debug + Send + Sync {
     /// # Errors
     /// [`Unavailable`] when it cannot be checked or written.
     async fn change_password(&self, change: &Change<'_>, trail: &mut Trail) -> Result<Changed, Unavailable>;
+
+    /// Least characters of a new password of this tenant's users: for the page, which says so beforehand.
+    fn minimum_length(&self, tenant: &TenantId) -> usize;
 }
 
 /// What somebody who is signed in asks for.
@@ -82,7 +85,7 @@ impl ChangePassword for OwnPasswords {
     async fn change_password(&self, change: &Change<'_>, trail: &mut Trail) -> Result<Changed, Unavailable> {
         let unsuitable = |why: &str| Ok(Changed::Unsuitable(why.trim_end_matches('.').to_owned()));
         let Some(old) = password(change.old.reveal()) else { return Ok(Changed::Rejected(Reason::MalformedCredential)) };
-        let new = match NewPassword::parse(change.new.reveal(), &change.user.name) {
+        let new = match NewPassword::parse(change.new.reveal(), &change.user.name, self.realm.minimum_length()) {
             Ok(new) => new,
             Err(weakness) => return unsuitable(&weakness.to_string()),
         };
@@ -103,6 +106,10 @@ impl ChangePassword for OwnPasswords {
             local::Changed::Same => unsuitable("The new password is the current one"),
             local::Changed::Rejected(rejection) => Ok(Changed::Rejected(rejection.reason)),
         }
+    }
+
+    fn minimum_length(&self, _: &TenantId) -> usize {
+        self.realm.minimum_length()
     }
 }
 
@@ -209,6 +216,7 @@ impl Portal {
             token: &self.token(identity, PURPOSE),
             return_to: &wish.return_to.as_ref().map(ToString::to_string).unwrap_or_default(),
             bind: wish.bind.as_deref().unwrap_or_default(),
+            minimum: self.passwords.as_ref().map_or(local::MINIMUM_LENGTH, |passwords| passwords.minimum_length(&visit.tenant.id)),
             must: identity.must_change_password(),
             problem,
         };

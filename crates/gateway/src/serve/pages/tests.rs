@@ -113,6 +113,10 @@ struct PlainChange(Arc<MemoryDurableStore>);
 
 #[async_trait::async_trait]
 impl ChangePassword for PlainChange {
+    fn minimum_length(&self, _: &TenantId) -> usize {
+        8
+    }
+
     async fn change_password(&self, change: &Change<'_>, _: &mut Trail) -> Result<Changed, Unavailable> {
         let Change { user, old, new, .. } = *change;
         if user.password.as_ref().is_none_or(|held| held.0 != *old.reveal()) {

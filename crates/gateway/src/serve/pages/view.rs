@@ -5,7 +5,6 @@ use http::StatusCode;
 
 use super::assets::{self, SCRIPT, SCRIPT_VERSION, STYLE, STYLE_VERSION};
 use super::brand::Brand;
-use crate::realms::local::MIN_PASSWORD;
 
 /// The layout: `display=page|popup|touch`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -147,6 +146,8 @@ pub struct PasswordPage<'a> {
     pub return_to: &'a str,
     /// The browser the hand-over is bound to.
     pub bind: &'a str,
+    /// Least characters of the new one.
+    pub minimum: usize,
     /// Nothing else is allowed before.
     pub must: bool,
     /// The field at fault, and what is wrong.
@@ -264,7 +265,9 @@ mod tests {
         };
         let logout = |session| LogoutPage { shell: shell.clone(), session, action: "/logout", login: "/login" }.render().unwrap();
         let password = |username, must, problem| {
-            PasswordPage { shell: shell.clone(), username, token: "t", return_to: "", bind: "", must, problem }.render().unwrap()
+            PasswordPage { shell: shell.clone(), username, token: "t", return_to: "", bind: "", minimum: 12, must, problem }
+                .render()
+                .unwrap()
         };
         let home = |name, username, applications: &[(String, String)], notice: Option<&str>| {
             let since = ("2026-11-21T18:00:00Z", "21 November 2026, 18:00 UTC");
@@ -310,7 +313,8 @@ mod tests {
         let plain = Brand::new("North Wind");
         let logo =
             b"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 120 32'><rect width='120' height='32' rx='4' fill='#0055aa'/></svg>";
-        let branded = Brand::new("South").with_accent("#0055aa").unwrap().with_logo("image/svg+xml", logo).unwrap();
+        let mut branded = Brand::new("South").with_accent("#0055aa").unwrap().with_logo("image/svg+xml", logo).unwrap();
+        branded.support = Some(format!("Trouble signing in? Call 4711 {HOSTILE}"));
         for (brand, theme) in [(&plain, "plain"), (&branded, "branded")] {
             for display in [Display::Page, Display::Popup, Display::Touch] {
                 for dress in [Dress::Linked, Dress::Inline] {
@@ -323,6 +327,8 @@ mod tests {
                         for forbidden in [" style=", " onclick=", "javascript:", "<script", "<iframe", "http-equiv"] {
                             assert!(!markup.contains(forbidden), "{name}: {forbidden}");
                         }
+                        let supported = markup.contains("<p class=\"support\">Trouble signing in? Call 4711 &#");
+                        assert_eq!(supported, name.starts_with("login") && theme == "branded", "{name}");
                         assert_eq!(html.contains("<style>"), dress == Dress::Inline, "{name}");
                         assert_eq!(html.matches("<h1>").count(), 1, "{name}");
                         assert!(!markup.contains("! "), "{name}: no exclamation marks");

@@ -21,7 +21,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tower::util::BoxCloneSyncService;
-use vestibule_engine::admission::Admission;
+use vestibule_engine::admission::{Admission, IssuerRules};
 use vestibule_engine::audit::{Recorded, Sink, Trail};
 use vestibule_engine::chain::{Chain, Link, OnReject};
 use vestibule_engine::clock::SystemClock;
@@ -192,7 +192,12 @@ fn engine(login: bool, http: bool) -> Engine {
     let users = Arc::new(Users::new(store.clone(), Duration::from_secs(1)));
     Engine {
         routes,
-        admission: Admission::new(users.clone(), store.clone(), HashMap::new(), Vec::new()),
+        admission: Admission::new(
+            users.clone(),
+            store.clone(),
+            HashMap::from([(Issuer::from("test"), IssuerRules { local: true })]),
+            Vec::new(),
+        ),
         sessions: Arc::new(Sessions::new(store, users, SessionSettings::default())),
         csrf: CsrfKey::new(&Secret::new([7; 32])),
         sink: Arc::new(NoSink),

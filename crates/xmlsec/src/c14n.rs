@@ -1,0 +1,495 @@
+//! Canonical XML 1.0 and Exclusive XML Canonicalization 1.0, with and without comments, of a document or a subtree.
+//!
+//! Written straight into a hasher where the octets are not needed. What is skipped here (comments, a removed signature) is
+//! what the verified view does not see: both walk the same tree by the same rule.
+
+use std::ops::Range;
+
+use crate::error::Error;
+use crate::limits::Limits;
+use crate::tree::{Attribute, Element, Kind, Name, NamespaceId, Node, NodeId, Text, Tree};
+
+/// Which canonical form.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Canonicalization {
+    /// Exclusive (only the namespaces an element visibly uses) or inclusive (all in scope).
+    pub exclusive: bool,
+    /// Whether comments are part of it.
+    pub with_comments: bool,
+    /// `InclusiveNamespaces PrefixList`: prefixes treated as in the inclusive form. The empty text is `#default`.
+    pub prefix_list: Vec<String>,
+}
+
+impl Canonicalization {
+    /// `http://www.w3.org/2001/10/xml-exc-c14n#`.
+    pub const EXCLUSIVE: Self = Self { exclusive: true, with_comments: false, prefix_list: Vec::new() };
+    /// `http://www.w3.org/TR/2001/REC-xml-c14n-20010315`.
+    pub const INCLUSIVE: Self = Self { exclusive: false, with_comments: false, prefix_list: Vec::new() };
+
+    /// The same form with comments.
+    pub fn with_comments(self) -> Self {
+        Self { with_comments: true, ..self }
+    }
+}
+
+/// The canonical form of a whole document.
+///
+/// # Errors
+/// [`Error::Malformed`] if it cannot be read, or a limit is exceeded.
+pub fn canonicalize(document: &[u8], limits: &Limits, form: &Canonicalization) -> Result<Vec<u8>, Error> {
+    let tree = crate::parse::parse(document, limits)?;
+    let mut octets = Vec::with_capacity(document.len());
+    write(&tree, Apex::Document, None, form, limits, &mut octets)?;
+    Ok(octets)
+}
+
+/// Where a canonical form begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Apex {
+    /// The document with what stands outside the root element.
+    Document,
+    /// One element and everything in it.
+    Element(NodeId),
+}
+
+/// Whatever takes canonical octets.
+pub(crate) trait Sink {
+    fn take(&mut self, octets: &[u8]);
+}
+
+impl Sink for Vec<u8> {
+    fn take(&mut self, octets: &[u8]) {
+        self.extend_from_slice(octets);
+    }
+}
+
+impl Sink for aws_lc_rs::digest::Context {
+    fn take(&mut self, octets: &[u8]) {
+        self.update(octets);
+    }
+}
+
+/// Writes the canonical form of `apex` without the subtree `omit`.
+pub(crate) fn write(
+    tree: &Tree,
+    apex: Apex,
+    omit: Option<NodeId>,
+    form: &Canonicalization,
+    limits: &Limits,
+    sink: &mut impl Sink,
+) -> Result<(), Error> {
+    let (first, end) = match apex {
+        Apex::Document => (0, tree.nodes.len()),
+        Apex::Element(id) => (id.0 as usize, tree.node(id).map_or(0, |node| node.end as usize)),
+    };
+    let out =
+        Out { sink, buffer: Vec::with_capacity(CHUNK), source: tree.source.as_bytes(), run: 0..0, written: 0, limit: limits.canonical };
+    let mut writer = Writer { tree, form, out, rendered: Vec::new(), open: Vec::new(), namespaces: Vec::new(), attributes: Vec::new() };
+    let mut at = first;
+    let mut after_root = false;
+    while let Some(node) = tree.nodes.get(at).filter(|_| at < end) {
+        writer.close_until(at)?;
+        if omit.is_some_and(|omit| omit.0 as usize == at) {
+            at = node.end as usize;
+            continue;
+        }
+        let outside = node.parent.is_none();
+        match &node.kind {
+            Kind::Element(element) => {
+                writer.start(element, node, apex == Apex::Element(NodeId(index(at))))?;
+                let rendered = writer.rendered.len();
+                writer.open.push(Open { end: node.end as usize, name: element.name, close: node.span.1, rendered });
+                after_root |= outside;
+            }
+            Kind::Text(text) => writer.text(*text)?,
+            Kind::Comment(text) if form.with_comments => {
+                writer.outside_before(outside, after_root)?;
+                writer.out.push(b"<!--")?;
+                writer.escape_returns(tree.text(*text))?;
+                writer.out.push(b"-->")?;
+                writer.outside_after(outside, after_root)?;
+            }
+            Kind::Comment(_) => {}
+            Kind::ProcessingInstruction { target, data } => {
+                writer.outside_before(outside, after_root)?;
+                writer.out.push(b"<?")?;
+                writer.out.push(tree.qualified(*target).as_bytes())?;
+                let data = tree.text(*data);
+                if !data.is_empty() {
+                    writer.out.push(b" ")?;
+                    writer.escape_returns(data)?;
+                }
+                writer.out.push(b"?>")?;
+                writer.outside_after(outside, after_root)?;
+            }
+        }
+        at += 1;
+    }
+    writer.close_until(end)?;
+    writer.out.finish()?;
+    Ok(())
+}
+
+struct Writer<'t, 's, S> {
+    tree: &'t Tree,
+    form: &'t Canonicalization,
+    out: Out<'t, 's, S>,
+    /// Declarations in force in the output, innermost last.
+    rendered: Vec<(&'t str, NamespaceId)>,
+    open: Vec<Open>,
+    // Reused between elements.
+    namespaces: Vec<(&'t str, NamespaceId)>,
+    attributes: Vec<Attribute>,
+}
+
+struct Open {
+    end: usize,
+    name: Name,
+    /// Where it ends in the source.
+    close: u32,
+    /// How many declarations are in force in its content.
+    rendered: usize,
+}
+
+impl<'t, S: Sink> Writer<'t, '_, S> {
+    fn start(&mut self, element: &Element, node: &Node, is_apex: bool) -> Result<(), Error> {
+        let tree = self.tree;
+        self.namespaces.clear();
+        if self.form.exclusive {
+            self.visible_namespaces(element)
+        } else {
+            self.inclusive_namespaces(element, is_apex)?
+        }
+        let imports = is_apex && !self.form.exclusive;
+        if element.verbatim && self.namespaces.is_empty() && !imports {
+            return self.out.run(node.span.0, element.content);
+        }
+        self.out.push(b"<")?;
+        self.out.push(tree.octets(element.name.start, element.name.end))?;
+        self.namespaces.sort_unstable_by_key(|(prefix, _)| *prefix);
+        let mut namespaces = std::mem::take(&mut self.namespaces);
+        for (prefix, namespace) in namespaces.drain(..) {
+            self.out.push(b" xmlns")?;
+            if !prefix.is_empty() {
+                self.out.push(b":")?;
+                self.out.push(prefix.as_bytes())?;
+            }
+            self.out.push(b"=\"")?;
+            self.escape_attribute(tree.namespace(namespace))?;
+            self.out.push(b"\"")?;
+            self.rendered.push((prefix, namespace));
+        }
+        self.namespaces = namespaces;
+
+        self.attributes.clear();
+        self.attributes.extend_from_slice(tree.attributes(element));
+        if imports {
+            self.import_xml_attributes(node.parent);
+        }
+        if self.attributes.len() > 1 {
+            // Canonical XML §2.3: by namespace name, then local name; unprefixed attributes first.
+            self.attributes.sort_unstable_by_key(|attribute| (tree.namespace(attribute.namespace), tree.local(attribute.name)));
+        }
+        let mut attributes = std::mem::take(&mut self.attributes);
+        for attribute in attributes.drain(..) {
+            self.out.push(b" ")?;
+            self.out.push(tree.octets(attribute.name.start, attribute.name.end))?;
+            self.out.push(b"=\"")?;
+            if attribute.value.plain && !attribute.value.decoded {
+                // Plain: nothing to escape but `>` might stand there, which attributes keep.
+                self.out.push(tree.octets(attribute.value.start, attribute.value.end))?;
+            } else {
+                self.escape_attribute(tree.text(attribute.value))?;
+            }
+            self.out.push(b"\"")?;
+        }
+        self.attributes = attributes;
+        self.out.push(b">")
+    }
+
+    /// Exclusive canonicalization §3: declarations an element visibly uses, and those of the prefix list in scope.
+    fn visible_namespaces(&mut self, element: &Element) {
+        let tree = self.tree;
+        self.use_namespace(tree.prefix(element.name), element.namespace);
+        for attribute in tree.attributes(element) {
+            if attribute.name.prefix != 0 {
+                self.use_namespace(tree.prefix(attribute.name), attribute.namespace);
+            }
+        }
+        for prefix in &self.form.prefix_list {
+            match tree.resolve(element.scope, prefix) {
+                Some(namespace) => self.use_namespace(prefix, namespace),
+                None if prefix.is_empty() => self.use_namespace("", NamespaceId::NONE),
+                None => {}
+            }
+        }
+    }
+
+    /// Canonical XML §2.3: at the apex all namespaces in scope, below it an element's own declarations.
+    fn inclusive_namespaces(&mut self, element: &Element, is_apex: bool) -> Result<(), Error> {
+        let tree = self.tree;
+        let own = tree.declarations(element).iter();
+        let inherited = tree.scope(if is_apex || self.open.is_empty() { element.scope } else { None });
+        let mut seen: Vec<&str> = Vec::new();
+        for declaration in own.chain(inherited) {
+            let prefix = tree.source(declaration.prefix.0, declaration.prefix.1);
+            // The innermost declaration of a prefix comes first and hides the others.
+            if seen.contains(&prefix) {
+                continue;
+            }
+            seen.push(prefix);
+            let name = tree.namespace(declaration.namespace);
+            if !name.is_empty() && !name.contains(':') {
+                return Err(Error::RelativeNamespace);
+            }
+            self.use_namespace(prefix, declaration.namespace);
+        }
+        Ok(())
+    }
+
+    /// Adds a declaration unless it is in force already.
+    fn use_namespace(&mut self, prefix: &'t str, namespace: NamespaceId) {
+        if prefix == "xml" || self.namespaces.iter().any(|(known, _)| *known == prefix) {
+            return;
+        }
+        let in_force = self.rendered.iter().rev().find(|(known, _)| *known == prefix).map(|(_, namespace)| *namespace);
+        let same = match in_force {
+            Some(held) => self.tree.namespace(held) == self.tree.namespace(namespace),
+            // No default namespace is in force where none was declared.
+            None => namespace == NamespaceId::NONE,
+        };
+        if !same {
+            self.namespaces.push((prefix, namespace));
+        }
+    }
+
+    /// Canonical XML §2.4: an apex takes the `xml:` attributes of its omitted ancestors, the nearest first.
+    fn import_xml_attributes(&mut self, mut ancestor: Option<NodeId>) {
+        while let Some(node) = ancestor.and_then(|id| self.tree.node(id)) {
+            if let Kind::Element(element) = &node.kind {
+                for attribute in self.tree.attributes(element).iter().filter(|attribute| attribute.namespace == NamespaceId::XML) {
+                    let local = self.tree.local(attribute.name);
+                    let known = self.attributes.iter().any(|own| own.namespace == NamespaceId::XML && self.tree.local(own.name) == local);
+                    if !known {
+                        self.attributes.push(*attribute);
+                    }
+                }
+            }
+            ancestor = node.parent;
+        }
+    }
+
+    fn close_until(&mut self, at: usize) -> Result<(), Error> {
+        while self.open.last().is_some_and(|open| open.end <= at) {
+            let Some(open) = self.open.pop() else { break };
+            let (start, end) = (open.name.start, open.name.end);
+            // `</name>` without white space stands in the source already; `<name/>` does not.
+            let begin = open.close.saturating_sub(end - start + 3);
+            if begin > end && self.tree.octets(begin, begin + 2) == b"</" {
+                self.out.run(begin, open.close)?;
+            } else {
+                self.out.push(b"</")?;
+                self.out.push(self.tree.octets(start, end))?;
+                self.out.push(b">")?;
+            }
+            let before = self.open.last().map_or(0, |outer| outer.rendered);
+            self.rendered.truncate(before);
+        }
+        Ok(())
+    }
+
+    /// Canonical XML §2.1: a line feed stands between the root element and what surrounds it.
+    fn outside_before(&mut self, outside: bool, after_root: bool) -> Result<(), Error> {
+        if outside && after_root { self.out.push(b"\n") } else { Ok(()) }
+    }
+
+    fn outside_after(&mut self, outside: bool, after_root: bool) -> Result<(), Error> {
+        if outside && !after_root { self.out.push(b"\n") } else { Ok(()) }
+    }
+
+    fn text(&mut self, text: Text) -> Result<(), Error> {
+        if text.plain && !text.decoded {
+            return self.out.run(text.start, text.end);
+        }
+        self.escape(self.tree.text(text), |octet| match octet {
+            b'&' => Some(b"&amp;"),
+            b'<' => Some(b"&lt;"),
+            b'>' => Some(b"&gt;"),
+            b'\r' => Some(b"&#xD;"),
+            _ => None,
+        })
+    }
+
+    fn escape_attribute(&mut self, text: &str) -> Result<(), Error> {
+        self.escape(text, |octet| match octet {
+            b'&' => Some(b"&amp;"),
+            b'<' => Some(b"&lt;"),
+            b'"' => Some(b"&quot;"),
+            b'\t' => Some(b"&#x9;"),
+            b'\n' => Some(b"&#xA;"),
+            b'\r' => Some(b"&#xD;"),
+            _ => None,
+        })
+    }
+
+    fn escape_returns(&mut self, text: &str) -> Result<(), Error> {
+        self.escape(text, |octet| if octet == b'\r' { Some(b"&#xD;") } else { None })
+    }
+
+    fn escape(&mut self, text: &str, escaped: impl Fn(u8) -> Option<&'static [u8]>) -> Result<(), Error> {
+        let octets = text.as_bytes();
+        let mut from = 0;
+        for (at, octet) in octets.iter().enumerate() {
+            if let Some(reference) = escaped(*octet) {
+                self.out.push(octets.get(from..at).unwrap_or_default())?;
+                self.out.push(reference)?;
+                from = at + 1;
+            }
+        }
+        self.out.push(octets.get(from..).unwrap_or_default())
+    }
+}
+
+/// Gathers small writes, so that a hasher sees large ones, and holds the limit.
+struct Out<'t, 's, S> {
+    sink: &'s mut S,
+    buffer: Vec<u8>,
+    source: &'t [u8],
+    /// Octets of the source that come next: what is canonical as it stands is not copied piece by piece.
+    run: Range<usize>,
+    written: usize,
+    limit: usize,
+}
+
+const CHUNK: usize = 4096;
+
+impl<S: Sink> Out<'_, '_, S> {
+    /// Writes a span of the source.
+    fn run(&mut self, start: u32, end: u32) -> Result<(), Error> {
+        let (start, end) = (start as usize, end as usize);
+        if self.run.end == start {
+            self.run.end = end;
+            return Ok(());
+        }
+        self.end_run()?;
+        self.run = start..end;
+        Ok(())
+    }
+
+    fn end_run(&mut self) -> Result<(), Error> {
+        if self.run.is_empty() {
+            return Ok(());
+        }
+        let octets = self.source.get(self.run.clone()).unwrap_or_default();
+        self.run = 0..0;
+        self.append(octets)
+    }
+
+    fn push(&mut self, octets: &[u8]) -> Result<(), Error> {
+        self.end_run()?;
+        self.append(octets)
+    }
+
+    fn append(&mut self, octets: &[u8]) -> Result<(), Error> {
+        self.written += octets.len();
+        if self.written > self.limit {
+            return Err(Error::CanonicalTooLong { limit: self.limit });
+        }
+        if self.buffer.len() + octets.len() > CHUNK {
+            self.sink.take(&self.buffer);
+            self.buffer.clear();
+            if octets.len() > CHUNK {
+                self.sink.take(octets);
+                return Ok(());
+            }
+        }
+        self.buffer.extend_from_slice(octets);
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<(), Error> {
+        self.end_run()?;
+        self.sink.take(&self.buffer);
+        self.buffer.clear();
+        Ok(())
+    }
+}
+
+/// INVARIANT: a tree has at most `u32::MAX` nodes.
+fn index(value: usize) -> u32 {
+    u32::try_from(value).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn canonical(text: &str, form: &Canonicalization) -> String {
+        String::from_utf8(canonicalize(text.as_bytes(), &Limits::MESSAGE, form).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn texts_and_attributes_are_escaped_as_the_standard_says() {
+        let document = "<?xml version='1.0'?>\r\n<!-- c --><?pi  data ?><a b='\"&#9;&#xA;&#13;&lt;&gt;&apos; x\ty' c=\"1\">&gt;&amp;&#xD;<![CDATA[<&]]>\r\nz<!--in--></a>\n<?end?>\n";
+        assert_eq!(
+            canonical(document, &Canonicalization::EXCLUSIVE),
+            "<?pi data ?>\n<a b=\"&quot;&#x9;&#xA;&#xD;&lt;>' x y\" c=\"1\">&gt;&amp;&#xD;&lt;&amp;\nz</a>\n<?end?>"
+        );
+        assert!(canonical(document, &Canonicalization::INCLUSIVE.with_comments()).starts_with("<!-- c -->\n<?pi data ?>\n<a "));
+    }
+
+    #[test]
+    fn exclusive_renders_what_is_used_where_it_is_used() {
+        let document =
+            "<a xmlns='urn:a' xmlns:b='urn:b' xmlns:c='urn:c'><b:x c:y='1' z='2'><b:in/></b:x><d xmlns=''><e xmlns='urn:a'/></d></a>";
+        assert_eq!(
+            canonical(document, &Canonicalization::EXCLUSIVE),
+            "<a xmlns=\"urn:a\"><b:x xmlns:b=\"urn:b\" xmlns:c=\"urn:c\" z=\"2\" c:y=\"1\"><b:in></b:in></b:x><d xmlns=\"\"><e xmlns=\"urn:a\"></e></d></a>"
+        );
+        let listed = Canonicalization { prefix_list: vec!["c".into()], ..Canonicalization::EXCLUSIVE };
+        assert!(canonical(document, &listed).starts_with("<a xmlns=\"urn:a\" xmlns:c=\"urn:c\"><b:x xmlns:b=\"urn:b\" z="));
+    }
+
+    #[test]
+    fn inclusive_renders_all_that_is_in_scope() {
+        let document = "<a xmlns:b='urn:b' xmlns='urn:a'><c xmlns:b='urn:b'><d xmlns:b='urn:other' xmlns=''/></c></a>";
+        assert_eq!(
+            canonical(document, &Canonicalization::INCLUSIVE),
+            "<a xmlns=\"urn:a\" xmlns:b=\"urn:b\"><c><d xmlns=\"\" xmlns:b=\"urn:other\"></d></c></a>"
+        );
+        let relative = canonicalize(b"<a xmlns='rel'/>", &Limits::MESSAGE, &Canonicalization::INCLUSIVE);
+        assert_eq!(relative, Err(Error::RelativeNamespace));
+    }
+
+    #[test]
+    fn a_subtree_takes_namespaces_and_xml_attributes_of_its_ancestors() {
+        let document = b"<a xmlns:u='urn:u' xmlns='urn:d' xml:lang='en' xml:space='preserve'><b xml:lang='de'><c u:x='1'/></b></a>";
+        let tree = crate::parse::parse(document, &Limits::MESSAGE).unwrap();
+        let mut octets = Vec::new();
+        write(&tree, Apex::Element(NodeId(2)), None, &Canonicalization::INCLUSIVE, &Limits::MESSAGE, &mut octets).unwrap();
+        assert_eq!(
+            String::from_utf8(octets).unwrap(),
+            "<c xmlns=\"urn:d\" xmlns:u=\"urn:u\" xml:lang=\"de\" xml:space=\"preserve\" u:x=\"1\"></c>"
+        );
+    }
+
+    #[test]
+    fn an_omitted_subtree_is_not_there() {
+        let tree = crate::parse::parse(b"<a><s><x/></s>t</a>", &Limits::MESSAGE).unwrap();
+        let mut octets = Vec::new();
+        write(&tree, Apex::Document, Some(NodeId(1)), &Canonicalization::EXCLUSIVE, &Limits::MESSAGE, &mut octets).unwrap();
+        assert_eq!(octets, b"<a>t</a>");
+    }
+
+    #[test]
+    fn amplification_has_a_limit() {
+        let declarations: String = (0..60).map(|n| format!(" xmlns:p{n}='urn:{}'", "x".repeat(1000))).collect();
+        let children: String = (0..2000).map(|_| "<c/>".to_owned()).collect();
+        let prefixes: Vec<String> = (0..60).map(|n| format!("p{n}")).collect();
+        let used: String = (0..60).map(|n| format!(" p{n}:a='1'")).collect();
+        let document = format!("<r><a{declarations}>{}</a>{children}</r>", format!("<c{used}/>").repeat(2000));
+        let form = Canonicalization { prefix_list: prefixes, ..Canonicalization::EXCLUSIVE };
+        let limits = Limits { canonical: 100_000, ..Limits::MESSAGE };
+        assert!(matches!(canonicalize(document.as_bytes(), &limits, &form), Err(Error::CanonicalTooLong { .. } | Error::Malformed { .. })));
+    }
+}

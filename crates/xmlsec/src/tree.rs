@@ -1,0 +1,181 @@
+//! The owned arena tree, private to this crate.
+//!
+//! Nodes stand in document order, so that a subtree is a range of indices and a walk is a loop. Texts are spans of the
+//! received octets wherever decoding changes nothing; the rest lives in one heap beside them.
+
+/// The index of a node. The root element is not necessarily the first: comments may precede it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct NodeId(pub(crate) u32);
+
+/// A text: octets of the source or of the heap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Text {
+    pub(crate) start: u32,
+    pub(crate) end: u32,
+    /// In the heap, because references or line ends had to be decoded.
+    pub(crate) decoded: bool,
+    /// Holds nothing that canonicalization would escape, in text or in attribute values.
+    pub(crate) plain: bool,
+}
+
+/// A name as written: `prefix:local`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Name {
+    pub(crate) start: u32,
+    /// Octets of the prefix, 0 if there is none.
+    pub(crate) prefix: u16,
+    pub(crate) end: u32,
+}
+
+/// What a node is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Element(Element),
+    Text(Text),
+    Comment(Text),
+    ProcessingInstruction { target: Name, data: Text },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Element {
+    pub(crate) name: Name,
+    /// The namespace it is in.
+    pub(crate) namespace: NamespaceId,
+    /// Its attributes: a range of `Tree::attributes`, in document order.
+    pub(crate) attributes: (u32, u32),
+    /// Its own declarations: a range of `Tree::declarations`.
+    pub(crate) declarations: (u32, u32),
+    /// The innermost declaration in scope here, its own included.
+    pub(crate) scope: Option<u32>,
+    /// One past its start tag.
+    pub(crate) content: u32,
+    /// The start tag is written as canonicalization writes it, if no declaration has to be added.
+    pub(crate) verbatim: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Node {
+    pub(crate) kind: Kind,
+    pub(crate) parent: Option<NodeId>,
+    /// One past the last node of its subtree.
+    pub(crate) end: u32,
+    /// Its octets in the source.
+    pub(crate) span: (u32, u32),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Attribute {
+    pub(crate) name: Name,
+    pub(crate) namespace: NamespaceId,
+    pub(crate) value: Text,
+}
+
+/// A namespace declaration, linked to the next outer one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Declaration {
+    /// The declared prefix; empty for the default namespace.
+    pub(crate) prefix: (u32, u32),
+    pub(crate) namespace: NamespaceId,
+    pub(crate) outer: Option<u32>,
+}
+
+/// An interned namespace name. Equal ids are equal names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct NamespaceId(pub(crate) u32);
+
+impl NamespaceId {
+    /// No namespace.
+    pub(crate) const NONE: Self = Self(0);
+    /// `http://www.w3.org/XML/1998/namespace`.
+    pub(crate) const XML: Self = Self(1);
+}
+
+/// The namespace of `xml:`.
+pub(crate) const XML_NAMESPACE: &str = "http://www.w3.org/XML/1998/namespace";
+/// The namespace of `xmlns:`, which nobody may declare.
+pub(crate) const XMLNS_NAMESPACE: &str = "http://www.w3.org/2000/xmlns/";
+
+/// A parsed document.
+#[derive(Debug)]
+pub(crate) struct Tree {
+    pub(crate) source: String,
+    pub(crate) heap: String,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) attributes: Vec<Attribute>,
+    pub(crate) declarations: Vec<Declaration>,
+    pub(crate) namespaces: Vec<Text>,
+    pub(crate) root: NodeId,
+}
+
+impl Tree {
+    /// Octets of the source as text.
+    pub(crate) fn source(&self, start: u32, end: u32) -> &str {
+        // INVARIANT: the parser cuts at ASCII delimiters only, so that every span is a text.
+        self.source.get(start as usize..end as usize).unwrap_or_default()
+    }
+
+    /// Octets of the source.
+    pub(crate) fn octets(&self, start: u32, end: u32) -> &[u8] {
+        self.source.as_bytes().get(start as usize..end as usize).unwrap_or_default()
+    }
+
+    pub(crate) fn text(&self, text: Text) -> &str {
+        if text.decoded {
+            self.heap.get(text.start as usize..text.end as usize).unwrap_or_default()
+        } else {
+            self.source(text.start, text.end)
+        }
+    }
+
+    /// The name as written.
+    pub(crate) fn qualified(&self, name: Name) -> &str {
+        self.source(name.start, name.end)
+    }
+
+    pub(crate) fn prefix(&self, name: Name) -> &str {
+        self.source(name.start, name.start + u32::from(name.prefix))
+    }
+
+    pub(crate) fn local(&self, name: Name) -> &str {
+        let skip = if name.prefix == 0 { 0 } else { u32::from(name.prefix) + 1 };
+        self.source(name.start + skip, name.end)
+    }
+
+    pub(crate) fn namespace(&self, id: NamespaceId) -> &str {
+        match id {
+            NamespaceId::NONE => "",
+            NamespaceId::XML => XML_NAMESPACE,
+            NamespaceId(index) => self.namespaces.get(index as usize - 2).map_or("", |text| self.text(*text)),
+        }
+    }
+
+    pub(crate) fn node(&self, id: NodeId) -> Option<&Node> {
+        self.nodes.get(id.0 as usize)
+    }
+
+    pub(crate) fn attributes(&self, element: &Element) -> &[Attribute] {
+        self.attributes.get(element.attributes.0 as usize..element.attributes.1 as usize).unwrap_or_default()
+    }
+
+    pub(crate) fn declarations(&self, element: &Element) -> &[Declaration] {
+        self.declarations.get(element.declarations.0 as usize..element.declarations.1 as usize).unwrap_or_default()
+    }
+
+    /// The declarations in scope, innermost first; a prefix may occur more than once.
+    pub(crate) fn scope(&self, from: Option<u32>) -> impl Iterator<Item = &Declaration> {
+        let mut next = from;
+        std::iter::from_fn(move || {
+            let declaration = self.declarations.get(next? as usize)?;
+            next = declaration.outer;
+            Some(declaration)
+        })
+    }
+
+    /// What a prefix means inside an element; the empty prefix is the default namespace.
+    pub(crate) fn resolve(&self, scope: Option<u32>, prefix: &str) -> Option<NamespaceId> {
+        if prefix == "xml" {
+            return Some(NamespaceId::XML);
+        }
+        self.scope(scope).find(|declaration| self.source(declaration.prefix.0, declaration.prefix.1) == prefix).map(|d| d.namespace)
+    }
+}
