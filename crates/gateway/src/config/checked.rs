@@ -95,7 +95,7 @@ impl Checked {
         let tenant = self.tenants.iter().find(|known| known.id == *tenant);
         match tenant.and_then(|tenant| self.own_realm(tenant)).and_then(|(_, realm)| self.realms.get(realm)) {
             Some(Realm::Local { minimum_length }) => *minimum_length,
-            None => MINIMUM_LENGTH,
+            Some(Realm::Ldap(_)) | None => MINIMUM_LENGTH,
         }
     }
 }
