@@ -447,7 +447,9 @@ fn the_corpus_is_what_is_made_here() {
         let kept = std::fs::read_to_string(folder.join(format!("{}.xml", case.name))).unwrap();
         assert!(kept == case.document, "{} differs", case.name);
     }
-    assert_eq!(std::fs::read_to_string(folder.join("manifest.json")).unwrap(), manifest_of(&cases));
+    // As values: the order of keys depends on what else is compiled into serde_json.
+    let value = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+    assert_eq!(value(&std::fs::read_to_string(folder.join("manifest.json")).unwrap()), value(&manifest_of(&cases)));
 }
 
 #[test]
