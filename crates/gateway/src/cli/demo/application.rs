@@ -46,9 +46,9 @@ fn page(title: &str, headers: &HeaderMap) -> Html<String> {
         .collect();
     Html(format!(
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'><title>{title}</title>\
-         <style>body{{font:16px/1.5 system-ui;max-width:48rem;margin:3rem auto;padding:0 1rem}}th{{text-align:left;padding-right:1rem;vertical-align:top;font-weight:600}}\
+         <style>body{{font:16px/1.5 system-ui;max-width:48rem;margin:3rem auto;padding:0 1rem}}th{{text-align:left;padding-right:1rem;vertical-align:top;font-weight:600;white-space:nowrap}}\
          code{{overflow-wrap:anywhere}}</style><h1>{title}</h1><p>Hello, <strong>{}</strong>. This application asked for no password; the gateway told it who you are:</p><table>{rows}</table>\
-         <form method=post action=/.vestibule/logout><button>Sign out</button></form></html>",
+         <p><a href=/.vestibule/logout>Sign out</a></p></html>",
         escape(&user(headers))
     ))
 }
