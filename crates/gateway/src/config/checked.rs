@@ -21,8 +21,8 @@ use vestibule_engine::route;
 use vestibule_engine::secret::Secret;
 use vestibule_engine::session;
 
-use crate::realms::local::MINIMUM_LENGTH;
 use crate::realms::ldap;
+use crate::realms::local::MINIMUM_LENGTH;
 
 pub use crate::config::file::{Algorithm, AnonymousDenied, Backend, Http2, LoginHost, UpstreamHost};
 pub use crate::inject::headers::Fact;
