@@ -91,10 +91,14 @@ impl Entry {
     /// # Errors
     /// A sentence: they cannot be known in full.
     pub fn groups(&self, groups: &Groups) -> Result<Option<Vec<GroupName>>, String> {
-        let (attribute, named): (&str, Box<dyn Fn(&str) -> Option<String> + '_>) = match groups {
+        let attribute = match groups {
             Groups::Ours => return Ok(None),
-            Groups::Table { attribute, names } => (attribute, Box::new(|dn: &str| names.get(&Name::parse(dn)?).cloned())),
-            Groups::Below { attribute, base } => (attribute, Box::new(|dn: &str| below(dn, base))),
+            Groups::Table { attribute, .. } | Groups::Below { attribute, .. } => attribute,
+        };
+        let named = |dn: &str| match groups {
+            Groups::Ours => None,
+            Groups::Table { names, .. } => names.get(&Name::parse(dn)?).cloned(),
+            Groups::Below { base, .. } => below(dn, base),
         };
         // [MS-ADTS] §3.1.1.3.1.3.3: a range is part of the values only, under another name.
         let ranged = format!("{}{}", attribute.to_ascii_lowercase(), ";range=");
