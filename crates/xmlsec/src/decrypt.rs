@@ -557,20 +557,26 @@ pub(crate) fn declare(tree: &Tree, at: &Data, own: Option<&Data>, out: &mut Stri
     }
 }
 
-/// A value for an attribute in quotation marks.
+/// A text, or a value for an attribute in quotation marks.
 pub(crate) fn escape(value: &str, out: &mut String) {
-    for character in value.chars() {
-        match character {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\t' => out.push_str("&#9;"),
-            '\n' => out.push_str("&#10;"),
-            '\r' => out.push_str("&#13;"),
-            other => out.push(other),
-        }
+    let mut rest = value;
+    while let Some(place) = rest.find(['&', '<', '>', '"', '\t', '\n', '\r']) {
+        let (plain, special) = rest.split_at(place);
+        let mut characters = special.chars();
+        out.push_str(plain);
+        out.push_str(match characters.next() {
+            Some('&') => "&amp;",
+            Some('<') => "&lt;",
+            Some('>') => "&gt;",
+            Some('"') => "&quot;",
+            Some('\t') => "&#9;",
+            Some('\n') => "&#10;",
+            Some('\r') => "&#13;",
+            Some(_) | None => "",
+        });
+        rest = characters.as_str();
     }
+    out.push_str(rest);
 }
 
 /// The child elements; only white space and comments may stand between them.
