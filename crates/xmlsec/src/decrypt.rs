@@ -349,7 +349,9 @@ impl Document {
         };
         let mut whole = String::with_capacity(text.len() + 256);
         whole.push_str("<x");
-        if let Kind::Element(parent) = self.tree.node(data.id())?.parent.and_then(|parent| self.tree.node(parent))?.kind {
+        // A ciphertext that is the root has nothing around it.
+        let parent = self.tree.node(data.id())?.parent.and_then(|parent| self.tree.node(parent));
+        if let Some(Kind::Element(parent)) = parent.map(|parent| parent.kind) {
             declare(&self.tree, &parent, None, &mut whole);
         }
         let (start, end) = (whole.len() + 1, whole.len() + 1 + text.len());

@@ -7,14 +7,17 @@ mod attacks;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
+use aws_lc_rs::digest;
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
 use serde_json::Value;
 use vestibule_xmlsec::{
-    AesSize, Assertions, Concession, ContentKey, DecryptionKeys, Document, Element, ElementView, EncryptedPart, Error, FromClaimed,
-    FromSigned, IdentityProvider, KeyFault, KeyInfo, Limits, OaepHash, Part, Place, Placement, Profile, Recipient, Signed, SignedElement,
-    SigningKey, TrustedKeys, Unsigned, Verified,
+    AesSize, Assertions, Canonicalization, Concession, ContentKey, DecryptionKeys, Document, Element, ElementView, EncryptedPart, Error,
+    FromClaimed, FromSigned, IdentityProvider, KeyFault, KeyInfo, Limits, OaepHash, Part, Place, Placement, Profile, Recipient, Signed,
+    SignedElement, SigningKey, TrustedKeys, Unsigned, Verified, canonicalize,
 };
 
 const SAML: &str = "urn:oasis:names:tc:SAML:2.0:assertion";
@@ -378,6 +381,65 @@ fn ciphertext_that_the_signature_does_not_cover_is_not_decrypted_as_verified() {
     let data = layout(&document).data.unwrap();
     let error = verified.decrypt(&EncryptedPart::at(&data), &keys("keys/sp-rsa2048.key"), &Profile::SAML).unwrap_err();
     assert!(matches!(error, Error::ElementMissing(_)), "{error}");
+}
+
+/// A signature beside a ciphertext that refers to it by its `Id`, and the ciphertext verified.
+fn signed_itself(part: Part<'_>, document: &str) -> Verified<Element> {
+    let key = ContentKey::generate(AesSize::Aes256).unwrap();
+    let sealed = parse(document.as_bytes())
+        .unwrap()
+        .encrypt(SignedElement::Path(&ASSERTION), part, &key, KeyInfo::Recipients(&[recipient()]), Some("_ed"))
+        .unwrap();
+    let text = String::from_utf8(sealed).unwrap();
+    let begin = text.find("<xenc:EncryptedData").unwrap();
+    let end = text.find("</xenc:EncryptedData>").unwrap() + "</xenc:EncryptedData>".len();
+    let canonical = |text: &str| canonicalize(text.as_bytes(), &Limits::MESSAGE, &Canonicalization::EXCLUSIVE).unwrap();
+    let digest = STANDARD.encode(digest::digest(&digest::SHA256, &canonical(&text[begin..end])));
+    let exclusive = "http://www.w3.org/2001/10/xml-exc-c14n#";
+    let info = format!(
+        r##"<ds:SignedInfo xmlns:ds="{DS}"><ds:CanonicalizationMethod Algorithm="{exclusive}"/><ds:SignatureMethod Algorithm="http://www.w3.org/2001/04/xmldsig-more#rsa-sha256"/><ds:Reference URI="#_ed"><ds:Transforms><ds:Transform Algorithm="{exclusive}"/></ds:Transforms><ds:DigestMethod Algorithm="{XENC}sha256"/><ds:DigestValue>{digest}</ds:DigestValue></ds:Reference></ds:SignedInfo>"##
+    );
+    let pair = RsaKeyPair::from_pkcs8(&pem("keys/idp-rsa2048.key")).unwrap();
+    let mut value = vec![0; pair.public_modulus_len()];
+    pair.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), &canonical(&info), &mut value).unwrap();
+    let value = STANDARD.encode(value);
+    let signature = format!(r#"<ds:Signature xmlns:ds="{DS}">{info}<ds:SignatureValue>{value}</ds:SignatureValue></ds:Signature>"#);
+    let document = parse(text.replacen("<before/>", &signature, 1).as_bytes()).unwrap();
+    let mut trusted = TrustedKeys::new();
+    trusted.add_certificate(&pem("keys/idp-rsa2048.crt")).unwrap();
+    let place = layout(&document).signature.unwrap();
+    document.verify_parts(SignedElement::At(&place), &trusted, &Profile::SAML).unwrap().remove(0)
+}
+
+#[test]
+fn a_ciphertext_that_is_signed_itself_gives_one_verified_element_or_none() {
+    let keys = keys("keys/sp-rsa2048.key");
+    let decrypt = |verified: Verified<Element>| {
+        let data = verified.place();
+        verified.decrypt(&EncryptedPart::at(&data), &keys, &Profile::SAML)
+    };
+    let plain = decrypt(signed_itself(Part::Element, DOCUMENT)).unwrap();
+    assert!(plain.element().unwrap().is("urn:a&b", "Assertion"));
+    assert!(plain.stands_at(&ASSERTION));
+    // The content of this element is one element; of the other, it is more.
+    let content = |document: &str| decrypt(signed_itself(Part::Content, document));
+    let open = DOCUMENT.replace(" xmlns:o=\"urn:o\"", "").replace("<r:Response", "<r:Response xmlns:o=\"urn:o\"");
+    assert!(content(&open).unwrap().element().unwrap().is("urn:o", "x"));
+    for more in ["text<o:x/>", "<o:x/>text", "<o:x/><o:x/>", "text", ""] {
+        let (before, rest) = open.split_once("<o:x").unwrap();
+        let error = content(&format!("{before}{more}{}", rest.split_once("</o:x>").unwrap().1)).unwrap_err();
+        assert!(matches!(error, Error::ElementMissing(_)), "{more}: {error}");
+    }
+}
+
+#[test]
+fn a_ciphertext_that_is_the_document_is_decrypted() {
+    let key = ContentKey::generate(AesSize::Aes128).unwrap();
+    let root = [("urn:r", "Response")];
+    let whole = parse(DOCUMENT.as_bytes()).unwrap();
+    let sealed = whole.encrypt(SignedElement::Path(&root), Part::Element, &key, KeyInfo::Recipients(&[recipient()]), None).unwrap();
+    let shown = layout(&decrypted(&sealed, &keys("keys/sp-rsa2048.key")).unwrap()).shown;
+    assert_eq!(shown, layout(&whole).shown);
 }
 
 proptest! {
