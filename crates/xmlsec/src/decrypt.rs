@@ -343,9 +343,10 @@ impl Document {
     /// the namespaces of the place, so that nothing of it can end the element it will stand in.
     fn fragment(&self, data: View<'_>, form: Form, plaintext: Vec<u8>) -> Option<String> {
         let text = String::from_utf8(plaintext).ok()?;
+        let blank = [' ', '\t', '\r', '\n'];
         let text = match form {
-            Form::Element => text.trim_matches([' ', '\t', '\r', '\n']).to_owned(),
-            Form::Content => text,
+            Form::Element if text.starts_with(blank) || text.ends_with(blank) => text.trim_matches(blank).to_owned(),
+            Form::Element | Form::Content => text,
         };
         let mut whole = String::with_capacity(text.len() + 256);
         whole.push_str("<x");

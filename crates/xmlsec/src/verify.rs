@@ -286,7 +286,7 @@ impl Verified<Element> {
         });
         // A signed ciphertext gives a signed element only if it is one, not several.
         let (start, end) = document.view(*id)?.span();
-        if *id == replaced && !document.tree.plaintexts.last().is_some_and(|plaintext| (plaintext.start, plaintext.end) == (start, end)) {
+        if *id == replaced && document.tree.plaintexts.last().is_none_or(|plaintext| (plaintext.start, plaintext.end) != (start, end)) {
             return Err(Error::ElementMissing("one element in a signed ciphertext".to_owned()));
         }
         let value = Element { tree: document.tree, limits: document.limits, id: *id, apex: *apex, omit, form: form.clone() };
