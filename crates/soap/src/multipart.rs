@@ -103,6 +103,13 @@ impl<'a> Multipart<'a> {
         if root.media_type.as_ref().is_none_or(|kind| !kind.essence().eq_ignore_ascii_case(announced)) {
             return Err(fault(MultipartFault::Root));
         }
+        // The version stands in both, for an XOP package.
+        let inner = root.media_type.as_ref().filter(|kind| kind.essence() == "application/xop+xml").and_then(|kind| kind.parameter("type"));
+        if let (Some(outer), Some(inner)) = (media_type.parameter("start-info"), inner)
+            && MediaType::parse(outer)?.essence() != MediaType::parse(inner)?.essence()
+        {
+            return Err(fault(MultipartFault::Root));
+        }
         Ok(Self { parts })
     }
 
@@ -364,6 +371,7 @@ mod tests {
         assert_eq!(why(&TYPE.replace("root@x", "other@x"), &good), MultipartFault::Root);
         assert_eq!(why(&TYPE.replace("application/xop+xml", "text/xml"), &good), MultipartFault::Root);
         assert_eq!(why("multipart/related; boundary=b", &good), MultipartFault::Root);
+        assert_eq!(why(&TYPE.replace("text/xml", "application/soap+xml"), &good), MultipartFault::Root);
         let envelope = soap(&include("cid:a@x"));
         let twice = message(&[(ROOT, &envelope), ("Content-ID: <a@x>", "x"), ("Content-ID: <a@x>", "y")]);
         assert_eq!(why(TYPE, &twice), MultipartFault::DuplicateId);

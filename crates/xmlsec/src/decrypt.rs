@@ -128,9 +128,8 @@ impl<P: DecryptionPurpose> DecryptionKeys<P> {
         self.pairs.iter().map(|(id, _)| *id).collect()
     }
 
-    /// The content keys that one `EncryptedKey` may hold, each of the wanted length, and random where it could not be read.
-    fn unlock(&self, key: &EncryptedKey<'_>, wanted: usize) -> Result<Vec<Zeroizing<Vec<u8>>>, Error> {
-        let mut found = Vec::new();
+    /// Adds the content keys that one `EncryptedKey` may hold, each of the wanted length, and random where it could not be read.
+    fn unlock(&self, key: &EncryptedKey<'_>, wanted: usize, found: &mut Vec<Zeroizing<Vec<u8>>>) -> Result<(), Error> {
         let random = || {
             let mut octets = Zeroizing::new(vec![0; wanted]);
             rand::fill(&mut octets).map_err(|_| Error::Key(KeyFault::Unusable))?;
@@ -151,9 +150,12 @@ impl<P: DecryptionPurpose> DecryptionKeys<P> {
                     found.push(content);
                 }
             }
-            return Ok(found);
+            return Ok(());
         }
         for (id, private) in &self.pairs {
+            if found.len() >= MOST_ATTEMPTS {
+                break;
+            }
             // A certificate of somebody else is not a hint but an address.
             if private.size() != key.value.len() || !(key.hints.is_empty() || key.hints.contains(id)) {
                 continue;
@@ -175,7 +177,7 @@ impl<P: DecryptionPurpose> DecryptionKeys<P> {
             }
             found.push(content);
         }
-        Ok(found)
+        Ok(())
     }
 }
 
@@ -255,7 +257,7 @@ impl Document {
                 (Some(_) | None, ContentCipher::Gcm(_) | ContentCipher::Cbc(_) | ContentCipher::TripleDes) => {}
             }
             let key = EncryptedKey::read(key, profile)?;
-            content_keys.extend(keys.unlock(&key, cipher.key_octets())?);
+            keys.unlock(&key, cipher.key_octets(), &mut content_keys)?;
         }
         let plaintext = content_keys.iter().find_map(|key| {
             let plaintext = cipher.decrypt(key, value.clone())?;
@@ -415,6 +417,8 @@ impl Verified<Element> {
 
 /// `EncryptedKey`s that are looked at.
 const MOST_KEYS: usize = 4;
+/// Private operations for one ciphertext: a stranger can have all of them done.
+const MOST_ATTEMPTS: usize = 4;
 
 type View<'t> = ElementView<'t, Unsigned>;
 

@@ -494,3 +494,28 @@ fn every_attack_is_refused_for_its_reason() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(entries.len() >= 100, "{}", entries.len());
 }
+
+#[test]
+fn no_changed_octet_gives_another_name() {
+    let mut trusted = TrustedKeys::new();
+    trusted.add_certificate(&pem("keys/idp-rsa2048.crt")).unwrap();
+    let mut keys = DecryptionKeys::new();
+    keys.add_shared("sp-decryption", "kek", &KEK).unwrap();
+    let (mut refused, mut accepted) = (0, 0);
+    for name in ["good", "good-key-beside", "good-signed-around-the-ciphertext", "good-key-outside-the-signature"] {
+        let octets = std::fs::read(folder().join(format!("{name}.xml"))).unwrap();
+        for place in 0..octets.len() {
+            let mut changed = octets.clone();
+            changed[place] ^= 1;
+            match judge(&changed, &trusted, &keys, &Profile::SAML) {
+                Ok(name) => {
+                    assert_eq!(name.as_deref(), Some("alice@example.org"), "octet {place}");
+                    accepted += 1;
+                }
+                Err(_) => refused += 1,
+            }
+        }
+    }
+    // What neither a signature nor a tag covers may change: names around it, a recipient's hints.
+    assert!(refused > 5 * accepted, "{refused} refused, {accepted} accepted");
+}
