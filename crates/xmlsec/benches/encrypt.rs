@@ -15,8 +15,9 @@ use aws_lc_rs::{digest, rand};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use vestibule_xmlsec::{
-    AesSize, Assertions, Canonicalization, Claimed, ContentKey, DecryptionKeys, Document, ElementView, EncryptedPart, Error, FromClaimed,
-    IdentityProvider, KeyInfo, Limits, Part, Place, Placement, Profile, Recipient, SignedElement, SigningKey, Unsigned, canonicalize,
+    AesSize, Assertions, Canonicalization, Claimed, ContentKey, DecryptionKeys, Document, ElementView, EncryptedPart, Encryption, Error,
+    FromClaimed, IdentityProvider, KeyInfo, Limits, Part, Place, Placement, Profile, Recipient, SignedElement, SigningKey, Unsigned,
+    canonicalize,
 };
 
 const SAML: &str = "urn:oasis:names:tc:SAML:2.0:assertion";
@@ -36,6 +37,10 @@ fn response(octets: usize) -> String {
     format!(
         r#"<r:Response xmlns:r="urn:r" ID="_r"><saml:Assertion xmlns:saml="{SAML}" ID="_a" Version="2.0"><saml:Issuer>https://idp.example.org</saml:Issuer>{attributes}</saml:Assertion></r:Response>"#
     )
+}
+
+fn to<'a>(key: &'a ContentKey, recipients: &'a [Recipient]) -> Encryption<'a> {
+    Encryption { part: Part::Element, key, key_info: KeyInfo::Recipients(recipients), id: None }
 }
 
 struct Data(Place);
@@ -100,7 +105,7 @@ fn main() {
         let document = Document::parse(octets, &Limits::SOAP).expect("well-formed");
         let encrypt = |document: &Document| {
             let key = ContentKey::generate(AesSize::Aes256).expect("random");
-            document.encrypt(whole, Part::Element, &key, KeyInfo::Recipients(&recipient), None).expect("encrypted")
+            document.encrypt(whole, &to(&key, &recipient)).expect("encrypted")
         };
         let sealed = encrypt(&document);
         let parsed = Document::parse(&sealed, &Limits::SOAP).expect("well-formed");
@@ -121,9 +126,9 @@ fn main() {
                     drop(black_box(bare_encrypt(black_box(octets), &public)));
                 },
                 &|| {
-                    let signed = document.sign_enveloped(whole, Placement::After(SAML, "Issuer"), &[], &signing).expect("signed");
-                    let signed = Document::parse(&signed, &Limits::SOAP).expect("well-formed");
-                    drop(black_box(encrypt(&signed)));
+                    let key = ContentKey::generate(AesSize::Aes256).expect("random");
+                    let placement = Placement::After(SAML, "Issuer");
+                    drop(black_box(document.sign_and_encrypt(whole, placement, &[], &signing, &to(&key, &recipient)).expect("done")));
                 },
                 &|| {
                     let mut key = vec![0; private.min_output_size()];

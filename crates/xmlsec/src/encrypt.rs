@@ -15,6 +15,7 @@ use crate::document::{Document, SignedElement};
 use crate::error::{Error, KeyFault};
 use crate::keys::{KeyId, TrustedKeys};
 use crate::rsa::{Oaep, PublicKey};
+use crate::sign::{Placement, Purpose, SigningKey};
 use crate::signature::DS;
 use crate::tree::Kind;
 use crate::verify::{XENC, XENC11};
@@ -204,24 +205,52 @@ pub enum KeyInfo<'a> {
     Absent,
 }
 
+/// What is encrypted how.
+#[derive(Debug, Clone, Copy)]
+pub struct Encryption<'a> {
+    /// What of the element.
+    pub part: Part<'a>,
+    /// The key of this message.
+    pub key: &'a ContentKey,
+    /// Where its recipients find the key.
+    pub key_info: KeyInfo<'a>,
+    /// The `Id` of the `xenc:EncryptedData`.
+    pub id: Option<&'a str>,
+}
+
 impl Document {
-    /// The document's octets with one part encrypted. `id` becomes the `Id` of the `xenc:EncryptedData`.
+    /// The document's octets with one element or its content encrypted.
     ///
     /// # Errors
     /// [`Error::ElementMissing`] if the element is not there, [`Error::Unreadable`] for the content of an empty tag,
     /// [`Error::Key`] if a recipient's key cannot be used.
-    pub fn encrypt(
+    pub fn encrypt(&self, what: SignedElement<'_>, encryption: &Encryption<'_>) -> Result<Vec<u8>, Error> {
+        self.encrypted(what, self.tree.source.as_bytes(), encryption)
+    }
+
+    /// As [`Document::sign_enveloped`] and then [`Document::encrypt`] of the same element, without reading the signed
+    /// document in between.
+    ///
+    /// # Errors
+    /// As both.
+    pub fn sign_and_encrypt<P: Purpose>(
         &self,
         what: SignedElement<'_>,
-        part: Part<'_>,
-        key: &ContentKey,
-        key_info: KeyInfo<'_>,
-        id: Option<&str>,
+        placement: Placement<'_>,
+        prefixes: &[&str],
+        signing: &SigningKey<P>,
+        encryption: &Encryption<'_>,
     ) -> Result<Vec<u8>, Error> {
+        self.encrypted(what, &self.sign_enveloped(what, placement, prefixes, signing)?, encryption)
+    }
+
+    /// `source` is the document, or the document with a signature put into the content of the element.
+    fn encrypted(&self, what: SignedElement<'_>, source: &[u8], encryption: &Encryption<'_>) -> Result<Vec<u8>, Error> {
+        let Encryption { part, key, key_info, id } = *encryption;
         let target = self.locate(what)?;
-        let source = self.tree.source.as_bytes();
         let nothing = || target.unreadable("an element without content");
         let (Some(node), (start, end)) = (self.tree.node(target.id()), target.span()) else { return Err(nothing()) };
+        let end = (end + source.len()).checked_sub(self.tree.source.len()).ok_or_else(nothing)?;
         let Kind::Element(data) = node.kind else { return Err(nothing()) };
         let octets = |from: usize, to: usize| source.get(from..to).ok_or_else(nothing);
         let (from, to, sealed, kind) = match part {
@@ -361,7 +390,8 @@ mod tests {
             let key = ContentKey::generate(AesSize::Aes128).unwrap();
             let recipient = [Recipient::from_shared("kek", &[1; 16]).unwrap()];
             let part = if whole { Part::Element } else { Part::Content };
-            let Ok(sealed) = document.encrypt(SignedElement::At(what), part, &key, KeyInfo::Recipients(&recipient), None) else {
+            let encryption = Encryption { part, key: &key, key_info: KeyInfo::Recipients(&recipient), id: None };
+            let Ok(sealed) = document.encrypt(SignedElement::At(what), &encryption) else {
                 // An empty tag has no content.
                 prop_assert!(!whole);
                 return Ok(());

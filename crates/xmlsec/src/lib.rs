@@ -29,7 +29,7 @@ pub use decrypt::{Assertions, DecryptionKeys, DecryptionPurpose, EncryptedPart, 
 pub use document::{Claimed, Document, FromClaimed, SignedElement};
 pub use edit::{Edit, Insertion};
 pub use element::{Authority, ElementView, Place, Signed, Unsigned};
-pub use encrypt::{ContentKey, KeyInfo, Part, Recipient};
+pub use encrypt::{ContentKey, Encryption, KeyInfo, Part, Recipient};
 pub use error::{EncryptionFault, Error, KeyFault, Malformed, ReferenceFault, Role, SignatureFault};
 pub use keys::{KeyId, TrustedKeys};
 pub use limits::Limits;

@@ -15,9 +15,9 @@ use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
 use serde_json::Value;
 use vestibule_xmlsec::{
-    AesSize, Assertions, Canonicalization, Concession, ContentKey, DecryptionKeys, Document, Element, ElementView, EncryptedPart, Error,
-    FromClaimed, FromSigned, IdentityProvider, KeyFault, KeyInfo, Limits, OaepHash, Part, Place, Placement, Profile, Recipient, Signed,
-    SignedElement, SigningKey, TrustedKeys, Unsigned, Verified, canonicalize,
+    AesSize, Assertions, Canonicalization, Concession, ContentKey, DecryptionKeys, Document, Element, ElementView, EncryptedPart,
+    Encryption, Error, FromClaimed, FromSigned, IdentityProvider, KeyFault, KeyInfo, Limits, OaepHash, Part, Place, Placement, Profile,
+    Recipient, Signed, SignedElement, SigningKey, TrustedKeys, Unsigned, Verified, canonicalize,
 };
 
 const SAML: &str = "urn:oasis:names:tc:SAML:2.0:assertion";
@@ -211,12 +211,13 @@ fn recipient() -> Recipient {
     Recipient::from_certificate(&pem("keys/sp-rsa2048.crt")).unwrap()
 }
 
+fn to<'a>(part: Part<'a>, key: &'a ContentKey, recipients: &'a [Recipient]) -> Encryption<'a> {
+    Encryption { part, key, key_info: KeyInfo::Recipients(recipients), id: Some("_ed") }
+}
+
 fn encrypted(part: Part<'_>, size: AesSize, recipients: &[Recipient]) -> Vec<u8> {
     let key = ContentKey::generate(size).unwrap();
-    parse(DOCUMENT.as_bytes())
-        .unwrap()
-        .encrypt(SignedElement::Path(&ASSERTION), part, &key, KeyInfo::Recipients(recipients), Some("_ed"))
-        .unwrap()
+    parse(DOCUMENT.as_bytes()).unwrap().encrypt(SignedElement::Path(&ASSERTION), &to(part, &key, recipients)).unwrap()
 }
 
 fn decrypted(octets: &[u8], keys: &DecryptionKeys<Assertions>) -> Result<Document, Error> {
@@ -293,10 +294,7 @@ fn nested(times: usize) -> Vec<u8> {
     let (mut inner, data) = (ASSERTION, (XENC, "EncryptedData"));
     for _ in 0..times {
         let key = ContentKey::generate(AesSize::Aes128).unwrap();
-        octets = parse(&octets)
-            .unwrap()
-            .encrypt(SignedElement::Path(&inner), Part::Element, &key, KeyInfo::Recipients(&[recipient()]), None)
-            .unwrap();
+        octets = parse(&octets).unwrap().encrypt(SignedElement::Path(&inner), &to(Part::Element, &key, &[recipient()])).unwrap();
         inner[1] = data;
     }
     octets
@@ -333,10 +331,7 @@ fn signed_around(inside: &str, last: bool) -> (Verified<Element>, TrustedKeys) {
     let path = [(SAML, "Assertion")];
     let key = ContentKey::generate(AesSize::Aes256).unwrap();
     let name = [(SAML, "Assertion"), (SAML, "Subject")];
-    let sealed = parse(document.as_bytes())
-        .unwrap()
-        .encrypt(SignedElement::Path(&name), Part::Content, &key, KeyInfo::Recipients(&[recipient()]), None)
-        .unwrap();
+    let sealed = parse(document.as_bytes()).unwrap().encrypt(SignedElement::Path(&name), &to(Part::Content, &key, &[recipient()])).unwrap();
     let signing = SigningKey::<IdentityProvider>::from_pkcs8("idp", &pem("keys/idp-rsa2048.key"), None).unwrap();
     let placement = if last { Placement::After(SAML, "Subject") } else { Placement::First };
     let signed = parse(&sealed).unwrap().sign_enveloped(SignedElement::Path(&path), placement, &[], &signing).unwrap();
@@ -386,10 +381,7 @@ fn ciphertext_that_the_signature_does_not_cover_is_not_decrypted_as_verified() {
 /// A signature beside a ciphertext that refers to it by its `Id`, and the ciphertext verified.
 fn signed_itself(part: Part<'_>, document: &str) -> Verified<Element> {
     let key = ContentKey::generate(AesSize::Aes256).unwrap();
-    let sealed = parse(document.as_bytes())
-        .unwrap()
-        .encrypt(SignedElement::Path(&ASSERTION), part, &key, KeyInfo::Recipients(&[recipient()]), Some("_ed"))
-        .unwrap();
+    let sealed = parse(document.as_bytes()).unwrap().encrypt(SignedElement::Path(&ASSERTION), &to(part, &key, &[recipient()])).unwrap();
     let text = String::from_utf8(sealed).unwrap();
     let begin = text.find("<xenc:EncryptedData").unwrap();
     let end = text.find("</xenc:EncryptedData>").unwrap() + "</xenc:EncryptedData>".len();
@@ -433,11 +425,37 @@ fn a_ciphertext_that_is_signed_itself_gives_one_verified_element_or_none() {
 }
 
 #[test]
+fn what_is_signed_and_encrypted_at_once_decrypts_and_verifies() {
+    let keys = keys("keys/sp-rsa2048.key");
+    let signing = SigningKey::<IdentityProvider>::from_pkcs8("idp", &pem("keys/idp-rsa2048.key"), None).unwrap();
+    let mut trusted = TrustedKeys::new();
+    trusted.add_certificate(&pem("keys/idp-rsa2048.crt")).unwrap();
+    let text = format!(
+        r#"<r:Response xmlns:r="urn:r" xmlns:s="{SAML}"><r:before/><s:Assertion ID="_1"><s:Issuer>i</s:Issuer><s:Subject><s:NameID>alice</s:NameID></s:Subject></s:Assertion ><r:end/></r:Response>"#
+    );
+    let path = [("urn:r", "Response"), (SAML, "Assertion")];
+    let document = parse(text.as_bytes()).unwrap();
+    for (part, inside) in [(Part::Element, false), (Part::Content, false), (Part::ElementIn(SAML, "EncryptedAssertion"), true)] {
+        for placement in [Placement::First, Placement::After(SAML, "Issuer"), Placement::After(SAML, "Subject")] {
+            let key = ContentKey::generate(AesSize::Aes256).unwrap();
+            let recipients = [recipient()];
+            let what = SignedElement::Path(&path);
+            let sealed = document.sign_and_encrypt(what, placement, &[], &signing, &to(part, &key, &recipients)).unwrap();
+            let plain = decrypted(&sealed, &keys).unwrap();
+            let held = [path[0], (SAML, "EncryptedAssertion"), path[1]];
+            let what = SignedElement::Path(if inside { &held } else { &path });
+            let verified = plain.verify(what, &trusted, &Profile::SAML).unwrap();
+            assert_eq!(verified.read::<Shown>().unwrap().value().name.as_deref(), Some("alice"));
+        }
+    }
+}
+
+#[test]
 fn a_ciphertext_that_is_the_document_is_decrypted() {
     let key = ContentKey::generate(AesSize::Aes128).unwrap();
     let root = [("urn:r", "Response")];
     let whole = parse(DOCUMENT.as_bytes()).unwrap();
-    let sealed = whole.encrypt(SignedElement::Path(&root), Part::Element, &key, KeyInfo::Recipients(&[recipient()]), None).unwrap();
+    let sealed = whole.encrypt(SignedElement::Path(&root), &to(Part::Element, &key, &[recipient()])).unwrap();
     let shown = layout(&decrypted(&sealed, &keys("keys/sp-rsa2048.key")).unwrap()).shown;
     assert_eq!(shown, layout(&whole).shown);
 }
