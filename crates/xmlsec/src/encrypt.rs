@@ -10,7 +10,6 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use zeroize::Zeroizing;
 
 use crate::cipher::{self, AesSize, ContentCipher, OaepHash};
-use crate::decrypt::{declare, escape};
 use crate::document::{Document, SignedElement};
 use crate::error::{Error, KeyFault};
 use crate::keys::{KeyId, TrustedKeys};
@@ -19,6 +18,7 @@ use crate::sign::{Placement, Purpose, SigningKey};
 use crate::signature::DS;
 use crate::tree::Kind;
 use crate::verify::{XENC, XENC11};
+use crate::write::{declare, escape};
 
 /// A fresh AES-GCM key for one message.
 pub struct ContentKey {

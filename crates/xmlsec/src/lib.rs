@@ -11,6 +11,7 @@ mod document;
 mod edit;
 mod element;
 mod encrypt;
+mod encrypted;
 mod error;
 mod keys;
 mod limits;
@@ -22,6 +23,7 @@ mod sign;
 mod signature;
 mod tree;
 mod verify;
+mod write;
 
 pub use c14n::{Canonicalization, canonicalize};
 pub use cipher::{AesSize, OaepHash};
