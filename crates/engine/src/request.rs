@@ -205,6 +205,9 @@ pub enum Malformed {
     /// Another proxy asks, and it is not one of those named. 403.
     #[error("the sender is not one of the proxies this listener answers")]
     Stranger,
+    /// The listener expects the PROXY protocol, and the connection did not begin with it. Never answered.
+    #[error("the connection did not begin with a PROXY protocol header")]
+    Unannounced,
 }
 
 /// A host name or address with an optional port, normalised: lower case, no trailing dot.

@@ -24,6 +24,7 @@ use vestibule_engine::session;
 use crate::realms::ldap;
 use crate::realms::local::MINIMUM_LENGTH;
 use crate::serve::proxy::Speaks;
+use crate::serve::proxy_protocol::ProxyProtocol;
 
 pub use crate::config::file::{Algorithm, AnonymousDenied, Backend, Http2, LoginHost, UpstreamHost};
 pub use crate::inject::headers::Fact;
@@ -112,6 +113,8 @@ pub struct Listener {
     pub certificates: Vec<Certificate>,
     /// Proxies whose forwarded headers count.
     pub trusted_proxies: Vec<IpNet>,
+    /// Whether connections begin with the PROXY protocol; then there are trusted proxies.
+    pub proxy_protocol: ProxyProtocol,
     /// What a client may use up.
     pub limits: ClientLimits,
 }

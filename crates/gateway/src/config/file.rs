@@ -75,6 +75,10 @@ pub struct Listen {
     #[serde(default)]
     #[schemars(example = ["10.1.0.0/24"])]
     pub trusted_proxies: Vec<At<Net>>,
+    /// Whether each connection begins with a header of the PROXY protocol, version 1 or 2, before TLS. Such a listener listens
+    /// to its `trusted_proxies` only; the address they state is the client's. Connections without it end.
+    #[serde(default)]
+    pub proxy_protocol: At<bool>,
     /// What a client may use up.
     #[serde(default)]
     pub limits: Limits,

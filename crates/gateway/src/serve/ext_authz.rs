@@ -116,7 +116,7 @@ const STATUS: HeaderName = HeaderName::from_static("x-vestibule-status");
 /// Answers one question of another proxy.
 pub(super) async fn answer(passage: &Passage<'_>, dialect: Dialect, request: Request<Incoming>) -> Response<Reply> {
     let origin = passage.peer.origin();
-    if !passage.door().trusted.trusts(origin.address.to_canonical()) && !passage.peer.is_certified() {
+    if !passage.door().trusted.believes(origin) && !passage.peer.is_certified() {
         return passage.unreadable(Malformed::Stranger, request.method(), request.version());
     }
     let (head, body) = request.into_parts();

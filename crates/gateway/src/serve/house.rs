@@ -589,6 +589,7 @@ fn door(listener: &config::checked::Listener) -> proxy::Door {
     proxy::Door {
         speaks: listener.speaks,
         trusted: TrustedProxies { networks: listener.trusted_proxies.clone() },
+        proxy_protocol: listener.proxy_protocol,
         limits: proxy::Limits {
             head_octets: limits.header_size,
             head_fields: limits.header_count,

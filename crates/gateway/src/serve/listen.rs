@@ -21,13 +21,14 @@ use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
-use vestibule_engine::request::Channel;
+use vestibule_engine::request::{Channel, Malformed, RequestId};
 use vestibule_engine::route::Found;
 
 use crate::forward::HYPER_MAX_FIELDS;
 use crate::serve::framing::{Framing, Verdict};
-use crate::serve::proxy::{self, Limits, Shared};
-use crate::serve::read::Origin;
+use crate::serve::proxy::{self, Limits, Running, Shared};
+use crate::serve::proxy_protocol::{self, ProxyProtocol, Refused, Stated};
+use crate::serve::read::{Origin, Word};
 use crate::serve::tls::{self, Certificates};
 use crate::serve::wire::{Patience, Wire};
 
@@ -259,18 +260,21 @@ async fn accept(listener: Listener, house: House) -> io::Result<()> {
     Ok(())
 }
 
-/// Greets a connection: TLS first where it is spoken.
-async fn welcome(stream: TcpStream, address: SocketAddr, tls: Option<ListenerTls>, seat: OwnedSemaphorePermit, house: House) {
-    let limits = house.shared.running().door(house.door).limits.clone();
+/// Greets a connection: the PROXY protocol first, then TLS, where they are spoken.
+async fn welcome(mut stream: TcpStream, address: SocketAddr, tls: Option<ListenerTls>, seat: OwnedSemaphorePermit, house: House) {
+    let running = house.shared.running();
+    let limits = running.door(house.door).limits.clone();
+    let deadline = Instant::now() + limits.handshake_time;
     let _ = stream.set_nodelay(true);
     // A tunnel's peer may vanish without a word.
     let _ = socket2::SockRef::from(&stream).set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(PING_INTERVAL));
-    let mut origin = Origin { address: address.ip(), channel: Channel::Plain, sni: None };
+    let Some(mut origin) = announced(&mut stream, address, &running, house.door, deadline).await else { return };
+    drop(running);
     let Some(ListenerTls { certificates, config }) = tls else {
         let peer = Peer::new(origin, None, Framing::default(), seat, &house);
         return converse(stream, peer, &house, limits).await;
     };
-    let shaken = tokio::time::timeout(limits.handshake_time, TlsAcceptor::from(config).accept(stream)).await;
+    let shaken = tokio::time::timeout_at(deadline, TlsAcceptor::from(config).accept(stream)).await;
     let stream = match shaken {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return tracing::debug!(client = %address, %error, "TLS handshake failed"),
@@ -282,6 +286,35 @@ async fn welcome(stream: TcpStream, address: SocketAddr, tls: Option<ListenerTls
     let framing = if session.alpn_protocol() == Some(b"h2") { Framing::blind() } else { Framing::default() };
     let peer = Peer::new(origin, Some(certificates), framing, seat, &house);
     converse(stream, peer, &house, limits).await;
+}
+
+/// Who is at the other end: whoever connected, or whom a named proxy names before anything else. `None` ends the connection.
+async fn announced(stream: &mut TcpStream, address: SocketAddr, running: &Running, door: usize, deadline: Instant) -> Option<Origin> {
+    let door = running.door(door);
+    let peer = Origin::new(address.ip(), Channel::Plain, None);
+    match door.proxy_protocol {
+        ProxyProtocol::Absent => return Some(peer),
+        ProxyProtocol::Required => {}
+    }
+    let (malformed, why) = if !door.trusted.believes(&peer) {
+        (Malformed::Stranger, "a stranger".to_owned())
+    } else {
+        match tokio::time::timeout_at(deadline, proxy_protocol::read(stream)).await {
+            Ok(Ok(Stated::Client(address, channel))) => return Some(Origin::new(address, channel, None)),
+            Ok(Ok(Stated::Local)) => return Some(peer),
+            Ok(Ok(Stated::Unknown)) => return Some(Origin { word: Word::OfNobody, ..peer }),
+            Ok(Err(Refused::Silent)) => return None,
+            Ok(Err(refused)) => (Malformed::Unannounced, refused.to_string()),
+            Err(_) => (Malformed::Unannounced, "the header took too long".to_owned()),
+        }
+    };
+    tracing::debug!(peer = %address, why, "no PROXY protocol header to believe");
+    metrics::counter!("vestibule_proxy_headers_refused_total").increment(1);
+    let engine = &running.engine;
+    if let Ok(id) = RequestId::new(engine.clock.now()) {
+        engine.unreadable(id, address.ip().to_canonical(), malformed);
+    }
+    None
 }
 
 /// Serves a connection until it ends, is idle too long, or we stop.

@@ -12,6 +12,7 @@ pub mod house;
 pub mod listen;
 pub mod pages;
 pub mod proxy;
+pub mod proxy_protocol;
 pub mod read;
 pub mod return_to;
 pub mod tls;

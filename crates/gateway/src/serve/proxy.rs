@@ -34,6 +34,7 @@ use crate::serve::control::{OnControl, OwnPages};
 use crate::serve::ext_authz::{self, Dialect};
 use crate::serve::framing::Verdict;
 use crate::serve::listen::Peer;
+use crate::serve::proxy_protocol::ProxyProtocol;
 use crate::serve::read::{Arrived, Hop, TrustedProxies, read};
 use crate::serve::upgrade;
 
@@ -96,6 +97,8 @@ pub struct Door {
     pub limits: Limits,
     /// Whose word on the client's address counts.
     pub trusted: TrustedProxies,
+    /// Whether connections begin with the PROXY protocol.
+    pub proxy_protocol: ProxyProtocol,
 }
 
 impl Running {

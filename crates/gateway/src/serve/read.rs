@@ -51,6 +51,24 @@ pub struct Origin {
     pub channel: Channel,
     /// The server name of the handshake.
     pub sni: Option<String>,
+    /// Whether it may speak for others.
+    pub word: Word,
+}
+
+/// Whether what a connection's requests say of their client counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Word {
+    /// As that of its address does.
+    OfAddress,
+    /// It counts for nothing: a proxy brings somebody it cannot name.
+    OfNobody,
+}
+
+impl Origin {
+    /// A connection from this address.
+    pub fn new(address: IpAddr, channel: Channel, sni: Option<String>) -> Self {
+        Self { address, channel, sni, word: Word::OfAddress }
+    }
 }
 
 /// Proxies in front of us whose word on the client's address counts.
@@ -208,10 +226,18 @@ impl TrustedProxies {
         self.networks.iter().any(|network| network.contains(&address))
     }
 
+    /// Whether what this connection says of its clients counts.
+    pub fn believes(&self, origin: &Origin) -> bool {
+        match origin.word {
+            Word::OfAddress => self.trusts(origin.address.to_canonical()),
+            Word::OfNobody => false,
+        }
+    }
+
     /// Who sent the request: the rightmost hop that is not one of the trusted proxies.
     fn client(&self, origin: &Origin, headers: &HeaderMap) -> Client {
         let mut client = Client { address: origin.address.to_canonical(), channel: origin.channel, sni: origin.sni.clone() };
-        if !self.trusts(client.address) {
+        if !self.believes(origin) {
             return client;
         }
         let hops: Vec<&str> =
@@ -258,7 +284,7 @@ mod tests {
             builder = builder.header(*name, *value);
         }
         let (mut head, ()) = builder.body(()).unwrap().into_parts();
-        let origin = Origin { address: peer.parse().unwrap(), channel: Channel::Plain, sni: None };
+        let origin = Origin::new(peer.parse().unwrap(), Channel::Plain, None);
         let trusted = TrustedProxies { networks: vec!["10.0.0.0/8".parse().unwrap()] };
         let now = Timestamp::UNIX_EPOCH;
         read(&mut head, &origin, &trusted, RequestId::new(now).unwrap(), now)
@@ -301,6 +327,14 @@ mod tests {
         };
         assert_eq!(channel("10.0.0.1"), Channel::Tls);
         assert_eq!(channel("192.0.2.9"), Channel::Plain);
+    }
+
+    #[test]
+    fn who_comes_by_a_proxy_that_cannot_name_them_speaks_for_nobody() {
+        let trusted = TrustedProxies { networks: vec!["10.0.0.0/8".parse().unwrap()] };
+        let origin = Origin::new([10, 0, 0, 1].into(), Channel::Plain, None);
+        assert!(trusted.believes(&origin));
+        assert!(!trusted.believes(&Origin { word: Word::OfNobody, ..origin }));
     }
 
     #[test]

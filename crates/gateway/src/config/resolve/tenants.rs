@@ -18,6 +18,7 @@ use crate::config::secrets::reason;
 use crate::config::values::{At, OneOrMore};
 use crate::serve::ext_authz::Dialect;
 use crate::serve::proxy::Speaks;
+use crate::serve::proxy_protocol::ProxyProtocol;
 
 /// Longest logo, in octets: it is sent with a page.
 const MAX_LOGO: u64 = 256 * 1024;
@@ -73,7 +74,22 @@ impl Resolve<'_> {
                 self.error(&written.speaks, "whoever reaches this listener could describe a request of his own to it").help =
                     Some("name the proxy that asks: trusted_proxies = [\"127.0.0.1\"]".to_owned());
             }
-            listeners.push(Listener { address, speaks, certificates, trusted_proxies, limits });
+            let proxy_protocol = match (written.proxy_protocol.value, speaks) {
+                (false, _) => ProxyProtocol::Absent,
+                (true, Speaks::Questions(_)) => {
+                    self.error(&written.proxy_protocol, "a proxy that asks says in its question who the client is").help =
+                        Some("remove proxy_protocol".to_owned());
+                    ProxyProtocol::Absent
+                }
+                (true, Speaks::Proxy) => {
+                    if trusted_proxies.is_empty() {
+                        self.error(&written.proxy_protocol, "everybody could claim any address in such a header").help =
+                            Some("name the proxy in front: trusted_proxies = [\"10.1.0.5\"]".to_owned());
+                    }
+                    ProxyProtocol::Required
+                }
+            };
+            listeners.push(Listener { address, speaks, certificates, trusted_proxies, proxy_protocol, limits });
         }
         listeners
     }
