@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod answer;
 pub mod body;
+pub mod client_certificates;
 pub mod control;
 pub mod ext_authz;
 pub mod fault;

@@ -5,6 +5,7 @@
 mod admin;
 mod bad_input;
 mod chain;
+mod client_certificates;
 mod demo;
 mod doors;
 mod ldap;
