@@ -14,3 +14,4 @@ mod login;
 mod nginx;
 mod proxy_protocol;
 mod support;
+mod transport;
