@@ -8,6 +8,7 @@ mod chain;
 mod client_certificates;
 mod demo;
 mod doors;
+mod hand_over;
 mod ldap;
 mod lifecycle;
 mod login;
