@@ -9,7 +9,7 @@ use jiff::tz::TimeZone;
 use quick_cache::sync::Cache;
 
 use super::Verdict;
-use super::reads::Reads;
+use super::reads::{Part, Reads};
 use super::words::{WORDS, uid};
 use crate::clock::Timestamp;
 use crate::decision::Permits;
@@ -67,7 +67,7 @@ impl fmt::Debug for Slice {
 
 impl Slice {
     pub(super) fn check(&self, question: &Question<'_>) -> Verdict {
-        if self.reads.context {
+        if self.reads.contains(Part::Context) {
             return self.evaluate(question);
         }
         let key = self.key(question);
@@ -82,48 +82,44 @@ impl Slice {
         verdict
     }
 
-    /// Everything this slice can read, save for the context. The number of the slice stands for the engine's
-    /// generation and the route's policies; groups and profile may change without the epoch.
+    /// Everything this slice reads and nothing else, or the same decision would be kept once for each route, path and user.
+    /// The number of the slice stands for the engine's generation and for what is read; whatever changes of a user
+    /// changes a part, so that its epoch need not be one.
     fn key(&self, question: &Question<'_>) -> [u8; 32] {
         let Question { identity, request, found, operation, now: _ } = question;
         let user = &identity.user;
         let number = self.number.to_be_bytes();
-        let epoch = user.epoch.to_be_bytes();
         let groups = u64::try_from(user.groups.len()).unwrap_or(u64::MAX).to_be_bytes();
         let level = [identity.level.0];
-        let fixed: [&[u8]; 12] = [
-            &number,
-            found.tenant.id.as_str().as_bytes(),
-            found.route.name.as_str().as_bytes(),
-            request.method.as_str().as_bytes(),
-            user.id.0.as_bytes(),
-            &epoch,
-            user.name.as_str().as_bytes(),
-            user.profile.as_str().as_bytes(),
-            identity.scheme.as_str().as_bytes(),
-            identity.method.as_str().as_bytes(),
-            &level,
-            &groups,
-        ];
         let mut parts: smallvec::SmallVec<[&[u8]; 32]> = smallvec::SmallVec::new();
-        parts.extend(fixed);
-        parts.extend(user.groups.iter().map(|group| group.as_str().as_bytes()));
-        let optional = [
-            user.email.as_deref(),
-            operation.filter(|_| self.reads.operation),
-            self.reads.path.then(|| request.target.path()),
-            self.reads.host.then(|| request.host.name()),
-        ];
-        for value in optional {
-            match value {
-                Some(value) => parts.extend([b"+", value.as_bytes()]),
-                None => parts.push(b"-"),
+        parts.push(&number);
+        for part in self.reads.parts() {
+            match part {
+                Part::User => parts.push(user.id.0.as_bytes()),
+                Part::Name => parts.push(user.name.as_str().as_bytes()),
+                Part::Profile => parts.push(user.profile.as_str().as_bytes()),
+                Part::Email => parts.extend(optional(user.email.as_deref())),
+                Part::Groups => {
+                    parts.push(&groups);
+                    parts.extend(user.groups.iter().map(|group| group.as_str().as_bytes()));
+                }
+                Part::Scheme => parts.push(identity.scheme.as_str().as_bytes()),
+                Part::Method => parts.push(identity.method.as_str().as_bytes()),
+                Part::Level => parts.push(&level),
+                Part::Tenant => parts.push(found.tenant.id.as_str().as_bytes()),
+                Part::Route => parts.push(found.route.name.as_str().as_bytes()),
+                Part::Host => parts.push(request.host.name().as_bytes()),
+                Part::Path => parts.push(request.target.path().as_bytes()),
+                Part::Operation => parts.extend(optional(*operation)),
+                Part::Action => parts.push(request.method.as_str().as_bytes()),
+                // What reads it is not remembered.
+                Part::Context => {}
             }
         }
         digest(&parts)
     }
 
-    fn evaluate(&self, question: &Question<'_>) -> Verdict {
+    pub(super) fn evaluate(&self, question: &Question<'_>) -> Verdict {
         let (request, entities) = match question.put(self.reads) {
             Ok(put) => put,
             Err(error) => {
@@ -191,7 +187,7 @@ impl Question<'_> {
 
         let action = WORDS.action(&request.method);
         // Reading an address costs more than most policies.
-        let context = if reads.context { self.circumstances()? } else { Context::empty() };
+        let context = if reads.contains(Part::Context) { self.circumstances()? } else { Context::empty() };
 
         let entities = [
             Entity::new(principal.clone(), about, groups).map_err(|error| error.to_string())?,
@@ -216,6 +212,14 @@ impl Question<'_> {
             ("client".to_owned(), RestrictedExpression::new_ip(client)),
         ])
         .map_err(|error| error.to_string())
+    }
+}
+
+/// A text that may be absent, so that none is not the empty one.
+fn optional(text: Option<&str>) -> [&[u8]; 2] {
+    match text {
+        Some(text) => [b"+", text.as_bytes()],
+        None => [b"-", b""],
     }
 }
 

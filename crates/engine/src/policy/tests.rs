@@ -1,6 +1,8 @@
 //! What policies decide, and what they are told when they are wrong.
 
-use super::reads::Reads;
+use proptest::prelude::*;
+
+use super::reads::{Part, Reads};
 use super::words::Words;
 use super::*;
 use crate::fixtures::{self, ada, found, from, identity, request};
@@ -247,8 +249,31 @@ fn a_policy_that_cannot_be_evaluated_denies_whatever_the_others_say() {
 }
 
 #[test]
-fn a_decision_is_remembered_for_exactly_this_identity_and_request() {
-    let policy = compile(&[r#"@id("all") permit(principal, action, resource) when { resource.path like "/*" };"#]);
+fn a_decision_is_remembered_for_all_that_the_policy_cannot_tell_apart() {
+    let all = compile(&[r#"@id("all") permit(principal, action, resource);"#]);
+    let staff = compile(&[r#"@id("staff") permit(principal in Group::"staff", action in Action::"read", resource);"#]);
+    for policy in [&all, &staff] {
+        for user in [ada(), crate::identity::User { epoch: 7, groups: ada().groups, ..fixtures::user("bob", 2) }] {
+            for url in ["north.example.com/orders/7", "other.example.com/else"] {
+                for name in ["app", "other"] {
+                    let found = Found { route: fixtures::route(name).into(), ..found() };
+                    let verdict = policy.check(&identity(user.clone()), &request("GET", url, &[]), &found, None, fixtures::now());
+                    assert!(matches!(verdict, Verdict::Allow(_)));
+                }
+            }
+        }
+        assert_eq!(cached(policy), 1);
+    }
+    assert!(!allows(&staff, &identity(ada()), &request("POST", "north.example.com/orders/7", &[])));
+    assert_eq!(cached(&staff), 2);
+}
+
+#[test]
+fn a_decision_is_remembered_apart_for_whatever_the_policy_reads() {
+    let text = r#"principal.name != "" || principal.profile == "x" || principal has email || principal in Group::"x" ||
+        principal.scheme == "x" || principal.method == "x" || principal.level > 3 || principal == User::"00000000-0000-0000-0000-000000000001" ||
+        resource.path like "/*""#;
+    let policy = compile(&[&format!("@id(\"all\") permit(principal, action, resource) when {{ {text} }};")]);
     let ada = identity(fixtures::ada());
     assert!(allows(&policy, &ada, &get()));
     assert!(allows(&policy, &ada, &get()));
@@ -259,7 +284,6 @@ fn a_decision_is_remembered_for_exactly_this_identity_and_request() {
         identity(user)
     };
     let mut others = vec![
-        changed(&|user| user.epoch += 1),
         changed(&|user| user.groups.push(GroupName::from("x"))),
         changed(&|user| user.groups.clear()),
         changed(&|user| user.email = Some(String::new())),
@@ -278,13 +302,11 @@ fn a_decision_is_remembered_for_exactly_this_identity_and_request() {
         assert_eq!(cached(&policy), 2 + number);
     }
     let before = cached(&policy);
-    for other in [request("HEAD", "north.example.com/orders/7", &[]), request("GET", "north.example.com/orders/8", &[])] {
-        assert!(allows(&policy, &ada, &other));
-    }
-    assert_eq!(cached(&policy), before + 2);
-    // Nothing in this slice reads the host.
-    assert!(allows(&policy, &ada, &request("GET", "other.example.com/orders/7", &[])));
-    assert_eq!(cached(&policy), before + 2);
+    assert!(allows(&policy, &ada, &request("GET", "north.example.com/orders/8", &[])));
+    assert_eq!(cached(&policy), before + 1);
+    // Nothing in this slice reads the host or the method.
+    assert!(allows(&policy, &ada, &request("HEAD", "other.example.com/orders/7", &[])));
+    assert_eq!(cached(&policy), before + 1);
 }
 
 #[test]
@@ -313,19 +335,158 @@ fn slices_share_the_memory_and_never_a_decision() {
 
 #[test]
 fn what_a_slice_reads_is_found_wherever_it_stands() {
-    let reads = |condition: &str| {
-        let policy = compile(&[&format!("@id(\"x\") permit(principal, action, resource) unless {{ {condition} }};")]);
+    use Part::{Action, Context, Email, Groups, Host, Level, Method, Name, Operation, Path, Profile, Route, Scheme, Tenant, User};
+    let principal: &[Part] = &[User, Name, Profile, Email, Groups, Scheme, Method, Level, Tenant];
+    let resource: &[Part] = &[Tenant, Route, Host, Path, Operation, Action];
+    let reads = |scope: &str, condition: &str| {
+        let policy = compile(&[&format!("@id(\"x\") permit({scope}) unless {{ {condition} }};")]);
         match policy.0 {
             Guard::Slice(slice) => slice.reads,
             Guard::Nobody | Guard::AnyUser(_) => panic!("a slice"),
         }
     };
-    assert_eq!(reads(r#"principal.name == "context""#), Reads::default());
-    assert_eq!(
-        reads(r#"if principal.level > 3 then [1, context.time].contains(2) else false"#),
-        Reads { context: true, ..Reads::default() }
-    );
-    assert_eq!(reads(r#"["a"].contains(resource["path"])"#), Reads { path: true, ..Reads::default() });
-    assert_eq!(reads("resource has operation"), Reads { operation: true, ..Reads::default() });
-    assert_eq!(reads(r#"{ a: resource.host }.a like "x*""#), Reads { host: true, ..Reads::default() });
+    let anything = "principal, action, resource";
+    let user = r#"User::"00000000-0000-0000-0000-000000000001""#;
+    for (condition, parts) in [
+        (r#"principal.name == "context""#, &[Name][..]),
+        (r#"principal.tenant == resource.tenant"#, &[Tenant]),
+        (r#"if principal.level > 3 then [1, context.time].contains(2) else false"#, &[Level, Context]),
+        (r#"["a"].contains(resource["path"])"#, &[Path]),
+        ("resource has operation", &[Operation]),
+        (r#"{ a: resource.host }.a like "x*""#, &[Host]),
+        (r#"resource.method == "GET""#, &[Action]),
+        (r#"action in [Action::"read"]"#, &[Action]),
+        (r#"principal in [Group::"a", Group::"b"]"#, &[Groups]),
+        (r#"resource == Resource::"app""#, &[Route]),
+        (&format!("principal == {user}"), &[User]),
+        (&format!("{user} == principal"), &[User]),
+        // Whatever takes hold of the whole entity may reach all of it.
+        (r#"{ a: principal }.a.name == "x""#, principal),
+        (r#"{ "==": principal }["=="].name == "x""#, principal),
+        (r#"{ "Var": principal }["Var"].name == "x""#, principal),
+        (&format!("[principal].contains({user})"), principal),
+        (&format!("{user}.name == \"x\""), principal),
+        (&format!("{user} in Group::\"a\""), principal),
+        (r#"Resource::"app".path == "/""#, resource),
+        (r#"(if resource.host == "x" then resource else Resource::"app").path == "/""#, resource),
+    ] {
+        assert_eq!(reads(anything, condition), Reads::of(parts), "{condition}");
+    }
+    let never = r#"principal.name == "x""#;
+    for (scope, part) in [
+        (r#"principal in Group::"a", action, resource"#, Groups),
+        (&format!("principal == {user}, action, resource"), User),
+        (r#"principal, action in Action::"read", resource"#, Action),
+        (r#"principal, action == Action::"GET", resource"#, Action),
+        (r#"principal, action, resource == Resource::"app""#, Route),
+    ] {
+        assert_eq!(reads(scope, never), Reads::of(&[Name, part]), "{scope}");
+    }
+}
+
+/// Conditions over everything that can be read, in several shapes; some cannot be evaluated for everybody.
+const CONDITIONS: [&str; 32] = [
+    r#"principal.name == "ada""#,
+    r#"principal.profile like "p*""#,
+    r#"principal.scheme == "session""#,
+    r#"principal.method == principal.scheme"#,
+    r#"principal.level > 10"#,
+    r#"principal.level + 9223372036854775800 > 0"#,
+    r#"principal has email"#,
+    r#"principal has email && principal.email == """#,
+    r#"principal in Group::"a""#,
+    r#"principal in [Group::"a", Group::"b"]"#,
+    r#"principal == User::"00000000-0000-0000-0000-000000000001""#,
+    r#"User::"00000000-0000-0000-0000-000000000001" != principal"#,
+    r#"User::"00000000-0000-0000-0000-000000000001" in Group::"a""#,
+    r#"User::"00000000-0000-0000-0000-000000000001".level > 10"#,
+    r#"[principal].contains(User::"00000000-0000-0000-0000-000000000002")"#,
+    r#"{ a: principal }.a.name == "bob""#,
+    r#"{ "==": principal }["=="].name == "bob""#,
+    r#"(if principal.level > 10 then principal else User::"00000000-0000-0000-0000-000000000001").name == "ada""#,
+    r#"principal is User in Group::"b""#,
+    r#"principal.tenant == "north""#,
+    r#"resource.tenant == "north""#,
+    r#"resource.route == "app""#,
+    r#"resource == Resource::"app""#,
+    r#"Resource::"app".path like "/a*""#,
+    r#"{ a: resource }.a.host == "a.example""#,
+    r#"resource.host like "a*""#,
+    r#"resource.path == "/b""#,
+    r#"resource has operation && resource.operation != """#,
+    r#"resource.method == "GET""#,
+    r#"action == Action::"POST""#,
+    r#"[action].contains(Action::"GET") || Action::"GET" in Action::"read""#,
+    r#"context.hour > 12"#,
+];
+
+fn any_policy() -> impl Strategy<Value = String> {
+    let principal = proptest::sample::select(vec![
+        "principal",
+        "principal is User",
+        r#"principal in Group::"a""#,
+        r#"principal == User::"00000000-0000-0000-0000-000000000001""#,
+    ]);
+    let action = proptest::sample::select(vec!["action", r#"action in Action::"read""#, r#"action == Action::"POST""#]);
+    let resource = proptest::sample::select(vec!["resource", r#"resource == Resource::"app""#]);
+    let effect = proptest::sample::select(vec!["permit", "permit", "forbid"]);
+    let condition = (0..CONDITIONS.len(), 0..CONDITIONS.len(), proptest::sample::select(vec!["when", "unless"]), 0..4_u8);
+    (effect, principal, action, resource, proptest::collection::vec(condition, 0..3)).prop_map(
+        |(effect, principal, action, resource, conditions)| {
+            let mut text = format!("{effect}({principal}, {action}, {resource})");
+            for (one, other, word, join) in conditions {
+                let (one, other) = (CONDITIONS[one], CONDITIONS[other]);
+                text.push_str(&match join {
+                    0 => format!(" {word} {{ {one} }}"),
+                    1 => format!(" {word} {{ ({one}) && ({other}) }}"),
+                    2 => format!(" {word} {{ ({one}) || !({other}) }}"),
+                    _ => format!(" {word} {{ if ({one}) then ({other}) else true }}"),
+                });
+            }
+            text + ";"
+        },
+    )
+}
+
+/// An identity, a request, where it landed, and the operation; each of few kinds, so that many agree in most things.
+fn any_question() -> impl Strategy<Value = (Identity, CheckRequest, Found, Option<&'static str>)> {
+    proptest::array::uniform13(0..3_usize).prop_map(|choice| {
+        let tenant: &'static str = ["north", "north", "south"][choice[0]];
+        let mut user = fixtures::user(["ada", "bob", "ada"][choice[1]], [1, 2, 3][choice[2]]);
+        user.tenant = tenant.into();
+        user.profile = ["person", "clerk", "p"][choice[3]].into();
+        user.email = [None, Some(String::new()), Some("a".into())][choice[4]].clone();
+        user.groups = [&[][..], &["a"], &["a", "b"]][choice[5]].iter().map(|group| GroupName::from(*group)).collect();
+        user.epoch = choice[6] as u64;
+        let identity =
+            Identity { scheme: ["session", "basic", "saml"][choice[7]].into(), level: Level([0, 10, 11][choice[8]]), ..identity(user) };
+        let url = format!("{}{}", ["a.example", "b.example", "ab.example"][choice[9]], ["/a", "/b", "/a/b"][choice[10]]);
+        let found = Found {
+            tenant: fixtures::tenant(tenant, crate::chain::Chain::default()).into(),
+            route: fixtures::route(["app", "other", "app"][choice[11]]).into(),
+        };
+        let method = ["GET", "POST", "PROPFIND"][choice[12]];
+        (identity, request(method, &url, &[]), found, [None, Some(""), Some("Order")][(choice[12] + choice[10]) % 3])
+    })
+}
+
+proptest! {
+    #[test]
+    fn a_remembered_decision_is_the_one_that_would_be_made(
+        texts in proptest::collection::vec(any_policy(), 1..4),
+        questions in proptest::collection::vec(any_question(), 40),
+    ) {
+        let text: String = texts.iter().enumerate().map(|(number, text)| format!("@id(\"p{number}\") {text}\n")).collect();
+        // Some can never apply, which the validator refuses.
+        let compiled = Policy::compile(&files(&[&text]), &[], &Decisions::new(1024));
+        prop_assume!(compiled.is_ok());
+        let policy = compiled.unwrap();
+        let Guard::Slice(slice) = &policy.0 else { panic!("a slice") };
+        for (identity, request, found, operation) in &questions {
+            let now = fixtures::now();
+            let remembered = policy.check(identity, request, found, *operation, now);
+            let question = Question { identity, request, found, operation: *operation, now };
+            prop_assert_eq!(remembered, slice.evaluate(&question), "{}", text);
+        }
+    }
 }
