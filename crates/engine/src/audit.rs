@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::{Clock, Timestamp};
+use crate::decision::Uncarried;
 use crate::identity::{PolicyId, RealmName, ResponseName, RouteName, SchemeName, TenantId};
 use crate::request::{Malformed, RequestId};
 use crate::scheme::{Step, Unavailable, Verdict};
@@ -60,6 +61,12 @@ pub enum Event {
     /// The one record of a decision.
     #[serde(rename = "request.decided")]
     RequestDecided(Decided),
+    /// A request could not be read, so nothing in it was believed or judged.
+    #[serde(rename = "request.unreadable")]
+    RequestUnreadable {
+        /// What is wrong with it.
+        reason: Malformed,
+    },
     /// Somebody proved who they are and a session was opened.
     #[serde(rename = "login.succeeded")]
     LoginSucceeded {
@@ -325,6 +332,8 @@ pub enum Reason {
     Unavailable,
     /// An injector failed, or two responses write the same place.
     Injection,
+    /// The door cannot carry what the route needs.
+    Uncarried(Uncarried),
     /// The one-shot code is unknown, used or expired.
     BadCode,
     /// The login form had expired or came from elsewhere.
