@@ -3,6 +3,8 @@
 //! Nodes stand in document order, so that a subtree is a range of indices and a walk is a loop. Texts are spans of the
 //! received octets wherever decoding changes nothing; the rest lives in one heap beside them.
 
+use std::cmp::Ordering;
+
 /// The index of a node. The root element is not necessarily the first: comments may precede it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct NodeId(pub(crate) u32);
@@ -27,6 +29,16 @@ pub(crate) struct Name {
     pub(crate) end: u32,
 }
 
+impl Name {
+    pub(crate) fn local_length(self) -> u32 {
+        self.end - self.local_start()
+    }
+
+    fn local_start(self) -> u32 {
+        self.start + if self.prefix == 0 { 0 } else { u32::from(self.prefix) + 1 }
+    }
+}
+
 /// What a node is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -49,7 +61,7 @@ pub(crate) struct Element {
     pub(crate) scope: Option<u32>,
     /// One past its start tag.
     pub(crate) content: u32,
-    /// The start tag is written as canonicalization writes it, if no declaration has to be added.
+    /// The start tag is written as canonicalization writes it, if the declarations that it has to have are its own.
     pub(crate) verbatim: bool,
 }
 
@@ -137,8 +149,25 @@ impl Tree {
     }
 
     pub(crate) fn local(&self, name: Name) -> &str {
-        let skip = if name.prefix == 0 { 0 } else { u32::from(name.prefix) + 1 };
-        self.source(name.start + skip, name.end)
+        self.source(name.local_start(), name.end)
+    }
+
+    // Comparing octets saves the question whether a span is cut between characters.
+
+    pub(crate) fn local_octets(&self, name: Name) -> &[u8] {
+        self.octets(name.local_start(), name.end)
+    }
+
+    pub(crate) fn prefix_octets(&self, name: Name) -> &[u8] {
+        self.octets(name.start, name.start + u32::from(name.prefix))
+    }
+
+    pub(crate) fn text_octets(&self, text: Text) -> &[u8] {
+        if text.decoded {
+            self.heap.as_bytes().get(text.start as usize..text.end as usize).unwrap_or_default()
+        } else {
+            self.octets(text.start, text.end)
+        }
     }
 
     pub(crate) fn namespace(&self, id: NamespaceId) -> &str {
@@ -147,6 +176,24 @@ impl Tree {
             NamespaceId::XML => XML_NAMESPACE,
             NamespaceId(index) => self.namespaces.get(index as usize - 2).map_or("", |text| self.text(*text)),
         }
+    }
+
+    pub(crate) fn namespace_octets(&self, id: NamespaceId) -> &[u8] {
+        match id {
+            NamespaceId::NONE => b"",
+            NamespaceId::XML => XML_NAMESPACE.as_bytes(),
+            NamespaceId(index) => self.namespaces.get(index as usize - 2).map_or(b"", |text| self.text_octets(*text)),
+        }
+    }
+
+    /// Canonical XML §2.3: by namespace name, then local name; unprefixed attributes first.
+    pub(crate) fn canonical_order(&self, one: &Attribute, other: &Attribute) -> Ordering {
+        let by_namespace = if one.namespace == other.namespace {
+            Ordering::Equal
+        } else {
+            self.namespace_octets(one.namespace).cmp(self.namespace_octets(other.namespace))
+        };
+        by_namespace.then_with(|| self.local_octets(one.name).cmp(self.local_octets(other.name)))
     }
 
     pub(crate) fn node(&self, id: NodeId) -> Option<&Node> {
@@ -172,10 +219,10 @@ impl Tree {
     }
 
     /// What a prefix means inside an element; the empty prefix is the default namespace.
-    pub(crate) fn resolve(&self, scope: Option<u32>, prefix: &str) -> Option<NamespaceId> {
-        if prefix == "xml" {
+    pub(crate) fn resolve(&self, scope: Option<u32>, prefix: &[u8]) -> Option<NamespaceId> {
+        if prefix == b"xml" {
             return Some(NamespaceId::XML);
         }
-        self.scope(scope).find(|declaration| self.source(declaration.prefix.0, declaration.prefix.1) == prefix).map(|d| d.namespace)
+        self.scope(scope).find(|declaration| self.octets(declaration.prefix.0, declaration.prefix.1) == prefix).map(|d| d.namespace)
     }
 }
