@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use crate::error::Error;
 use crate::limits::Limits;
-use crate::tree::{Attribute, Element, Kind, Name, NamespaceId, Node, NodeId, Text, Tree};
+use crate::tree::{Attribute, Element, Kind, Link, Name, NamespaceId, Node, NodeId, Text, Tree};
 
 /// Which canonical form.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,7 +102,8 @@ pub(crate) fn write(
     };
     let out =
         Out { sink, buffer: Vec::with_capacity(CHUNK), source: tree.source.as_bytes(), run: 0..0, written: 0, limit: limits.canonical };
-    let mut writer = Writer { tree, form, out, rendered: Vec::new(), open: Vec::new(), listed: None, namespaces: Vec::new(), attributes: Vec::new() };
+    let mut writer =
+        Writer { tree, form, out, rendered: Vec::new(), open: Vec::new(), listed: None, namespaces: Vec::new(), attributes: Vec::new() };
     let mut at = first;
     let mut after_root = false;
     while let Some(node) = tree.nodes.get(at).filter(|_| at < end) {
@@ -111,7 +112,7 @@ pub(crate) fn write(
             at = node.end as usize;
             continue;
         }
-        let outside = node.parent.is_none();
+        let outside = node.parent().is_none();
         match &node.kind {
             Kind::Element(element) => {
                 let here = if at == first && apex != Apex::Document { Some(apex) } else { None };
@@ -165,7 +166,7 @@ struct Writer<'t, 's, S> {
 /// A scope in which every listed prefix is in force that is declared there, while this many declarations are.
 #[derive(Clone, Copy)]
 struct Listed {
-    scope: Option<u32>,
+    scope: Link,
     rendered: usize,
 }
 
@@ -202,7 +203,7 @@ impl<'t, S: Sink> Writer<'t, '_, S> {
             return self.out.run(node.span.0, element.content);
         }
         self.out.push(b"<")?;
-        self.out.push(tree.octets(element.name.start, element.name.end))?;
+        self.out.push(tree.octets(element.name.start, element.name.end()))?;
         let mut namespaces = std::mem::take(&mut self.namespaces);
         for (prefix, namespace) in namespaces.drain(..) {
             self.out.push(b" xmlns")?;
@@ -221,7 +222,7 @@ impl<'t, S: Sink> Writer<'t, '_, S> {
         self.attributes.clear();
         self.attributes.extend_from_slice(tree.attributes(element));
         if imports {
-            self.import_xml_attributes(node.parent);
+            self.import_xml_attributes(node.parent());
         }
         if self.attributes.len() > 1 {
             self.attributes.sort_unstable_by(|one, other| tree.canonical_order(one, other));
@@ -229,7 +230,7 @@ impl<'t, S: Sink> Writer<'t, '_, S> {
         let mut attributes = std::mem::take(&mut self.attributes);
         for attribute in attributes.drain(..) {
             self.out.push(b" ")?;
-            self.out.push(tree.octets(attribute.name.start, attribute.name.end))?;
+            self.out.push(tree.octets(attribute.name.start, attribute.name.end()))?;
             self.out.push(b"=\"")?;
             if attribute.value.plain && !attribute.value.decoded {
                 // Plain: nothing to escape but `>` might stand there, which attributes keep.
@@ -283,7 +284,7 @@ impl<'t, S: Sink> Writer<'t, '_, S> {
     fn inclusive_namespaces(&mut self, element: &Element, is_apex: bool) -> Result<(), Error> {
         let tree = self.tree;
         let own = tree.declarations(element).iter();
-        let inherited = tree.scope(if is_apex || self.open.is_empty() { element.scope } else { None });
+        let inherited = tree.scope(if is_apex || self.open.is_empty() { element.scope } else { Link::NONE });
         let mut seen: Vec<&[u8]> = Vec::new();
         for declaration in own.chain(inherited) {
             let prefix = tree.octets(declaration.prefix.0, declaration.prefix.1);
@@ -329,14 +330,14 @@ impl<'t, S: Sink> Writer<'t, '_, S> {
                     }
                 }
             }
-            ancestor = node.parent;
+            ancestor = node.parent();
         }
     }
 
     fn close_until(&mut self, at: usize) -> Result<(), Error> {
         while self.open.last().is_some_and(|open| open.end <= at) {
             let Some(open) = self.open.pop() else { break };
-            let (start, end) = (open.name.start, open.name.end);
+            let (start, end) = (open.name.start, open.name.end());
             // `</name>` without white space stands in the source already; `<name/>` does not.
             let begin = open.close.saturating_sub(end - start + 3);
             if begin > end && self.tree.octets(begin, begin + 2) == b"</" {

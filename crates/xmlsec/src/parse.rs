@@ -10,10 +10,28 @@ use memchr::{memchr, memchr2, memchr3};
 
 use crate::error::{Error, Malformed};
 use crate::limits::Limits;
-use crate::tree::{Attribute, Declaration, Element, Kind, Name, NamespaceId, Node, NodeId, Text, Tree, XML_NAMESPACE, XMLNS_NAMESPACE};
+use crate::tree::{
+    Attribute, Declaration, Element, Kind, Link, Name, NamespaceId, Node, NodeId, Text, Tree, XML_NAMESPACE, XMLNS_NAMESPACE,
+};
 
-/// Reads a document.
+/// Reads a document and keeps a copy of it.
 pub(crate) fn parse(octets: &[u8], limits: &Limits) -> Result<Tree, Error> {
+    let tree = read(octets, limits)?;
+    let source = tree.source.to_owned();
+    Ok(tree.over(source))
+}
+
+/// Reads a document and keeps it.
+pub(crate) fn parse_owned(octets: Vec<u8>, limits: &Limits) -> Result<Tree, Error> {
+    // Lets go of the octets, so that they can be taken; what was read of them stays.
+    let tree = read(&octets, limits)?.over("");
+    match String::from_utf8(octets) {
+        Ok(source) => Ok(tree.over(source)),
+        Err(error) => Err(Error::Malformed { why: Malformed::NotUtf8, at: error.utf8_error().valid_up_to() }),
+    }
+}
+
+fn read<'a>(octets: &'a [u8], limits: &'a Limits) -> Result<Tree<&'a str>, Error> {
     // Spans are 32-bit; the limit of a caller cannot be beyond that.
     let size = limits.size.min(u32::MAX as usize);
     let fail = |why, at| Err(Error::Malformed { why, at });
@@ -37,7 +55,7 @@ pub(crate) fn parse(octets: &[u8], limits: &Limits) -> Result<Tree, Error> {
     }
     let start = if octets.starts_with(mark) { mark.len() } else { 0 };
     let tree = Tree {
-        source: text.to_owned(),
+        source: text,
         heap: String::new(),
         nodes: Vec::with_capacity(octets.len() / 32),
         attributes: Vec::with_capacity(octets.len() / 64),
@@ -47,7 +65,7 @@ pub(crate) fn parse(octets: &[u8], limits: &Limits) -> Result<Tree, Error> {
     };
     let tag = Tag { canonical: false, end: 0, prefix: None };
     let open = Vec::with_capacity(limits.depth.min(16));
-    Parser { text, octets, at: start, limits, tree, open, scope: None, in_scope: 0, pending: Vec::new(), tag, last: None }.document()
+    Parser { text, octets, at: start, limits, tree, open, scope: Link::NONE, in_scope: 0, pending: Vec::new(), tag, last: None }.document()
 }
 
 struct Parser<'a> {
@@ -55,15 +73,15 @@ struct Parser<'a> {
     octets: &'a [u8],
     at: usize,
     limits: &'a Limits,
-    tree: Tree,
+    tree: Tree<&'a str>,
     open: Vec<Open>,
-    scope: Option<u32>,
+    scope: Link,
     in_scope: usize,
     /// Attributes of the start tag being read.
     pending: Vec<(Name, Text, usize)>,
     tag: Tag,
     /// What the prefix of the last element meant, and where.
-    last: Option<(Name, Option<u32>, NamespaceId)>,
+    last: Option<(Name, Link, NamespaceId)>,
 }
 
 /// Whether the start tag being read is written as Canonical XML §2.3 writes it, so far: one space before each part,
@@ -81,12 +99,12 @@ struct Tag {
 struct Open {
     node: NodeId,
     name: Name,
-    outer: Option<u32>,
+    outer: Link,
     outer_count: usize,
 }
 
-impl Parser<'_> {
-    fn document(mut self) -> Result<Tree, Error> {
+impl<'a> Parser<'a> {
+    fn document(mut self) -> Result<Tree<&'a str>, Error> {
         self.declaration()?;
         let mut root = None;
         loop {
@@ -193,7 +211,7 @@ impl Parser<'_> {
         self.at += 1;
         let name = self.name()?;
         self.pending.clear();
-        self.tag = Tag { canonical: true, end: name.end, prefix: None };
+        self.tag = Tag { canonical: true, end: name.end(), prefix: None };
         let outer = self.scope;
         let outer_count = self.in_scope;
         let first_declaration = index(self.tree.declarations.len());
@@ -246,16 +264,16 @@ impl Parser<'_> {
         // All of them short: compared without calls.
         self.tag.canonical &= name.start == self.tag.end + 1
             && self.octets.get(self.tag.end as usize) == Some(&b' ')
-            && value.start == name.end + 2
-            && self.octets.get(name.end as usize) == Some(&b'=')
+            && value.start == name.end() + 2
+            && self.octets.get(name.end() as usize) == Some(&b'=')
             && quote == b'"'
             && value.plain
             && !value.decoded;
         self.tag.end = index(self.at);
-        let written = self.octets.get(name.start as usize..name.end as usize).unwrap_or_default();
+        let written = self.octets.get(name.start as usize..name.end() as usize).unwrap_or_default();
         let prefix = match written.strip_prefix(b"xmlns") {
-            Some([]) => (name.end, name.end),
-            Some([b':', ..]) => (name.start + 6, name.end),
+            Some([]) => (name.end(), name.end()),
+            Some([b':', ..]) => (name.start + 6, name.end()),
             _ => {
                 if self.pending.len() >= self.limits.attributes {
                     return self.fail_at(Malformed::TooManyAttributes, begin);
@@ -288,7 +306,7 @@ impl Parser<'_> {
         let namespace = self.intern(value);
         let declared = index(self.tree.declarations.len());
         self.tree.declarations.push(Declaration { prefix, namespace, outer: self.scope });
-        self.scope = Some(declared);
+        self.scope = Link::to(declared);
         self.in_scope += 1;
         Ok(())
     }
@@ -302,7 +320,8 @@ impl Parser<'_> {
             return NamespaceId::XML;
         }
         // Linear, but only over the namespaces in scope and those before: bounded by the declarations in scope.
-        let known = self.tree.scope(self.scope).find(|declaration| self.tree.namespace_octets(declaration.namespace) == uri).map(|d| d.namespace);
+        let known =
+            self.tree.scope(self.scope).find(|declaration| self.tree.namespace_octets(declaration.namespace) == uri).map(|d| d.namespace);
         known.or_else(|| self.interned(uri)).unwrap_or_else(|| {
             self.tree.namespaces.push(value);
             NamespaceId(index(self.tree.namespaces.len()) + 1)
@@ -370,7 +389,7 @@ impl Parser<'_> {
         let begin = self.at;
         self.at += 2;
         let Some(open) = self.open.pop() else { return self.fail_at(Malformed::Mismatch, begin) };
-        let expected = self.octets.get(open.name.start as usize..open.name.end as usize).unwrap_or_default();
+        let expected = self.octets.get(open.name.start as usize..open.name.end() as usize).unwrap_or_default();
         let rest = self.octets.get(self.at..).unwrap_or_default();
         if !rest.starts_with(expected) {
             return self.fail_at(Malformed::Mismatch, begin);
@@ -411,7 +430,7 @@ impl Parser<'_> {
         if target.prefix != 0 {
             return self.fail_at(Malformed::Name, begin);
         }
-        if self.text.get(target.start as usize..target.end as usize).is_some_and(|name| name.eq_ignore_ascii_case("xml")) {
+        if self.text.get(target.start as usize..target.end() as usize).is_some_and(|name| name.eq_ignore_ascii_case("xml")) {
             return self.fail_at(Malformed::ReservedTarget, begin);
         }
         let spaced = self.skip_space();
@@ -493,28 +512,19 @@ impl Parser<'_> {
     /// XML 1.0 §3.3.3: white space becomes spaces, references are decoded, `<` is not admitted.
     fn attribute_value(&mut self, quote: u8) -> Result<Text, Error> {
         let begin = self.at;
-        let mut end = begin;
-        // Between apostrophes a quotation mark may stand, which the canonical form escapes.
-        let mut plain = true;
-        let clean = loop {
-            let rest = self.octets.get(end..).unwrap_or_default();
-            end += in_class(rest, VALUE);
-            match self.octets.get(end) {
-                None => return self.fail(Malformed::End),
-                Some(octet) if *octet == quote => break true,
-                Some(octet @ (b'"' | b'\'')) => {
-                    plain &= *octet != b'"';
-                    end += 1;
-                }
-                // White space other than the blank, and what XML escapes.
-                Some(_) => break false,
-            }
-        };
+        let rest = self.octets.get(begin..).unwrap_or_default();
+        let Some(length) = memchr3(quote, b'<', b'&', rest) else { return self.fail(Malformed::End) };
+        let end = begin + length;
+        let value = rest.get(..length).unwrap_or_default();
+        // White space other than the blank; without a branch for each octet.
+        let clean = rest.get(length) == Some(&quote) && !value.iter().fold(false, |found, octet| found | (*octet < b' '));
         if clean {
             if end - begin > self.limits.text {
                 return self.fail_at(Malformed::TextTooLong, begin);
             }
             self.at = end + 1;
+            // Between apostrophes a quotation mark may stand, which the canonical form escapes.
+            let plain = quote == b'"' || memchr(b'"', value).is_none();
             return Ok(Text { start: index(begin), end: index(end), decoded: false, plain });
         }
         let start = self.tree.heap.len();
@@ -630,7 +640,9 @@ impl Parser<'_> {
             return self.fail(Malformed::Name);
         }
         self.at = begin + length;
-        Ok(Name { start: index(begin), prefix: u16::try_from(colon).unwrap_or(0), end: index(self.at) })
+        // INVARIANT: the length was held against `u16::MAX`.
+        let short = |length| u16::try_from(length).unwrap_or(0);
+        Ok(Name { start: index(begin), prefix: short(colon), length: short(length) })
     }
 
     fn starts_name(&self, at: usize) -> bool {
@@ -652,8 +664,8 @@ impl Parser<'_> {
             return self.fail_at(Malformed::TooManyNodes, begin);
         }
         let id = NodeId(index(self.tree.nodes.len()));
-        let parent = self.open.last().map(|open| open.node);
-        self.tree.nodes.push(Node { kind, parent, end: id.0 + 1, span: (index(begin), index(self.at)) });
+        let above = self.open.last().map_or(Link::NONE, |open| Link::to(open.node.0));
+        self.tree.nodes.push(Node { kind, above, end: id.0 + 1, span: (index(begin), index(self.at)) });
         Ok(id)
     }
 
@@ -692,8 +704,6 @@ fn class(octet: u8) -> u8 {
 const NAME: u8 = 1;
 /// Those of them a name may begin with.
 const STARTS_NAME: u8 = 2;
-/// Octets of an attribute value that stand for themselves and are no quotes.
-const VALUE: u8 = 4;
 
 static CLASSES: [u8; 256] = {
     let mut classes = [0; 256];
@@ -705,9 +715,6 @@ static CLASSES: [u8; 256] = {
         }
         if octet.is_ascii_alphabetic() || octet == b'_' {
             *first |= STARTS_NAME;
-        }
-        if octet >= b' ' && !matches!(octet, b'<' | b'&' | b'"' | b'\'') {
-            *first |= VALUE;
         }
         octet = octet.wrapping_add(1);
         rest = after;
