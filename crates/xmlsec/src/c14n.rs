@@ -50,6 +50,18 @@ pub(crate) enum Apex {
     Document,
     /// One element and everything in it.
     Element(NodeId),
+    /// The same in place of a `SecurityTokenReference`: WSS SOAP Message Security 1.1 §8.3 has an apex in whose scope there
+    /// is no default namespace say so.
+    Token(NodeId),
+}
+
+impl Apex {
+    fn element(self) -> Option<NodeId> {
+        match self {
+            Self::Document => None,
+            Self::Element(id) | Self::Token(id) => Some(id),
+        }
+    }
 }
 
 /// Whatever takes canonical octets.
@@ -69,6 +81,12 @@ impl Sink for aws_lc_rs::digest::Context {
     }
 }
 
+impl Sink for aws_lc_rs::hmac::Context {
+    fn take(&mut self, octets: &[u8]) {
+        self.update(octets);
+    }
+}
+
 /// Writes the canonical form of `apex` without the subtree `omit`.
 pub(crate) fn write(
     tree: &Tree,
@@ -78,9 +96,9 @@ pub(crate) fn write(
     limits: &Limits,
     sink: &mut impl Sink,
 ) -> Result<(), Error> {
-    let (first, end) = match apex {
-        Apex::Document => (0, tree.nodes.len()),
-        Apex::Element(id) => (id.0 as usize, tree.node(id).map_or(0, |node| node.end as usize)),
+    let (first, end) = match apex.element() {
+        None => (0, tree.nodes.len()),
+        Some(id) => (id.0 as usize, tree.node(id).map_or(0, |node| node.end as usize)),
     };
     let out =
         Out { sink, buffer: Vec::with_capacity(CHUNK), source: tree.source.as_bytes(), run: 0..0, written: 0, limit: limits.canonical };
@@ -96,7 +114,8 @@ pub(crate) fn write(
         let outside = node.parent.is_none();
         match &node.kind {
             Kind::Element(element) => {
-                writer.start(element, node, apex == Apex::Element(NodeId(index(at))))?;
+                let here = if at == first && apex != Apex::Document { Some(apex) } else { None };
+                writer.start(element, node, here)?;
                 let rendered = writer.rendered.len();
                 writer.open.push(Open { end: node.end as usize, name: element.name, close: node.span.1, rendered });
                 after_root |= outside;
@@ -152,13 +171,18 @@ struct Open {
 }
 
 impl<'t, S: Sink> Writer<'t, '_, S> {
-    fn start(&mut self, element: &Element, node: &Node, is_apex: bool) -> Result<(), Error> {
+    /// Writes a start tag; `apex` is given for the first.
+    fn start(&mut self, element: &Element, node: &Node, apex: Option<Apex>) -> Result<(), Error> {
         let tree = self.tree;
+        let is_apex = apex.is_some();
         self.namespaces.clear();
         if self.form.exclusive {
             self.visible_namespaces(element)
         } else {
             self.inclusive_namespaces(element, is_apex)?
+        }
+        if matches!(apex, Some(Apex::Token(_))) && tree.resolve(element.scope, "").is_none_or(|default| default == NamespaceId::NONE) {
+            self.namespaces.push(("", NamespaceId::NONE));
         }
         let imports = is_apex && !self.form.exclusive;
         if element.verbatim && self.namespaces.is_empty() && !imports {
@@ -413,11 +437,6 @@ impl<S: Sink> Out<'_, '_, S> {
         self.buffer.clear();
         Ok(())
     }
-}
-
-/// INVARIANT: a tree has at most `u32::MAX` nodes.
-fn index(value: usize) -> u32 {
-    u32::try_from(value).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

@@ -106,6 +106,9 @@ pub enum Error {
         /// The id it covers.
         covered: String,
     },
+    /// Octets that a detached signature covers hold no message.
+    #[error("the signed octets hold no message")]
+    DetachedContent,
     /// A processing instruction, or where nothing is signed a comment or CDATA section, inside a value (attack 13).
     #[error("markup inside a value at octet {at}")]
     ForbiddenMarkup {
@@ -128,7 +131,7 @@ impl Error {
         match self {
             Self::Malformed { why, .. } => why.reason(),
             Self::CanonicalTooLong { .. } => "limits",
-            Self::RelativeNamespace | Self::SignatureMalformed { .. } | Self::Unreadable { .. } => "malformed",
+            Self::RelativeNamespace | Self::SignatureMalformed { .. } | Self::DetachedContent | Self::Unreadable { .. } => "malformed",
             Self::Key(_) => "key",
             Self::ElementMissing(_) => "assertion_missing",
             Self::Ambiguous(_) => "ambiguous",
@@ -230,6 +233,12 @@ pub enum ReferenceFault {
     Nothing,
     #[error("the signature has no reference")]
     NoReference,
+    #[error("it leaves nothing of the element")]
+    Void,
+    #[error("it leads to no wsse:SecurityTokenReference")]
+    NoTokenReference,
+    #[error("the token that a SecurityTokenReference names is not there")]
+    NoToken,
 }
 
 /// What is wrong with a document.

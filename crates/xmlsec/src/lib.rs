@@ -5,24 +5,38 @@
 #![forbid(unsafe_code)]
 
 mod c14n;
+mod channel;
+mod detached;
+mod diagnose;
 mod document;
 mod element;
 mod error;
+mod ids;
 mod keys;
 mod limits;
 mod parse;
 mod profile;
+mod shared;
 mod sign;
 mod signature;
+mod signing_key;
+mod tokens;
 mod tree;
+mod verified;
 mod verify;
 
 pub use c14n::{Canonicalization, canonicalize};
+pub use channel::PinnedPeer;
+pub use detached::{Octets, verify_detached};
+pub use diagnose::{Check, Checked, Covered, Demand, Question, Report, diagnose};
 pub use document::{Claimed, Document, FromClaimed, SignedElement};
 pub use element::{Authority, ElementView, Place, Signed, Unsigned};
 pub use error::{Error, KeyFault, Malformed, ReferenceFault, Role, SignatureFault};
-pub use keys::{KeyId, TrustedKeys};
+pub use keys::{KeyId, Keys, TrustedKeys};
 pub use limits::Limits;
 pub use profile::{Concession, Hash, Profile, SignatureAlgorithm};
-pub use sign::{IdentityProvider, Placement, Purpose, ServiceProvider, SigningKey, TokenService, WebServices};
-pub use verify::{Element, FromSigned, Signer, Verified};
+pub use shared::SharedKey;
+pub use sign::{KeyInfo, Part, Placement, Signing};
+pub use signing_key::{IdentityProvider, Purpose, ServiceProvider, SigningKey, Signs, TokenService, WebServices};
+pub use tokens::{Resolver, Token};
+pub use verified::{Element, FromSigned, Signer, Verified};
