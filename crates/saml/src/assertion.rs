@@ -53,7 +53,12 @@ impl FromSigned for Assertion {
             None => element,
             Some(response) => {
                 let namespace = if response.namespace() == SAMLP1 { SAML1 } else { SAML };
-                response.child(namespace, "Assertion")?.ok_or_else(|| XmlError::ElementMissing("Assertion".to_owned()))?
+                // Decryption leaves the plaintext where the ciphertext stood.
+                let holder = response.child(SAML, "EncryptedAssertion")?.unwrap_or(response);
+                if holder.is(SAML, "EncryptedAssertion") && response.child(namespace, "Assertion")?.is_some() {
+                    return Err(XmlError::Ambiguous("Assertion".to_owned()));
+                }
+                holder.child(namespace, "Assertion")?.ok_or_else(|| XmlError::ElementMissing("Assertion".to_owned()))?
             }
         };
         if element.is(SAML, "Assertion") {

@@ -11,7 +11,7 @@ mod redirect;
 
 pub use artifact::{Artifact, ArtifactQuery, MOST_ARTIFACTS};
 pub use form::{Post, PostForm};
-pub use redirect::{Redirect, redirect_url};
+pub use redirect::{Redirect, redirect_url, signed_redirect_url};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

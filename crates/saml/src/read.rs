@@ -61,9 +61,3 @@ pub(crate) fn child_token<A: Authority>(
     let child = element.child(namespace, local)?.ok_or_else(|| element.unreadable(missing))?;
     Some(token(&child)?).filter(|text| !text.is_empty()).ok_or_else(|| child.unreadable(missing))
 }
-
-/// Whether any element inside is of this name. For deciding what to try, never for deciding what is true.
-pub(crate) fn holds<A: Authority>(element: &ElementView<'_, A>, namespace: &str, local: &str) -> bool {
-    // INVARIANT: the parser limits the depth.
-    element.children().any(|child| child.is(namespace, local) || holds(&child, namespace, local))
-}

@@ -7,8 +7,9 @@ mod received;
 mod rules;
 
 use jiff::{SignedDuration, Timestamp};
-use vestibule_xmlsec::{Profile, TrustedKeys, Verified};
+use vestibule_xmlsec::{Assertions, DecryptionKeys, Profile, TrustedKeys, Verified};
 
+use received::Means;
 pub use received::Received;
 pub use rules::{AssertionRules, Once};
 
@@ -24,6 +25,8 @@ pub struct Sp {
     pub entity_id: String,
     /// The addresses of its assertion consumer, the one now in use and those still in partners' settings.
     pub acs_urls: Vec<String>,
+    /// Keys that decrypt what is encrypted to it.
+    pub decryption: DecryptionKeys<Assertions>,
 }
 
 /// What is known of an identity provider, from metadata and configuration, never from a message.
@@ -159,7 +162,7 @@ impl Sp {
             return Err(trace.refuse("enabled", Reason::NotEnabled, "SAML 1.1 is not enabled for this identity provider"));
         }
         self.check_claims(&mut trace, received, expected);
-        let content = received.verify(trace, expected.idp)?;
+        let content = received.verify(trace, Means { idp: expected.idp, decryption: &self.decryption })?;
         let mut trace = content.trace;
         // What is signed of the response counts; what is not has only been able to refuse.
         let signed_response = content.response.as_ref();

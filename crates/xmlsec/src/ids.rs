@@ -86,5 +86,5 @@ const SAML2MD: &str = "urn:oasis:names:tc:SAML:2.0:metadata";
 const SOAP11: &str = "http://schemas.xmlsoap.org/soap/envelope/";
 const SOAP12: &str = "http://www.w3.org/2003/05/soap-envelope";
 const WSU: &str = "http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss-wssecurity-utility-1.0.xsd";
-const XENC: &str = "http://www.w3.org/2001/04/xmlenc#";
-const XENC11: &str = "http://www.w3.org/2009/xmlenc11#";
+pub(crate) const XENC: &str = "http://www.w3.org/2001/04/xmlenc#";
+pub(crate) const XENC11: &str = "http://www.w3.org/2009/xmlenc11#";

@@ -178,7 +178,32 @@ impl Verified<Element> {
         here.is_none()
     }
 
-    /// The digested octets, for a tool that explains; never for the network.
+    /// The element as it stands in a document that was decrypted: the same one, since the signature covers the ciphertext
+    /// from which the plaintext follows. `replaced` is where the ciphertext stood.
+    pub(crate) fn decrypted(&self, document: Document, replaced: NodeId) -> Result<Self, Error> {
+        let Element { tree, id, apex, omit, form, .. } = &self.value;
+        let after = document.tree.nodes.len();
+        // Nodes before the ciphertext keep their numbers, nodes behind it their distance from the end.
+        let omit = omit.map(|omit| match usize::try_from(omit.0) {
+            Ok(place) if omit > replaced => u32::try_from(after + place - tree.nodes.len()).map_or(omit, NodeId),
+            Ok(_) | Err(_) => omit,
+        });
+        document.view(*id)?;
+        let value = Element { tree: document.tree, limits: document.limits, id: *id, apex: *apex, omit, form: form.clone() };
+        Ok(Self { value, signer: self.signer.clone() })
+    }
+
+    /// The document it stands in, without proof, and whether a node of it is among what was digested.
+    pub(crate) fn standing(&self) -> (Document, impl Fn(NodeId) -> bool + use<>) {
+        let Element { tree, limits, id, omit, .. } = &self.value;
+        let range = |id: NodeId| tree.node(id).map_or(id.0..id.0, |node| id.0..node.end);
+        let (inside, outside) = (range(*id), omit.map(range));
+        let covered = move |node: NodeId| inside.contains(&node.0) && !outside.as_ref().is_some_and(|range| range.contains(&node.0));
+        (Document { tree: Arc::clone(tree), limits: *limits }, covered)
+    }
+
+    /// The digested octets, for a tool that explains; never for the network. After [`Verified::decrypt`], what they
+    /// would be with the plaintext in its place.
     ///
     /// # Errors
     /// [`Error::CanonicalTooLong`], which the verification would have met first.

@@ -277,7 +277,7 @@ fn refused(reference: &Reference<'_>, why: ReferenceFault) -> Error {
 }
 
 /// The keys of the certificates in a `KeyInfo`. Unreadable ones are nothing: they are hints.
-fn certificates(key_info: Option<ElementView<'_, Unsigned>>) -> Vec<KeyId> {
+pub(crate) fn certificates(key_info: Option<ElementView<'_, Unsigned>>) -> Vec<KeyId> {
     let mut found = Vec::new();
     let data = key_info.into_iter().flat_map(|info| info.children().filter(|child| child.is(DS, "X509Data")));
     for certificate in data.flat_map(|data| data.children().filter(|child| child.is(DS, "X509Certificate"))).take(MOST_CERTIFICATES) {

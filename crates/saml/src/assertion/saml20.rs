@@ -40,10 +40,14 @@ pub(super) fn read(element: &ElementView<'_, Signed>) -> Result<AssertionContent
 }
 
 fn read_subject(element: &ElementView<'_, Signed>) -> Result<Subject, XmlError> {
-    let name = element.child(SAML, "NameID")?;
-    if element.child(SAML, "EncryptedID")?.is_some() {
-        return Err(element.unreadable("an EncryptedID that was not decrypted"));
-    }
+    let name = match (element.child(SAML, "NameID")?, element.child(SAML, "EncryptedID")?) {
+        (name, None) => name,
+        // Decryption leaves the plaintext where the ciphertext stood.
+        (None, Some(holder)) => {
+            Some(holder.child(SAML, "NameID")?.ok_or_else(|| holder.unreadable("an EncryptedID that was not decrypted"))?)
+        }
+        (Some(_), Some(_)) => return Err(XmlError::Ambiguous("NameID".to_owned())),
+    };
     let confirmations = element.children().filter(|child| child.is(SAML, "SubjectConfirmation"));
     Ok(Subject {
         name_id: name.map(|name| NameId::read(&name)).transpose()?,
@@ -106,9 +110,10 @@ fn read_authn(element: &ElementView<'_, Signed>) -> Result<AuthnStatement, XmlEr
 fn read_attributes(element: &ElementView<'_, Signed>, attributes: &mut Vec<Attribute>) -> Result<(), XmlError> {
     for child in element.children() {
         if child.is(SAML, "EncryptedAttribute") {
-            return Err(child.unreadable("an EncryptedAttribute that was not decrypted"));
-        }
-        if child.is(SAML, "Attribute") {
+            let attribute = child.child(SAML, "Attribute")?;
+            let attribute = attribute.ok_or_else(|| child.unreadable("an EncryptedAttribute that was not decrypted"))?;
+            attributes.push(read_attribute(&attribute)?);
+        } else if child.is(SAML, "Attribute") {
             attributes.push(read_attribute(&child)?);
         }
     }

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use miniz_oxide::inflate::decompress_to_vec_with_limit;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use vestibule_xmlsec::{Claimed, Document, FromClaimed};
+use vestibule_xmlsec::{Claimed, Document, FromClaimed, FromSigned, Profile, Purpose, SigningKey, TrustedKeys, Verified, verify_detached};
 
 use super::{Kind, LONGEST_MESSAGE, MESSAGE_LIMITS, Parameters, RelayState, base64_of_query, decode};
 use crate::error::{BindingFault, Error};
@@ -70,6 +70,22 @@ impl Redirect {
     pub fn claim<M: FromClaimed>(&self) -> Result<Claimed<M>, Error> {
         Ok(Document::parse(&self.message, &MESSAGE_LIMITS)?.claim()?)
     }
+
+    /// The message, if the query's signature is by one of these keys. It is decoded from the signed octets.
+    ///
+    /// # Errors
+    /// [`BindingFault::SignatureMissing`] if there is none, [`Error::Xml`] if it is not good.
+    pub fn verify<M: FromSigned>(&self, keys: &TrustedKeys, profile: &Profile) -> Result<Verified<M>, Error> {
+        let signature = self.signature.as_ref().ok_or(Error::Binding(BindingFault::SignatureMissing))?;
+        let octets = verify_detached(signature.octets.as_bytes(), &signature.algorithm, &signature.value, keys, profile)?;
+        Ok(octets.document(message_of, &MESSAGE_LIMITS)?.read()?)
+    }
+}
+
+/// The message inside the octets that a signature covers.
+fn message_of(octets: &[u8]) -> Option<Vec<u8>> {
+    let (_, spelled) = Parameters::read(std::str::from_utf8(octets).ok()?).ok()?.message().ok()?;
+    inflate(spelled).ok()
 }
 
 fn inflate(spelled: &str) -> Result<Vec<u8>, Error> {
@@ -85,7 +101,24 @@ fn inflate(spelled: &str) -> Result<Vec<u8>, Error> {
 /// # Errors
 /// [`BindingFault::Location`] if the endpoint is no plain address.
 pub fn redirect_url(location: &str, kind: Kind, message: &crate::Issued, relay_state: Option<&RelayState>) -> Result<String, Error> {
-    let query = query(kind, message, relay_state);
+    address(location, &query(kind, message, relay_state))
+}
+
+/// The same with a signature over the query. The message itself is left unsigned (bindings §3.4.4.1).
+///
+/// # Errors
+/// As [`redirect_url`], and [`Error::Xml`] if the key cannot sign.
+pub fn signed_redirect_url<P: Purpose>(
+    location: &str,
+    kind: Kind,
+    message: &crate::Issued,
+    relay_state: Option<&RelayState>,
+    key: &SigningKey<P>,
+) -> Result<String, Error> {
+    let mut query = format!("{}&SigAlg={}", query(kind, message, relay_state), encoded(key.algorithm().uri()));
+    let signature = key.sign_detached(query.as_bytes())?;
+    query.push_str("&Signature=");
+    query.push_str(&encoded(&STANDARD.encode(signature)));
     address(location, &query)
 }
 
@@ -112,3 +145,111 @@ const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'
 
 /// Requests are a few hundred octets; the last one is not worth the time.
 const LEVEL: u8 = 6;
+
+#[cfg(test)]
+mod tests {
+    use vestibule_xmlsec::ServiceProvider;
+
+    use super::*;
+    use crate::protocol::{Header, LogoutRequest, SessionIndex};
+    use crate::{Issued, NameId, Sendable as _};
+
+    fn key() -> SigningKey<ServiceProvider> {
+        let pem = include_str!("../../../../corpus/recorded/keys/sp-rsa2048.key");
+        let body: String = pem.lines().filter(|line| !line.starts_with("-----")).collect();
+        SigningKey::from_pkcs8("sp", &STANDARD.decode(body).unwrap(), None).unwrap()
+    }
+
+    fn trusted() -> TrustedKeys {
+        let mut keys = TrustedKeys::new();
+        keys.add_pem(include_str!("../../../../corpus/recorded/keys/sp-rsa2048.crt")).unwrap();
+        keys
+    }
+
+    fn request() -> LogoutRequest {
+        LogoutRequest {
+            header: Header {
+                id: "_1".to_owned(),
+                issue_instant: "2026-03-01T12:00:00Z".parse().unwrap(),
+                destination: None,
+                issuer: "https://gw.example.com".to_owned(),
+            },
+            name_id: NameId { value: "alice+<&>".to_owned(), ..NameId::default() },
+            session_indexes: vec![SessionIndex("s1".to_owned())],
+            not_on_or_after: None,
+            reason: None,
+        }
+    }
+
+    fn signed() -> String {
+        let relay = RelayState::sent("/a?b=c&d=+").unwrap();
+        let message = request().unsigned().unwrap();
+        let url = signed_redirect_url("https://idp.example.org/slo?x=1", Kind::Request, &message, Some(&relay), &key()).unwrap();
+        url.strip_prefix("https://idp.example.org/slo?x=1&").unwrap().to_owned()
+    }
+
+    #[test]
+    fn a_signed_query_is_read_from_its_signed_octets() {
+        let query = Redirect::read(&signed()).unwrap();
+        assert_eq!(query.relay_state.as_ref().map(RelayState::as_str), Some("/a?b=c&d=+"));
+        assert_eq!(query.verify::<LogoutRequest>(&trusted(), &Profile::SAML).unwrap().value(), &request());
+        // In another order, with other parameters between, the same octets are signed.
+        let mut parts: Vec<_> = signed().split('&').map(str::to_owned).collect();
+        parts.reverse();
+        let shuffled = Redirect::read(&format!("utm=1&{}", parts.join("&&"))).unwrap();
+        assert_eq!(shuffled.verify::<LogoutRequest>(&trusted(), &Profile::SAML).unwrap().value(), &request());
+    }
+
+    #[test]
+    fn another_spelling_is_not_what_was_signed() {
+        let good = signed();
+        for (from, to) in [("%2B", "%2b"), ("RelayState=", "RelayState=x"), ("%26d%3D", "%26e%3D"), ("SAMLRequest", "SAMLResponse")] {
+            let query = good.replacen(from, to, 1);
+            assert_ne!(query, good);
+            let verdict = Redirect::read(&query).unwrap().verify::<LogoutRequest>(&trusted(), &Profile::SAML);
+            assert!(matches!(verdict, Err(Error::Xml(vestibule_xmlsec::Error::SignatureInvalid { .. }))), "{from}");
+        }
+        let unsigned = good.split("&SigAlg").next().unwrap();
+        let verdict = Redirect::read(unsigned).unwrap().verify::<LogoutRequest>(&trusted(), &Profile::SAML);
+        assert_eq!(verdict.unwrap_err(), Error::Binding(BindingFault::SignatureMissing));
+    }
+
+    #[test]
+    fn what_two_readers_could_read_twice_is_refused() {
+        let good = signed();
+        for (more, fault) in [
+            ("&SAMLRequest=x", BindingFault::Twice("SAMLRequest")),
+            ("&SAMLResponse=x", BindingFault::RequestAndResponse),
+            ("&SAML%52equest=x", BindingFault::Twice("SAMLRequest")),
+            ("&RelayState=x", BindingFault::Twice("RelayState")),
+            ("&Relay%53tate=x", BindingFault::Twice("RelayState")),
+            ("&SigAlg=x", BindingFault::Twice("SigAlg")),
+            ("&Signature=x", BindingFault::Twice("Signature")),
+            ("&SAMLEncoding=urn:x", BindingFault::Encoding),
+            ("&%ff=x", BindingFault::Encoding),
+        ] {
+            assert_eq!(Redirect::read(&format!("{good}{more}")).unwrap_err(), Error::Binding(fault), "{more}");
+        }
+        assert_eq!(Redirect::read("a=b").unwrap_err(), Error::Binding(BindingFault::MessageMissing));
+        assert_eq!(Redirect::read(&format!("a={}", "b".repeat(600_000))).unwrap_err(), Error::Binding(BindingFault::TooLong));
+    }
+
+    #[test]
+    fn a_bomb_is_not_inflated() {
+        let bomb = miniz_oxide::deflate::compress_to_vec(&vec![b' '; 64 << 20], 9);
+        assert!(bomb.len() < 100_000);
+        let query = format!("SAMLRequest={}", encoded(&STANDARD.encode(&bomb)));
+        assert_eq!(Redirect::read(&query).unwrap_err(), Error::Binding(BindingFault::TooLong));
+        for garbage in ["AAAA", "////", ""] {
+            assert_eq!(Redirect::read(&format!("SAMLRequest={garbage}")).unwrap_err(), Error::Binding(BindingFault::Deflate), "{garbage}");
+        }
+    }
+
+    #[test]
+    fn messages_go_to_plain_addresses_only() {
+        let message = Issued::unsigned("<a/>".to_owned());
+        for location in ["javascript:alert(1)", "/relative", "https://a/#fragment"] {
+            assert_eq!(redirect_url(location, Kind::Request, &message, None), Err(Error::Binding(BindingFault::Location)));
+        }
+    }
+}

@@ -93,9 +93,13 @@ impl<'a> AssertionRules<'a> {
 }
 
 /// A message that names a peer of a channel has to be of that very peer.
-pub(super) fn check_signer(trace: &mut Trace, signer: &Signer, _issuer: &str) {
+pub(super) fn check_signer(trace: &mut Trace, signer: &Signer, issuer: &str) {
     match signer {
         Signer::Key(key) => trace.passed("signer", format!("key {key}")),
+        Signer::Channel(peer) => {
+            let detail = format!("the channel of {:?}, expected {issuer:?}", peer.partner());
+            trace.check("signer", peer.partner() == issuer, Reason::WrongIssuer, detail);
+        }
     }
 }
 
