@@ -13,8 +13,12 @@ use std::ops::Deref;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
-use vestibule_xmlsec::{Authority, ElementView, Error as XmlError, FromSigned, Signed};
+use vestibule_xmlsec::{
+    Authority, Document, ElementView, Error as XmlError, FromClaimed, FromSigned, Profile, Signed, SignedElement, TrustedKeys, Unsigned,
+    Verified,
+};
 
+use crate::binding::MESSAGE_LIMITS;
 use crate::error::Error;
 use crate::names::{DS, SAML, SAML1, SAMLP1, XSI};
 use crate::protocol;
@@ -43,6 +47,28 @@ impl Deref for Assertion {
 impl fmt::Debug for Assertion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Assertion({:?} of {:?})", self.0.version, self.0.issuer)
+    }
+}
+
+impl Assertion {
+    /// Reads an assertion that stands by itself and carries its own signature.
+    ///
+    /// # Errors
+    /// [`Error::Xml`].
+    pub fn verify(octets: &[u8], keys: &TrustedKeys, profile: &Profile) -> Result<Verified<Self>, Error> {
+        let document = Document::parse(octets, &MESSAGE_LIMITS)?;
+        let saml11 = document.claim::<IsSaml11>()?.sender_says().0;
+        let path = [(if saml11 { SAML1 } else { SAML }, "Assertion")];
+        Ok(document.verify(SignedElement::Path(&path), keys, profile)?.read()?)
+    }
+}
+
+/// Which of the two namespaces the root element is in.
+struct IsSaml11(bool);
+
+impl FromClaimed for IsSaml11 {
+    fn from_claimed(root: ElementView<'_, Unsigned>) -> Result<Self, XmlError> {
+        Ok(Self(root.namespace() == SAML1))
     }
 }
 

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use vestibule_xmlsec::{Signer, Verified};
 
-use super::TrustedIdp;
+use super::{Saml11, TrustedIdp};
 use crate::assertion::{Assertion, Version};
 use crate::names::name_id;
 use crate::reason::{Check, Reason, Rejection, Trace};
@@ -19,11 +19,13 @@ pub struct AssertionRules<'a> {
     pub skew: SignedDuration,
     /// How old it may be, beside `skew`; `None` where it travels for long.
     pub max_age: Option<SignedDuration>,
+    /// Whether it may be of SAML 1.1.
+    pub saml11: Saml11,
 }
 
 impl<'a> AssertionRules<'a> {
     pub(super) fn of(idp: &'a TrustedIdp, audience: &'a str) -> Self {
-        Self { issuer: &idp.entity_id, audience, skew: idp.skew, max_age: Some(idp.max_age) }
+        Self { issuer: &idp.entity_id, audience, skew: idp.skew, max_age: Some(idp.max_age), saml11: idp.saml11 }
     }
 
     /// Judges a signed assertion that is no login of a browser: confirmation and replay are the caller's.
@@ -32,6 +34,9 @@ impl<'a> AssertionRules<'a> {
     /// [`Rejection`].
     pub fn judge(&self, assertion: &Verified<Assertion>, now: Timestamp) -> Result<Vec<Check>, Rejection> {
         let mut trace = Trace::default();
+        if assertion.value().version == Version::Saml11 && self.saml11 == Saml11::Refused {
+            return Err(trace.refuse("enabled", Reason::NotEnabled, "SAML 1.1 is not enabled for this issuer"));
+        }
         check_signer(&mut trace, assertion.signer(), self.issuer);
         self.check(&mut trace, assertion.value(), now);
         trace.verdict()
