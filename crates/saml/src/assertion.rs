@@ -218,6 +218,19 @@ impl NameId {
         })
     }
 
+    /// The one name in an element, in the clear or decrypted.
+    pub(crate) fn one_in<A: Authority>(element: &ElementView<'_, A>) -> Result<Option<Self>, XmlError> {
+        let name = match (element.child(SAML, "NameID")?, element.child(SAML, "EncryptedID")?) {
+            (name, None) => name,
+            // Decryption leaves the plaintext where the ciphertext stood.
+            (None, Some(holder)) => {
+                Some(holder.child(SAML, "NameID")?.ok_or_else(|| holder.unreadable("an EncryptedID that was not decrypted"))?)
+            }
+            (Some(_), Some(_)) => return Err(XmlError::Ambiguous("NameID".to_owned())),
+        };
+        name.map(|name| Self::read(&name)).transpose()
+    }
+
     pub(crate) fn write(&self, w: &mut Writer) {
         w.element("saml:NameID", |w| {
             w.optional("Format", self.format.as_deref());

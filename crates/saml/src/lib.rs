@@ -10,8 +10,11 @@
 mod assertion;
 pub mod binding;
 mod error;
+pub mod idp;
 mod issued;
+pub mod metadata;
 pub mod names;
+mod partner;
 pub mod protocol;
 mod read;
 mod reason;
@@ -24,6 +27,8 @@ pub use assertion::{
     ProxyRestriction, Subject, Version,
 };
 pub use error::{BindingFault, Error, MetadataFault};
+pub use idp::Idp;
 pub use issued::{Issued, Sendable};
+pub use partner::{Admitted, Incoming, Partner, Signature};
 pub use reason::{Check, Outcome, Reason, Rejection};
 pub use sp::{Accepted, Sp};

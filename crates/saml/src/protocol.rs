@@ -278,7 +278,7 @@ pub struct ArtifactRequest11 {
 }
 
 impl Header {
-    fn read<A: Authority>(element: &ElementView<'_, A>) -> Result<Self, XmlError> {
+    pub(crate) fn read<A: Authority>(element: &ElementView<'_, A>) -> Result<Self, XmlError> {
         if element.attribute("", "Version") != Some("2.0") {
             return Err(element.unreadable("a message of another version than 2.0"));
         }
@@ -482,11 +482,11 @@ impl Response {
 impl LogoutRequest {
     fn read<A: Authority>(element: &ElementView<'_, A>) -> Result<Self, XmlError> {
         expect(element, SAMLP, "LogoutRequest", "a message that is no LogoutRequest")?;
-        let name = element.child(SAML, "NameID")?.ok_or_else(|| element.unreadable("a LogoutRequest without a readable NameID"))?;
+        let name = NameId::one_in(element)?.ok_or_else(|| element.unreadable("a LogoutRequest without a NameID"))?;
         let indexes = element.children().filter(|child| child.is(SAMLP, "SessionIndex"));
         Ok(Self {
             header: Header::read(element)?,
-            name_id: NameId::read(&name)?,
+            name_id: name,
             session_indexes: indexes.map(|index| read::token(&index).map(SessionIndex)).collect::<Result<_, _>>()?,
             not_on_or_after: read::instant(element, "NotOnOrAfter")?,
             reason: read::optional(element, "Reason"),

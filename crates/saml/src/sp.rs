@@ -11,6 +11,7 @@ use vestibule_xmlsec::{Assertions, DecryptionKeys, Profile, TrustedKeys, Verifie
 
 use received::Means;
 pub use received::Received;
+pub(crate) use received::decrypted;
 pub use rules::{AssertionRules, Once};
 
 use crate::assertion::{Assertion, Confirmation, ConfirmationMethod, Version};

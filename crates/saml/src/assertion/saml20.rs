@@ -40,17 +40,9 @@ pub(super) fn read(element: &ElementView<'_, Signed>) -> Result<AssertionContent
 }
 
 fn read_subject(element: &ElementView<'_, Signed>) -> Result<Subject, XmlError> {
-    let name = match (element.child(SAML, "NameID")?, element.child(SAML, "EncryptedID")?) {
-        (name, None) => name,
-        // Decryption leaves the plaintext where the ciphertext stood.
-        (None, Some(holder)) => {
-            Some(holder.child(SAML, "NameID")?.ok_or_else(|| holder.unreadable("an EncryptedID that was not decrypted"))?)
-        }
-        (Some(_), Some(_)) => return Err(XmlError::Ambiguous("NameID".to_owned())),
-    };
     let confirmations = element.children().filter(|child| child.is(SAML, "SubjectConfirmation"));
     Ok(Subject {
-        name_id: name.map(|name| NameId::read(&name)).transpose()?,
+        name_id: NameId::one_in(element)?,
         confirmations: confirmations.map(|one| read_confirmation(&one)).collect::<Result<_, _>>()?,
     })
 }

@@ -4,7 +4,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use miniz_oxide::inflate::decompress_to_vec_with_limit;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use vestibule_xmlsec::{Claimed, Document, FromClaimed, FromSigned, Profile, Purpose, SigningKey, TrustedKeys, Verified, verify_detached};
+use vestibule_xmlsec::{
+    Claimed, Document, Element, FromClaimed, FromSigned, Profile, Purpose, SigningKey, TrustedKeys, Verified, verify_detached,
+};
 
 use super::{Kind, LONGEST_MESSAGE, MESSAGE_LIMITS, Parameters, RelayState, base64_of_query, decode};
 use crate::error::{BindingFault, Error};
@@ -76,9 +78,13 @@ impl Redirect {
     /// # Errors
     /// [`BindingFault::SignatureMissing`] if there is none, [`Error::Xml`] if it is not good.
     pub fn verify<M: FromSigned>(&self, keys: &TrustedKeys, profile: &Profile) -> Result<Verified<M>, Error> {
+        Ok(self.verified(keys, profile)?.read()?)
+    }
+
+    pub(crate) fn verified(&self, keys: &TrustedKeys, profile: &Profile) -> Result<Verified<Element>, Error> {
         let signature = self.signature.as_ref().ok_or(Error::Binding(BindingFault::SignatureMissing))?;
         let octets = verify_detached(signature.octets.as_bytes(), &signature.algorithm, &signature.value, keys, profile)?;
-        Ok(octets.document(message_of, &MESSAGE_LIMITS)?.read()?)
+        Ok(octets.document(message_of, &MESSAGE_LIMITS)?)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use vestibule_xmlsec::{
     Assertions, Authority, DecryptionKeys, Document, Element, ElementView, EncryptedPart, Error as XmlError, FromClaimed, PinnedPeer,
-    Place, SignedElement, Unsigned, Verified,
+    Place, Profile, SignedElement, Unsigned, Verified,
 };
 
 use super::{Demand, TrustedIdp};
@@ -179,7 +179,7 @@ impl Received {
         };
         let read = || -> Result<_, XmlError> {
             let response = outer.covering.map(|outer| outer.read::<Response>()).transpose()?.map(Verified::into_value);
-            let assertion = decrypted(covering, means)?.read::<Assertion>()?;
+            let assertion = decrypted(covering, means.decryption, &means.idp.profile)?.read::<Assertion>()?;
             Ok((response, assertion))
         };
         match read() {
@@ -242,10 +242,14 @@ struct Outer {
 }
 
 /// Everything that is encrypted inside what a signature covers, in the clear.
-fn decrypted(mut covering: Verified<Element>, means: Means<'_>) -> Result<Verified<Element>, XmlError> {
+pub(crate) fn decrypted(
+    mut covering: Verified<Element>,
+    keys: &DecryptionKeys<Assertions>,
+    profile: &Profile,
+) -> Result<Verified<Element>, XmlError> {
     // INVARIANT: the document's limits bound the number of decryptions.
     while let Some(ciphertext) = ciphertext(&covering.element()?)? {
-        covering = covering.decrypt(&EncryptedPart::at(&ciphertext), means.decryption, &means.idp.profile)?;
+        covering = covering.decrypt(&EncryptedPart::at(&ciphertext), keys, profile)?;
     }
     Ok(covering)
 }
