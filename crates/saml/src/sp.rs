@@ -171,7 +171,8 @@ impl Sp {
 
         rules::check_signer(&mut trace, content.assertion.signer(), &expected.idp.entity_id);
         AssertionRules::of(expected.idp, &self.entity_id).check(&mut trace, assertion, now);
-        let in_response_to = self.check_confirmation(&mut trace, assertion, signed_response, expected, now);
+        let presented = Presented { expected, claimed: received.response(), signed: signed_response, version: assertion.version, now };
+        let in_response_to = self.check_confirmation(&mut trace, assertion, &presented);
         let session_not_on_or_after = check_statements(&mut trace, assertion, expected.idp, now);
 
         let checks = trace.verdict()?;
@@ -236,15 +237,8 @@ impl Sp {
     }
 
     /// Whether somebody may present the assertion here and now; gives the request it answers.
-    fn check_confirmation(
-        &self,
-        trace: &mut Trace,
-        assertion: &Assertion,
-        response: Option<&Response>,
-        expected: &Expectations<'_>,
-        now: Timestamp,
-    ) -> Option<String> {
-        let method = match (assertion.version, expected.resolved) {
+    fn check_confirmation(&self, trace: &mut Trace, assertion: &Assertion, presented: &Presented<'_>) -> Option<String> {
+        let method = match (assertion.version, presented.expected.resolved) {
             (Version::Saml11, Some(_)) => ConfirmationMethod::Artifact,
             (Version::Saml20, _) | (Version::Saml11, None) => ConfirmationMethod::Bearer,
         };
@@ -263,7 +257,7 @@ impl Sp {
         let mut first = None;
         for confirmation in usual {
             let mut attempt = Trace::default();
-            let answered = self.check_one(&mut attempt, confirmation, assertion.version, response, expected, now);
+            let answered = self.check_one(&mut attempt, confirmation, presented);
             match attempt.verdict() {
                 Ok(checks) => {
                     trace.extend(checks);
@@ -276,15 +270,8 @@ impl Sp {
         None
     }
 
-    fn check_one(
-        &self,
-        trace: &mut Trace,
-        confirmation: &Confirmation,
-        version: Version,
-        response: Option<&Response>,
-        expected: &Expectations<'_>,
-        now: Timestamp,
-    ) -> Option<String> {
+    fn check_one(&self, trace: &mut Trace, confirmation: &Confirmation, presented: &Presented<'_>) -> Option<String> {
+        let Presented { expected, claimed, signed: response, version, now } = *presented;
         let skew = expected.idp.skew;
         let signed_request = response.and_then(|response| response.in_response_to.clone());
         match version {
@@ -309,7 +296,7 @@ impl Sp {
         }
         // Attack 40: an unsigned response around the assertion cannot make it the answer to a request.
         let answered = confirmation.in_response_to.clone().or_else(|| signed_request.clone());
-        if let (Some(inner), Some(outer)) = (&confirmation.in_response_to, &signed_request)
+        if let (Some(inner), Some(outer)) = (&confirmation.in_response_to, &claimed.in_response_to)
             && inner != outer
         {
             trace.failed("in response to", Reason::WrongInResponseTo, format!("the assertion answers {inner:?}, the response {outer:?}"));
@@ -346,6 +333,18 @@ impl Sp {
     fn beside(&self, found: &str) -> String {
         format!("expected {}, found {found:?}", self.acs_urls.join(" or "))
     }
+}
+
+/// What surrounds a confirmation.
+#[derive(Clone, Copy)]
+struct Presented<'a> {
+    expected: &'a Expectations<'a>,
+    /// The head of the response, which can only refuse.
+    claimed: &'a Response,
+    /// The same, if a signature covers it.
+    signed: Option<&'a Response>,
+    version: Version,
+    now: Timestamp,
 }
 
 /// Whether the subject signed in, and until when that may count.
