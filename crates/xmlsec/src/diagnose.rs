@@ -234,7 +234,7 @@ fn path(tree: &Tree, id: NodeId) -> String {
         if let Kind::Element(element) = &node.kind {
             names.push(tree.qualified(element.name));
         }
-        here = node.parent;
+        here = node.parent();
     }
     names.iter().rev().flat_map(|name| ["/", name]).collect()
 }

@@ -173,7 +173,7 @@ impl Verified<Element> {
                 Kind::Element(data) if tree.local(data.name) == *local && tree.namespace(data.namespace) == *namespace => {}
                 Kind::Element(_) | Kind::Text(_) | Kind::Comment(_) | Kind::ProcessingInstruction { .. } => return false,
             }
-            here = node.parent;
+            here = node.parent();
         }
         here.is_none()
     }
