@@ -7,8 +7,8 @@
 use aws_lc_rs::hmac;
 use jiff::{SignedDuration, Timestamp};
 use vestibule_xmlsec::{
-    AesSize, ContentKey, Document, EncryptedForm, EncryptedKeyInfo, IdentityProvider, Placement, Profile, Recipient, SignedElement,
-    SigningKey, TrustedKeys,
+    AesSize, ContentKey, Document, EncryptedForm, EncryptedKeyInfo, Encryption, IdentityProvider, Placement, Profile, Recipient,
+    SignedElement, SigningKey, TrustedKeys,
 };
 
 use crate::assertion::{
@@ -329,7 +329,8 @@ fn encrypt(assertion: &str, recipient: &Recipient, sp: &RegisteredSp) -> Result<
     let document = Document::parse(assertion.as_bytes(), &MESSAGE_LIMITS)?;
     let recipients = EncryptedKeyInfo::Recipients(std::slice::from_ref(recipient));
     let form = EncryptedForm::ElementIn(SAML, "EncryptedAssertion");
-    let octets = document.encrypt(SignedElement::Path(&[(SAML, "Assertion")]), form, &key, recipients, None)?;
+    let encryption = Encryption { part: form, key: &key, key_info: recipients, id: None };
+    let octets = document.encrypt(SignedElement::Path(&[(SAML, "Assertion")]), &encryption)?;
     // INVARIANT: base64 put into UTF-8 at an element's borders leaves UTF-8.
     String::from_utf8(octets).map_err(|_| Error::Unwritable("the encrypted document is not UTF-8"))
 }

@@ -19,8 +19,8 @@ use vestibule_saml::names::{self, SAML, SAML1, SAMLP, SAMLP1};
 use vestibule_saml::sp::{Expectations, Requests};
 use vestibule_saml::{Incoming, Signature};
 use vestibule_xmlsec::{
-    AesSize, ContentKey, DecryptionKeys, Document, EncryptedForm, EncryptedKeyInfo, IdentityProvider, Limits, Placement, Purpose,
-    Recipient, ServiceProvider, SignedElement, SigningKey,
+    AesSize, ContentKey, DecryptionKeys, Document, EncryptedForm, EncryptedKeyInfo, Encryption, IdentityProvider, Limits, Placement,
+    Purpose, Recipient, ServiceProvider, SignedElement, SigningKey,
 };
 
 const IDP: &str = "https://idp.example.org/saml/metadata";
@@ -543,7 +543,10 @@ fn encrypted(cases: &mut Cases) {
         let (key, form) = (ContentKey::generate(AesSize::Aes256).unwrap(), EncryptedForm::ElementIn(SAML, "EncryptedAssertion"));
         let path = [(SAML, "Assertion")];
         let info = EncryptedKeyInfo::Recipients(std::slice::from_ref(&recipient));
-        String::from_utf8(document.encrypt(SignedElement::Path(&path), form, &key, info, None).unwrap()).unwrap()
+        String::from_utf8(
+            document.encrypt(SignedElement::Path(&path), &Encryption { part: form, key: &key, key_info: info, id: None }).unwrap(),
+        )
+        .unwrap()
     };
     let (good, evil) = (assertion(&Parts::good()), Parts::evil().xml());
     let cipher = |message: &str, from: &str, to: &str| {

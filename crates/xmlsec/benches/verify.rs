@@ -184,16 +184,8 @@ fn large(key: &SigningKey<IdentityProvider>, keys: &TrustedKeys) {
 /// Documents that grow in one direction: the cost of an octet has to stay what it is.
 #[expect(clippy::print_stdout, reason = "the result")]
 fn growth() {
-    let limits = Limits {
-        size: usize::MAX,
-        depth: usize::MAX,
-        nodes: usize::MAX,
-        text: usize::MAX,
-        canonical: usize::MAX,
-        attributes: 64,
-        namespaces: 64,
-        name: 1024,
-    };
+    let limits =
+        Limits { size: usize::MAX, depth: usize::MAX, nodes: usize::MAX, text: usize::MAX, canonical: usize::MAX, ..Limits::MESSAGE };
     let attributes: String = (0..60).map(|n| format!(" attribute{n}='{n}'")).collect();
     let namespaces: String = (0..60).map(|n| format!(" xmlns:p{n}='urn:{n}'")).collect();
     let used: String = (0..60).map(|n| format!(" p{n}:a='{n}'")).collect();

@@ -130,9 +130,8 @@ impl<P: DecryptionPurpose> DecryptionKeys<P> {
         self.pairs.iter().map(|(id, _)| *id).collect()
     }
 
-    /// The content keys that one `EncryptedKey` may hold, each of the wanted length, and random where it could not be read.
-    fn unlock(&self, key: &EncryptedKey<'_>, wanted: usize) -> Result<Vec<Zeroizing<Vec<u8>>>, Error> {
-        let mut found = Vec::new();
+    /// Adds the content keys that one `EncryptedKey` may hold, each of the wanted length, and random where it could not be read.
+    fn unlock(&self, key: &EncryptedKey<'_>, wanted: usize, found: &mut Vec<Zeroizing<Vec<u8>>>) -> Result<(), Error> {
         let random = || {
             let mut octets = Zeroizing::new(vec![0; wanted]);
             rand::fill(&mut octets).map_err(|_| Error::Key(KeyFault::Unusable))?;
@@ -153,9 +152,12 @@ impl<P: DecryptionPurpose> DecryptionKeys<P> {
                     found.push(content);
                 }
             }
-            return Ok(found);
+            return Ok(());
         }
         for (id, private) in &self.pairs {
+            if found.len() >= MOST_ATTEMPTS {
+                break;
+            }
             // A certificate of somebody else is not a hint but an address.
             if private.size() != key.value.len() || !(key.hints.is_empty() || key.hints.contains(id)) {
                 continue;
@@ -177,7 +179,7 @@ impl<P: DecryptionPurpose> DecryptionKeys<P> {
             }
             found.push(content);
         }
-        Ok(found)
+        Ok(())
     }
 }
 
@@ -257,7 +259,7 @@ impl Document {
                 (Some(_) | None, ContentCipher::Gcm(_) | ContentCipher::Cbc(_) | ContentCipher::TripleDes) => {}
             }
             let key = EncryptedKey::read(key, profile)?;
-            content_keys.extend(keys.unlock(&key, cipher.key_octets())?);
+            keys.unlock(&key, cipher.key_octets(), &mut content_keys)?;
         }
         let plaintext = content_keys.iter().find_map(|key| {
             let plaintext = cipher.decrypt(key, value.clone())?;
@@ -302,7 +304,7 @@ impl Document {
                 }
             }
             if found.is_empty()
-                && let Some(parent) = self.tree.node(data.id()).and_then(|node| node.parent)
+                && let Some(parent) = self.tree.node(data.id()).and_then(|node| node.parent())
             {
                 // SAML core §2.3.4: beside the data. The name, if there is one, has to be the same.
                 for sibling in self.view(parent)?.children().filter(|child| child.is(XENC, "EncryptedKey")) {
@@ -345,13 +347,16 @@ impl Document {
     /// the namespaces of the place, so that nothing of it can end the element it will stand in.
     fn fragment(&self, data: View<'_>, form: Form, plaintext: Vec<u8>) -> Option<String> {
         let text = String::from_utf8(plaintext).ok()?;
+        let blank = [' ', '\t', '\r', '\n'];
         let text = match form {
-            Form::Element => text.trim_matches([' ', '\t', '\r', '\n']).to_owned(),
-            Form::Content => text,
+            Form::Element if text.starts_with(blank) || text.ends_with(blank) => text.trim_matches(blank).to_owned(),
+            Form::Element | Form::Content => text,
         };
         let mut whole = String::with_capacity(text.len() + 256);
         whole.push_str("<x");
-        if let Kind::Element(parent) = self.tree.node(data.id())?.parent.and_then(|parent| self.tree.node(parent))?.kind {
+        // A ciphertext that is the root has nothing around it.
+        let parent = self.tree.node(data.id())?.parent().and_then(|parent| self.tree.node(parent));
+        if let Some(Kind::Element(parent)) = parent.map(|parent| parent.kind) {
             declare(&self.tree, &parent, None, &mut whole);
         }
         let (start, end) = (whole.len() + 1, whole.len() + 1 + text.len());
@@ -414,6 +419,8 @@ impl Verified<Element> {
 
 /// `EncryptedKey`s that are looked at.
 const MOST_KEYS: usize = 4;
+/// Private operations for one ciphertext: a stranger can have all of them done.
+const MOST_ATTEMPTS: usize = 4;
 
 type View<'t> = ElementView<'t, Unsigned>;
 
@@ -559,20 +566,26 @@ pub(crate) fn declare(tree: &Tree, at: &Data, own: Option<&Data>, out: &mut Stri
     }
 }
 
-/// A value for an attribute in quotation marks.
+/// A text, or a value for an attribute in quotation marks.
 pub(crate) fn escape(value: &str, out: &mut String) {
-    for character in value.chars() {
-        match character {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\t' => out.push_str("&#9;"),
-            '\n' => out.push_str("&#10;"),
-            '\r' => out.push_str("&#13;"),
-            other => out.push(other),
-        }
+    let mut rest = value;
+    while let Some(place) = rest.find(['&', '<', '>', '"', '\t', '\n', '\r']) {
+        let (plain, special) = rest.split_at(place);
+        let mut characters = special.chars();
+        out.push_str(plain);
+        out.push_str(match characters.next() {
+            Some('&') => "&amp;",
+            Some('<') => "&lt;",
+            Some('>') => "&gt;",
+            Some('"') => "&quot;",
+            Some('\t') => "&#9;",
+            Some('\n') => "&#10;",
+            Some('\r') => "&#13;",
+            Some(_) | None => "",
+        });
+        rest = characters.as_str();
     }
+    out.push_str(rest);
 }
 
 /// The child elements; only white space and comments may stand between them.

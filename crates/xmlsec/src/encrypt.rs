@@ -16,7 +16,9 @@ use crate::error::{Error, KeyFault};
 use crate::ids::{XENC, XENC11};
 use crate::keys::{KeyId, TrustedKeys};
 use crate::rsa::{Oaep, PublicKey};
+use crate::sign::Placement;
 use crate::signature::DS;
+use crate::signing_key::{Purpose, SigningKey};
 use crate::tree::Kind;
 
 /// A fresh AES-GCM key for one message.
@@ -77,7 +79,7 @@ impl Recipient {
     /// [`Recipient::hashes`] says otherwise.
     ///
     /// # Errors
-    /// [`Error::Key`] if it is no certificate, or not of an RSA key that could be trusted to verify.
+    /// [`Error::Key`] if it is no certificate, or not of an RSA key of 2048 to 8192 bits with an odd exponent from 65537.
     pub fn from_certificate(der: &[u8]) -> Result<Self, Error> {
         let Ok(([], certificate)) = X509Certificate::from_der(der) else { return Err(Error::Key(KeyFault::Encoding)) };
         let mut recipient = Self::from_spki(certificate.tbs_certificate.subject_pki.raw)?;
@@ -90,9 +92,12 @@ impl Recipient {
     /// # Errors
     /// As [`Recipient::from_certificate`].
     pub fn from_spki(der: &[u8]) -> Result<Self, Error> {
-        // The same demands on size and exponent as on a key that verifies.
+        // The same demands on the exponent as on a key that verifies.
         TrustedKeys::new().add_spki(der)?;
         let key = PublicKey::from_spki(der).ok_or(Error::Key(KeyFault::Kind))?;
+        if key.size() < 256 {
+            return Err(Error::Key(KeyFault::Size { bits: key.size() * 8 }));
+        }
         let oaep = Oaep { digest: OaepHash::Sha1, mask: OaepHash::Sha1, label: Vec::new() };
         Ok(Self { lock: Lock::Rsa { key, oaep }, name: None, certificate: None })
     }
@@ -201,29 +206,57 @@ pub enum KeyInfo<'a> {
     Absent,
 }
 
+/// What is encrypted how.
+#[derive(Debug, Clone, Copy)]
+pub struct Encryption<'a> {
+    /// What of the element.
+    pub part: Part<'a>,
+    /// The key of this message.
+    pub key: &'a ContentKey,
+    /// Where its recipients find the key.
+    pub key_info: KeyInfo<'a>,
+    /// The `Id` of the `xenc:EncryptedData`.
+    pub id: Option<&'a str>,
+}
+
 impl Document {
-    /// The document's octets with one part encrypted. `id` becomes the `Id` of the `xenc:EncryptedData`.
+    /// The document's octets with one element or its content encrypted.
     ///
     /// # Errors
     /// [`Error::ElementMissing`] if the element is not there, [`Error::Unreadable`] for the content of an empty tag,
     /// [`Error::Key`] if a recipient's key cannot be used.
-    pub fn encrypt(
+    pub fn encrypt(&self, what: SignedElement<'_>, encryption: &Encryption<'_>) -> Result<Vec<u8>, Error> {
+        self.encrypted(what, self.tree.source.as_bytes(), encryption)
+    }
+
+    /// As [`Document::sign_enveloped`] and then [`Document::encrypt`] of the same element, without reading the signed
+    /// document in between.
+    ///
+    /// # Errors
+    /// As both.
+    pub fn sign_and_encrypt<P: Purpose>(
         &self,
         what: SignedElement<'_>,
-        part: Part<'_>,
-        key: &ContentKey,
-        key_info: KeyInfo<'_>,
-        id: Option<&str>,
+        placement: Placement<'_>,
+        prefixes: &[&str],
+        signing: &SigningKey<P>,
+        encryption: &Encryption<'_>,
     ) -> Result<Vec<u8>, Error> {
+        self.encrypted(what, &self.sign_enveloped(what, placement, prefixes, signing)?, encryption)
+    }
+
+    /// `source` is the document, or the document with a signature put into the content of the element.
+    fn encrypted(&self, what: SignedElement<'_>, source: &[u8], encryption: &Encryption<'_>) -> Result<Vec<u8>, Error> {
+        let Encryption { part, key, key_info, id } = *encryption;
         let target = self.locate(what)?;
-        let source = self.tree.source.as_bytes();
         let nothing = || target.unreadable("an element without content");
         let (Some(node), (start, end)) = (self.tree.node(target.id()), target.span()) else { return Err(nothing()) };
+        let end = (end + source.len()).checked_sub(self.tree.source.len()).ok_or_else(nothing)?;
         let Kind::Element(data) = node.kind else { return Err(nothing()) };
         let octets = |from: usize, to: usize| source.get(from..to).ok_or_else(nothing);
         let (from, to, sealed, kind) = match part {
             Part::Element | Part::ElementIn(..) => {
-                let name = data.name.end as usize;
+                let name = data.name.end() as usize;
                 let mut scope = String::new();
                 declare(&self.tree, &data, Some(&data), &mut scope);
                 let sealed = key.seal(&[octets(start, name)?, scope.as_bytes(), octets(name, end)?])?;
@@ -294,4 +327,89 @@ fn oaep_method(oaep: &Oaep) -> String {
 
 fn unusable(_: aws_lc_rs::error::Unspecified) -> Error {
     Error::Key(KeyFault::Unusable)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::c14n::{Canonicalization, canonicalize};
+    use crate::decrypt::{Assertions, DecryptionKeys, EncryptedPart};
+    use crate::element::{ElementView, Place, Unsigned};
+    use crate::limits::Limits;
+    use crate::profile::Profile;
+
+    fn pem(text: &str) -> Vec<u8> {
+        STANDARD.decode(text.lines().filter(|line| !line.starts_with("-----")).collect::<String>()).unwrap()
+    }
+
+    #[test]
+    fn a_recipient_has_a_strong_rsa_key() {
+        // Made with openssl for these tests.
+        let short = "MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQCxisFeKXTriZm4i6CnfK5RXRsFVciFtbtqnMHPWKxmBQaOHfT9WLXd4OyoNldjG0Nyt3t3W+5C1qfWj0J8oEvTAPY1B/b0v/kYECU4y+CgEggQdmyG2sPKkUZsuPu/C7aQS/TkTXdekQvlKrl3/KN6qb7jeMs7idcq0w38G0z/xwIDAQAB";
+        let found = Recipient::from_spki(&STANDARD.decode(short).unwrap()).map(drop);
+        assert_eq!(found, Err(Error::Key(KeyFault::Size { bits: 1024 })));
+        let curve = Recipient::from_certificate(&pem(include_str!("../../../corpus/recorded/keys/idp-ec256.crt"))).map(drop);
+        assert_eq!(curve, Err(Error::Key(KeyFault::Kind)));
+        assert_eq!(Recipient::from_certificate(b"none").map(drop), Err(Error::Key(KeyFault::Encoding)));
+        assert!(Recipient::from_shared("n", &[0; 15]).is_err());
+    }
+
+    fn places(element: ElementView<'_, Unsigned>, out: &mut Vec<Place>) {
+        out.push(element.place());
+        element.children().for_each(|child| places(child, out));
+    }
+
+    fn content() -> impl Strategy<Value = String> {
+        let leaf = prop_oneof![
+            "[a-z é\\n\r\\t]{0,6}",
+            Just("<!-- </a> -->".to_owned()),
+            Just("<![CDATA[</a>]]>".to_owned()),
+            Just("&#13;&gt;".to_owned()),
+            Just("<p:e b='>' />".to_owned()),
+        ];
+        leaf.prop_recursive(4, 30, 5, |inner| {
+            let names = prop_oneof![Just("e"), Just("p:f"), Just("p:g xmlns:p='urn:&amp;'"), Just("h xmlns=''"), Just("q:i p:a='1'")];
+            (names, proptest::collection::vec(inner, 0..5)).prop_map(|(open, inside)| {
+                let name = open.split(' ').next().unwrap_or_default();
+                format!("<{open}>{}</{name} >", inside.concat())
+            })
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+        #[test]
+        fn what_is_encrypted_anywhere_comes_back(inside in content(), place: prop::sample::Index, whole: bool) {
+            let text = format!("<a xmlns='urn:a' xmlns:p='urn:p' xmlns:q='urn:\"q'>{inside}<p:z/></a>");
+            let document = Document::parse(text.as_bytes(), &Limits::MESSAGE).unwrap();
+            let mut all = Vec::new();
+            places(document.root().unwrap(), &mut all);
+            let what = &all[place.index(all.len())];
+            let key = ContentKey::generate(AesSize::Aes128).unwrap();
+            let recipient = [Recipient::from_shared("kek", &[1; 16]).unwrap()];
+            let part = if whole { Part::Element } else { Part::Content };
+            let encryption = Encryption { part, key: &key, key_info: KeyInfo::Recipients(&recipient), id: None };
+            let Ok(sealed) = document.encrypt(SignedElement::At(what), &encryption) else {
+                // An empty tag has no content.
+                prop_assert!(!whole);
+                return Ok(());
+            };
+            let sealed = Document::parse(&sealed, &Limits::MESSAGE).unwrap();
+            let mut now = Vec::new();
+            places(sealed.root().unwrap(), &mut now);
+            let data = now.iter().find(|place| sealed.view(place.id).unwrap().is(XENC, "EncryptedData")).unwrap();
+            let mut keys = DecryptionKeys::<Assertions>::new();
+            keys.add_shared("sp-decryption", "kek", &[1; 16]).unwrap();
+            let plain = sealed.decrypt(&EncryptedPart::at(data), &keys, &Profile::SAML).unwrap();
+            if whole {
+                let canonical = |text: &str| canonicalize(text.as_bytes(), &Limits::MESSAGE, &Canonicalization::EXCLUSIVE).unwrap();
+                prop_assert_eq!(canonical(&plain.tree.source), canonical(&text));
+            } else {
+                prop_assert_eq!(&plain.tree.source, &text);
+            }
+        }
+    }
 }

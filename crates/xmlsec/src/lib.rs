@@ -11,6 +11,7 @@ mod decrypt;
 mod detached;
 mod diagnose;
 mod document;
+mod edit;
 mod element;
 mod encrypt;
 mod error;
@@ -37,8 +38,9 @@ pub use decrypt::{Assertions, DecryptionKeys, DecryptionPurpose, EncryptedPart, 
 pub use detached::{Octets, verify_detached};
 pub use diagnose::{Check, Checked, Covered, Demand, Question, Report, diagnose};
 pub use document::{Claimed, Document, FromClaimed, SignedElement};
+pub use edit::{Edit, Insertion};
 pub use element::{Authority, ElementView, Place, Signed, Unsigned};
-pub use encrypt::{ContentKey, KeyInfo as EncryptedKeyInfo, Part as EncryptedForm, Recipient};
+pub use encrypt::{ContentKey, Encryption, KeyInfo as EncryptedKeyInfo, Part as EncryptedForm, Recipient};
 pub use error::{EncryptionFault, Error, KeyFault, Malformed, ReferenceFault, Role, SignatureFault};
 pub use keys::{KeyId, Keys, TrustedKeys};
 pub use limits::Limits;

@@ -87,6 +87,11 @@ impl PublicKey {
         Key::parse(der, EVP_parse_public_key).map(Self)
     }
 
+    /// Octets of the modulus.
+    pub(crate) fn size(&self) -> usize {
+        self.0.size
+    }
+
     /// Pads and encrypts; `None` if the plaintext is too long for the key.
     pub(crate) fn encrypt_oaep(&self, plaintext: &[u8], oaep: &Oaep) -> Option<Vec<u8>> {
         let context = Context::new(&self.0)?;

@@ -159,8 +159,8 @@ pub(crate) struct Plaintext {
 impl Tree<&str> {
     /// The tree with another source, which has to be the same octets.
     pub(crate) fn over<S>(self, source: S) -> Tree<S> {
-        let Self { source: _, heap, nodes, attributes, declarations, namespaces, root } = self;
-        Tree { source, heap, nodes, attributes, declarations, namespaces, root }
+        let Self { source: _, heap, nodes, attributes, declarations, namespaces, root, plaintexts } = self;
+        Tree { source, heap, nodes, attributes, declarations, namespaces, root, plaintexts }
     }
 }
 

@@ -188,7 +188,11 @@ impl Verified<Element> {
             Ok(place) if omit > replaced => u32::try_from(after + place - tree.nodes.len()).map_or(omit, NodeId),
             Ok(_) | Err(_) => omit,
         });
-        document.view(*id)?;
+        // A signed ciphertext gives a signed element only if it is one, not several.
+        let (start, end) = document.view(*id)?.span();
+        if *id == replaced && document.tree.plaintexts.last().is_none_or(|plaintext| (plaintext.start, plaintext.end) != (start, end)) {
+            return Err(Error::ElementMissing("one element in a signed ciphertext".to_owned()));
+        }
         let value = Element { tree: document.tree, limits: document.limits, id: *id, apex: *apex, omit, form: form.clone() };
         Ok(Self { value, signer: self.signer.clone() })
     }

@@ -1,18 +1,23 @@
 //! Every recorded message with ciphertext gives the verdict of its manifest, for its settings and without them; what we
 //! encrypt comes back; xmlsec1 reads what we encrypt, and we read what it encrypts.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stderr, reason = "a test says what it expects by unwrapping it")]
+#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test says what it expects by unwrapping it")]
+
+mod attacks;
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
+use aws_lc_rs::digest;
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
 use serde_json::Value;
 use vestibule_xmlsec::{
-    AesSize, Assertions, Concession, ContentKey, DecryptionKeys, Document, Element, ElementView, EncryptedForm, EncryptedKeyInfo,
-    EncryptedPart, Error, FromClaimed, FromSigned, IdentityProvider, KeyFault, Limits, OaepHash, Place, Placement, Profile, Recipient,
-    Signed, SignedElement, SigningKey, TrustedKeys, Unsigned, Verified,
+    AesSize, Assertions, Canonicalization, Concession, ContentKey, DecryptionKeys, Document, Element, ElementView, EncryptedForm,
+    EncryptedKeyInfo, EncryptedPart, Encryption, Error, FromClaimed, FromSigned, IdentityProvider, KeyFault, Limits, OaepHash, Place,
+    Placement, Profile, Recipient, Signed, SignedElement, SigningKey, TrustedKeys, Unsigned, Verified, canonicalize,
 };
 
 const SAML: &str = "urn:oasis:names:tc:SAML:2.0:assertion";
@@ -48,11 +53,14 @@ fn find<'t, A: vestibule_xmlsec::Authority>(
     if wanted(&element) { Some(element) } else { element.children().find_map(|child| find(child, wanted)) }
 }
 
+#[derive(Clone)]
 struct Layout {
     data: Option<Place>,
     key: Option<Place>,
     signed: bool,
     assertions: Vec<Place>,
+    /// Ciphertexts where an assertion has to be.
+    holders: Vec<Place>,
     signature: Option<Place>,
     shown: String,
 }
@@ -60,13 +68,14 @@ struct Layout {
 impl FromClaimed for Layout {
     fn from_claimed(root: ElementView<'_, Unsigned>) -> Result<Self, Error> {
         let first = |namespace: &str, local: &str| find(root, &|e| e.is(namespace, local)).map(|e| e.place());
-        let holders = root.children().filter(|c| c.is(SAML, "EncryptedAssertion"));
-        let assertions = root.children().chain(holders.flat_map(|h| h.children())).filter(|c| c.is(SAML, "Assertion"));
+        let held = || root.children().filter(|c| c.is(SAML, "EncryptedAssertion")).flat_map(|h| h.children());
+        let assertions = root.children().chain(held()).filter(|c| c.is(SAML, "Assertion"));
         Ok(Self {
             data: first(XENC, "EncryptedData"),
             key: first(XENC, "EncryptedKey"),
             signed: root.children().any(|c| c.is(DS, "Signature")),
             assertions: assertions.map(|a| a.place()).collect(),
+            holders: held().filter(|c| c.is(XENC, "EncryptedData")).map(|c| c.place()).collect(),
             signature: first(DS, "Signature"),
             shown: show(root),
         })
@@ -74,16 +83,7 @@ impl FromClaimed for Layout {
 }
 
 fn layout(document: &Document) -> Layout {
-    match document.claim::<Layout>().unwrap().sender_says() {
-        Layout { data, key, signed, assertions, signature, shown } => Layout {
-            data: data.clone(),
-            key: key.clone(),
-            signed: *signed,
-            assertions: assertions.clone(),
-            signature: signature.clone(),
-            shown: shown.clone(),
-        },
-    }
+    document.claim::<Layout>().unwrap().sender_says().clone()
 }
 
 /// Names and texts, whatever the prefixes.
@@ -119,19 +119,21 @@ fn name_in(mut verified: Verified<Element>, keys: &DecryptionKeys<Assertions>, p
     }
 }
 
+/// The name in a response, or the first thing wrong with it, as a SAML reader would find it.
 fn judge(octets: &[u8], trusted: &TrustedKeys, keys: &DecryptionKeys<Assertions>, profile: &Profile) -> Result<Option<String>, Error> {
-    let document = parse(octets)?;
-    let before = layout(&document);
-    if before.signed {
+    let mut document = parse(octets)?;
+    if layout(&document).signed {
         return name_in(document.verify(SignedElement::Path(&[(SAMLP, "Response")]), trusted, profile)?, keys, profile);
     }
-    let document = match (before.assertions.is_empty(), before.data) {
-        (true, Some(data)) => document.decrypt(&EncryptedPart::at(&data), keys, profile)?,
-        (_, _) => document,
-    };
+    while let Some(data) = layout(&document).holders.first() {
+        document = document.decrypt(&EncryptedPart::at(data), keys, profile)?;
+    }
     let after = layout(&document);
-    let assertion = after.assertions.first().ok_or(Error::SignatureMissing)?;
-    name_in(document.verify(SignedElement::At(assertion), trusted, profile)?, keys, profile)
+    match after.assertions.as_slice() {
+        [] => Err(Error::ElementMissing("Assertion".to_owned())),
+        [assertion] => name_in(document.verify(SignedElement::At(assertion), trusted, profile)?, keys, profile),
+        [..] => Err(Error::Ambiguous("Assertion".to_owned())),
+    }
 }
 
 fn judge_soap(octets: &[u8], trusted: &TrustedKeys, keys: &DecryptionKeys<Assertions>, profile: &Profile) -> Result<Vec<String>, Error> {
@@ -147,6 +149,18 @@ fn judge_soap(octets: &[u8], trusted: &TrustedKeys, keys: &DecryptionKeys<Assert
     }
     covered.sort_unstable();
     Ok(covered)
+}
+
+fn profile<'a>(base: Profile, settings: impl Iterator<Item = &'a str>) -> Profile {
+    settings.fold(base, |profile, setting| {
+        profile.admit(match setting {
+            "legacy_cbc" => Concession::Cbc,
+            "legacy_3des" => Concession::TripleDes,
+            "legacy_rsa15" => Concession::Rsa15,
+            "wss_cbc_unsigned" => Concession::UnsignedCbc,
+            other => unreachable!("{other}"),
+        })
+    })
 }
 
 #[test]
@@ -165,16 +179,8 @@ fn every_recorded_ciphertext_gives_its_verdict() {
         let soap = entry["kind"] == "soap";
         let settings: Vec<&str> = entry["settings"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
         for (settings, verdict, reason) in [(settings.as_slice(), "expect", "reason"), (&[], "default", "default_reason")] {
-            let mut profile = if soap { Profile::WS_SECURITY } else { Profile::SAML };
-            for setting in settings {
-                profile = profile.admit(match *setting {
-                    "legacy_cbc" => Concession::Cbc,
-                    "legacy_3des" => Concession::TripleDes,
-                    "legacy_rsa15" => Concession::Rsa15,
-                    "wss_cbc_unsigned" => Concession::UnsignedCbc,
-                    other => unreachable!("{other}"),
-                });
-            }
+            let base = if soap { Profile::WS_SECURITY } else { Profile::SAML };
+            let profile = profile(base, settings.iter().copied());
             let found = if soap {
                 judge_soap(&octets, &trusted, &keys, &profile).map(|covered| {
                     let expected: Vec<&str> = entry["read"]["covered"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
@@ -205,12 +211,13 @@ fn recipient() -> Recipient {
     Recipient::from_certificate(&pem("keys/sp-rsa2048.crt")).unwrap()
 }
 
+fn to<'a>(part: EncryptedForm<'a>, key: &'a ContentKey, recipients: &'a [Recipient]) -> Encryption<'a> {
+    Encryption { part, key, key_info: EncryptedKeyInfo::Recipients(recipients), id: Some("_ed") }
+}
+
 fn encrypted(part: EncryptedForm<'_>, size: AesSize, recipients: &[Recipient]) -> Vec<u8> {
     let key = ContentKey::generate(size).unwrap();
-    parse(DOCUMENT.as_bytes())
-        .unwrap()
-        .encrypt(SignedElement::Path(&ASSERTION), part, &key, EncryptedKeyInfo::Recipients(recipients), Some("_ed"))
-        .unwrap()
+    parse(DOCUMENT.as_bytes()).unwrap().encrypt(SignedElement::Path(&ASSERTION), &to(part, &key, recipients)).unwrap()
 }
 
 fn decrypted(octets: &[u8], keys: &DecryptionKeys<Assertions>) -> Result<Document, Error> {
@@ -287,10 +294,7 @@ fn nested(times: usize) -> Vec<u8> {
     let (mut inner, data) = (ASSERTION, (XENC, "EncryptedData"));
     for _ in 0..times {
         let key = ContentKey::generate(AesSize::Aes128).unwrap();
-        octets = parse(&octets)
-            .unwrap()
-            .encrypt(SignedElement::Path(&inner), EncryptedForm::Element, &key, EncryptedKeyInfo::Recipients(&[recipient()]), None)
-            .unwrap();
+        octets = parse(&octets).unwrap().encrypt(SignedElement::Path(&inner), &to(EncryptedForm::Element, &key, &[recipient()])).unwrap();
         inner[1] = data;
     }
     octets
@@ -327,10 +331,8 @@ fn signed_around(inside: &str, last: bool) -> (Verified<Element>, TrustedKeys) {
     let path = [(SAML, "Assertion")];
     let key = ContentKey::generate(AesSize::Aes256).unwrap();
     let name = [(SAML, "Assertion"), (SAML, "Subject")];
-    let sealed = parse(document.as_bytes())
-        .unwrap()
-        .encrypt(SignedElement::Path(&name), EncryptedForm::Content, &key, EncryptedKeyInfo::Recipients(&[recipient()]), None)
-        .unwrap();
+    let sealed =
+        parse(document.as_bytes()).unwrap().encrypt(SignedElement::Path(&name), &to(EncryptedForm::Content, &key, &[recipient()])).unwrap();
     let signing = SigningKey::<IdentityProvider>::from_pkcs8("idp", &pem("keys/idp-rsa2048.key"), None).unwrap();
     let placement = if last { Placement::After(SAML, "Subject") } else { Placement::First };
     let signed = parse(&sealed).unwrap().sign_enveloped(SignedElement::Path(&path), placement, &[], &signing).unwrap();
@@ -375,6 +377,90 @@ fn ciphertext_that_the_signature_does_not_cover_is_not_decrypted_as_verified() {
     let data = layout(&document).data.unwrap();
     let error = verified.decrypt(&EncryptedPart::at(&data), &keys("keys/sp-rsa2048.key"), &Profile::SAML).unwrap_err();
     assert!(matches!(error, Error::ElementMissing(_)), "{error}");
+}
+
+/// A signature beside a ciphertext that refers to it by its `Id`, and the ciphertext verified.
+fn signed_itself(part: EncryptedForm<'_>, document: &str) -> Verified<Element> {
+    let key = ContentKey::generate(AesSize::Aes256).unwrap();
+    let sealed = parse(document.as_bytes()).unwrap().encrypt(SignedElement::Path(&ASSERTION), &to(part, &key, &[recipient()])).unwrap();
+    let text = String::from_utf8(sealed).unwrap();
+    let begin = text.find("<xenc:EncryptedData").unwrap();
+    let end = text.find("</xenc:EncryptedData>").unwrap() + "</xenc:EncryptedData>".len();
+    let canonical = |text: &str| canonicalize(text.as_bytes(), &Limits::MESSAGE, &Canonicalization::EXCLUSIVE).unwrap();
+    let digest = STANDARD.encode(digest::digest(&digest::SHA256, &canonical(&text[begin..end])));
+    let exclusive = "http://www.w3.org/2001/10/xml-exc-c14n#";
+    let info = format!(
+        r##"<ds:SignedInfo xmlns:ds="{DS}"><ds:CanonicalizationMethod Algorithm="{exclusive}"/><ds:SignatureMethod Algorithm="http://www.w3.org/2001/04/xmldsig-more#rsa-sha256"/><ds:Reference URI="#_ed"><ds:Transforms><ds:Transform Algorithm="{exclusive}"/></ds:Transforms><ds:DigestMethod Algorithm="{XENC}sha256"/><ds:DigestValue>{digest}</ds:DigestValue></ds:Reference></ds:SignedInfo>"##
+    );
+    let pair = RsaKeyPair::from_pkcs8(&pem("keys/idp-rsa2048.key")).unwrap();
+    let mut value = vec![0; pair.public_modulus_len()];
+    pair.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), &canonical(&info), &mut value).unwrap();
+    let value = STANDARD.encode(value);
+    let signature = format!(r#"<ds:Signature xmlns:ds="{DS}">{info}<ds:SignatureValue>{value}</ds:SignatureValue></ds:Signature>"#);
+    let document = parse(text.replacen("<before/>", &signature, 1).as_bytes()).unwrap();
+    let mut trusted = TrustedKeys::new();
+    trusted.add_certificate(&pem("keys/idp-rsa2048.crt")).unwrap();
+    let place = layout(&document).signature.unwrap();
+    document.verify_parts(SignedElement::At(&place), &trusted, &Profile::SAML).unwrap().remove(0)
+}
+
+#[test]
+fn a_ciphertext_that_is_signed_itself_gives_one_verified_element_or_none() {
+    let keys = keys("keys/sp-rsa2048.key");
+    let decrypt = |verified: Verified<Element>| {
+        let data = verified.place();
+        verified.decrypt(&EncryptedPart::at(&data), &keys, &Profile::SAML)
+    };
+    let plain = decrypt(signed_itself(EncryptedForm::Element, DOCUMENT)).unwrap();
+    assert!(plain.element().unwrap().is("urn:a&b", "Assertion"));
+    assert!(plain.stands_at(&ASSERTION));
+    // The content of this element is one element; of the other, it is more.
+    let content = |document: &str| decrypt(signed_itself(EncryptedForm::Content, document));
+    let open = DOCUMENT.replace(" xmlns:o=\"urn:o\"", "").replace("<r:Response", "<r:Response xmlns:o=\"urn:o\"");
+    assert!(content(&open).unwrap().element().unwrap().is("urn:o", "x"));
+    for more in ["text<o:x/>", "<o:x/>text", "<o:x/><o:x/>", "text", ""] {
+        let (before, rest) = open.split_once("<o:x").unwrap();
+        let error = content(&format!("{before}{more}{}", rest.split_once("</o:x>").unwrap().1)).unwrap_err();
+        assert!(matches!(error, Error::ElementMissing(_)), "{more}: {error}");
+    }
+}
+
+#[test]
+fn what_is_signed_and_encrypted_at_once_decrypts_and_verifies() {
+    let keys = keys("keys/sp-rsa2048.key");
+    let signing = SigningKey::<IdentityProvider>::from_pkcs8("idp", &pem("keys/idp-rsa2048.key"), None).unwrap();
+    let mut trusted = TrustedKeys::new();
+    trusted.add_certificate(&pem("keys/idp-rsa2048.crt")).unwrap();
+    let text = format!(
+        r#"<r:Response xmlns:r="urn:r" xmlns:s="{SAML}"><r:before/><s:Assertion ID="_1"><s:Issuer>i</s:Issuer><s:Subject><s:NameID>alice</s:NameID></s:Subject></s:Assertion ><r:end/></r:Response>"#
+    );
+    let path = [("urn:r", "Response"), (SAML, "Assertion")];
+    let document = parse(text.as_bytes()).unwrap();
+    for (part, inside) in
+        [(EncryptedForm::Element, false), (EncryptedForm::Content, false), (EncryptedForm::ElementIn(SAML, "EncryptedAssertion"), true)]
+    {
+        for placement in [Placement::First, Placement::After(SAML, "Issuer"), Placement::After(SAML, "Subject")] {
+            let key = ContentKey::generate(AesSize::Aes256).unwrap();
+            let recipients = [recipient()];
+            let what = SignedElement::Path(&path);
+            let sealed = document.sign_and_encrypt(what, placement, &[], &signing, &to(part, &key, &recipients)).unwrap();
+            let plain = decrypted(&sealed, &keys).unwrap();
+            let held = [path[0], (SAML, "EncryptedAssertion"), path[1]];
+            let what = SignedElement::Path(if inside { &held } else { &path });
+            let verified = plain.verify(what, &trusted, &Profile::SAML).unwrap();
+            assert_eq!(verified.read::<Shown>().unwrap().value().name.as_deref(), Some("alice"));
+        }
+    }
+}
+
+#[test]
+fn a_ciphertext_that_is_the_document_is_decrypted() {
+    let key = ContentKey::generate(AesSize::Aes128).unwrap();
+    let root = [("urn:r", "Response")];
+    let whole = parse(DOCUMENT.as_bytes()).unwrap();
+    let sealed = whole.encrypt(SignedElement::Path(&root), &to(EncryptedForm::Element, &key, &[recipient()])).unwrap();
+    let shown = layout(&decrypted(&sealed, &keys("keys/sp-rsa2048.key")).unwrap()).shown;
+    assert_eq!(shown, layout(&whole).shown);
 }
 
 proptest! {
