@@ -390,6 +390,27 @@ impl NameIdPolicy {
 }
 
 impl RequestedContext {
+    /// Whether somebody who signed in by `class` did as asked (core §3.3.2.2.1). `rank` orders the classes that the caller
+    /// knows; what has no rank is only equal to itself.
+    pub fn is_met_by(&self, class: &str, rank: impl Fn(&str) -> Option<u32>) -> bool {
+        let is = |holds: fn(u32, u32) -> bool| {
+            let mut pairs = self.classes.iter().map(|wanted| rank(class).zip(rank(wanted)));
+            match self.comparison {
+                Comparison::Better => pairs.all(|pair| pair.is_some_and(|(own, wanted)| holds(own, wanted))),
+                Comparison::Exact | Comparison::Minimum | Comparison::Maximum => {
+                    pairs.any(|pair| pair.is_some_and(|(own, wanted)| holds(own, wanted)))
+                }
+            }
+        };
+        let named = self.classes.iter().any(|wanted| wanted == class);
+        match self.comparison {
+            Comparison::Exact => named,
+            Comparison::Minimum => named || is(|own, wanted| own >= wanted),
+            Comparison::Maximum => named || is(|own, wanted| own <= wanted),
+            Comparison::Better => !self.classes.is_empty() && is(|own, wanted| own > wanted),
+        }
+    }
+
     fn read<A: Authority>(element: &ElementView<'_, A>) -> Result<Self, XmlError> {
         let comparison = match element.attribute("", "Comparison") {
             None => Comparison::Exact,
@@ -656,3 +677,33 @@ macro_rules! readable {
 }
 
 readable!(AuthnRequest, Response, LogoutRequest, LogoutResponse, ArtifactResolve, ArtifactResponse, ArtifactRequest11);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_are_compared_as_the_request_says() {
+        let rank =
+            |class: &str| ["password", "token", "card"].iter().position(|known| *known == class).and_then(|at| u32::try_from(at).ok());
+        let met = |comparison, classes: &[&str], class: &str| {
+            let classes = classes.iter().map(|class| (*class).to_owned()).collect();
+            RequestedContext { comparison, classes }.is_met_by(class, rank)
+        };
+        assert!(met(Comparison::Exact, &["token", "card"], "card") && !met(Comparison::Exact, &["token"], "card"));
+        assert!(met(Comparison::Minimum, &["token"], "card") && !met(Comparison::Minimum, &["token"], "password"));
+        assert!(met(Comparison::Maximum, &["token"], "password") && !met(Comparison::Maximum, &["token"], "card"));
+        assert!(met(Comparison::Better, &["password", "token"], "card") && !met(Comparison::Better, &["password", "card"], "card"));
+        assert!(met(Comparison::Minimum, &["urn:own"], "urn:own") && !met(Comparison::Minimum, &["urn:own"], "card"));
+        assert!(!met(Comparison::Better, &[], "card") && !met(Comparison::Minimum, &["token"], "unknown"));
+    }
+
+    #[test]
+    fn ids_are_plain_names() {
+        assert_eq!(message_id([0xab; 16]), "_abababababababababababababababab");
+        assert!(check_id(&message_id([0; 16])).is_ok());
+        for bad in ["", "1a", "a b", "a\"", "a#b"] {
+            assert!(check_id(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -2,6 +2,8 @@
 
 use vestibule_xmlsec as xml;
 
+use crate::protocol::Status;
+
 /// The first check that failed, in the order of security.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Reason {
@@ -244,27 +246,33 @@ pub struct Rejection {
     /// Every check, in order.
     pub checks: Vec<Check>,
     /// What the partner says went wrong, if it said so. Unproven where the message is not signed.
-    pub status: Option<crate::protocol::Status>,
+    pub status: Option<Box<Status>>,
 }
 
 /// The checks of one message as they are made. All that can be made are made; the first that fails decides.
 #[derive(Debug, Default)]
 pub(crate) struct Trace {
     checks: Vec<Check>,
-    pub(crate) status: Option<crate::protocol::Status>,
+    pub(crate) status: Option<Box<Status>>,
 }
 
 impl Trace {
     pub(crate) fn passed(&mut self, name: &'static str, detail: impl Into<String>) {
-        self.checks.push(Check { name, outcome: Outcome::Passed, detail: detail.into() });
+        self.note(name, Outcome::Passed, detail);
     }
 
     pub(crate) fn failed(&mut self, name: &'static str, reason: Reason, detail: impl Into<String>) {
-        self.checks.push(Check { name, outcome: Outcome::Failed(reason), detail: detail.into() });
+        self.note(name, Outcome::Failed(reason), detail);
     }
 
     pub(crate) fn skipped(&mut self, name: &'static str, detail: impl Into<String>) {
-        self.checks.push(Check { name, outcome: Outcome::Skipped, detail: detail.into() });
+        self.note(name, Outcome::Skipped, detail);
+    }
+
+    fn note(&mut self, name: &'static str, outcome: Outcome, detail: impl Into<String>) {
+        // What a sender wrote stands in it; an operator's log is not filled by that.
+        let detail = detail.into().chars().take(LONGEST_DETAIL).collect();
+        self.checks.push(Check { name, outcome, detail });
     }
 
     pub(crate) fn check(&mut self, name: &'static str, holds: bool, reason: Reason, detail: impl Into<String>) {
@@ -297,5 +305,32 @@ impl Trace {
             // INVARIANT: a failed check was just noted.
             Ok(checks) => Rejection { reason, detail, checks, status: None },
         }
+    }
+}
+
+/// Characters of a check's detail.
+const LONGEST_DETAIL: usize = 600;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_has_a_word_of_its_own_and_advice() {
+        let mut words: Vec<_> = Reason::ALL.iter().map(|reason| reason.word()).collect();
+        words.sort_unstable();
+        words.dedup();
+        assert_eq!(words.len(), Reason::ALL.len());
+        assert!(Reason::ALL.iter().all(|reason| reason.advice().ends_with('.')));
+    }
+
+    #[test]
+    fn the_first_check_that_fails_decides_and_details_are_short() {
+        let mut trace = Trace::default();
+        trace.passed("one", "");
+        trace.failed("two", Reason::Expired, "x".repeat(10_000));
+        trace.failed("three", Reason::WrongAudience, "");
+        let rejection = trace.verdict().unwrap_err();
+        assert_eq!((rejection.reason, rejection.checks.len(), rejection.detail.len()), (Reason::Expired, 3, LONGEST_DETAIL));
     }
 }

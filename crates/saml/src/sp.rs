@@ -14,9 +14,10 @@ pub use received::Received;
 pub(crate) use received::decrypted;
 pub use rules::{AssertionRules, Once};
 
-use crate::assertion::{Assertion, Confirmation, ConfirmationMethod, Version};
+use crate::assertion::{Assertion, Confirmation, ConfirmationMethod, NameId, Version};
 use crate::binding::same_endpoint;
-use crate::protocol::Response;
+use crate::names::binding;
+use crate::protocol::{AuthnRequest, Consumer, Header, LogoutRequest, Response, SessionIndex};
 use crate::reason::{Check, Reason, Rejection, Trace};
 
 /// A service provider.
@@ -157,7 +158,7 @@ impl Sp {
     /// As [`Sp::consume`].
     pub fn judge(&self, received: &Received, expected: &Expectations<'_>, now: Timestamp) -> Result<Accepted, Rejection> {
         let mut trace = Trace::default();
-        trace.status = Some(received.response().status.clone()).filter(|status| !status.is_success());
+        trace.status = Some(received.response().status.clone()).filter(|status| !status.is_success()).map(Box::new);
         trace.passed("document", format!("{} octets", received.size()));
         if received.response().version == Version::Saml11 && expected.idp.saml11 == Saml11::Refused {
             return Err(trace.refuse("enabled", Reason::NotEnabled, "SAML 1.1 is not enabled for this identity provider"));
@@ -185,6 +186,44 @@ impl Sp {
             session_not_on_or_after,
             checks,
         })
+    }
+
+    /// A request to sign somebody in, for the consumer now in use; the answer is to come by POST. What is wanted beside is the
+    /// caller's to set. `id` from [`message_id`](crate::protocol::message_id); remember it until it is answered.
+    pub fn authn_request(&self, id: String, destination: &str, now: Timestamp) -> AuthnRequest {
+        AuthnRequest {
+            header: self.header(id, destination, now),
+            consumer: self.acs_urls.first().map_or(Consumer::Default, |url| Consumer::Url(url.clone())),
+            protocol_binding: Some(binding::POST.to_owned()),
+            force_authn: false,
+            is_passive: false,
+            name_id_policy: None,
+            requested_context: None,
+            subject: None,
+            provider_name: None,
+        }
+    }
+
+    /// A request to end sessions of somebody, as a login named them. It counts for as long as a message may be old.
+    pub fn logout_request(
+        &self,
+        id: String,
+        destination: &str,
+        name_id: NameId,
+        session_indexes: Vec<SessionIndex>,
+        now: Timestamp,
+    ) -> LogoutRequest {
+        LogoutRequest {
+            header: self.header(id, destination, now),
+            name_id,
+            session_indexes,
+            not_on_or_after: now.checked_add(TrustedIdp::MAX_AGE).ok(),
+            reason: Some("urn:oasis:names:tc:SAML:2.0:logout:user".to_owned()),
+        }
+    }
+
+    fn header(&self, id: String, destination: &str, now: Timestamp) -> Header {
+        Header { id, issue_instant: now, destination: Some(destination.to_owned()), issuer: self.entity_id.clone() }
     }
 
     /// Checks that an unsigned response can only fail.

@@ -1,6 +1,4 @@
 //! What the tests share: the corpus, its keys, and a service provider set up as an entry says.
-#![allow(dead_code, clippy::allow_attributes, reason = "each test binary uses its part")]
-#![expect(clippy::unwrap_used, reason = "a test says what it expects by unwrapping it")]
 
 use std::path::PathBuf;
 

@@ -2,17 +2,14 @@
 //!
 //! Without the peers the tests say SKIPPED, or fail where `VESTIBULE_PEERS=required`. `VESTIBULE_PYTHON_SAML` names the
 //! interpreter that has them.
-#![expect(clippy::panic, clippy::unwrap_used, clippy::print_stderr, reason = "a test says what it expects by unwrapping it")]
-
-mod common;
 
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
+use crate::common::{corpus, der, signing, text};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use common::{corpus, der, signing, text};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use vestibule_saml::binding::{Kind, Post, PostForm, Redirect, RelayState, signed_redirect_url};

@@ -3,13 +3,10 @@
 //! Where an attack is about a rule above the signature, the message is signed with the trusted key all the same, so that only
 //! the rule in question can refuse it. PKCS#1 v1.5 is deterministic: the test holds the files against what it makes;
 //! `VESTIBULE_WRITE_CORPUS=1` writes them. Encrypted messages differ in each run; of them the kept file is judged.
-#![expect(clippy::panic, clippy::unwrap_used, reason = "a test says what it expects by unwrapping it")]
 
-mod common;
-
+use crate::common::{self, Harness, corpus, der, list, signing, text, trusted};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use common::{Harness, corpus, der, list, signing, text, trusted};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use vestibule_saml::binding::{Post, Redirect};
