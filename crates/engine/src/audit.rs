@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::{Clock, Timestamp};
+use crate::decision::Uncarried;
 use crate::identity::{PolicyId, RealmName, ResponseName, RouteName, SchemeName, TenantId};
 use crate::request::{Malformed, RequestId};
 use crate::scheme::{Step, Unavailable, Verdict};
@@ -60,6 +61,12 @@ pub enum Event {
     /// The one record of a decision.
     #[serde(rename = "request.decided")]
     RequestDecided(Decided),
+    /// A request could not be read, so nothing in it was believed or judged.
+    #[serde(rename = "request.unreadable")]
+    RequestUnreadable {
+        /// What is wrong with it.
+        reason: Malformed,
+    },
     /// Somebody proved who they are and a session was opened.
     #[serde(rename = "login.succeeded")]
     LoginSucceeded {
@@ -325,6 +332,8 @@ pub enum Reason {
     Unavailable,
     /// An injector failed, or two responses write the same place.
     Injection,
+    /// The door cannot carry what the route needs.
+    Uncarried(Uncarried),
     /// The one-shot code is unknown, used or expired.
     BadCode,
     /// The login form had expired or came from elsewhere.
@@ -417,6 +426,7 @@ mod tests {
     fn every_event() -> Vec<(Event, &'static str)> {
         let known = |event: &Event| match event {
             Event::RequestDecided(_)
+            | Event::RequestUnreadable { .. }
             | Event::LoginSucceeded { .. }
             | Event::LoginRejected { .. }
             | Event::LoginFellThrough { .. }
@@ -481,6 +491,7 @@ mod tests {
                 Event::GateClosed { gate: Gate::Account, subject: "h".into(), seconds: 900 },
                 r#"gate.closed","gate":"account","subject":"h","seconds":900}"#,
             ),
+            (Event::RequestUnreadable { reason: Malformed::Framing }, r#"request.unreadable","reason":"framing"}"#),
             (Event::GateOpened { gate: Gate::Address, subject: "h".into() }, r#"gate.opened","gate":"address","subject":"h"}"#),
             (
                 Event::SessionOpened { session: "h".into(), subject: "ada".into(), scheme: "basic".into() },

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::audit::Reason;
 use crate::identity::{PolicyId, Principal, ResponseName};
 use crate::inject::Injection;
@@ -81,6 +83,22 @@ pub enum Denial {
     MustChangePassword,
     /// What the application should be told could not be made. 500, nothing is forwarded.
     Injection(String),
+    /// The door it came by cannot carry what the route needs. 501, nothing is forwarded.
+    Uncarried(Uncarried),
+}
+
+/// What a door that only answers another proxy cannot do for a route (architecture §3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Uncarried {
+    /// It does not bring the body the route reads.
+    Body,
+    /// It cannot put another body in its place.
+    NewBody,
+    /// It cannot take a credential out of the query.
+    Query,
+    /// It cannot set a header to a value that is no text.
+    Header,
 }
 
 impl From<Rejection> for Denial {
@@ -101,6 +119,7 @@ impl Denial {
             Self::Csrf => Reason::Csrf,
             Self::MustChangePassword => Reason::MustChangePassword,
             Self::Injection(_) => Reason::Injection,
+            Self::Uncarried(what) => Reason::Uncarried(*what),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The whole gateway on one page: route, chain, policy, injection, one record.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::Method;
@@ -13,7 +14,7 @@ use crate::decision::{Decision, Denial, Grant, Permits};
 use crate::identity::{Identity, Principal, SchemeName};
 use crate::inject::{Granted, Injection};
 use crate::policy::Verdict;
-use crate::request::CheckRequest;
+use crate::request::{CheckRequest, Malformed, RequestId};
 use crate::route::{Access, Csrf, Destination, Found, Routes};
 use crate::scheme::{Asked, Unavailable};
 use crate::secret::Secret;
@@ -209,6 +210,12 @@ impl Engine {
             }
         }
         Decision::Allow(Box::new(Grant { principal, permits, injection, found: asked.found.clone() }))
+    }
+
+    /// Records that a request could not be read.
+    pub fn unreadable(&self, id: RequestId, client: IpAddr, reason: Malformed) {
+        let event = Event::RequestUnreadable { reason };
+        self.sink.record(&Recorded { v: VERSION, time: self.clock.now(), request_id: Some(id), client: Some(client), tenant: None, event });
     }
 
     /// Writes an event that belongs to a request.

@@ -64,6 +64,10 @@ pub struct Injection {
 #[derive(Debug, Clone, Default)]
 pub struct Strip {
     headers: HashSet<String>,
+    /// Headers the injectors could set.
+    injected: Vec<HeaderName>,
+    /// Headers schemes read credentials from.
+    consumed: Vec<HeaderName>,
     cookies: Vec<String>,
     query: Vec<String>,
 }
@@ -92,10 +96,14 @@ impl Strip {
     pub fn new<'a>(injected: impl IntoIterator<Item = &'a HeaderName>, consumed: impl IntoIterator<Item = &'a Place>) -> Self {
         let mut strip = Self::default();
         strip.headers.extend(ALWAYS.map(str::to_owned));
-        strip.headers.extend(injected.into_iter().map(|name| fold(name.as_str())));
+        strip.injected.extend(injected.into_iter().cloned());
+        strip.headers.extend(strip.injected.iter().map(|name| fold(name.as_str())));
         for place in consumed {
             match place {
-                Place::Header(name) => drop(strip.headers.insert(fold(name.as_str()))),
+                Place::Header(name) => {
+                    strip.headers.insert(fold(name.as_str()));
+                    strip.consumed.push(name.clone());
+                }
                 Place::Cookie(name) => strip.cookies.push(name.clone()),
                 Place::Query(name) => strip.query.push(name.clone()),
                 // Path parameters never reach anybody; SOAP tokens are removed by the scheme's injector.
@@ -113,6 +121,11 @@ impl Strip {
         }
         let folded = fold(name);
         folded.starts_with(OURS) || self.headers.contains(&folded)
+    }
+
+    /// Whether a client that sends this header claims what only we may say. A credential in its own spelling does not.
+    pub fn reserves(&self, name: &HeaderName) -> bool {
+        self.covers(name) && !self.consumed.contains(name)
     }
 
     /// Removes everything that is stripped.
@@ -170,15 +183,57 @@ pub struct Prepared {
 /// Applies a grant to the request it was given for. The only way from one to the other.
 pub fn prepare(request: CheckRequest, strip: &Strip, injection: &Injection) -> Prepared {
     let CheckRequest { mut headers, mut target, body, .. } = request;
-    strip.apply(&mut headers, &mut target);
-    for (name, value) in &injection.set {
-        headers.insert(name, value.clone());
-    }
+    tell(&mut headers, &mut target, strip, injection);
     let body = injection.body.clone().or(match body {
         Body::Unread => None,
         Body::Whole(bytes) => Some(bytes),
     });
     Prepared { target, headers, body }
+}
+
+fn tell(headers: &mut HeaderMap, target: &mut Target, strip: &Strip, injection: &Injection) {
+    strip.apply(headers, target);
+    for (name, value) in &injection.set {
+        headers.insert(name, value.clone());
+    }
+}
+
+/// What a proxy that forwards by itself must change for the application to see the same as from [`prepare`].
+#[derive(Debug)]
+pub struct Changes {
+    /// Request headers to set, in place of any the client sent.
+    pub set: Vec<(HeaderName, HeaderValue)>,
+    /// Request headers to remove: those the client sent and all that we could have set.
+    pub remove: Vec<HeaderName>,
+    /// Whether path or query must change.
+    pub target: bool,
+    /// Whether the body must change.
+    pub body: bool,
+}
+
+impl Changes {
+    /// The difference that a grant makes to the request it was given for. Every header that is ours is named, whether the
+    /// client sent it or not: a proxy that copies what we say then has no gap to fill (attacks 84, 86).
+    pub fn of(request: &CheckRequest, strip: &Strip, injection: &Injection) -> Self {
+        let mut names: Vec<HeaderName> = request.headers.keys().filter(|name| strip.covers(name)).cloned().collect();
+        names.extend(strip.injected.iter().chain(&strip.consumed).cloned());
+        names.extend(injection.set.iter().map(|(name, _)| name.clone()));
+        names.push(http::header::COOKIE);
+        let (mut headers, mut target) = (request.headers.clone(), request.target.clone());
+        tell(&mut headers, &mut target, strip, injection);
+        let (mut set, mut remove) = (Vec::new(), Vec::new());
+        let mut seen = HashSet::new();
+        for name in names {
+            if !seen.insert(name.clone()) {
+                continue;
+            }
+            match headers.get(&name) {
+                Some(value) => set.push((name, value.clone())),
+                None => remove.push(name),
+            }
+        }
+        Self { set, remove, target: target != request.target, body: injection.body.is_some() }
+    }
 }
 
 #[cfg(test)]
@@ -222,5 +277,32 @@ mod tests {
         let cookies: Vec<_> = headers.get_all(COOKIE).iter().collect();
         assert_eq!(cookies, ["a=1; b=2", "c=3"]);
         assert_eq!(target.to_string(), "/?q=2");
+    }
+
+    #[test]
+    fn changes_make_the_request_what_forwarding_would_have_made_it() {
+        use crate::fixtures::request;
+        let (user, id) = (HeaderName::from_static("x-user"), HeaderName::from_static("x-vestibule-id"));
+        let strip = Strip::new([&user, &id], [&Place::Header(http::header::AUTHORIZATION), &Place::Cookie("vestibule".into())]);
+        let injection = Injection { set: vec![(user.clone(), HeaderValue::from_static("ada"))], ..Injection::default() };
+        let mut request = request(
+            "GET",
+            "https://app.north.example/",
+            &[("authorization", "Basic x"), ("cookie", "a=1; vestibule=s"), ("x_user", "root"), ("keep", "1")],
+        );
+        let changes = Changes::of(&request, &strip, &injection);
+        assert!(!changes.target && !changes.body);
+        assert!(changes.remove.contains(&id), "named though nobody sent it");
+        for name in &changes.remove {
+            request.headers.remove(name);
+        }
+        for (name, value) in &changes.set {
+            request.headers.insert(name, value.clone());
+        }
+        let expected = map(&[("x-user", "ada"), ("cookie", "a=1"), ("keep", "1")]);
+        for name in request.headers.keys().filter(|name| *name != http::header::HOST) {
+            assert_eq!(request.headers.get(name), expected.get(name), "{name}");
+        }
+        assert!(strip.reserves(&HeaderName::from_static("x_user")) && !strip.reserves(&http::header::AUTHORIZATION));
     }
 }

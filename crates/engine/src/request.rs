@@ -193,6 +193,18 @@ pub enum Malformed {
     /// The request contradicts itself about the tenant it belongs to.
     #[error("the request names two different tenants")]
     TenantsDisagree,
+    /// The target is readable but not in the one form that is judged, and somebody else forwards it as it is.
+    #[error("the request target is not in canonical form, and this door cannot rewrite it")]
+    TargetNotCanonical,
+    /// A header that only we may set, and somebody else forwards it as it is.
+    #[error("the request carries a reserved header, and this door cannot remove it")]
+    ReservedHeader,
+    /// The proxy in front did not say what was asked of it.
+    #[error("the proxy in front did not state the method, the target or the host exactly once")]
+    Undescribed,
+    /// Another proxy asks, and it is not one of those named. 403.
+    #[error("the sender is not one of the proxies this listener answers")]
+    Stranger,
 }
 
 /// A host name or address with an optional port, normalised: lower case, no trailing dot.

@@ -94,6 +94,8 @@ pub enum Destination {
     Upstream(Arc<str>),
     /// To one of our own endpoints.
     Own,
+    /// Wherever the proxy in front takes it; we only answer whether it may.
+    Elsewhere,
 }
 
 /// Whose requests a route takes.

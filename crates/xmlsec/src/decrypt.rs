@@ -15,18 +15,21 @@ use aws_lc_rs::rand;
 use aws_lc_rs::signature::{KeyPair as _, RsaKeyPair};
 use zeroize::Zeroizing;
 
-use crate::cipher::{self, AesSize, ContentCipher, OaepHash};
+use crate::cipher::{self, AesSize, ContentCipher};
 use crate::document::{Document, SignedElement};
-use crate::element::{ElementView, Place, Unsigned};
+use crate::element::Place;
+use crate::encrypted::{
+    Encrypted, EncryptedKey, Transport, View, algorithm, attributes, base64, elements, fault, not_admitted, unexpected, value_of,
+};
 use crate::error::{EncryptionFault, Error, KeyFault, ReferenceFault, Role};
-use crate::ids::{Ids, XENC, XENC11};
+use crate::ids::{Ids, XENC};
 use crate::keys::KeyId;
 use crate::profile::Profile;
-use crate::rsa::{Oaep, PrivateKey};
-use crate::signature::{self, DS, shortened};
-use crate::tree::{Element as Data, Kind, NodeId, Plaintext, Tree};
+use crate::rsa::PrivateKey;
+use crate::signature::{DS, shortened};
+use crate::tree::{Kind, NodeId, Plaintext};
 use crate::verified::{Element, Verified};
-use crate::verify::certificates;
+use crate::write::declare;
 
 /// What a key decrypts. A key that signs must not decrypt: each is another type, and another record.
 pub trait DecryptionPurpose {
@@ -422,217 +425,8 @@ const MOST_KEYS: usize = 4;
 /// Private operations for one ciphertext: a stranger can have all of them done.
 const MOST_ATTEMPTS: usize = 4;
 
-type View<'t> = ElementView<'t, Unsigned>;
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
     Element,
     Content,
-}
-
-/// What `EncryptedData` and `EncryptedKey` have in common (XML Encryption §3.1).
-struct Encrypted<'t> {
-    method: View<'t>,
-    key_info: Option<View<'t>>,
-    value: View<'t>,
-}
-
-impl<'t> Encrypted<'t> {
-    fn read(element: View<'t>) -> Result<Self, Error> {
-        attributes(element, &["Id", "Type", "MimeType", "Encoding", "Recipient"])?;
-        let mut parts = elements(element)?.into_iter().peekable();
-        let mut next = |namespace: &str, local: &str| parts.next_if(|part| part.is(namespace, local));
-        let missing = || fault(element, EncryptionFault::MissingElement);
-        let method = next(XENC, "EncryptionMethod").ok_or_else(missing)?;
-        let key_info = next(DS, "KeyInfo");
-        let data = next(XENC, "CipherData").ok_or_else(missing)?;
-        next(XENC, "EncryptionProperties");
-        if element.local() == "EncryptedKey" {
-            next(XENC, "ReferenceList");
-            next(XENC, "CarriedKeyName");
-        }
-        if let Some(other) = parts.next() {
-            return unexpected(other);
-        }
-        attributes(method, &["Algorithm"])?;
-        attributes(data, &[])?;
-        match elements(data)?.as_slice() {
-            [value] if value.is(XENC, "CipherValue") => Ok(Self { method, key_info, value: *value }),
-            [reference] if reference.is(XENC, "CipherReference") => {
-                let uri = reference.attribute("", "URI").map(shortened);
-                Err(Error::ReferenceRefused { uri, why: ReferenceFault::External })
-            }
-            [other, ..] => unexpected(*other),
-            [] => Err(fault(data, EncryptionFault::MissingElement)),
-        }
-    }
-}
-
-/// How a content key travels.
-enum Transport {
-    Oaep(Oaep),
-    Rsa15,
-    Wrap(AesSize),
-}
-
-struct EncryptedKey<'t> {
-    transport: Transport,
-    value: Vec<u8>,
-    /// Keys of the certificates it names.
-    hints: Vec<KeyId>,
-    name: Option<std::borrow::Cow<'t, str>>,
-}
-
-impl<'t> EncryptedKey<'t> {
-    fn read(element: View<'t>, profile: &Profile) -> Result<Self, Error> {
-        let read = Encrypted::read(element)?;
-        let uri = algorithm(read.method)?;
-        // Real senders write a `DigestMethod` with PKCS#1 v1.5, too, where it says nothing.
-        let known = |child: &View<'_>| child.is(XENC, "KeySize") || (uri.ends_with("#rsa-1_5") && child.is(DS, "DigestMethod"));
-        let plain = |transport| match elements(read.method)?.iter().find(|child| !known(child)) {
-            Some(other) => unexpected(*other),
-            None => Ok(transport),
-        };
-        let transport = match uri {
-            "http://www.w3.org/2001/04/xmlenc#rsa-oaep-mgf1p" | "http://www.w3.org/2009/xmlenc11#rsa-oaep" => {
-                Transport::Oaep(oaep(read.method, uri)?)
-            }
-            "http://www.w3.org/2001/04/xmlenc#rsa-1_5" if profile.admits_rsa15() => plain(Transport::Rsa15)?,
-            "http://www.w3.org/2001/04/xmlenc#kw-aes128" => plain(Transport::Wrap(AesSize::Aes128))?,
-            "http://www.w3.org/2001/04/xmlenc#kw-aes192" => plain(Transport::Wrap(AesSize::Aes192))?,
-            "http://www.w3.org/2001/04/xmlenc#kw-aes256" => plain(Transport::Wrap(AesSize::Aes256))?,
-            _ => return Err(not_admitted(Role::KeyEncryption, uri)),
-        };
-        let name = match read.key_info {
-            Some(info) => info.children().find(|child| child.is(DS, "KeyName")).map(value_of).transpose()?,
-            None => None,
-        };
-        Ok(Self { transport, value: base64(read.value)?, hints: certificates(read.key_info), name })
-    }
-}
-
-/// XML Encryption 1.1 §5.5.2: SHA-1 where nothing is said. The older identifier fixes the mask's hash to SHA-1.
-fn oaep(method: View<'_>, uri: &str) -> Result<Oaep, Error> {
-    let mut read = Oaep { digest: OaepHash::Sha1, mask: OaepHash::Sha1, label: Vec::new() };
-    let mut seen = [false; 4];
-    for child in elements(method)? {
-        let place = if child.is(XENC, "KeySize") {
-            0
-        } else if child.is(DS, "DigestMethod") {
-            attributes(child, &["Algorithm"])?;
-            let uri = algorithm(child)?;
-            read.digest = OaepHash::from_digest_uri(uri).ok_or_else(|| not_admitted(Role::Digest, uri))?;
-            1
-        } else if child.is(XENC11, "MGF") {
-            attributes(child, &["Algorithm"])?;
-            let mask = algorithm(child)?;
-            read.mask = OaepHash::from_mask_uri(mask).ok_or_else(|| not_admitted(Role::Mask, mask))?;
-            if read.mask != OaepHash::Sha1 && !uri.ends_with("#rsa-oaep") {
-                return Err(not_admitted(Role::Mask, mask));
-            }
-            2
-        } else if child.is(XENC, "OAEPparams") {
-            read.label = base64(child)?;
-            3
-        } else {
-            return unexpected(child);
-        };
-        if seen.get_mut(place).is_some_and(|seen| std::mem::replace(seen, true)) {
-            return unexpected(child);
-        }
-    }
-    Ok(read)
-}
-
-/// Writes the declarations in scope at an element, save those it makes itself, if `own` is given.
-pub(crate) fn declare(tree: &Tree, at: &Data, own: Option<&Data>, out: &mut String) {
-    let prefix_of = |declaration: &crate::tree::Declaration| tree.source(declaration.prefix.0, declaration.prefix.1);
-    let mut seen: Vec<&str> = own.map(|own| tree.declarations(own).iter().map(prefix_of).collect()).unwrap_or_default();
-    for declaration in tree.scope(at.scope) {
-        let prefix = prefix_of(declaration);
-        if prefix == "xml" || seen.contains(&prefix) {
-            continue;
-        }
-        seen.push(prefix);
-        let name = tree.namespace(declaration.namespace);
-        if own.is_some() && name.is_empty() {
-            continue;
-        }
-        out.push_str(if prefix.is_empty() { " xmlns" } else { " xmlns:" });
-        out.push_str(prefix);
-        out.push_str("=\"");
-        escape(name, out);
-        out.push('"');
-    }
-}
-
-/// A text, or a value for an attribute in quotation marks.
-pub(crate) fn escape(value: &str, out: &mut String) {
-    let mut rest = value;
-    while let Some(place) = rest.find(['&', '<', '>', '"', '\t', '\n', '\r']) {
-        let (plain, special) = rest.split_at(place);
-        let mut characters = special.chars();
-        out.push_str(plain);
-        out.push_str(match characters.next() {
-            Some('&') => "&amp;",
-            Some('<') => "&lt;",
-            Some('>') => "&gt;",
-            Some('"') => "&quot;",
-            Some('\t') => "&#9;",
-            Some('\n') => "&#10;",
-            Some('\r') => "&#13;",
-            Some(_) | None => "",
-        });
-        rest = characters.as_str();
-    }
-    out.push_str(rest);
-}
-
-/// The child elements; only white space and comments may stand between them.
-fn elements(parent: View<'_>) -> Result<Vec<View<'_>>, Error> {
-    let mut children = Vec::new();
-    for (id, node) in parent.nodes() {
-        match &node.kind {
-            Kind::Element(_) => children.extend(parent.at_node(id)),
-            Kind::Text(text) if parent.is_blank(*text) => {}
-            Kind::Comment(_) => {}
-            Kind::Text(_) | Kind::ProcessingInstruction { .. } => return Err(fault(parent, EncryptionFault::StrayContent)),
-        }
-    }
-    Ok(children)
-}
-
-fn attributes(element: View<'_>, known: &[&str]) -> Result<(), Error> {
-    if element.attributes().all(|(namespace, local, _)| namespace.is_empty() && known.contains(&local)) {
-        Ok(())
-    } else {
-        Err(fault(element, EncryptionFault::UnexpectedAttribute))
-    }
-}
-
-fn algorithm<'t>(element: View<'t>) -> Result<&'t str, Error> {
-    element.attribute("", "Algorithm").ok_or_else(|| fault(element, EncryptionFault::MissingAttribute))
-}
-
-fn base64(element: View<'_>) -> Result<Vec<u8>, Error> {
-    attributes(element, &[])?;
-    let wrong = || fault(element, EncryptionFault::Value);
-    let text = element.text().map_err(|_| wrong())?;
-    signature::decode(&text).filter(|octets| !octets.is_empty()).ok_or_else(wrong)
-}
-
-fn value_of<'t>(element: View<'t>) -> Result<std::borrow::Cow<'t, str>, Error> {
-    element.text().map_err(|_| fault(element, EncryptionFault::Value))
-}
-
-fn fault(element: View<'_>, why: EncryptionFault) -> Error {
-    Error::EncryptionMalformed { why, at: element.at() }
-}
-
-fn unexpected<T>(element: View<'_>) -> Result<T, Error> {
-    Err(fault(element, EncryptionFault::UnexpectedElement))
-}
-
-fn not_admitted(role: Role, uri: &str) -> Error {
-    Error::AlgorithmRefused { role, uri: shortened(uri) }
 }

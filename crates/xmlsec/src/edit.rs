@@ -6,11 +6,11 @@
 
 use std::sync::Arc;
 
-use crate::decrypt::escape;
 use crate::document::Document;
 use crate::element::{ElementView, Place, Unsigned};
 use crate::error::Error;
 use crate::tree::Kind;
+use crate::write::escape;
 
 /// Where an element is inserted.
 #[derive(Debug, Clone, Copy)]

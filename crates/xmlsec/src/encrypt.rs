@@ -10,7 +10,6 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use zeroize::Zeroizing;
 
 use crate::cipher::{self, AesSize, ContentCipher, OaepHash};
-use crate::decrypt::{declare, escape};
 use crate::document::{Document, SignedElement};
 use crate::error::{Error, KeyFault};
 use crate::ids::{XENC, XENC11};
@@ -20,6 +19,7 @@ use crate::sign::Placement;
 use crate::signature::DS;
 use crate::signing_key::{Purpose, SigningKey};
 use crate::tree::Kind;
+use crate::write::{declare, escape};
 
 /// A fresh AES-GCM key for one message.
 pub struct ContentKey {

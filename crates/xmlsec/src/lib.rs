@@ -14,6 +14,7 @@ mod document;
 mod edit;
 mod element;
 mod encrypt;
+mod encrypted;
 mod error;
 mod ids;
 mod keys;
@@ -30,6 +31,7 @@ mod tokens;
 mod tree;
 mod verified;
 mod verify;
+mod write;
 
 pub use c14n::{Canonicalization, canonicalize};
 pub use channel::PinnedPeer;

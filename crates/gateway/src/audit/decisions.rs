@@ -85,7 +85,10 @@ impl Sink for DecisionLog {
                 Ruling::Allow => RESERVED,
                 Ruling::Challenge | Ruling::Deny | Ruling::Fail => 0,
             },
-            Event::LoginSucceeded { .. } | Event::LoginRejected { .. } | Event::LoginFellThrough { .. } => 0,
+            Event::RequestUnreadable { .. }
+            | Event::LoginSucceeded { .. }
+            | Event::LoginRejected { .. }
+            | Event::LoginFellThrough { .. } => 0,
             Event::GateClosed { .. }
             | Event::GateOpened { .. }
             | Event::SessionOpened { .. }

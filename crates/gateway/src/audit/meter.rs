@@ -114,6 +114,7 @@ impl Sink for Meter {
                 count.increment(1);
                 duration.record(decided.ms / 1e3);
             }
+            Event::RequestUnreadable { .. } => counter!("vestibule_unreadable_requests_total").increment(1),
             Event::LoginSucceeded { .. } => series().logins[0].increment(1),
             Event::LoginRejected { .. } => series().logins[1].increment(1),
             Event::LoginFellThrough { .. } => series().logins[2].increment(1),

@@ -125,7 +125,7 @@ fn summary(checked: &Checked, warnings: &[Problem]) -> String {
             methods,
             route.pattern_text.clone(),
             access(route.access).to_owned(),
-            route.upstream.to_string(),
+            route.upstream.as_deref().unwrap_or("the proxy in front").to_owned(),
         ]
     });
     table(&mut text, "routes", routes);
@@ -193,7 +193,7 @@ fn summary_json(checked: &Checked) -> Value {
         let methods: Vec<&str> = route.methods.iter().map(http::Method::as_str).collect();
         json!({
             "name": route.name, "scope": scope(&route.scope), "methods": methods, "match": route.pattern_text,
-            "access": access(route.access), "inject": route.inject.iter().map(|name| name.to_string()).collect::<Vec<_>>(), "forward": *route.upstream,
+            "access": access(route.access), "inject": route.inject.iter().map(|name| name.to_string()).collect::<Vec<_>>(), "forward": route.upstream.as_deref(),
         })
     });
     let concessions = checked.concessions.iter().map(|concession| {

@@ -390,7 +390,7 @@ fn add_routes(routes: &mut Routes, checked: &Checked, house: &House, tenants: &[
             csrf: route.csrf,
             body: route.body.clone(),
             clients: route.clients.clone(),
-            destination: Destination::Upstream(route.upstream.clone()),
+            destination: route.upstream.clone().map_or(Destination::Elsewhere, Destination::Upstream),
         };
         routes
             .add(route.scope.clone(), &route.pattern, Arc::new(built))

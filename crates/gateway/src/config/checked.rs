@@ -23,6 +23,7 @@ use vestibule_engine::session;
 
 use crate::realms::ldap;
 use crate::realms::local::MINIMUM_LENGTH;
+use crate::serve::proxy::Speaks;
 
 pub use crate::config::file::{Algorithm, AnonymousDenied, Backend, Http2, LoginHost, UpstreamHost};
 pub use crate::inject::headers::Fact;
@@ -105,6 +106,8 @@ impl Checked {
 pub struct Listener {
     /// The address.
     pub address: SocketAddr,
+    /// What is spoken there.
+    pub speaks: Speaks,
     /// Certificates by server name, the first for everybody else; empty means plain HTTP.
     pub certificates: Vec<Certificate>,
     /// Proxies whose forwarded headers count.
@@ -227,8 +230,8 @@ pub struct Route {
     pub policies: Vec<Arc<PolicyFile>>,
     /// The injectors; each is in [`Checked::injectors`], no two set the same header.
     pub inject: Vec<Arc<str>>,
-    /// Where it leads; in [`Checked::upstreams`].
-    pub upstream: Arc<str>,
+    /// Where it leads; in [`Checked::upstreams`]. None: the proxy in front knows.
+    pub upstream: Option<Arc<str>>,
     /// How foreign pages are kept out.
     pub csrf: route::Csrf,
     /// Who may use it at all; empty means everybody.

@@ -61,9 +61,11 @@ pub struct Listen {
     /// The address and port to listen on.
     #[schemars(with = "String", example = "0.0.0.0:8443")]
     pub address: At<SocketAddr>,
-    /// What is spoken there: `proxy` takes requests and forwards them.
+    /// What is spoken there: `proxy` takes requests and forwards them. The others answer another proxy, which forwards by
+    /// itself: `auth-request` nginx, `forward-auth` Traefik, Caddy and HAProxy, `envoy` its `ext_authz` over gRPC, `envoy-http` the
+    /// same over HTTP. Such a listener answers its `trusted_proxies` only.
     #[serde(default = "proxy")]
-    #[schemars(extend("enum" = ["proxy"]))]
+    #[schemars(extend("enum" = ["proxy", "auth-request", "forward-auth", "envoy", "envoy-http"]))]
     pub speaks: At<String>,
     /// TLS. Needed wherever the address is not a loopback address.
     #[serde(default)]
@@ -283,9 +285,10 @@ pub struct Route {
     #[serde(default)]
     #[schemars(with = "Vec<String>", example = ["headers"])]
     pub inject: Vec<At<String>>,
-    /// Where it leads: a URL, or the name of an `[upstream.…]`.
-    #[schemars(with = "String", example = "http://127.0.0.1:8080")]
-    pub forward: At<String>,
+    /// Where it leads: a URL, or the name of an `[upstream.…]`. Without it the route only answers other proxies.
+    #[serde(default)]
+    #[schemars(with = "Option<String>", example = "http://127.0.0.1:8080")]
+    pub forward: Option<At<String>>,
     /// How foreign pages are kept from using a browser's session: `origin` compares `Origin` and `Sec-Fetch-Site`,
     /// `token` wants a token in a header, `off` leaves it to the application.
     #[serde(default)]

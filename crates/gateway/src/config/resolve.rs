@@ -17,6 +17,7 @@ use ipnet::IpNet;
 
 use vestibule_engine::Timestamp;
 use vestibule_engine::identity::{RealmName, SchemeName};
+use vestibule_engine::secret::Secret;
 
 use crate::config::Purpose;
 use crate::config::checked::{Checked, Conceded, Concession, PolicyFile, Scheme, Upstream};
@@ -24,8 +25,7 @@ use crate::config::file::{self, File};
 use crate::config::problem::{Problem, Severity, Source, suggest};
 use crate::config::secrets::{SecretRef, reason};
 use crate::config::values::{At, Net, Period};
-
-use vestibule_engine::secret::Secret;
+use crate::serve::proxy::Speaks;
 
 /// How long before its end a concession or a certificate is warned of, in days.
 const SOON: i64 = 14;
@@ -56,7 +56,9 @@ pub fn resolve(source: &Source, file: &File, purpose: Purpose, now: Timestamp) -
     resolve.conceded = resolve.concessions();
     let listeners = resolve.listeners();
     let server = resolve.server();
-    let tenants = resolve.tenants(&listeners);
+    // Browsers meet our pages through the listeners that serve them; the others only answer a proxy.
+    let (serving, answering): (Vec<_>, Vec<_>) = listeners.iter().cloned().partition(|listener| listener.speaks == Speaks::Proxy);
+    let tenants = resolve.tenants(if serving.is_empty() { &answering } else { &serving });
     resolve.declared_upstreams(&listeners);
     let injectors = resolve.injectors();
     let routes = resolve.routes(&tenants, &injectors, &listeners);
@@ -369,7 +371,7 @@ impl Resolve<'_> {
                 self.warn(name, format!("no scheme asks the realm `{}`", name.value));
             }
         }
-        let upstreams: BTreeSet<&str> = routes.iter().map(|route| &*route.upstream).collect();
+        let upstreams: BTreeSet<&str> = routes.iter().filter_map(|route| route.upstream.as_deref()).collect();
         let injectors: BTreeSet<&str> = routes.iter().flat_map(|route| &route.inject).map(|name| &**name).collect();
         for (name, _) in &file.upstream.0 {
             if !upstreams.contains(name.value.as_str()) {

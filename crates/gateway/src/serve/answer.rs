@@ -203,6 +203,7 @@ impl Answers {
             return match &grant.found.route.destination {
                 Destination::Upstream(name) => format!("forwarded to {name}"),
                 Destination::Own => "a page of ours".to_owned(),
+                Destination::Elsewhere => "allowed".to_owned(),
             };
         }
         let response = self.refuse_as(request, judgement, kind);
@@ -250,6 +251,7 @@ impl Answers {
                 }
                 Refusal::new(StatusCode::FORBIDDEN, 5, "The password must be changed")
             }
+            Denial::Uncarried(_) => Refusal::new(StatusCode::NOT_IMPLEMENTED, 4, "This request cannot be carried this way"),
             Denial::Injection(_) => Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, 4, "Internal error"),
         };
         Ok(refusal)
@@ -322,6 +324,7 @@ fn unreadable(malformed: Malformed) -> (StatusCode, &'static str) {
         Malformed::Header => (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "A header field is malformed or too long"),
         Malformed::BodyTooLong => (StatusCode::PAYLOAD_TOO_LARGE, "The body is too long"),
         Malformed::MediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "The media type is not supported"),
+        Malformed::Stranger => (StatusCode::FORBIDDEN, "This listener answers the proxies it names, and nobody else"),
         Malformed::Misdirected => (StatusCode::MISDIRECTED_REQUEST, "This connection was made for another host"),
         Malformed::TargetForm
         | Malformed::TargetCharacter
@@ -329,6 +332,9 @@ fn unreadable(malformed: Malformed) -> (StatusCode, &'static str) {
         | Malformed::TargetAmbiguous
         | Malformed::Host
         | Malformed::Framing
+        | Malformed::TargetNotCanonical
+        | Malformed::ReservedHeader
+        | Malformed::Undescribed
         | Malformed::TenantsDisagree => (StatusCode::BAD_REQUEST, "The request could not be read"),
     }
 }

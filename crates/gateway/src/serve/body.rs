@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -114,6 +115,8 @@ pub struct Reply {
 #[derive(Debug)]
 enum Source {
     Us(Option<Bytes>),
+    /// One message and what follows it.
+    Call(Option<Bytes>, Option<HeaderMap>),
     Upstream(Download),
     Pages(axum::body::Body),
 }
@@ -122,6 +125,11 @@ impl Reply {
     /// Our own words.
     pub fn whole(bytes: Bytes) -> Self {
         Self { from: Source::Us(Some(bytes)), _in_flight: None }
+    }
+
+    /// The answer to a gRPC call.
+    pub fn call(message: Bytes, trailers: HeaderMap) -> Self {
+        Self { from: Source::Call(Some(message), Some(trailers)), _in_flight: None }
     }
 
     /// An upstream's.
@@ -147,6 +155,10 @@ impl Body for Reply {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match &mut self.get_mut().from {
             Source::Us(bytes) => Poll::Ready(bytes.take().filter(|bytes| !bytes.is_empty()).map(|bytes| Ok(Frame::data(bytes)))),
+            Source::Call(message, trailers) => {
+                let next = message.take().map(Frame::data).or_else(|| trailers.take().map(Frame::trailers));
+                Poll::Ready(next.map(Ok))
+            }
             Source::Upstream(body) => Pin::new(body).poll_frame(cx),
             Source::Pages(body) => Pin::new(body).poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(BodyError::Page))),
         }
@@ -155,6 +167,7 @@ impl Body for Reply {
     fn is_end_stream(&self) -> bool {
         match &self.from {
             Source::Us(bytes) => bytes.as_ref().is_none_or(Bytes::is_empty),
+            Source::Call(message, trailers) => message.is_none() && trailers.is_none(),
             Source::Upstream(body) => body.is_end_stream(),
             Source::Pages(body) => body.is_end_stream(),
         }
@@ -163,6 +176,7 @@ impl Body for Reply {
     fn size_hint(&self) -> SizeHint {
         match &self.from {
             Source::Us(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Source::Call(..) => SizeHint::default(),
             Source::Upstream(body) => body.size_hint(),
             Source::Pages(body) => body.size_hint(),
         }

@@ -587,6 +587,7 @@ fn brands(checked: &Checked) -> Result<HashMap<TenantId, Brand>, String> {
 fn door(listener: &config::checked::Listener) -> proxy::Door {
     let limits = &listener.limits;
     proxy::Door {
+        speaks: listener.speaks,
         trusted: TrustedProxies { networks: listener.trusted_proxies.clone() },
         limits: proxy::Limits {
             head_octets: limits.header_size,

@@ -432,6 +432,11 @@ impl Peer {
         self.door
     }
 
+    /// Whether it showed a certificate that this listener demands.
+    pub fn is_certified(&self) -> bool {
+        false
+    }
+
     /// What the scanner says of the HTTP/1 head just read. None means it lost its way: nothing is believed then.
     pub fn verdict(&self) -> Option<Verdict> {
         self.framing.lock().unwrap_or_else(PoisonError::into_inner).next_verdict()

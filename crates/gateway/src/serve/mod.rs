@@ -4,6 +4,7 @@ pub mod admin;
 pub mod answer;
 pub mod body;
 pub mod control;
+pub mod ext_authz;
 pub mod fault;
 pub mod framing;
 pub mod health;

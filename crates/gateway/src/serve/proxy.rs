@@ -17,6 +17,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Status
 use hyper::body::{Body as _, Incoming};
 use hyper::upgrade::OnUpgrade;
 use tokio::sync::OwnedSemaphorePermit;
+use vestibule_engine::csrf;
 use vestibule_engine::decision::{Decision, Denial, Grant};
 use vestibule_engine::engine::{Engine, Judgement};
 use vestibule_engine::identity::Identity;
@@ -30,6 +31,7 @@ use crate::forward::{Download, ForwardError, HYPER_MAX_FIELDS, Patient, Upload, 
 use crate::serve::answer::{Answers, Failure, ID, mark};
 use crate::serve::body::{BodyBudget, Held, Reply, Unfit};
 use crate::serve::control::{OnControl, OwnPages};
+use crate::serve::ext_authz::{self, Dialect};
 use crate::serve::framing::Verdict;
 use crate::serve::listen::Peer;
 use crate::serve::read::{Arrived, Hop, TrustedProxies, read};
@@ -75,9 +77,21 @@ impl std::fmt::Debug for Running {
     }
 }
 
+/// What is spoken at a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Speaks {
+    /// Requests to be judged and forwarded.
+    #[default]
+    Proxy,
+    /// Questions of another proxy, which forwards by itself.
+    Questions(Dialect),
+}
+
 /// What a listener grants its clients.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Door {
+    /// What is spoken there.
+    pub speaks: Speaks,
     /// How much and how long.
     pub limits: Limits,
     /// Whose word on the client's address counts.
@@ -150,6 +164,11 @@ impl Shared {
         self.running.store(Arc::new(running));
     }
 
+    /// The memory for bodies.
+    pub fn budget(&self) -> &BodyBudget {
+        &self.budget
+    }
+
     /// Whether we are about to stop.
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
@@ -190,18 +209,26 @@ pub async fn handle(shared: &Shared, peer: &Arc<Peer>, request: Request<Incoming
 }
 
 /// One request on its way.
-struct Passage<'a> {
-    shared: &'a Shared,
-    running: &'a Arc<Running>,
-    peer: &'a Arc<Peer>,
-    id: RequestId,
+pub(super) struct Passage<'a> {
+    pub(super) shared: &'a Shared,
+    pub(super) running: &'a Arc<Running>,
+    pub(super) peer: &'a Arc<Peer>,
+    pub(super) id: RequestId,
 }
 
 impl Passage<'_> {
+    /// What the listener it came in by grants.
+    pub(super) fn door(&self) -> &Door {
+        self.running.door(self.peer.door())
+    }
+
     async fn answer(&self, mut request: Request<Incoming>) -> Response<Reply> {
         let version = request.version();
         if version < Version::HTTP_2 && self.peer.verdict() != Some(Verdict::Clear) {
             return self.unreadable(Malformed::Framing, request.method(), version);
+        }
+        if let Speaks::Questions(dialect) = self.door().speaks {
+            return Box::pin(ext_authz::answer(self, dialect, request)).await;
         }
         // TRACE reflects credentials to whoever reads the answer; CONNECT makes a relay of us.
         if matches!(*request.method(), Method::TRACE | Method::CONNECT) {
@@ -211,7 +238,7 @@ impl Passage<'_> {
         let (mut head, body) = request.into_parts();
         let now = self.running.engine.clock.now();
         let method = head.method.clone();
-        let arrived = match read(&mut head, self.peer.origin(), &self.running.door(self.peer.door()).trusted, self.id, now) {
+        let arrived = match read(&mut head, self.peer.origin(), &self.door().trusted, self.id, now) {
             Ok(arrived) => arrived,
             Err(malformed) => return self.unreadable(malformed, &method, version),
         };
@@ -223,6 +250,8 @@ impl Passage<'_> {
         let engine = &self.running.engine;
         let found = match engine.routes.find(&request) {
             Ok(found) if !self.peer.may_ask(request.host.name(), &found) => Err(Denial::Malformed(Malformed::Misdirected)),
+            // Somebody else takes these requests to the application; through here none leads there.
+            Ok(found) if found.route.destination == Destination::Elsewhere => Err(Denial::NoRoute),
             other => other,
         };
         let found = match found {
@@ -243,7 +272,7 @@ impl Passage<'_> {
             return Box::pin(self.own_page(request, found)).await;
         }
         let judgement = engine.decide_found(&request, Ok(found)).await;
-        let Judgement { decision: Decision::Allow(grant), opened, recognised, .. } = judgement else {
+        let Judgement { decision: Decision::Allow(grant), opened, recognised, csrf_token, .. } = judgement else {
             return self.refuse(&request, judgement);
         };
         let cookie = opened.map(|opened| (self.running.session_cookie)(&request, &opened));
@@ -252,6 +281,7 @@ impl Passage<'_> {
         if let Some(value) = cookie.and_then(|cookie| HeaderValue::from_str(cookie.reveal()).ok()) {
             response.headers_mut().append(SET_COOKIE, value);
         }
+        tell_token(response.headers_mut(), csrf_token.as_ref());
         mark(response.headers_mut(), self.id, recognised);
         response
     }
@@ -264,7 +294,7 @@ impl Passage<'_> {
         body: Incoming,
         own: bool,
     ) -> Result<(Upload, Option<OwnedSemaphorePermit>), Unfit> {
-        let limits = &self.running.door(self.peer.door()).limits;
+        let limits = &self.door().limits;
         let limit = match &found.route.body {
             BodyNeed::Never if !own && body.is_end_stream() => return Ok((Upload::Empty, None)),
             BodyNeed::Never if !own => return Ok((Upload::Stream(Patient::new(body, limits.body_idle)), None)),
@@ -416,9 +446,8 @@ impl Passage<'_> {
     }
 
     /// After a request that two readers may frame differently, nothing more of this connection is believed.
-    fn unreadable(&self, malformed: Malformed, method: &Method, version: Version) -> Response<Reply> {
-        metrics::counter!("vestibule_unreadable_requests_total").increment(1);
-        tracing::debug!(request_id = %self.id, client = %self.peer.origin().address, reason = %malformed, "unreadable request");
+    pub(super) fn unreadable(&self, malformed: Malformed, method: &Method, version: Version) -> Response<Reply> {
+        self.record_unreadable(malformed);
         let mut response = self.own(self.running.answers.unreadable(malformed, self.id, method));
         if version < Version::HTTP_2 {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -426,9 +455,20 @@ impl Passage<'_> {
         response
     }
 
+    pub(super) fn record_unreadable(&self, malformed: Malformed) {
+        self.running.engine.unreadable(self.id, self.peer.origin().address, malformed);
+    }
+
     fn own(&self, response: Response<Bytes>) -> Response<Reply> {
         response.map(Reply::whole)
     }
+}
+
+/// Tells a client the token it must send with what acts. The application cannot: it would say its own.
+pub(super) fn tell_token(headers: &mut HeaderMap, token: Option<&Secret<String>>) {
+    let Some(value) = token.and_then(|token| HeaderValue::from_str(token.reveal()).ok()) else { return };
+    headers.insert(csrf::TOKEN, value);
+    headers.insert(csrf::NAME, HeaderValue::from_static("X-CSRF-TOKEN"));
 }
 
 /// What we say of the client to the upstream.
@@ -509,7 +549,7 @@ fn is_our_cookie(cookie: &[u8]) -> bool {
 }
 
 /// The upstream sees none of our cookies, not even those no scheme consumes.
-fn without_our_cookies(headers: &mut HeaderMap) {
+pub(super) fn without_our_cookies(headers: &mut HeaderMap) {
     let Some(value) = headers.get(COOKIE) else { return };
     if !value.as_bytes().split(|octet| *octet == b';').any(is_our_cookie) {
         return;

@@ -61,23 +61,48 @@ pub struct TrustedProxies {
     pub networks: Vec<ipnet::IpNet>,
 }
 
+/// A head whose host and target have been read.
+#[derive(Debug)]
+pub struct Head {
+    /// The method.
+    pub method: Method,
+    /// Whom it is for.
+    pub host: Host,
+    /// What is asked for.
+    pub target: Target,
+    /// The protocol it came by.
+    pub version: Version,
+    /// Its fields.
+    pub headers: HeaderMap,
+}
+
 /// Reads a head; its headers are moved out of it.
 ///
 /// # Errors
 /// A [`Malformed`] that says what is wrong with it.
 pub fn read(head: &mut Parts, origin: &Origin, trusted: &TrustedProxies, id: RequestId, now: Timestamp) -> Result<Arrived, Malformed> {
     let host = host(head)?;
-    let raw = head.uri.path_and_query().map_or("", |both| both.as_str());
-    let target = Target::parse(raw)?;
-    if head.headers.get_all(EXPECT).iter().any(|value| !value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
-        return Err(Malformed::Framing);
-    }
-    let client = trusted.client(origin, &head.headers);
-    let mut headers = std::mem::take(&mut head.headers);
-    let hop = Hop::take(&mut headers, head.version)?;
-    join_cookies(&mut headers)?;
+    let target = Target::parse(head.uri.path_and_query().map_or("", |both| both.as_str()))?;
     let method = std::mem::replace(&mut head.method, Method::GET);
-    Ok(Arrived { request: CheckRequest { id, received: now, client, method, host, target, headers, body: Body::Unread }, hop })
+    let headers = std::mem::take(&mut head.headers);
+    Head { method, host, target, version: head.version, headers }.arrive(origin, trusted, id, now)
+}
+
+impl Head {
+    /// Takes from a head what concerned its connection, and who sent it.
+    ///
+    /// # Errors
+    /// A [`Malformed`] that says what is wrong with it.
+    pub fn arrive(self, origin: &Origin, trusted: &TrustedProxies, id: RequestId, now: Timestamp) -> Result<Arrived, Malformed> {
+        let Self { method, host, target, version, mut headers } = self;
+        if headers.get_all(EXPECT).iter().any(|value| !value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+            return Err(Malformed::Framing);
+        }
+        let client = trusted.client(origin, &headers);
+        let hop = Hop::take(&mut headers, version)?;
+        join_cookies(&mut headers)?;
+        Ok(Arrived { request: CheckRequest { id, received: now, client, method, host, target, headers, body: Body::Unread }, hop })
+    }
 }
 
 /// RFC 9112 §3.2: exactly one `Host`; an absolute target or `:authority` must agree with it.
@@ -178,7 +203,8 @@ fn join_cookies(headers: &mut HeaderMap) -> Result<(), Malformed> {
 }
 
 impl TrustedProxies {
-    fn trusts(&self, address: IpAddr) -> bool {
+    /// Whether an address is one of theirs.
+    pub fn trusts(&self, address: IpAddr) -> bool {
         self.networks.iter().any(|network| network.contains(&address))
     }
 

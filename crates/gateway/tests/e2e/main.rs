@@ -6,6 +6,7 @@ mod admin;
 mod bad_input;
 mod chain;
 mod demo;
+mod doors;
 mod ldap;
 mod lifecycle;
 mod login;

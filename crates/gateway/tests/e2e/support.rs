@@ -260,7 +260,7 @@ impl Ask {
         self
     }
 
-    fn octets(&self, host: &str) -> Vec<u8> {
+    pub fn octets(&self, host: &str) -> Vec<u8> {
         let mut text = format!("{} {} HTTP/1.1\r\n", self.method, self.target);
         if !self.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
             write!(text, "Host: {host}\r\n").unwrap();

@@ -16,9 +16,9 @@ use crate::config::pem;
 use crate::config::problem::{Problem, suggest};
 use crate::config::secrets::reason;
 use crate::config::values::{At, OneOrMore};
+use crate::serve::ext_authz::Dialect;
+use crate::serve::proxy::Speaks;
 
-/// Dialects that later versions will speak, so that the refusal can say so.
-const LATER_SPEAKS: [&str; 3] = ["envoy", "forward-auth", "auth-request"];
 /// Longest logo, in octets: it is sent with a page.
 const MAX_LOGO: u64 = 256 * 1024;
 /// Longest head of a request that may be configured, in octets.
@@ -47,7 +47,7 @@ impl Resolve<'_> {
             if address == file.server.health.value && address.port() != 0 {
                 self.error(&written.address, format!("health checks are served on {address} already"));
             }
-            self.speaks(&written.speaks);
+            let speaks = self.speaks(&written.speaks);
             let certificates = match &written.tls {
                 Some(tls) => self.certificates(&tls.certificates),
                 None => Vec::new(),
@@ -69,22 +69,25 @@ impl Resolve<'_> {
             let trusted_proxies =
                 self.closed_networks(&written.trusted_proxies, "everybody could claim any address if all of this were trusted");
             let limits = self.client_limits(&written.limits);
-            listeners.push(Listener { address, certificates, trusted_proxies, limits });
+            if let (Speaks::Questions(_), true) = (speaks, trusted_proxies.is_empty()) {
+                self.error(&written.speaks, "whoever reaches this listener could describe a request of his own to it").help =
+                    Some("name the proxy that asks: trusted_proxies = [\"127.0.0.1\"]".to_owned());
+            }
+            listeners.push(Listener { address, speaks, certificates, trusted_proxies, limits });
         }
         listeners
     }
 
-    fn speaks(&mut self, at: &At<String>) {
-        match at.value.as_str() {
-            "proxy" => {}
-            later if LATER_SPEAKS.contains(&later) => {
-                self.error(at, format!("this version does not answer other proxies yet (`{later}`)")).help =
-                    Some("it forwards requests itself: speaks = \"proxy\"".to_owned());
-            }
-            unknown => {
-                self.error(at, format!("no listener speaks `{unknown}`")).help = suggest(unknown, ["proxy"]);
-            }
+    fn speaks(&mut self, at: &At<String>) -> Speaks {
+        if at.value == "proxy" {
+            return Speaks::Proxy;
         }
+        let Some(dialect) = Dialect::ALL.into_iter().find(|dialect| dialect.name() == at.value) else {
+            let known = Dialect::ALL.map(Dialect::name).into_iter().chain(["proxy"]);
+            self.error(at, format!("no listener speaks `{}`", at.value)).help = suggest(&at.value, known);
+            return Speaks::Proxy;
+        };
+        Speaks::Questions(dialect)
     }
 
     /// The certificates of a listener. A handshake that names a host is shown one certificate, and which one must

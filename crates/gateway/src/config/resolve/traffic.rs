@@ -20,6 +20,8 @@ use crate::config::problem::suggest;
 use crate::config::routes::{Taken, overlaps};
 use crate::config::secrets::SecretRef;
 use crate::config::values::{At, Period};
+use crate::serve::ext_authz::Dialect;
+use crate::serve::proxy::Speaks;
 
 /// The first segment of our own endpoints on every host.
 const OWN: &str = ".vestibule";
@@ -276,7 +278,10 @@ impl Resolve<'_> {
             let access = self.access(written, scope.as_ref(), tenants, &hosts);
             let policies = written.policies.iter().filter_map(|at| self.policy(at)).collect();
             let inject = self.route_injectors(&written.inject, injectors);
-            let upstream = self.forward(&written.forward, listeners);
+            let upstream = match &written.forward {
+                Some(forward) => self.forward(forward, listeners).map(Some),
+                None => Some(None),
+            };
             let body = self.body(written.body.as_ref());
             let (Some(scope), Some(pattern), Some(upstream)) = (scope, pattern, upstream) else { continue };
             let csrf = match written.csrf {
@@ -298,6 +303,7 @@ impl Resolve<'_> {
                 clients: written.clients.iter().map(|net| net.0).collect(),
                 body,
             };
+            self.carried(&route, &written.pattern, listeners);
             routes.push((route, &written.pattern));
         }
         self.overlapping(&routes);
@@ -306,6 +312,36 @@ impl Resolve<'_> {
             self.note(problem.help("add [[route]] with match = \"/**\" and forward = \"http://127.0.0.1:8080\""));
         }
         routes.into_iter().map(|(route, _)| route).collect()
+    }
+
+    /// Whether the doors can carry what the route needs (architecture §3).
+    fn carried(&mut self, route: &Route, at: &At<String>, listeners: &[Listener]) {
+        let dialects: Vec<Dialect> = listeners
+            .iter()
+            .filter_map(|listener| match listener.speaks {
+                Speaks::Questions(dialect) => Some(dialect),
+                Speaks::Proxy => None,
+            })
+            .collect();
+        if route.upstream.is_none() && dialects.is_empty() {
+            self.error(at, "this route leads nowhere").help = Some("add forward = \"http://127.0.0.1:8080\"".to_owned());
+            return;
+        }
+        let lacks = |dialect: &Dialect| {
+            let carries = dialect.carries();
+            let body = route.body != BodyNeed::Never && !carries.body;
+            let token = route.csrf == Csrf::Token && !carries.beside;
+            if body { Some("bring the body it reads") } else { token.then_some("tell the client the token it must send") }
+        };
+        let served = route.upstream.is_some() || dialects.iter().any(|dialect| lacks(dialect).is_none());
+        for (dialect, lack) in dialects.iter().filter_map(|dialect| Some((dialect, lacks(dialect)?))) {
+            let what = format!("a listener that speaks `{}` cannot {lack}", dialect.name());
+            if served {
+                self.warn(at, format!("{what}: this route is refused there"));
+            } else {
+                self.error(at, format!("{what}, and no other listener serves this route"));
+            }
+        }
     }
 
     fn overlapping(&mut self, routes: &[(Route, &At<String>)]) {

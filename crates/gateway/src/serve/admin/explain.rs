@@ -86,6 +86,7 @@ fn is_real(event: &Event) -> bool {
     match event {
         Event::GateClosed { .. } | Event::GateOpened { .. } | Event::LoginRejected { .. } => true,
         Event::RequestDecided(_)
+        | Event::RequestUnreadable { .. }
         | Event::LoginSucceeded { .. }
         | Event::LoginFellThrough { .. }
         | Event::SessionOpened { .. }
@@ -140,6 +141,7 @@ fn destination(found: &Found) -> String {
     match &found.route.destination {
         Destination::Upstream(name) => name.to_string(),
         Destination::Own => "the gateway's own pages".to_owned(),
+        Destination::Elsewhere => "wherever the proxy in front takes it".to_owned(),
     }
 }
 
@@ -162,6 +164,7 @@ fn detail(decision: &Decision) -> Option<String> {
             Denial::Csrf => Some("a foreign page may have made the browser send this".to_owned()),
             Denial::MustChangePassword => Some("the password must be changed first".to_owned()),
             Denial::Injection(why) => Some(why.clone()),
+            Denial::Uncarried(_) => Some("the door it came by cannot carry what the route needs".to_owned()),
         },
     }
 }

@@ -42,7 +42,6 @@ use crate::serve::answer::{Answers, Page};
 use crate::serve::control::{OnControl, OwnPages};
 use crate::serve::listen::{Capacity, Doors, Listener, ListenerTls};
 use crate::serve::proxy::{Door, Limits, Running, Shared};
-use crate::serve::read::TrustedProxies;
 
 const USER: HeaderName = HeaderName::from_static("x-user");
 const TOKEN: HeaderName = HeaderName::from_static("x-token");
@@ -114,7 +113,7 @@ impl Plan {
                     content_security_policy: HeaderValue::from_static("default-src 'none'"),
                 }),
             },
-            doors: vec![Door { limits: self.limits, trusted: TrustedProxies::default() }],
+            doors: vec![Door { limits: self.limits, ..Door::default() }],
             session_cookie: |_, opened| opened.token.clone(),
             until_over: Arc::new(move |_| {
                 let over = over.clone();

@@ -1,0 +1,310 @@
+//! The doors for other proxies: they ask, we answer, they forward (architecture §3).
+//!
+//! A dialect can neither rewrite nor strip on its own, so what would have to be rewritten is refused: a target in
+//! another form than the one judged, a reserved header in any spelling, a request that the proxy did not describe
+//! exactly once. What an attacker tries here is to describe his own request: to reach the listener himself, or to
+//! send the very headers by which the proxy describes it (attacks 84, 86, 87, 101).
+
+mod describe;
+mod envoy;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, COOKIE, SET_COOKIE};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
+use hyper::body::Incoming;
+use vestibule_engine::decision::{Decision, Denial, Grant, Uncarried};
+use vestibule_engine::engine::Judgement;
+use vestibule_engine::inject::Changes;
+use vestibule_engine::request::{Body, CheckRequest, Malformed};
+use vestibule_engine::route::{BodyNeed, Destination, Found};
+
+use crate::serve::answer::mark;
+use crate::serve::body::Reply;
+use crate::serve::proxy::{Passage, tell_token, without_our_cookies};
+use crate::serve::read::{Arrived, Head, Origin, TrustedProxies};
+
+/// How the proxy in front asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Dialect {
+    /// nginx `auth_request`: 2xx, 401 or 403, no body.
+    AuthRequest,
+    /// Traefik `ForwardAuth`, Caddy `forward_auth`, HAProxy: whatever is not 2xx goes to the client as it is.
+    ForwardAuth,
+    /// Envoy's `ext_authz` over gRPC.
+    Envoy,
+    /// Envoy's `ext_authz` over HTTP: the request itself, without its body.
+    EnvoyHttp,
+}
+
+/// What a dialect can carry. `check` warns of routes that need more, and the door refuses them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Carries {
+    /// The client's body, to be judged.
+    pub body: bool,
+    /// Status, headers and body of a refusal as we wrote them.
+    pub refusal: bool,
+    /// A cookie or header for the client beside the application's answer.
+    pub beside: bool,
+    /// A query without the credentials in it.
+    pub query: bool,
+    /// Removal of headers, so that reserved ones need not be refused.
+    pub removal: bool,
+}
+
+impl Dialect {
+    /// Its name in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::AuthRequest => "auth-request",
+            Self::ForwardAuth => "forward-auth",
+            Self::Envoy => "envoy",
+            Self::EnvoyHttp => "envoy-http",
+        }
+    }
+
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::AuthRequest, Self::ForwardAuth, Self::Envoy, Self::EnvoyHttp];
+
+    /// The capability table.
+    pub fn carries(self) -> Carries {
+        match self {
+            Self::AuthRequest => Carries { body: false, refusal: false, beside: true, query: false, removal: false },
+            Self::ForwardAuth => Carries { body: false, refusal: true, beside: false, query: false, removal: false },
+            Self::Envoy => Carries { body: true, refusal: true, beside: true, query: false, removal: true },
+            Self::EnvoyHttp => Carries { body: false, refusal: true, beside: true, query: false, removal: false },
+        }
+    }
+
+    /// Headers that the proxy writes for us and nobody judges.
+    fn own_headers(self) -> &'static [&'static str] {
+        match self {
+            Self::AuthRequest => &[
+                describe::ORIGINAL_METHOD,
+                describe::ORIGINAL_URI,
+                "x-forwarded-for",
+                "x-forwarded-proto",
+                "x-forwarded-host",
+                "x-forwarded-port",
+                "x-real-ip",
+            ],
+            Self::ForwardAuth => &[
+                describe::FORWARDED_METHOD,
+                describe::FORWARDED_URI,
+                describe::FORWARDED_HOST,
+                "x-forwarded-for",
+                "x-forwarded-proto",
+                "x-forwarded-port",
+                "x-forwarded-server",
+                "x-real-ip",
+            ],
+            Self::Envoy | Self::EnvoyHttp => &["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-port"],
+        }
+    }
+}
+
+/// A request as another proxy describes it.
+struct Described {
+    head: Head,
+    origin: Origin,
+    /// The body, where the proxy brought it whole.
+    body: Option<Bytes>,
+}
+
+/// The real status of a refusal, where the dialect knows 401 and 403 only.
+const STATUS: HeaderName = HeaderName::from_static("x-vestibule-status");
+
+/// Answers one question of another proxy.
+pub(super) async fn answer(passage: &Passage<'_>, dialect: Dialect, request: Request<Incoming>) -> Response<Reply> {
+    let origin = passage.peer.origin();
+    if !passage.door().trusted.trusts(origin.address.to_canonical()) && !passage.peer.is_certified() {
+        return passage.unreadable(Malformed::Stranger, request.method(), request.version());
+    }
+    let (head, body) = request.into_parts();
+    if dialect == Dialect::Envoy {
+        let call = match passage.call(&head, body).await {
+            Ok(call) => call,
+            Err(status) => return envoy::failed(status),
+        };
+        let described = match envoy::described(&call) {
+            Ok(described) => described,
+            Err(malformed) => return envoy::reply(passage.unread(malformed)),
+        };
+        return envoy::reply(consider(passage, dialect, described).await);
+    }
+    let (version, method) = (head.version, head.method.clone());
+    let described = match describe::described(dialect, head, origin) {
+        Ok(described) => described,
+        Err(malformed) => return passage.unread(malformed).for_http(dialect),
+    };
+    let mut response = consider(passage, dialect, described).await.for_http(dialect);
+    if method == Method::HEAD && version < Version::HTTP_2 {
+        *response.body_mut() = Reply::whole(Bytes::new());
+    }
+    response
+}
+
+/// An answer, before it is put into a dialect.
+enum Answer {
+    /// Forward, with these changes; the headers are for the client.
+    Allow { changes: Changes, beside: HeaderMap },
+    /// Say this to the client instead.
+    Refuse(Response<Bytes>),
+}
+
+async fn consider(passage: &Passage<'_>, dialect: Dialect, described: Described) -> Answer {
+    let engine = &passage.running.engine;
+    let Described { head, origin, body } = described;
+    let method = head.method.clone();
+    if matches!(method, Method::TRACE | Method::CONNECT) {
+        return Answer::Refuse(passage.running.answers.method_refused(passage.id, &method));
+    }
+    // Over gRPC Envoy says itself who the client is; its forwarding headers are the client's own where it was told to keep them.
+    let nobody = TrustedProxies::default();
+    let trusted = if dialect == Dialect::Envoy { &nobody } else { &passage.door().trusted };
+    let arrived = head.arrive(&origin, trusted, passage.id, engine.clock.now());
+    let mut request = match arrived {
+        Ok(Arrived { request, .. }) => request,
+        Err(malformed) => return passage.unread(malformed),
+    };
+    for name in dialect.own_headers() {
+        request.headers.remove(*name);
+    }
+    let found = engine.routes.find(&request);
+    let found = match found.and_then(|found| admit(dialect, &mut request, found, body)) {
+        Ok(found) => found,
+        Err(denial) => return passage.refused(&request, &engine.decide_found(&request, Err(denial)).await),
+    };
+    let judgement = engine.decide_found(&request, Ok(found)).await;
+    let Judgement { decision: Decision::Allow(grant), .. } = &judgement else {
+        return passage.refused(&request, &judgement);
+    };
+    let mut beside = HeaderMap::new();
+    if let Some(opened) = &judgement.opened {
+        let cookie = (passage.running.session_cookie)(&request, opened);
+        if let Ok(cookie) = HeaderValue::from_str(cookie.reveal()) {
+            beside.append(SET_COOKIE, cookie);
+        }
+    }
+    for (name, value) in &grant.injection.response {
+        beside.append(name, value.clone());
+    }
+    tell_token(&mut beside, judgement.csrf_token.as_ref());
+    let recognised = judgement.recognised.as_ref().map(|scheme| scheme.as_str());
+    mark(&mut beside, passage.id, recognised);
+    without_our_cookies(&mut request.headers);
+    match changes(dialect, &request, grant) {
+        Ok(changes) => Answer::Allow { changes, beside },
+        Err(uncarried) => {
+            tracing::warn!(request_id = %passage.id, dialect = dialect.name(), ?uncarried, "the door cannot carry what the route needs");
+            let denied = Judgement { decision: Decision::Deny(Denial::Uncarried(uncarried)), ..judgement };
+            passage.refused(&request, &denied)
+        }
+    }
+}
+
+/// Whether this dialect can carry such a request at all, before anybody judges it.
+fn admit(dialect: Dialect, request: &mut CheckRequest, found: Found, body: Option<Bytes>) -> Result<Found, Denial> {
+    let carries = dialect.carries();
+    if !request.target.is_canonical() {
+        return Err(Denial::Malformed(Malformed::TargetNotCanonical));
+    }
+    // Our own endpoints are served by our own listener; a proxy that asks about them would forward them elsewhere.
+    if found.route.destination == Destination::Own {
+        return Err(Denial::NoRoute);
+    }
+    let strip = found.route.strip.get(&found.tenant.id).ok_or(Denial::NoRoute)?;
+    if !carries.removal && request.headers.keys().any(|name| strip.reserves(name)) {
+        return Err(Denial::Malformed(Malformed::ReservedHeader));
+    }
+    if let BodyNeed::Whole { limit, types } = &found.route.body {
+        let body = body.filter(|_| carries.body).ok_or(Denial::Uncarried(Uncarried::Body))?;
+        if body.len() > *limit || request.headers.get(describe::PARTIAL).is_some_and(|value| value == "true") {
+            return Err(Denial::Malformed(Malformed::BodyTooLong));
+        }
+        let media_type = request.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let essence = media_type.split(';').next().unwrap_or_default().trim();
+        if !body.is_empty() && !types.iter().any(|known| known.eq_ignore_ascii_case(essence)) {
+            return Err(Denial::Malformed(Malformed::MediaType));
+        }
+        request.body = Body::Whole(body);
+    }
+    Ok(found)
+}
+
+fn changes(dialect: Dialect, request: &CheckRequest, grant: &Grant) -> Result<Changes, Uncarried> {
+    let Grant { injection, found, .. } = grant;
+    let strip = found.route.strip.get(&found.tenant.id).ok_or(Uncarried::Header)?;
+    let changes = Changes::of(request, strip, injection);
+    if changes.target && !dialect.carries().query {
+        return Err(Uncarried::Query);
+    }
+    if changes.body {
+        return Err(Uncarried::NewBody);
+    }
+    if changes.set.iter().any(|(name, value)| *name != COOKIE && value.to_str().is_err()) {
+        return Err(Uncarried::Header);
+    }
+    Ok(changes)
+}
+
+impl Passage<'_> {
+    fn refused(&self, request: &CheckRequest, judgement: &Judgement) -> Answer {
+        let recognised = judgement.recognised.as_ref().map(|scheme| scheme.as_str());
+        let mut response = self.running.answers.refuse(request, judgement);
+        mark(response.headers_mut(), self.id, recognised);
+        Answer::Refuse(response)
+    }
+
+    fn unread(&self, malformed: Malformed) -> Answer {
+        self.record_unreadable(malformed);
+        let mut response = self.running.answers.unreadable(malformed, self.id, &Method::GET);
+        mark(response.headers_mut(), self.id, None);
+        Answer::Refuse(response)
+    }
+
+    /// Reads a gRPC call within the budget for bodies.
+    async fn call(&self, head: &http::request::Parts, body: Incoming) -> Result<Bytes, envoy::Status> {
+        envoy::is_check(head)?;
+        let limits = &self.door().limits;
+        let held = self.shared.budget().hold(body, envoy::MAX_MESSAGE, limits.body_idle, limits.body_total).await;
+        held.map(|held| held.bytes).map_err(|unfit| match unfit.malformed() {
+            Some(_) => envoy::Status::InvalidArgument,
+            None => envoy::Status::Unavailable,
+        })
+    }
+}
+
+impl Answer {
+    /// For the dialects in which the status is the answer.
+    fn for_http(self, dialect: Dialect) -> Response<Reply> {
+        match self {
+            Self::Allow { changes, mut beside } => {
+                for (name, value) in changes.set {
+                    beside.insert(name, value);
+                }
+                // An empty value: a proxy that copies it puts nothing in place of what the client sent.
+                for name in changes.remove {
+                    beside.insert(name, HeaderValue::from_static(""));
+                }
+                let mut response = Response::new(Reply::whole(Bytes::new()));
+                *response.headers_mut() = beside;
+                response
+            }
+            Self::Refuse(mut response) => {
+                if !dialect.carries().refusal {
+                    let status = response.status();
+                    response.headers_mut().insert(STATUS, HeaderValue::from(status.as_u16()));
+                    *response.status_mut() = match status {
+                        // The location goes along: `error_page 401` leads there.
+                        status if status.is_redirection() || status == StatusCode::UNAUTHORIZED => StatusCode::UNAUTHORIZED,
+                        status if status.is_server_error() => status,
+                        _ => StatusCode::FORBIDDEN,
+                    };
+                    response.headers_mut().remove(CONTENT_TYPE);
+                    *response.body_mut() = Bytes::new();
+                }
+                response.map(Reply::whole)
+            }
+        }
+    }
+}

@@ -1,0 +1,376 @@
+//! Envoy's `envoy.service.auth.v3.Authorization/Check` over gRPC.
+//!
+//! Only the fields we read or write are declared; a protobuf reader skips what it does not know, so no generated
+//! code and no `protoc` are needed. gRPC is one length-prefixed message each way and a status in the trailers
+//! (gRPC over HTTP/2, §Requests and §Responses). Whatever is not a readable question is answered with a
+//! gRPC error, at which Envoy denies (`failure_mode_allow` is false unless an operator says otherwise).
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use http::header::{CONTENT_TYPE, SET_COOKIE};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
+use prost::Message as _;
+use vestibule_engine::request::{Channel, Malformed};
+
+use crate::serve::body::Reply;
+use crate::serve::ext_authz::{Answer, Described, describe};
+use crate::serve::read::Origin;
+
+/// Octets of one question, its body included.
+pub const MAX_MESSAGE: usize = 4 << 20;
+/// Header fields of one question.
+const MAX_FIELDS: usize = 256;
+const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
+const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+/// Flag and length before each message.
+const PREFIX: usize = 5;
+
+/// Why a call has no answer (gRPC status codes).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    InvalidArgument = 3,
+    Unimplemented = 12,
+    Unavailable = 14,
+}
+
+/// Whether a request is the one call we answer.
+pub fn is_check(head: &Parts) -> Result<(), Status> {
+    let media_type = head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let grpc = media_type == "application/grpc" || media_type == "application/grpc+proto";
+    (grpc && head.method == Method::POST && head.uri.path() == CHECK).then_some(()).ok_or(Status::Unimplemented)
+}
+
+/// Reads the question out of a call's octets.
+pub fn described(call: &[u8]) -> Result<Described, Malformed> {
+    let Some((prefix, message)) = call.split_first_chunk::<PREFIX>() else { return Err(Malformed::Undescribed) };
+    let [compressed, length @ ..] = *prefix;
+    // No `grpc-accept-encoding` of ours offers compression.
+    if compressed != 0 || u32::from_be_bytes(length) as usize != message.len() {
+        return Err(Malformed::Undescribed);
+    }
+    let question = CheckRequest::decode(message).map_err(|_| Malformed::Undescribed)?;
+    let attributes = question.attributes.ok_or(Malformed::Undescribed)?;
+    let http = attributes.request.and_then(|request| request.http).ok_or(Malformed::Undescribed)?;
+    let address = attributes.source.and_then(|source| source.address).and_then(|address| address.socket_address);
+    let address: IpAddr = address.and_then(|socket| socket.address.parse().ok()).ok_or(Malformed::Undescribed)?;
+    let channel = if http.scheme == "https" { Channel::Tls } else { Channel::Plain };
+    let sni = attributes.tls_session.map(|tls| tls.sni).filter(|sni| !sni.is_empty());
+    let method = Method::from_bytes(http.method.as_bytes()).map_err(|_| Malformed::Undescribed)?;
+    let headers = fields(&http)?;
+    let partial = headers.get(describe::PARTIAL).is_some_and(|value| value == "true");
+    let body = if http.raw_body.is_empty() { http.body.into_bytes() } else { http.raw_body };
+    // Without `with_request_body` there is none, and the client's `Content-Length` says that there was one.
+    let absent = body.is_empty() && !partial && headers.get(http::header::CONTENT_LENGTH).is_some_and(|length| length != "0");
+    let absent = absent || (body.is_empty() && headers.contains_key(http::header::TRANSFER_ENCODING));
+    let head = describe::head(method, &http.host, &http.path, headers)?;
+    Ok(Described { head, origin: Origin { address, channel, sni }, body: (!absent).then(|| body.into()) })
+}
+
+fn fields(http: &HttpRequest) -> Result<HeaderMap, Malformed> {
+    let mut headers = HeaderMap::new();
+    let raw = http.header_map.iter().flat_map(|map| &map.headers).map(|field| {
+        let value = if field.raw_value.is_empty() { field.value.as_bytes() } else { &field.raw_value };
+        (field.key.as_str(), value)
+    });
+    // Without `encode_raw_headers` doubled fields come joined by a comma, which no credential of ours may contain.
+    let joined = http.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+    for (name, value) in raw.chain(joined).filter(|(name, _)| !name.starts_with(':')) {
+        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| Malformed::Header)?;
+        headers.append(name, HeaderValue::from_bytes(value).map_err(|_| Malformed::Header)?);
+        if headers.len() > MAX_FIELDS {
+            return Err(Malformed::Header);
+        }
+    }
+    Ok(headers)
+}
+
+/// A call that has no answer.
+pub fn failed(status: Status) -> Response<Reply> {
+    let mut response = Response::new(Reply::whole(Bytes::new()));
+    response.headers_mut().insert(CONTENT_TYPE, GRPC);
+    response.headers_mut().insert(GRPC_STATUS, HeaderValue::from(status as u16));
+    response
+}
+
+/// Puts an answer into Envoy's words.
+pub(super) fn reply(answer: Answer) -> Response<Reply> {
+    let answer = match answer {
+        Answer::Allow { changes, beside } => CheckResponse {
+            status: Some(RpcStatus { code: 0 }),
+            denied: None,
+            ok: Some(OkHttpResponse {
+                headers: changes.set.iter().map(|(name, value)| option(name, value, Append::Replace)).collect(),
+                headers_to_remove: changes.remove.iter().map(|name| name.as_str().to_owned()).collect(),
+                response_headers_to_add: for_client(&beside),
+            }),
+        },
+        Answer::Refuse(response) => {
+            let (parts, body) = response.into_parts();
+            // PERMISSION_DENIED or UNAUTHENTICATED; Envoy looks only whether it is OK.
+            let code = if parts.status == StatusCode::UNAUTHORIZED { 16 } else { 7 };
+            CheckResponse {
+                status: Some(RpcStatus { code }),
+                denied: Some(DeniedHttpResponse {
+                    status: Some(HttpStatus { code: i32::from(parts.status.as_u16()) }),
+                    headers: for_client(&parts.headers),
+                    body: String::from_utf8_lossy(&body).into_owned(),
+                }),
+                ok: None,
+            }
+        }
+    };
+    let length = answer.encoded_len();
+    let mut octets = BytesMut::with_capacity(PREFIX + length);
+    octets.put_u8(0);
+    octets.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
+    octets.extend_from_slice(&answer.encode_to_vec());
+    let mut trailers = HeaderMap::new();
+    trailers.insert(GRPC_STATUS, HeaderValue::from_static("0"));
+    let mut response = Response::new(Reply::call(octets.freeze(), trailers));
+    response.headers_mut().insert(CONTENT_TYPE, GRPC);
+    response
+}
+
+/// `APPEND_IF_EXISTS_OR_ADD` and `OVERWRITE_IF_EXISTS_OR_ADD`.
+const ADD: i32 = 0;
+const OVERWRITE: i32 = 2;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Append {
+    Replace,
+    Add,
+}
+
+fn option(name: &HeaderName, value: &HeaderValue, append: Append) -> HeaderValueOption {
+    let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+    // The older `append` is asked first, and where it is true a header that is not there yet is not added to a refusal.
+    let (append, append_action) = if append == Append::Add { (None, ADD) } else { (Some(false), OVERWRITE) };
+    HeaderValueOption { header: Some(Field { key: name.as_str().to_owned(), value, raw_value: Vec::new() }), append, append_action }
+}
+
+fn for_client(headers: &HeaderMap) -> Vec<HeaderValueOption> {
+    let more = |name: &HeaderName| *name == SET_COOKIE || *name == http::header::WWW_AUTHENTICATE;
+    headers.iter().map(|(name, value)| option(name, value, if more(name) { Append::Add } else { Append::Replace })).collect()
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct CheckRequest {
+    #[prost(message, optional, tag = "1")]
+    attributes: Option<AttributeContext>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct AttributeContext {
+    #[prost(message, optional, tag = "1")]
+    source: Option<Source>,
+    #[prost(message, optional, tag = "4")]
+    request: Option<Asked>,
+    #[prost(message, optional, tag = "12")]
+    tls_session: Option<TlsSession>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Source {
+    #[prost(message, optional, tag = "1")]
+    address: Option<Address>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Address {
+    #[prost(message, optional, tag = "1")]
+    socket_address: Option<SocketAddress>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct SocketAddress {
+    #[prost(string, tag = "2")]
+    address: String,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Asked {
+    #[prost(message, optional, tag = "2")]
+    http: Option<HttpRequest>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+#[prost(skip_debug)]
+struct HttpRequest {
+    #[prost(string, tag = "2")]
+    method: String,
+    #[prost(map = "string, string", tag = "3")]
+    headers: HashMap<String, String>,
+    #[prost(string, tag = "4")]
+    path: String,
+    #[prost(string, tag = "5")]
+    host: String,
+    #[prost(string, tag = "6")]
+    scheme: String,
+    #[prost(string, tag = "11")]
+    body: String,
+    #[prost(bytes = "vec", tag = "12")]
+    raw_body: Vec<u8>,
+    #[prost(message, optional, tag = "13")]
+    header_map: Option<Fields>,
+}
+
+impl std::fmt::Debug for HttpRequest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Its headers hold credentials.
+        f.debug_struct("HttpRequest").field("method", &self.method).field("host", &self.host).finish_non_exhaustive()
+    }
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+#[prost(skip_debug)]
+struct Fields {
+    #[prost(message, repeated, tag = "1")]
+    headers: Vec<Field>,
+}
+
+impl std::fmt::Debug for Fields {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} fields", self.headers.len())
+    }
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+#[prost(skip_debug)]
+struct Field {
+    #[prost(string, tag = "1")]
+    key: String,
+    #[prost(string, tag = "2")]
+    value: String,
+    #[prost(bytes = "vec", tag = "3")]
+    raw_value: Vec<u8>,
+}
+
+impl std::fmt::Debug for Field {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: …", self.key)
+    }
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct TlsSession {
+    #[prost(string, tag = "1")]
+    sni: String,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct CheckResponse {
+    #[prost(message, optional, tag = "1")]
+    status: Option<RpcStatus>,
+    #[prost(message, optional, tag = "2")]
+    denied: Option<DeniedHttpResponse>,
+    #[prost(message, optional, tag = "3")]
+    ok: Option<OkHttpResponse>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct RpcStatus {
+    #[prost(int32, tag = "1")]
+    code: i32,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct DeniedHttpResponse {
+    #[prost(message, optional, tag = "1")]
+    status: Option<HttpStatus>,
+    #[prost(message, repeated, tag = "2")]
+    headers: Vec<HeaderValueOption>,
+    #[prost(string, tag = "3")]
+    body: String,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct HttpStatus {
+    #[prost(int32, tag = "1")]
+    code: i32,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct OkHttpResponse {
+    #[prost(message, repeated, tag = "2")]
+    headers: Vec<HeaderValueOption>,
+    #[prost(string, repeated, tag = "5")]
+    headers_to_remove: Vec<String>,
+    #[prost(message, repeated, tag = "6")]
+    response_headers_to_add: Vec<HeaderValueOption>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct HeaderValueOption {
+    #[prost(message, optional, tag = "1")]
+    header: Option<Field>,
+    #[prost(message, optional, tag = "2")]
+    append: Option<bool>,
+    #[prost(int32, tag = "3")]
+    append_action: i32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(http: HttpRequest) -> Vec<u8> {
+        let address = Address { socket_address: Some(SocketAddress { address: "192.0.2.7".into() }) };
+        let attributes = AttributeContext {
+            source: Some(Source { address: Some(address) }),
+            request: Some(Asked { http: Some(http) }),
+            tls_session: None,
+        };
+        let message = CheckRequest { attributes: Some(attributes) }.encode_to_vec();
+        let mut octets = vec![0];
+        octets.extend(u32::try_from(message.len()).unwrap().to_be_bytes());
+        octets.extend(message);
+        octets
+    }
+
+    fn get(path: &str) -> HttpRequest {
+        HttpRequest {
+            method: "GET".into(),
+            path: path.into(),
+            host: "north.example.com".into(),
+            scheme: "https".into(),
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn the_question_is_read_and_the_source_is_the_client() {
+        let question = HttpRequest { headers: HashMap::from([("x-a".into(), "1".into()), (":path".into(), "/b".into())]), ..get("/a?b=c") };
+        let described = described(&call(question)).unwrap();
+        assert_eq!(described.head.target.to_string(), "/a?b=c");
+        assert_eq!(described.head.headers.get("x-a").unwrap(), "1");
+        assert_eq!(described.origin.address, IpAddr::from([192, 0, 2, 7]));
+        assert_eq!(described.origin.channel, Channel::Tls);
+    }
+
+    #[test]
+    fn a_body_that_was_not_sent_is_not_an_empty_one() {
+        let long = HashMap::from([("content-length".to_owned(), "5".to_owned())]);
+        assert!(described(&call(HttpRequest { headers: long.clone(), ..get("/") })).unwrap().body.is_none());
+        let sent = HttpRequest { headers: long, body: "hello".into(), ..get("/") };
+        assert_eq!(described(&call(sent)).unwrap().body.unwrap(), "hello");
+        assert_eq!(described(&call(get("/"))).unwrap().body.unwrap(), "");
+    }
+
+    #[test]
+    fn octets_that_are_no_question_are_refused() {
+        let whole = call(get("/"));
+        for cut in 0..whole.len() {
+            assert!(described(&whole[..cut]).is_err());
+        }
+        let mut compressed = whole.clone();
+        compressed[0] = 1;
+        assert!(described(&compressed).is_err());
+        let many = (0..300).map(|number| (format!("x-{number}"), String::new())).collect();
+        assert!(matches!(described(&call(HttpRequest { headers: many, ..get("/") })), Err(Malformed::Header)));
+        assert!(described(&call(HttpRequest { host: String::new(), ..get("/") })).is_err());
+    }
+}

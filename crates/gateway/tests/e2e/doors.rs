@@ -1,0 +1,327 @@
+//! The doors for other proxies, asked by the real ones over the very files of `examples/behind-a-proxy`.
+
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use crate::support::{Application, Ask, Browser, Gateway, POLICY, Scratch, USERS, ask, exchange, free_port, get};
+
+/// The four that are run; Envoy speaks two dialects.
+const FRONTS: [Front; 5] = [Front::Nginx, Front::Caddy, Front::Haproxy, Front::Envoy, Front::EnvoyHttp];
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Front {
+    Nginx,
+    Caddy,
+    Haproxy,
+    Envoy,
+    EnvoyHttp,
+}
+
+/// The gateway of the example behind one real proxy.
+struct House {
+    gateway: Gateway,
+    proxy: Child,
+    front: Front,
+    address: SocketAddr,
+    scratch: Scratch,
+}
+
+/// The example's ports, in whose place free ones are put.
+const PORTS: [u16; 7] = [8080, 8081, 9000, 9001, 9002, 9003, 9004];
+
+/// Puts other ports in their place; in two steps, or 8081 could become 39001 and that another port again.
+fn with_ports(text: &str, ports: [u16; 7]) -> String {
+    let marked = PORTS.iter().fold(text.to_owned(), |text, from| text.replace(&from.to_string(), &format!("<port {}>", from - 8000)));
+    PORTS.iter().zip(ports).fold(marked, |text, (from, to)| text.replace(&format!("<port {}>", from - 8000), &to.to_string()))
+}
+
+fn examples() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/behind-a-proxy")
+}
+
+fn program(name: &str) -> Option<PathBuf> {
+    let own = std::env::var_os("VESTIBULE_PEERS_BIN").map(PathBuf::from);
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let sbin = ["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from);
+    let folders = std::env::split_paths(&path).chain(own).chain(sbin);
+    folders.map(|folder| folder.join(name)).find(|path| path.exists())
+}
+
+impl Front {
+    fn program(self) -> &'static str {
+        match self {
+            Self::Nginx => "nginx",
+            Self::Caddy => "caddy",
+            Self::Haproxy => "haproxy",
+            Self::Envoy | Self::EnvoyHttp => "envoy",
+        }
+    }
+
+    fn files(self) -> &'static [&'static str] {
+        match self {
+            Self::Nginx => &["nginx.conf"],
+            Self::Caddy => &["Caddyfile"],
+            Self::Haproxy => &["haproxy.cfg", "vestibule.lua"],
+            Self::Envoy | Self::EnvoyHttp => &["envoy.yaml"],
+        }
+    }
+
+    /// What the example leaves to the package's own configuration.
+    fn adapt(self, text: &str, dir: &Path) -> String {
+        let dir = dir.display();
+        match self {
+            Self::Nginx => {
+                let user =
+                    if Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout == b"0\n") { "user root;" } else { "" };
+                let own = format!(
+                    "http {{ access_log off; client_body_temp_path {dir}/b; proxy_temp_path {dir}/p; fastcgi_temp_path {dir}/f; uwsgi_temp_path {dir}/u; scgi_temp_path {dir}/s;"
+                );
+                format!("{user} daemon off; pid {dir}/pid; error_log {dir}/error.log;\n{}", text.replacen("http {", &own, 1))
+            }
+            // The same listener in its other dialect: the request itself is the question.
+            Self::EnvoyHttp => {
+                let start = text.find("                      grpc_service:").unwrap();
+                let end = start + text[start..].find("                  - name: envoy.filters.http.router").unwrap();
+                let http = "                      http_service:
+                        server_uri: { uri: http://127.0.0.1:9004, cluster: vestibule, timeout: 15s }
+                        authorization_request:
+                          allowed_headers: { patterns: [{ safe_regex: { regex: \".*\" } }] }
+                        authorization_response:
+                          allowed_upstream_headers:
+                            patterns: [{ prefix: x-vestibule- }, { exact: authorization }, { exact: cookie }]
+                          allowed_client_headers_on_success: { patterns: [{ exact: set-cookie }, { exact: x-vestibule-id }] }
+";
+                let text = format!("{}{http}{}", &text[..start], &text[end..]);
+                text.replace("explicit_http_config: { http2_protocol_options: {} }", "explicit_http_config: { http_protocol_options: {} }")
+                    .replace("port_value: 9003", "port_value: 9004")
+                    .replace("                      encode_raw_headers: true\n", "")
+            }
+            Self::Caddy | Self::Haproxy | Self::Envoy => text.to_owned(),
+        }
+    }
+
+    fn command(self, program: &Path, dir: &Path) -> Command {
+        let mut command = Command::new(program);
+        command.current_dir(dir);
+        match self {
+            Self::Nginx => command.args(["-c", dir.join("nginx.conf").to_str().unwrap()]),
+            Self::Caddy => command.args(["run", "--adapter", "caddyfile", "--config", "Caddyfile"]).env("HOME", dir),
+            Self::Haproxy => command.args(["-f", "haproxy.cfg", "-db"]),
+            Self::Envoy | Self::EnvoyHttp => {
+                command.args(["-c", "envoy.yaml", "--concurrency", "1", "--use-dynamic-base-id", "-l", "warn"])
+            }
+        };
+        command
+    }
+}
+
+impl House {
+    /// The house behind `front`, or `None` (and a word) if that proxy is not installed.
+    fn open(front: Front) -> Option<Self> {
+        let Some(program) = program(front.program()) else {
+            assert!(std::env::var("VESTIBULE_PEERS").as_deref() != Ok("required"), "{} is missing", front.program());
+            println!("SKIPPED: {} is not installed", front.program());
+            return None;
+        };
+        let application = Application::start();
+        let ports = PORTS.map(|port| if port == 8081 { application.address.port() } else { free_port() });
+        let put = |text: &str| with_ports(text, ports);
+        let read = |name: &str| std::fs::read_to_string(examples().join(name)).unwrap();
+        let config = put(&read("vestibule.toml")).replace("policies/app.cedar", "policy.cedar");
+        let more = "\n[server]\nhealth = \"127.0.0.1:{{health}}\"\ncontrol_socket = \"{{dir}}/admin.sock\"\n\n\
+                    [store]\npath = \"{{dir}}/data\"\n\n[audit]\nto = \"file\"\npath = \"{{dir}}/audit.jsonl\"\n";
+        // Envoy names its own address as that of a client on the same machine, so a password in the clear is not a local one.
+        let conceded = match front {
+            Front::Envoy | Front::EnvoyHttp => format!(
+                "\n[[concession]]\nwhat = \"plain-http\"\npartner = \"127.0.0.1:{}\"\nreason = \"a test\"\nexpires = \"2099-01-01\"\n",
+                ports[2]
+            ),
+            Front::Nginx | Front::Caddy | Front::Haproxy => String::new(),
+        };
+        let mut gateway = Gateway::with_files(&format!("{config}{more}{conceded}"), &[("policy.cedar", POLICY)]).with_users();
+        gateway.application = application;
+        let scratch = Scratch::new();
+        for name in front.files() {
+            scratch.write(name, &put(&front.adapt(&read(name), scratch.path())));
+        }
+        let log = std::fs::File::create(scratch.path().join("log")).unwrap();
+        let proxy = front.command(&program, scratch.path()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        let address = SocketAddr::from(([127, 0, 0, 1], ports[0]));
+        gateway.address = address;
+        let mut house = Self { gateway, proxy, front, address, scratch };
+        for _ in 0..500 {
+            if TcpStream::connect(address).is_ok() {
+                return Some(house);
+            }
+            if let Ok(Some(status)) = house.proxy.try_wait() {
+                panic!("{front:?} ended: {status}\n{}", house.log());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        panic!("{front:?} does not answer\n{}", house.log());
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.scratch.path().join("log")).unwrap_or_default()
+    }
+
+    fn send(&self, ask: &Ask) -> crate::support::Answer {
+        exchange(self.address, &ask.octets(&format!("app.north.localhost:{}", self.address.port())))
+    }
+}
+
+impl Drop for House {
+    fn drop(&mut self) {
+        let _ = Command::new("kill").arg(self.proxy.id().to_string()).status();
+        let _ = self.proxy.wait();
+        if std::thread::panicking() {
+            eprintln!("--- {:?}\n{}", self.front, self.log());
+        }
+    }
+}
+
+fn everywhere(test: impl Fn(&House)) {
+    for front in FRONTS {
+        if let Some(house) = House::open(front) {
+            println!("through {front:?}");
+            test(&house);
+        }
+    }
+}
+
+#[test]
+fn whoever_proves_it_passes_and_the_application_is_told_who() {
+    everywhere(|house| {
+        let answer = house.send(&get("/page?x=1").basic(USERS[1].0, USERS[1].1).header("Cookie", "theirs=1; vestibule=forged"));
+        assert_eq!(answer.status, 200, "{:?} {answer:?}", house.front);
+        let told = house.gateway.application.last();
+        assert_eq!(told.line, "GET /page?x=1 HTTP/1.1");
+        assert_eq!(told.header("x-vestibule-user"), Some("bob"), "{:?}", house.front);
+        assert_eq!(told.header("x-vestibule-tenant"), Some("north"));
+        assert!(told.header("authorization").is_none_or(str::is_empty), "{told:?}");
+        assert!(told.header("cookie").is_none_or(|cookie| cookie == "theirs=1"), "{told:?}");
+        assert!(told.header("x-vestibule-id").is_some_and(|id| id.len() == 36), "{told:?}");
+        house.gateway.application.forget();
+    });
+}
+
+#[test]
+fn nobody_is_refused_in_the_words_of_the_client() {
+    everywhere(|house| {
+        let api = house.send(&get("/page"));
+        assert_eq!(api.status, 401, "{:?} {api:?}", house.front);
+        assert!(api.header("www-authenticate").is_some_and(|challenge| challenge.starts_with("Basic")), "{:?} {api:?}", house.front);
+        let wrong = house.send(&get("/page").basic(USERS[1].0, "wrong"));
+        assert_eq!(wrong.status, 401, "{:?}", house.front);
+        let browser = house.send(&get("/page").browser());
+        assert_eq!(browser.status, 303, "{:?} {browser:?}", house.front);
+        assert!(browser.header("location").is_some_and(|to| to.starts_with("http://login.north.localhost")), "{browser:?}");
+        let forbidden = house.send(&ask("POST", "/page").basic(USERS[1].0, USERS[1].1));
+        assert_eq!(forbidden.status, 403, "{:?} {forbidden:?}", house.front);
+        let open = house.send(&get("/public/x"));
+        assert_eq!(open.status, 200, "{:?}", house.front);
+        assert_eq!(house.gateway.application.received().len(), 1, "only the open page reached the application");
+        house.gateway.application.forget();
+    });
+}
+
+#[test]
+fn a_person_signs_in_through_the_proxy_and_out_again() {
+    everywhere(|house| {
+        let mut browser: Browser<'_> = house.gateway.browser();
+        let page = browser.sign_in(USERS[0].0, USERS[0].1, "app.north.localhost");
+        assert_eq!(page.status, 200, "{:?} {page:?}", house.front);
+        assert!(!house.gateway.application.received().is_empty(), "{:?} {page:?}", house.front);
+        assert_eq!(house.gateway.application.last().header("x-vestibule-user"), Some("ada"), "{:?}", house.front);
+        assert!(house.gateway.application.last().header("cookie").is_none_or(|cookie| !cookie.contains("vestibule")));
+        house.gateway.application.forget();
+    });
+}
+
+#[test]
+fn what_only_we_may_say_no_client_says() {
+    everywhere(|house| {
+        for name in ["X-Vestibule-User", "x-vestibule-groups", "X_Vestibule_User", "X-Vestibule_User", "x.vestibule.user"] {
+            for (ask, who) in
+                [(get("/public/x").header(name, "root"), None), (get("/page").basic("bob", USERS[1].1).header(name, "root"), Some("bob"))]
+            {
+                let answer = house.send(&ask);
+                // Refused or removed: either way the application never hears it.
+                for received in house.gateway.application.received() {
+                    for (header, value) in &received.headers {
+                        assert_ne!(value, "root", "{:?}: {name} arrived as {header} ({})", house.front, answer.status);
+                    }
+                    assert_eq!(received.header("x-vestibule-user").filter(|user| !user.is_empty()), who, "{:?} {name}", house.front);
+                }
+                house.gateway.application.forget();
+            }
+        }
+    });
+}
+
+#[test]
+fn a_client_cannot_describe_another_request_than_its_own() {
+    everywhere(|house| {
+        for (name, value) in [
+            ("X-Original-URI", "/public/x"),
+            ("X-Original-Method", "GET"),
+            ("X-Forwarded-Uri", "/public/x"),
+            ("X-Forwarded-Method", "GET"),
+            ("X-Forwarded-Host", "app.south.localhost"),
+        ] {
+            let answer = house.send(&get("/page").header(name, value));
+            assert!((400..500).contains(&answer.status), "{:?} let {name} through: {answer:?}", house.front);
+            let write = house.send(&ask("DELETE", "/page").basic("bob", USERS[1].1).header(name, value));
+            assert!((400..500).contains(&write.status), "{:?} let {name} through: {write:?}", house.front);
+        }
+        assert!(house.gateway.application.received().is_empty(), "{:?} {:?}", house.front, house.gateway.application.received());
+    });
+}
+
+#[test]
+fn an_ambiguous_target_reaches_nobody() {
+    everywhere(|house| {
+        for target in [
+            "/public/../page",
+            "/public/%2e%2e/page",
+            "/public//../page",
+            "/public/..%2fpage",
+            "/public/%2E%2E%2Fpage",
+            "/public/;x/../page",
+        ] {
+            let answer = house.send(&get(target));
+            let reached: Vec<String> = house.gateway.application.received().into_iter().map(|received| received.line).collect();
+            assert!(
+                reached.iter().all(|line| line.starts_with("GET /public") && !line.contains("page")),
+                "{:?}: {target} reached the application as {reached:?} ({})",
+                house.front,
+                answer.status
+            );
+            house.gateway.application.forget();
+        }
+    });
+}
+
+#[test]
+fn a_stranger_gets_no_answer() {
+    let config = std::fs::read_to_string(examples().join("vestibule.toml")).unwrap();
+    let ports = PORTS.map(|_| free_port());
+    let config = with_ports(&config, ports).replace("policies/app.cedar", "policy.cedar").replace("127.0.0.1/32", "192.0.2.1/32");
+    let more = "\n[server]\nhealth = \"127.0.0.1:{{health}}\"\ncontrol_socket = \"{{dir}}/admin.sock\"\n\n[store]\npath = \"{{dir}}/data\"\n\n\
+                [audit]\nto = \"file\"\npath = \"{{dir}}/audit.jsonl\"\n";
+    let gateway = Gateway::with(&format!("{config}{more}"));
+    for port in [ports[3], ports[4], ports[6]] {
+        let question = get("/").header("X-Original-Method", "GET").header("X-Original-URI", "/public/x");
+        let question = question
+            .header("X-Forwarded-Method", "GET")
+            .header("X-Forwarded-Uri", "/public/x")
+            .header("X-Forwarded-Host", "app.north.localhost");
+        let answer = exchange(SocketAddr::from(([127, 0, 0, 1], port)), &question.octets("app.north.localhost"));
+        assert_eq!(answer.status, 403, "{answer:?}");
+    }
+    std::thread::sleep(Duration::from_millis(300));
+    let strangers = gateway.audit().into_iter().filter(|record| record["event"] == "request.unreadable" && record["reason"] == "stranger");
+    assert_eq!(strangers.count(), 3);
+}
