@@ -29,7 +29,9 @@ const MAX_ANSWER: usize = 64 * 1024;
 
 /// Ask through the proxy in front whether it describes requests as it should
 #[derive(Debug, Args)]
-#[command(after_help = "doctor --from http://app.example.com/ sends requests without credentials and says what to add to the proxy's configuration.")]
+#[command(
+    after_help = "doctor --from http://app.example.com/ sends requests without credentials and says what to add to the proxy's configuration."
+)]
 pub struct Doctor {
     /// A protected page of an application, as browsers reach it
     #[arg(long, value_name = "URL")]
@@ -154,7 +156,11 @@ fn examine(address: &Address, server: &mut Connection, plain: &Came) -> Result<V
     let mut found = |topic, ok: bool, detail: String| findings.push(Finding { topic, ok, detail });
     if plain.header("x-vestibule-id").is_none() {
         if (200..300).contains(&plain.status) {
-            found(Topic::Asks, false, format!("{} was answered {} without asking us, or the page is not protected", address.path, plain.status));
+            found(
+                Topic::Asks,
+                false,
+                format!("{} was answered {} without asking us, or the page is not protected", address.path, plain.status),
+            );
         } else {
             found(Topic::Id, false, format!("the answer ({}) carries no X-Vestibule-Id, so nobody can look it up", plain.status));
         }
@@ -173,7 +179,11 @@ fn examine(address: &Address, server: &mut Connection, plain: &Came) -> Result<V
     found(Topic::Host, host.eq_ignore_ascii_case(&address.host), format!("asked for {}, we were asked about {host}", address.host));
     let known = seen.client.zip(plain.own);
     let same = known.is_none_or(|(client, own)| client == own || client.is_loopback() == own.is_loopback());
-    found(Topic::Client, same, format!("we take the client for {}", seen.client.map_or_else(|| "nobody".to_owned(), |client| client.to_string())));
+    found(
+        Topic::Client,
+        same,
+        format!("we take the client for {}", seen.client.map_or_else(|| "nobody".to_owned(), |client| client.to_string())),
+    );
     match seen.ruling {
         Ruling::Challenge if plain.status == 401 => {
             let challenge = plain.header("www-authenticate").is_some();
@@ -184,12 +194,20 @@ fn examine(address: &Address, server: &mut Connection, plain: &Came) -> Result<V
 
     let posted = address.send("POST", &address.path, &[])?;
     let method = look_up(server, &posted)?.map(|seen| seen.method);
-    found(Topic::Method, method.as_deref() == Some("POST"), format!("sent POST, we were asked about {}", method.as_deref().unwrap_or("nothing")));
+    found(
+        Topic::Method,
+        method.as_deref() == Some("POST"),
+        format!("sent POST, we were asked about {}", method.as_deref().unwrap_or("nothing")),
+    );
 
     let below = format!("{}/vestibule-doctor", address.path.trim_end_matches('/'));
     let asked = address.send("GET", &format!("{below}?probe=1"), &[])?;
     let path = look_up(server, &asked)?.map(|seen| seen.path);
-    found(Topic::Target, path.as_deref() == Some(&below), format!("sent {below}, we were asked about {}", path.as_deref().unwrap_or("nothing")));
+    found(
+        Topic::Target,
+        path.as_deref() == Some(&below),
+        format!("sent {below}, we were asked about {}", path.as_deref().unwrap_or("nothing")),
+    );
 
     let browser = [("Accept", "text/html"), ("Sec-Fetch-Mode", "navigate"), ("Sec-Fetch-Dest", "document")];
     let shown = address.send("GET", &address.path, &browser)?;
@@ -272,7 +290,8 @@ impl Address {
 
     fn send(&self, method: &str, target: &str, fields: &[(&str, &str)]) -> Result<Came, Failure> {
         let failed = |error: std::io::Error| {
-            Failure::not_tried(format!("{}:{} does not answer: {error}", self.host, self.port)).fix("start the proxy, or name another URL with --from")
+            Failure::not_tried(format!("{}:{} does not answer: {error}", self.host, self.port))
+                .fix("start the proxy, or name another URL with --from")
         };
         // `*.localhost` is this machine, whatever its resolver says (RFC 6761 §6.3).
         let name = if self.host.ends_with(".localhost") { "localhost" } else { &self.host };
@@ -282,7 +301,8 @@ impl Address {
         let stream = connected.unwrap_or_else(|| Err(std::io::Error::other("no address"))).map_err(failed)?;
         stream.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
         let own = stream.local_addr().ok().map(|address| address.ip());
-        let mut head = format!("{method} {target} HTTP/1.1\r\nHost: {}\r\nUser-Agent: vestibule-doctor\r\nConnection: close\r\n", self.authority);
+        let mut head =
+            format!("{method} {target} HTTP/1.1\r\nHost: {}\r\nUser-Agent: vestibule-doctor\r\nConnection: close\r\n", self.authority);
         for (name, value) in fields {
             head.push_str(&format!("{name}: {value}\r\n"));
         }
@@ -291,7 +311,7 @@ impl Address {
         }
         head.push_str("\r\n");
         let answer = if self.tls {
-            let config = forward::client_tls(&[], None, HttpVersion::One).map_err(|error| Failure::not_tried(error.to_string()))?;
+            let config = forward::client_tls(&[], None, HttpVersion::Http1).map_err(|error| Failure::not_tried(error.to_string()))?;
             let name = ServerName::try_from(self.host.clone()).map_err(|error| Failure::not_tried(error.to_string()))?;
             let session = rustls::ClientConnection::new(Arc::new(config), name).map_err(|error| Failure::not_tried(error.to_string()))?;
             exchange(rustls::StreamOwned::new(session, stream), &head).map_err(failed)?
@@ -322,7 +342,10 @@ fn exchange(mut stream: impl std::io::Read + std::io::Write, head: &str) -> std:
 
 fn guess(came: &Came) -> Option<Front> {
     let server = came.header("server").unwrap_or_default().to_ascii_lowercase();
-    [("nginx", Front::Nginx), ("caddy", Front::Caddy), ("envoy", Front::Envoy)].into_iter().find(|(name, _)| server.contains(name)).map(|(_, front)| front)
+    [("nginx", Front::Nginx), ("caddy", Front::Caddy), ("envoy", Front::Envoy)]
+        .into_iter()
+        .find(|(name, _)| server.contains(name))
+        .map(|(_, front)| front)
 }
 
 fn name(topic: Topic) -> &'static str {

@@ -15,6 +15,7 @@ pub mod ask;
 pub mod check;
 pub mod client;
 pub mod demo;
+pub mod doctor;
 pub mod explain;
 pub mod hash;
 pub mod key;
@@ -67,6 +68,7 @@ pub enum Command {
     Check(check::Arguments),
     /// Show how a request would be decided, or was
     Explain(explain::Explain),
+    Doctor(doctor::Doctor),
     /// Users of the gateway's own realm
     #[command(subcommand)]
     User(user::UserCommand),
@@ -192,6 +194,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Serve(serve) => return serve.run(common.config_path(), output),
         Command::Check(check) => return check.print(&common),
         Command::Explain(explain) => explain.run(&common, &mut output),
+        Command::Doctor(doctor) => doctor.run(&common, &mut output),
         Command::User(user) => user.run(&common, &mut output),
         Command::Hash(hash) => hash.run(&mut output),
         Command::Key(key) => key.run(&common, &mut output),
