@@ -426,6 +426,7 @@ mod tests {
     fn every_event() -> Vec<(Event, &'static str)> {
         let known = |event: &Event| match event {
             Event::RequestDecided(_)
+            | Event::RequestUnreadable { .. }
             | Event::LoginSucceeded { .. }
             | Event::LoginRejected { .. }
             | Event::LoginFellThrough { .. }
@@ -470,6 +471,7 @@ mod tests {
                     r#"{"scheme":"basic","verdict":"rejected","reason":"wrong_password","ms":400.0}],"ms":0.25}"#
                 ),
             ),
+            (Event::RequestUnreadable { reason: Malformed::Framing }, r#"request.unreadable","reason":"framing"}"#),
             (
                 Event::LoginSucceeded { scheme: "form".into(), realm: "corp".into(), subject: "ada".into() },
                 r#"login.succeeded","scheme":"form","realm":"corp","subject":"ada"}"#,
