@@ -18,12 +18,14 @@ use arc_swap::ArcSwap;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
 use vestibule_engine::Timestamp;
 use vestibule_engine::audit::{Event, Recorded, Sink, VERSION};
 use vestibule_engine::clock::Clock;
 use vestibule_engine::scheme::Unavailable;
 use vestibule_engine::secret::Secret;
-use vestibule_engine::store::{DurableStore, KeyRecord, KeyState, digest};
+use vestibule_engine::store::{Change, DurableStore, KeyRecord, KeyState, digest};
 use vestibule_oidc::jose::{self, Algorithm, Purpose, SigningKey};
 use vestibule_oidc::jwks::{Jwks, PublicKey};
 
@@ -31,7 +33,7 @@ pub use self::sealing::KeyEncryptionKey;
 
 mod sealing;
 
-/// How often the store is asked whether another node has changed the keys.
+/// How often the store is asked whether another node has changed the keys, should the news of it not arrive.
 pub const REFRESH: Duration = Duration::from_secs(30);
 /// How long verifiers may keep the published set.
 pub const PUBLISHED_MAX_AGE: Duration = Duration::from_secs(300);
@@ -141,7 +143,7 @@ impl<P: Purpose> KeyRing<P> {
     }
 
     /// Takes a key out of service for good: what it signed no longer verifies. A current one is replaced at once.
-    /// Other nodes follow within [`REFRESH`].
+    /// Other nodes follow as soon as they hear of it, and within [`REFRESH`] if they do not.
     ///
     /// # Errors
     /// [`Error::Unknown`], or another [`Error`]; call it again then.
@@ -170,10 +172,12 @@ impl<P: Purpose> KeyRing<P> {
         self.adopt(&records)
     }
 
-    /// Refreshes for ever. Belongs on the control runtime.
+    /// Refreshes for ever: when the store tells of a change, and every [`REFRESH`]. Belongs on the control runtime.
     pub async fn run(self: Arc<Self>) {
+        let mut changes = self.records.store.changes().events;
         loop {
-            tokio::time::sleep(REFRESH).await;
+            // No news within the time is the other reason to look.
+            let _ = tokio::time::timeout(REFRESH, news(&mut changes)).await;
             if let Err(error) = self.refresh().await {
                 tracing::error!(purpose = P::NAME, %error, "the signing keys could not be refreshed; those in use stay");
             }
@@ -190,6 +194,20 @@ impl<P: Purpose> fmt::Debug for KeyRing<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KeyRing").field("purpose", &P::NAME).field("current", &self.current().id()).finish_non_exhaustive()
     }
+}
+
+/// Waits until keys were changed, or news may have been missed.
+async fn news(changes: &mut broadcast::Receiver<Change>) {
+    loop {
+        match changes.recv().await {
+            Ok(Change::Keys | Change::All) | Err(RecvError::Lagged(_)) => break,
+            Ok(Change::Key(_) | Change::User(_)) => {}
+            // A store that has ended tells nothing more.
+            Err(RecvError::Closed) => std::future::pending().await,
+        }
+    }
+    // A rotation changes several records: one look sees them all. Dropping the rest, even unseen, is safe: it is older.
+    *changes = changes.resubscribe();
 }
 
 /// What requests read: swapped as one, so that nobody signs with a key that is not published.
@@ -476,6 +494,7 @@ pub(crate) mod tests {
         async fn put_key(&self, key: &KeyRecord) -> Result<(), Unavailable> {
             self.up()?;
             self.keys.lock().unwrap().insert(key.id.clone(), key.clone());
+            self.changes.send(Change::Keys);
             Ok(())
         }
 
@@ -753,6 +772,24 @@ pub(crate) mod tests {
         after.ring.refresh().await.unwrap();
         assert_eq!(node.ring.current().id(), second.id());
         assert_eq!(after.ring.published(), node.ring.published());
+    }
+
+    #[tokio::test]
+    async fn another_node_stops_signing_with_a_revoked_key_at_once() {
+        let node = node().await;
+        let peer = node.peer().await;
+        let running = tokio::spawn(peer.ring.clone().run());
+        tokio::task::yield_now().await;
+        let revoked = node.ring.current().id().to_owned();
+        node.ring.revoke(&revoked).await.unwrap();
+        let followed = async {
+            while peer.ring.current().id() == revoked {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(REFRESH / 3, followed).await.expect("long before the next look");
+        assert!(!peer.ids().contains(&revoked));
+        running.abort();
     }
 
     #[tokio::test]
