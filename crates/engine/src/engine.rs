@@ -111,7 +111,7 @@ impl Engine {
         }
         match (found.route.access, standing) {
             (_, Standing::Refused(rejection)) => Decision::Deny(rejection.into()),
-            (Access::Open, Standing::Nobody { .. } | Standing::Undecided(_)) => {
+            (Access::Open, Standing::Nobody { .. } | Standing::TurnedAway(_) | Standing::Undecided(_)) => {
                 self.grant(Principal::Anonymous, Permits::none(), &asked).await
             }
             (Access::Open, Standing::Known { identity, .. }) => match self.hindrance(&identity, &asked) {
@@ -119,6 +119,7 @@ impl Engine {
                 None => self.grant(Principal::Known(identity), Permits::none(), &asked).await,
             },
             (Access::Protected, Standing::Undecided(down)) => Decision::Fail(down),
+            (Access::Protected, Standing::TurnedAway(rejection)) => Decision::Deny(rejection.into()),
             (Access::Protected, Standing::Nobody { attempted }) => Decision::Challenge(chain.challenges(request, attempted)),
             (Access::Protected, Standing::Known { identity, remember, aside }) => {
                 if let Some(denial) = self.hindrance(&identity, &asked) {
@@ -335,6 +336,7 @@ mod tests {
                     Ok(Outcome::Resumed(Box::new(held)))
                 }
                 "wrong" => Ok(Outcome::Rejected(Rejection::next(Reason::WrongPassword))),
+                "crowd" => Ok(Outcome::Rejected(Rejection::next(Reason::TooManyWaiting))),
                 "forged" => Ok(Outcome::Rejected(Rejection::chain(Reason::Forged))),
                 "down" => Err(Unavailable::new("ldap", "down")),
                 other => panic!("{other}"),
@@ -551,6 +553,14 @@ mod tests {
         assert_eq!(decide(everybody(), "HEAD", "/token", &[("who", "session")]).await.0.csrf_token, None);
         assert_eq!(decide(Policy::default(), "GET", "/token", &[("who", "session")]).await.0.csrf_token, None);
         assert_eq!(decide(everybody(), "GET", "/protected", &[("who", "session")]).await.0.csrf_token, None);
+    }
+
+    #[tokio::test]
+    async fn who_was_not_looked_at_is_told_to_wait_and_on_open_routes_is_nobody() {
+        let (judgement, record) = decide(everybody(), "GET", "/protected", &[("who", "crowd")]).await;
+        assert!(matches!(&judgement.decision, Decision::Deny(Denial::Rejected(rejection)) if rejection.reason == Reason::TooManyWaiting));
+        assert_eq!((record.decision, record.reason), (Ruling::Deny, Some(Reason::TooManyWaiting)));
+        assert_eq!(short(&decide(everybody(), "GET", "/open", &[("who", "crowd")]).await.0.decision), "allow anonymous");
     }
 
     #[tokio::test]
