@@ -25,8 +25,6 @@ use vestibule_engine::users::Users;
 
 use super::*;
 
-mod browser;
-
 /// A request as a browser's first one.
 pub fn request(method: &str, host: &str, target: &str) -> CheckRequest {
     let host = Host::parse(host).unwrap();
@@ -147,7 +145,6 @@ struct World {
     clock: Arc<ManualClock>,
     records: Arc<Records>,
     down: Arc<Mutex<Option<Rejection>>>,
-    port: u16,
 }
 
 const LOGIN: &str = "login.north.localhost";
@@ -156,10 +153,7 @@ const SHOP: &str = "shop.north.localhost";
 
 impl World {
     async fn new() -> Self {
-        Self::at(8080).await
-    }
-
-    async fn at(port: u16) -> Self {
+const PORT: u16 = 8080;
         let clock = Arc::new(ManualClock::at(Timestamp::from_second(1_800_000_000).unwrap()));
         let durable = Arc::new(MemoryDurableStore::default());
         for (name, must) in [("ada", false), ("bob", false), ("fresh", true)] {
@@ -170,8 +164,8 @@ impl World {
         let down = Arc::new(Mutex::new(None));
         let form = PlainForm { name: "login".into(), durable: durable.clone(), down: down.clone() };
         let link = Link { scheme: Arc::new(form), on_reject: OnReject::Continue, remember: true };
-        let host = |name: &str| Host::parse(&format!("{name}:{port}")).unwrap();
-        let origin = |name: &str| format!("http://{name}:{port}");
+        let host = |name: &str| Host::parse(&format!("{name}:{PORT}")).unwrap();
+        let origin = |name: &str| format!("http://{name}:{PORT}");
         let tenant = Arc::new(Tenant {
             id: "north".into(),
             title: "North Wind".into(),
@@ -211,7 +205,7 @@ impl World {
         let passwords: Arc<dyn ChangePassword> = Arc::new(PlainChange(durable));
         let devices = Arc::new(KnownDevices::new(&Secret::new([8; 32])));
         let portal = Portal::new(Arc::new(engine), store, &Secret::new([7; 32]), HashMap::new(), devices, Some(passwords), jwks);
-        Self { portal, found: Found { tenant, route: Arc::new(route) }, clock, records, down, port }
+        Self { portal, found: Found { tenant, route: Arc::new(route) }, clock, records, down }
     }
 
     fn events(&self) -> Vec<Event> {
@@ -279,11 +273,11 @@ impl Browser {
     }
 
     async fn get(&mut self, world: &World, host: &str, target: &str) -> Seen {
-        self.send(world, request("GET", &format!("{host}:{}", world.port), target)).await
+        self.send(world, request("GET", &format!("{host}:{PORT}"), target)).await
     }
 
     async fn post(&mut self, world: &World, host: &str, target: &str, fields: &[(&str, &str)]) -> Seen {
-        self.send(world, post(&format!("{host}:{}", world.port), target, fields)).await
+        self.send(world, post(&format!("{host}:{PORT}"), target, fields)).await
     }
 
     /// Follows redirects that stay with us; stops at an application's page.
