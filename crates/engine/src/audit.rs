@@ -471,7 +471,6 @@ mod tests {
                     r#"{"scheme":"basic","verdict":"rejected","reason":"wrong_password","ms":400.0}],"ms":0.25}"#
                 ),
             ),
-            (Event::RequestUnreadable { reason: Malformed::Framing }, r#"request.unreadable","reason":"framing"}"#),
             (
                 Event::LoginSucceeded { scheme: "form".into(), realm: "corp".into(), subject: "ada".into() },
                 r#"login.succeeded","scheme":"form","realm":"corp","subject":"ada"}"#,
@@ -492,6 +491,7 @@ mod tests {
                 Event::GateClosed { gate: Gate::Account, subject: "h".into(), seconds: 900 },
                 r#"gate.closed","gate":"account","subject":"h","seconds":900}"#,
             ),
+            (Event::RequestUnreadable { reason: Malformed::Framing }, r#"request.unreadable","reason":"framing"}"#),
             (Event::GateOpened { gate: Gate::Address, subject: "h".into() }, r#"gate.opened","gate":"address","subject":"h"}"#),
             (
                 Event::SessionOpened { session: "h".into(), subject: "ada".into(), scheme: "basic".into() },
