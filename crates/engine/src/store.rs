@@ -92,7 +92,7 @@ pub trait DurableStore: fmt::Debug + Send + Sync {
         after: Option<&Username>,
         most: usize,
     ) -> Result<Vec<User>, Unavailable>;
-    /// Adds or replaces a key record.
+    /// Adds or replaces a key record, and tells [`Change::Keys`].
     async fn put_key(&self, key: &KeyRecord) -> Result<(), Unavailable>;
     /// All key records of a purpose, oldest first.
     async fn keys(&self, purpose: &str) -> Result<Vec<KeyRecord>, Unavailable>;
@@ -279,6 +279,8 @@ pub enum Change {
     Key(Key),
     /// This user.
     User(UserId),
+    /// Signing keys.
+    Keys,
     /// Everything: changes may have been missed.
     All,
 }

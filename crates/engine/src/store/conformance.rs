@@ -442,9 +442,11 @@ async fn keys_are_listed_oldest_first(store: &dyn DurableStore) -> Result<(), Un
         created: Timestamp::UNIX_EPOCH + Duration::from_secs(at.unsigned_abs()),
         changed: Timestamp::UNIX_EPOCH,
     };
+    let mut changes = store.changes();
     let (young, old, other) = (record("a", "jwt", 30), record("b", "jwt", 10), record("c", "idp", 20));
     for key in [&young, &old, &other] {
         store.put_key(key).await?;
+        assert_eq!(next(&mut changes).await?, Change::Keys, "other nodes hear of it");
     }
     assert_eq!(store.keys("jwt").await?, [old.clone(), young.clone()]);
     let rotated = KeyRecord { state: KeyState::Revoked, changed: Timestamp::UNIX_EPOCH + MINUTE, ..old };

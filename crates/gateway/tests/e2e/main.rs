@@ -5,11 +5,14 @@
 mod admin;
 mod attacks;
 mod bad_input;
+mod browser;
 mod chain;
 mod demo;
 mod doors;
+mod faults;
 mod ldap;
 mod lifecycle;
 mod login;
 mod nginx;
+mod passwords;
 mod support;

@@ -454,6 +454,11 @@ impl Gateway {
         panic!("the gateway was not ready in time: {}", self.log());
     }
 
+    /// The file of its store.
+    pub fn store(&self) -> PathBuf {
+        self.scratch.path().join("data").join("vestibule.db")
+    }
+
     /// What the gateway wrote to its standard error.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.scratch.path().join("stderr")).unwrap_or_default()

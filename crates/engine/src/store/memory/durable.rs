@@ -129,6 +129,7 @@ impl DurableStore for MemoryDurableStore {
 
     async fn put_key(&self, key: &KeyRecord) -> Result<(), Unavailable> {
         self.state().keys.insert(key.id.clone(), key.clone());
+        self.changes.send(Change::Keys);
         Ok(())
     }
 
