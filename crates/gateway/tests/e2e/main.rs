@@ -5,10 +5,14 @@
 mod admin;
 mod bad_input;
 mod chain;
+mod cluster;
 mod demo;
 mod doors;
 mod ldap;
 mod lifecycle;
 mod login;
 mod nginx;
+#[path = "../peers/mod.rs"]
+#[expect(dead_code, reason = "the stores' own tests need more of it")]
+mod peers;
 mod support;
