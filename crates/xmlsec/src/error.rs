@@ -106,6 +106,17 @@ pub enum Error {
         /// The id it covers.
         covered: String,
     },
+    /// Encrypted content is not written as the schema demands. Nothing was decrypted.
+    #[error("the encrypted content is malformed at octet {at}: {why}")]
+    EncryptionMalformed {
+        /// What is wrong.
+        why: EncryptionFault,
+        /// Where.
+        at: usize,
+    },
+    /// A wrong key, tag or padding, or a plaintext that is no content: never told apart, not even here (attack 47).
+    #[error("the ciphertext could not be decrypted")]
+    DecryptionFailed,
     /// A processing instruction, or where nothing is signed a comment or CDATA section, inside a value (attack 13).
     #[error("markup inside a value at octet {at}")]
     ForbiddenMarkup {
@@ -128,6 +139,8 @@ impl Error {
         match self {
             Self::Malformed { why, .. } => why.reason(),
             Self::CanonicalTooLong { .. } => "limits",
+            Self::EncryptionMalformed { why, .. } => why.reason(),
+            Self::DecryptionFailed => "decryption_failed",
             Self::RelativeNamespace | Self::SignatureMalformed { .. } | Self::Unreadable { .. } => "malformed",
             Self::Key(_) => "key",
             Self::ElementMissing(_) => "assertion_missing",
@@ -202,6 +215,44 @@ pub enum SignatureFault {
     DigestLength,
 }
 
+/// What is wrong with encrypted content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+#[expect(missing_docs, reason = "each variant's text is its documentation")]
+pub enum EncryptionFault {
+    #[error("an element the schema does not have here")]
+    UnexpectedElement,
+    #[error("a required element is missing")]
+    MissingElement,
+    #[error("text or a processing instruction between elements")]
+    StrayContent,
+    #[error("an attribute the schema does not have here")]
+    UnexpectedAttribute,
+    #[error("a required attribute is missing")]
+    MissingAttribute,
+    #[error("a value is not plain base64, or too short")]
+    Value,
+    #[error("more ciphertexts were decrypted than the limit")]
+    TooMany,
+    #[error("ciphertexts are nested deeper than the limit")]
+    TooDeep,
+    #[error("more encrypted keys than the limit")]
+    TooManyKeys,
+}
+
+impl EncryptionFault {
+    fn reason(self) -> &'static str {
+        match self {
+            Self::TooMany | Self::TooDeep | Self::TooManyKeys => "limits",
+            Self::UnexpectedElement
+            | Self::MissingElement
+            | Self::StrayContent
+            | Self::UnexpectedAttribute
+            | Self::MissingAttribute
+            | Self::Value => "malformed",
+        }
+    }
+}
+
 /// Which algorithm was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 #[expect(missing_docs, reason = "each variant's text is its documentation")]
@@ -214,6 +265,14 @@ pub enum Role {
     Digest,
     #[error("Transform")]
     Transform,
+    #[error("EncryptionMethod")]
+    Encryption,
+    #[error("EncryptionMethod of an EncryptedKey")]
+    KeyEncryption,
+    #[error("MGF")]
+    Mask,
+    #[error("Type")]
+    EncryptedType,
 }
 
 /// Why a reference was refused.
@@ -230,6 +289,12 @@ pub enum ReferenceFault {
     Nothing,
     #[error("the signature has no reference")]
     NoReference,
+    #[error("no EncryptedKey belongs to the ciphertext")]
+    NoKey,
+    #[error("it leads to something else than an EncryptedKey")]
+    OtherElement,
+    #[error("the EncryptedKey is not covered by the signature over the ciphertext")]
+    NotCovered,
 }
 
 /// What is wrong with a document.

@@ -42,6 +42,7 @@ pub(crate) fn parse(octets: &[u8], limits: &Limits) -> Result<Tree, Error> {
         declarations: Vec::new(),
         namespaces: Vec::new(),
         root: NodeId(0),
+        plaintexts: Vec::new(),
     };
     Parser { text, octets, at: start, limits, tree, open: Vec::new(), scope: None, in_scope: 0, pending: Vec::new() }.document()
 }

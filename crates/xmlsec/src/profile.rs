@@ -4,6 +4,7 @@
 //! key. What is not in these enums does not exist here; HMAC, XPath, XSLT and external references are not written.
 
 use crate::c14n::Canonicalization;
+use crate::cipher::ContentCipher;
 
 /// A digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -119,6 +120,17 @@ pub struct Profile {
     inclusive: bool,
     pub(crate) plain_id: bool,
     pub(crate) whole_document: bool,
+    encryption: Encryption,
+}
+
+/// What ciphertext may use beside AES-GCM, RSA-OAEP and AES key wrap (XML Encryption 1.1 §5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Encryption {
+    cbc: bool,
+    triple_des: bool,
+    rsa15: bool,
+    /// CBC ciphertext that no signature covers: whoever may change it can learn the plaintext from our answers.
+    unsigned_cbc: bool,
 }
 
 /// Whether a signature may carry `ds:Object`s is the same question everywhere: no. `KeyInfo` differs.
@@ -141,6 +153,14 @@ pub enum Concession {
     InclusiveCanonicalization,
     /// An `Id` without namespace on elements of SOAP and WS-Security utility namespaces counts as an id.
     PlainId,
+    /// AES in CBC mode, to decrypt only.
+    Cbc,
+    /// Triple-DES in CBC mode, to decrypt only.
+    TripleDes,
+    /// PKCS#1 v1.5 key transport, to decrypt only.
+    Rsa15,
+    /// In SOAP messages, beside the concession for the cipher: CBC ciphertext that no signature covers.
+    UnsignedCbc,
 }
 
 impl Profile {
@@ -155,13 +175,21 @@ impl Profile {
         inclusive: false,
         plain_id: false,
         whole_document: false,
+        encryption: Encryption { cbc: false, triple_des: false, rsa15: false, unsigned_cbc: true },
     };
 
     /// A document signed as a whole: as [`Profile::SAML`], and `URI=""` may name the root element.
     pub const DOCUMENT: Self = Self { whole_document: true, ..Self::SAML };
 
     /// WS-Security: several references, exclusive canonicalization without comments.
-    pub const WS_SECURITY: Self = Self { references: 8, transforms: 3, comments: false, key_info: KeyInfo::Required, ..Self::SAML };
+    pub const WS_SECURITY: Self = Self {
+        references: 8,
+        transforms: 3,
+        comments: false,
+        key_info: KeyInfo::Required,
+        encryption: Encryption { unsigned_cbc: false, ..Self::SAML.encryption },
+        ..Self::SAML
+    };
 
     /// The profile with one concession.
     #[must_use]
@@ -171,6 +199,10 @@ impl Profile {
             Concession::Rsa1024 => self.rsa1024 = true,
             Concession::InclusiveCanonicalization => self.inclusive = true,
             Concession::PlainId => self.plain_id = true,
+            Concession::Cbc => self.encryption.cbc = true,
+            Concession::TripleDes => self.encryption.triple_des = true,
+            Concession::Rsa15 => self.encryption.rsa15 = true,
+            Concession::UnsignedCbc => self.encryption.unsigned_cbc = true,
         }
         self
     }
@@ -190,6 +222,20 @@ impl Profile {
 
     pub(crate) fn admits_form(&self, form: &Canonicalization) -> bool {
         (form.exclusive || self.inclusive) && (!form.with_comments || self.comments)
+    }
+
+    /// Whether a cipher is admitted, for ciphertext that a signature covers or not.
+    pub(crate) fn admits_cipher(&self, cipher: ContentCipher, covered: bool) -> bool {
+        let Encryption { cbc, triple_des, unsigned_cbc, .. } = self.encryption;
+        match cipher {
+            ContentCipher::Gcm(_) => true,
+            ContentCipher::Cbc(_) => cbc && (covered || unsigned_cbc),
+            ContentCipher::TripleDes => triple_des && (covered || unsigned_cbc),
+        }
+    }
+
+    pub(crate) fn admits_rsa15(&self) -> bool {
+        self.encryption.rsa15
     }
 
     /// The smallest RSA modulus in bits.

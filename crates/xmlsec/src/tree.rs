@@ -105,6 +105,17 @@ pub(crate) struct Tree {
     pub(crate) declarations: Vec<Declaration>,
     pub(crate) namespaces: Vec<Text>,
     pub(crate) root: NodeId,
+    /// What of the source stood there encrypted.
+    pub(crate) plaintexts: Vec<Plaintext>,
+}
+
+/// Octets of the source that were decrypted here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Plaintext {
+    pub(crate) start: usize,
+    pub(crate) end: usize,
+    /// 1 for ciphertext that stood in the received document.
+    pub(crate) depth: usize,
 }
 
 impl Tree {

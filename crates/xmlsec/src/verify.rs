@@ -274,7 +274,36 @@ impl Verified<Element> {
         here.is_none()
     }
 
-    /// The digested octets, for a tool that explains; never for the network.
+    /// The element as it stands in a document that was decrypted: the same one, since the signature covers the ciphertext
+    /// from which the plaintext follows. `replaced` is where the ciphertext stood.
+    pub(crate) fn decrypted(&self, document: Document, replaced: NodeId) -> Result<Self, Error> {
+        let Element { tree, id, apex, omit, form, .. } = &self.value;
+        let after = document.tree.nodes.len();
+        // Nodes before the ciphertext keep their numbers, nodes behind it their distance from the end.
+        let omit = omit.map(|omit| match usize::try_from(omit.0) {
+            Ok(place) if omit > replaced => u32::try_from(after + place - tree.nodes.len()).map_or(omit, NodeId),
+            Ok(_) | Err(_) => omit,
+        });
+        // A signed ciphertext gives a signed element only if it is one, not several.
+        let (start, end) = document.view(*id)?.span();
+        if *id == replaced && document.tree.plaintexts.last().is_none_or(|plaintext| (plaintext.start, plaintext.end) != (start, end)) {
+            return Err(Error::ElementMissing("one element in a signed ciphertext".to_owned()));
+        }
+        let value = Element { tree: document.tree, limits: document.limits, id: *id, apex: *apex, omit, form: form.clone() };
+        Ok(Self { value, signer: self.signer })
+    }
+
+    /// The document it stands in, without proof, and whether a node of it is among what was digested.
+    pub(crate) fn standing(&self) -> (Document, impl Fn(NodeId) -> bool + use<>) {
+        let Element { tree, limits, id, omit, .. } = &self.value;
+        let range = |id: NodeId| tree.node(id).map_or(id.0..id.0, |node| id.0..node.end);
+        let (inside, outside) = (range(*id), omit.map(range));
+        let covered = move |node: NodeId| inside.contains(&node.0) && !outside.as_ref().is_some_and(|range| range.contains(&node.0));
+        (Document { tree: Arc::clone(tree), limits: *limits }, covered)
+    }
+
+    /// The digested octets, for a tool that explains; never for the network. After [`Verified::decrypt`], what they
+    /// would be with the plaintext in its place.
     ///
     /// # Errors
     /// [`Error::CanonicalTooLong`], which the verification would have met first.
@@ -296,10 +325,10 @@ pub trait FromSigned: Sized {
 }
 
 /// Every id of a document, by the kinds that exist (attacks 5, 33): a value occurs once, whatever the kinds.
-struct Ids<'t>(HashMap<&'t str, NodeId>);
+pub(crate) struct Ids<'t>(HashMap<&'t str, NodeId>);
 
 impl<'t> Ids<'t> {
-    fn of(tree: &'t Tree, profile: &Profile) -> Result<Self, Error> {
+    pub(crate) fn of(tree: &'t Tree, profile: &Profile) -> Result<Self, Error> {
         let mut ids = HashMap::new();
         for (place, node) in tree.nodes.iter().enumerate() {
             let Kind::Element(element) = &node.kind else { continue };
@@ -327,6 +356,10 @@ impl<'t> Ids<'t> {
             }
         }
         Ok(Self(ids))
+    }
+
+    pub(crate) fn find(&self, id: &str) -> Option<NodeId> {
+        self.0.get(id).copied()
     }
 }
 
@@ -362,11 +395,11 @@ const SAML2MD: &str = "urn:oasis:names:tc:SAML:2.0:metadata";
 const SOAP11: &str = "http://schemas.xmlsoap.org/soap/envelope/";
 const SOAP12: &str = "http://www.w3.org/2003/05/soap-envelope";
 const WSU: &str = "http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss-wssecurity-utility-1.0.xsd";
-const XENC: &str = "http://www.w3.org/2001/04/xmlenc#";
-const XENC11: &str = "http://www.w3.org/2009/xmlenc11#";
+pub(crate) const XENC: &str = "http://www.w3.org/2001/04/xmlenc#";
+pub(crate) const XENC11: &str = "http://www.w3.org/2009/xmlenc11#";
 
 /// The keys of the certificates in a `KeyInfo`. Unreadable ones are nothing: they are hints.
-fn certificates(key_info: Option<ElementView<'_, Unsigned>>) -> Vec<KeyId> {
+pub(crate) fn certificates(key_info: Option<ElementView<'_, Unsigned>>) -> Vec<KeyId> {
     let mut found = Vec::new();
     let data = key_info.into_iter().flat_map(|info| info.children().filter(|child| child.is(DS, "X509Data")));
     for certificate in data.flat_map(|data| data.children().filter(|child| child.is(DS, "X509Certificate"))).take(MOST_CERTIFICATES) {

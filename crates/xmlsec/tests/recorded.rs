@@ -1,7 +1,7 @@
 //! Every recorded message gives, for its signature part, the verdict its manifest states.
 //!
 //! What fails for another reason (times, audiences, passwords) has to have its signature accepted. Messages whose content
-//! is encrypted are counted apart until decryption is written.
+//! is encrypted are counted apart: `decryption.rs` judges them.
 #![expect(clippy::panic, clippy::unwrap_used, reason = "a test says what it expects by unwrapping it")]
 
 use std::collections::BTreeMap;

@@ -64,6 +64,20 @@ impl DurableStore for PostgresStore {
         Ok(updated)
     }
 
+    async fn remove_user(&self, id: UserId) -> Result<bool, Unavailable> {
+        let call = self.users.begin(Change::User(id));
+        let message = format!("{}{}", call.mark(), id.0);
+        // What points to the user goes with it.
+        let sql = "WITH removed AS (DELETE FROM vestibule.\"user\" WHERE id = $1 RETURNING id)
+            SELECT pg_notify('vestibule_users', $2)::text FROM removed";
+        let removed = self.row(sql, &[&octets(id.0), &message]).await?.is_some();
+        match removed {
+            true => call.changed([Change::User(id)]),
+            false => call.unchanged(),
+        }
+        Ok(removed)
+    }
+
     async fn users(
         &self,
         tenant: &TenantId,
