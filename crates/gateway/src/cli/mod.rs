@@ -23,6 +23,7 @@ pub mod output;
 pub mod serve;
 pub mod server;
 pub mod session;
+pub mod store;
 pub mod user;
 
 /// The heading of the options that every command has.
@@ -80,6 +81,9 @@ pub enum Command {
     /// Sessions of a user
     #[command(subcommand)]
     Session(session::SessionCommand),
+    /// The store of stopped gateways
+    #[command(subcommand)]
+    Store(store::StoreCommand),
     /// Show how the running server is
     Status,
     /// Make the running server read its configuration again
@@ -199,6 +203,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Hash(hash) => hash.run(&mut output),
         Command::Key(key) => key.run(&common, &mut output),
         Command::Session(session) => session.run(&common, &mut output),
+        Command::Store(store) => store.run(&common, &mut output),
         Command::Status => server::status(&common, &mut output),
         Command::Reload => server::reload(&common, &mut output),
     };

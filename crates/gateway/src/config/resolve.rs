@@ -5,6 +5,7 @@
 
 mod directory;
 mod parts;
+mod store;
 mod tenants;
 mod traffic;
 

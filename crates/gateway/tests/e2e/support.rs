@@ -315,6 +315,8 @@ pub struct Gateway {
     child: Child,
     pub address: SocketAddr,
     pub health: SocketAddr,
+    /// The port that its public names have: its own, or that of the node it stands beside.
+    pub public: u16,
     pub scratch: Scratch,
     pub application: Application,
 }
@@ -336,6 +338,15 @@ impl Gateway {
 
     /// A gateway of this configuration, with more files beside it that only it may read.
     pub fn with_files(template: &str, files: &[(&str, &str)]) -> Self {
+        Self::with_names(template, files, None)
+    }
+
+    /// Another node under the same public names, which `{{public}}` is the port of.
+    pub fn beside(&self, template: &str, files: &[(&str, &str)]) -> Self {
+        Self::with_names(template, files, Some(self.public))
+    }
+
+    fn with_names(template: &str, files: &[(&str, &str)], public: Option<u16>) -> Self {
         let scratch = Scratch::new();
         for (name, text) in files {
             use std::os::unix::fs::PermissionsExt;
@@ -344,10 +355,12 @@ impl Gateway {
         }
         let application = Application::start();
         let (port, health) = (free_port(), free_port());
+        let public = public.unwrap_or(port);
         scratch.write("policy.cedar", POLICY);
         scratch.write("kek", "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef");
         let config = template
             .replace("{{port}}", &port.to_string())
+            .replace("{{public}}", &public.to_string())
             .replace("{{health}}", &health.to_string())
             .replace("{{app}}", &application.address.to_string())
             .replace("{{dir}}", &scratch.path().display().to_string());
@@ -357,6 +370,7 @@ impl Gateway {
             child,
             address: SocketAddr::from(([127, 0, 0, 1], port)),
             health: SocketAddr::from(([127, 0, 0, 1], health)),
+            public,
             scratch,
             application,
         };
@@ -398,7 +412,7 @@ impl Gateway {
 
     /// Sends to a host.
     pub fn send_to(&self, host: &str, ask: &Ask) -> Answer {
-        exchange(self.address, &ask.octets(&format!("{host}:{}", self.address.port())))
+        exchange(self.address, &ask.octets(&format!("{host}:{}", self.public)))
     }
 
     /// Everything the gateway wrote into its audit file, line by line.
@@ -544,7 +558,7 @@ impl Browser<'_> {
 
     /// Submits a form of the same origin.
     pub fn post(&mut self, host: &str, target: &str, fields: &[(&str, &str)]) -> Answer {
-        let origin = format!("http://{host}:{}", self.gateway.address.port());
+        let origin = format!("http://{host}:{}", self.gateway.public);
         self.ask(host, ask("POST", target).browser().header("Origin", &origin).header("Sec-Fetch-Site", "same-origin").form(fields))
     }
 
