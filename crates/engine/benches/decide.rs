@@ -191,7 +191,7 @@ fn request(route: usize, token: &Secret<String>) -> Result<CheckRequest, Failure
     Ok(CheckRequest {
         id: RequestId::new(now)?,
         received: now,
-        client: Client { address: "192.0.2.1".parse()?, channel: Channel::Tls, sni: None },
+        client: Client { address: "192.0.2.1".parse()?, channel: Channel::Tls, sni: None, certificate: Default::default() },
         method: Method::GET,
         host: host()?,
         target: Target::parse(&format!("/service-{route}/orders/7"))?,

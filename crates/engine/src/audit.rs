@@ -295,6 +295,17 @@ pub enum Reason {
     RepeatedWrongPassword,
     /// Too many attempts are waiting.
     TooManyWaiting,
+    // Certificates
+    /// No authority we trust for clients vouches for the certificate, or not for this use.
+    CertificateUntrusted,
+    /// The certificate is not valid yet, or no longer.
+    CertificateExpired,
+    /// Its issuer has revoked it.
+    CertificateRevoked,
+    /// Whether it is revoked cannot be told: a list is missing or too old.
+    RevocationUnknown,
+    /// The certificate holds, and belongs to nobody here.
+    UnknownCertificate,
     // Sessions
     /// No such session, or it is over.
     UnknownSession,
@@ -561,6 +572,11 @@ mod tests {
             (Reason::AmbiguousUser, "ambiguous_user"),
             (Reason::NoAccount, "no_account"),
             (Reason::DirectoryRefused, "directory_refused"),
+            (Reason::CertificateUntrusted, "certificate_untrusted"),
+            (Reason::CertificateExpired, "certificate_expired"),
+            (Reason::CertificateRevoked, "certificate_revoked"),
+            (Reason::RevocationUnknown, "revocation_unknown"),
+            (Reason::UnknownCertificate, "unknown_certificate"),
         ] {
             assert_eq!(words(serde_json::to_value(reason).unwrap()), word);
         }

@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
@@ -13,6 +14,7 @@ use http::{HeaderMap, Method};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::audit::Reason;
 use crate::clock::Timestamp;
 
 /// Longest path we accept, in octets.
@@ -123,6 +125,56 @@ pub struct Client {
     pub channel: Channel,
     /// The server name of the TLS handshake.
     pub sni: Option<String>,
+    /// The certificate it showed.
+    pub certificate: Shown,
+}
+
+/// What a client showed of certificates (RFC 8446 §4.4.2, or a named proxy's word for it).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Shown {
+    /// Nothing, or nobody asked.
+    #[default]
+    Nothing,
+    /// One whose path holds, and whose key the client has.
+    Certificate(Arc<ClientCertificate>),
+    /// One that does not hold.
+    Refused(Reason),
+}
+
+/// A client's certificate as it reads. All of it is public.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// SHA-256 of its octets, lower-case hexadecimal.
+    pub thumbprint: String,
+    /// Whose it is, as RFC 4514 writes it.
+    pub subject: String,
+    /// The subject's common name, if it has exactly one.
+    pub common_name: Option<String>,
+    /// The subject's other names.
+    pub names: Vec<AlternativeName>,
+    /// Who issued it, as RFC 4514 writes it.
+    pub issuer: String,
+    /// Its number among the issuer's, lower-case hexadecimal.
+    pub serial: String,
+}
+
+impl fmt::Debug for ClientCertificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "<{} {}>", self.subject, self.thumbprint)
+    }
+}
+
+/// A subject's alternative name (RFC 5280 §4.2.1.6).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AlternativeName {
+    /// A mail address.
+    Mail(String),
+    /// A user principal name, as Active Directory issues it.
+    Principal(String),
+    /// A URI.
+    Uri(String),
+    /// A host, lower case.
+    Dns(String),
 }
 
 /// Whether the request was protected on its way to us.
@@ -205,6 +257,9 @@ pub enum Malformed {
     /// Another proxy asks, and it is not one of those named. 403.
     #[error("the sender is not one of the proxies this listener answers")]
     Stranger,
+    /// The listener expects the PROXY protocol, and the connection did not begin with it. Never answered.
+    #[error("the connection did not begin with a PROXY protocol header")]
+    Unannounced,
 }
 
 /// A host name or address with an optional port, normalised: lower case, no trailing dot.

@@ -23,7 +23,10 @@ use vestibule_engine::session;
 
 use crate::realms::ldap;
 use crate::realms::local::MINIMUM_LENGTH;
+use crate::schemes::client_certificate::Mapping;
+use crate::serve::client_certificates::{ClientTrust, ForwardedCertificate};
 use crate::serve::proxy::Speaks;
+use crate::serve::proxy_protocol::ProxyProtocol;
 use crate::store::{postgres, redis};
 
 pub use crate::config::file::{Algorithm, AnonymousDenied, Http2, LoginHost, UpstreamHost};
@@ -81,10 +84,15 @@ impl Checked {
         self.files.iter().chain([&self.path]).map(PathBuf::as_path)
     }
 
+    /// The headers in which some proxy forwards certificates.
+    pub fn forwarding(&self) -> Vec<HeaderName> {
+        self.listeners.iter().filter_map(|listener| Some(listener.forwarded.as_ref()?.header().clone())).collect()
+    }
+
     /// The first realm of ours that a tenant's login asks, and the scheme that asks it: there its users' passwords are set.
     pub fn own_realm(&self, tenant: &Tenant) -> Option<(&SchemeName, &RealmName)> {
         tenant.chain.iter().find_map(|name| match self.schemes.get_key_value(name)? {
-            (_, Scheme::Session) => None,
+            (_, Scheme::Session | Scheme::ClientCertificate(_)) => None,
             (name, Scheme::Basic { realms, .. } | Scheme::LoginForm { realms }) => {
                 let own = |realm: &&RealmName| matches!(self.realms.get(*realm), Some(Realm::Local { .. }));
                 realms.iter().find(own).map(|realm| (name, realm))
@@ -111,8 +119,14 @@ pub struct Listener {
     pub speaks: Speaks,
     /// Certificates by server name, the first for everybody else; empty means plain HTTP.
     pub certificates: Vec<Certificate>,
+    /// Who vouches for the certificates of clients; `None` asks for none.
+    pub clients: Option<ClientTrust>,
+    /// How proxies in front of it forward certificates; then there are trusted proxies.
+    pub forwarded: Option<Arc<ForwardedCertificate>>,
     /// Proxies whose forwarded headers count.
     pub trusted_proxies: Vec<IpNet>,
+    /// Whether connections begin with the PROXY protocol; then there are trusted proxies.
+    pub proxy_protocol: ProxyProtocol,
     /// What a client may use up.
     pub limits: ClientLimits,
 }
@@ -304,11 +318,26 @@ pub enum Scheme {
         /// Whether success opens a session.
         remember: bool,
     },
+    /// A client certificate.
+    ClientCertificate(ClientCertificate),
     /// The login page.
     LoginForm {
         /// Who checks, in order; at least one, each in [`Checked::realms`].
         realms: Vec<RealmName>,
     },
+}
+
+/// How users are found by their certificates.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// By what, in order; at least one.
+    pub mapping: Vec<Mapping>,
+    /// What a name must end with, and is cut off; empty for nothing.
+    pub suffix: String,
+    /// What a refusal does.
+    pub on_reject: vestibule_engine::chain::OnReject,
+    /// Whether success opens a session.
+    pub remember: bool,
 }
 
 /// Who checks passwords.

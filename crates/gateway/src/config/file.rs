@@ -75,6 +75,13 @@ pub struct Listen {
     #[serde(default)]
     #[schemars(example = ["10.1.0.0/24"])]
     pub trusted_proxies: Vec<At<Net>>,
+    /// How those proxies forward certificates that their clients showed. Everybody else's header of that name is removed.
+    #[serde(default)]
+    pub forwarded_certificate: Option<At<ForwardedCertificate>>,
+    /// Whether each connection begins with a header of the PROXY protocol, version 1 or 2, before TLS. Such a listener listens
+    /// to its `trusted_proxies` only; the address they state is the client's. Connections without it end.
+    #[serde(default)]
+    pub proxy_protocol: At<bool>,
     /// What a client may use up.
     #[serde(default)]
     pub limits: Limits,
@@ -91,6 +98,47 @@ pub struct Tls {
     /// Certificates; the one that fits the name the client asks for is shown. A client that names none is shown the first;
     /// one that names a host without a certificate gets no handshake.
     pub certificates: Vec<At<Certificate>>,
+    /// Files with the authorities, in PEM form, whose certificates clients may show. Without it, clients are not asked.
+    #[serde(default)]
+    #[schemars(with = "Vec<String>", example = ["tls/staff-ca.pem"])]
+    pub client_ca: Vec<At<PathBuf>>,
+    /// Files with lists of revoked certificates, in PEM form. With one, every certificate of a client's chain needs a list of
+    /// its issuer that has not expired, or there is no handshake.
+    #[serde(default)]
+    #[schemars(with = "Vec<String>", example = ["tls/staff-ca.crl"])]
+    pub client_crl: Vec<At<PathBuf>>,
+    /// Whether there is a handshake without a client certificate: `optional` or `required`. Without it, `optional` where there
+    /// is a `client_ca`.
+    #[serde(default)]
+    pub client_certificates: Option<At<ClientCertificates>>,
+}
+
+/// Whether there is a handshake without a client certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClientCertificates {
+    /// There is.
+    Optional,
+    /// There is none.
+    Required,
+}
+
+/// How proxies forward certificates.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ForwardedCertificate {
+    /// The header: `Client-Cert` (RFC 9440), `X-Forwarded-Client-Cert` as Envoy writes it, or any other with the certificate
+    /// in PEM form with percent escapes (nginx) or in base64 (HAProxy, Traefik).
+    #[schemars(with = "String", example = "Client-Cert")]
+    pub header: At<String>,
+    /// Files with the authorities whose certificates hold. Without it, `tls.client_ca`.
+    #[serde(default)]
+    #[schemars(with = "Vec<String>", example = ["tls/staff-ca.pem"])]
+    pub ca: Vec<At<PathBuf>>,
+    /// Files with lists of revoked certificates. Without it, `tls.client_crl`.
+    #[serde(default)]
+    #[schemars(with = "Vec<String>", example = ["tls/staff-ca.crl"])]
+    pub crl: Vec<At<PathBuf>>,
 }
 
 /// A certificate and its key.
@@ -415,6 +463,8 @@ pub enum Scheme {
     Basic(BasicScheme),
     /// The login page on the tenant's portal. Its success opens a session.
     LoginForm(LoginFormScheme),
+    /// A client certificate, shown to a listener with `tls.client_ca` or forwarded by a named proxy.
+    ClientCertificate(ClientCertificateScheme),
 }
 
 /// A session cookie.
@@ -444,6 +494,31 @@ pub struct LoginFormScheme {
     /// Who checks the password: a realm, or several that are asked in this order.
     #[schemars(example = ["local"])]
     pub realm: At<OneOrMore>,
+}
+
+/// A client certificate.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ClientCertificateScheme {
+    /// By what its owner is found, in this order: `thumbprint` or `issuer-serial`, as `vestibule user link` noted it, or the user
+    /// name in it: `mail`, `upn`, `uri` or `dns` of its alternative names, or `common-name`.
+    #[serde(default = "thumbprint")]
+    #[schemars(extend("default" = "thumbprint"), example = ["thumbprint", "upn"])]
+    pub map: At<OneOrMore>,
+    /// What such a user name must end with; it is cut off. Other names do not count.
+    #[serde(default)]
+    #[schemars(example = "@north.example.com")]
+    pub suffix: String,
+    /// What a refused certificate does: `continue` asks the next scheme, `stop` ends the chain.
+    #[serde(default)]
+    pub on_reject: OnReject,
+    /// Whether success opens a session once the policy has allowed.
+    #[serde(default)]
+    pub remember: bool,
+}
+
+fn thumbprint() -> At<OneOrMore> {
+    OneOrMore(vec!["thumbprint".to_owned().into()]).into()
 }
 
 /// What a refused credential does.

@@ -7,6 +7,7 @@ mod attacks;
 mod bad_input;
 mod browser;
 mod chain;
+mod client_certificates;
 mod cluster;
 mod demo;
 mod doors;
@@ -16,5 +17,8 @@ mod lifecycle;
 mod login;
 mod nginx;
 mod passwords;
+#[path = "../peers/mod.rs"]
+#[expect(dead_code, reason = "the stores' own tests need more of it")]
 mod peers;
+mod proxy_protocol;
 mod support;

@@ -33,7 +33,7 @@ pub fn request(method: &str, host: &str, target: &str) -> CheckRequest {
     CheckRequest {
         id: RequestId::new(Timestamp::UNIX_EPOCH).unwrap(),
         received: Timestamp::UNIX_EPOCH,
-        client: Client { address: [192, 0, 2, 1].into(), channel, sni: None },
+        client: Client { address: [192, 0, 2, 1].into(), channel, sni: None, certificate: Default::default() },
         method: Method::from_bytes(method.as_bytes()).unwrap(),
         host,
         target: Target::parse(target).unwrap(),
