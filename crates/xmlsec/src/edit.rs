@@ -124,7 +124,7 @@ impl Document {
         let whole = tree.node(tree.root).map(|node| (node.span.0 as usize, node.span.1 as usize));
         // In no namespace only by saying so: a default namespace of the place would take it in.
         let named = match tree.node(tree.root).map(|node| node.kind) {
-            Some(Kind::Element(data)) => tree.resolve(data.scope, "").is_some() || data.name.prefix != 0,
+            Some(Kind::Element(data)) => tree.resolve(data.scope, b"").is_some() || data.name.prefix != 0,
             Some(Kind::Text(_) | Kind::Comment(_) | Kind::ProcessingInstruction { .. }) | None => false,
         };
         if whole != Some((0, element.len())) || !named {

@@ -12,12 +12,13 @@ use zeroize::Zeroizing;
 use crate::cipher::{self, AesSize, ContentCipher, OaepHash};
 use crate::document::{Document, SignedElement};
 use crate::error::{Error, KeyFault};
+use crate::ids::{XENC, XENC11};
 use crate::keys::{KeyId, TrustedKeys};
 use crate::rsa::{Oaep, PublicKey};
-use crate::sign::{Placement, Purpose, SigningKey};
+use crate::sign::Placement;
 use crate::signature::DS;
+use crate::signing_key::{Purpose, SigningKey};
 use crate::tree::Kind;
-use crate::verify::{XENC, XENC11};
 use crate::write::{declare, escape};
 
 /// A fresh AES-GCM key for one message.
@@ -255,7 +256,7 @@ impl Document {
         let octets = |from: usize, to: usize| source.get(from..to).ok_or_else(nothing);
         let (from, to, sealed, kind) = match part {
             Part::Element | Part::ElementIn(..) => {
-                let name = data.name.end as usize;
+                let name = data.name.end() as usize;
                 let mut scope = String::new();
                 declare(&self.tree, &data, Some(&data), &mut scope);
                 let sealed = key.seal(&[octets(start, name)?, scope.as_bytes(), octets(name, end)?])?;

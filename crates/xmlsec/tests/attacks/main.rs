@@ -3,7 +3,7 @@
 //! Where an attack is about structure, `SignedInfo` is signed with the trusted key all the same, so that only the rule in
 //! question can refuse it. PKCS#1 v1.5 is deterministic: the test holds the files against what it makes;
 //! `VESTIBULE_WRITE_CORPUS=1` writes them in a first run.
-#![expect(clippy::unwrap_used, reason = "a test says what it expects by unwrapping it")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test says what it expects by unwrapping it")]
 
 use std::path::PathBuf;
 
@@ -16,6 +16,8 @@ use serde_json::{Value, json};
 use vestibule_xmlsec::{
     Canonicalization, Document, ElementView, Error, FromSigned, Limits, Profile, Signed, SignedElement, TrustedKeys, canonicalize,
 };
+
+mod others;
 
 const SAML: &str = "urn:oasis:names:tc:SAML:2.0:assertion";
 const SAMLP: &str = "urn:oasis:names:tc:SAML:2.0:protocol";
@@ -95,8 +97,10 @@ struct Case {
     /// The attack's line in the list, by number.
     source: &'static str,
     target: &'static str,
+    /// `saml` where nothing is said.
+    profile: &'static str,
     expect: &'static str,
-    document: String,
+    document: Vec<u8>,
 }
 
 #[expect(clippy::too_many_lines, reason = "a list")]
@@ -122,7 +126,9 @@ fn cases() -> Vec<Case> {
     let whole_signature = signature(&whole_info, &whole_value, "");
 
     let mut cases = Vec::new();
-    let mut add = |name, source, target, expect, document| cases.push(Case { name, source, target, expect, document });
+    let mut add = |name, source, target, expect, document: String| {
+        cases.push(Case { name, source, target, profile: "saml", expect, document: document.into_bytes() });
+    };
     let in_response = |inside: &str| response("_r", inside);
     // Validly signed by the trusted key, whatever it says.
     let with_info = |info: &str| response("_r", &assertion("_a", "alice@example.org", &signature(info, &value(&idp, info), "")));
@@ -392,6 +398,7 @@ fn cases() -> Vec<Case> {
     add("many-attributes", "35", "assertion", "limits", in_response(&format!("{}{signed}", extensions(&format!("<a{wide}/>")))));
     let declared: String = (0..100).map(|n| format!(" xmlns:a{n}='urn:{n}'")).collect();
     add("many-namespaces", "35", "assertion", "limits", in_response(&format!("{}{signed}", extensions(&format!("<a{declared}/>")))));
+    cases.extend(others::cases());
     cases
 }
 
@@ -413,13 +420,34 @@ fn collect(element: ElementView<'_, Signed>, names: &mut Vec<String>) -> Result<
     element.children().try_for_each(|child| collect(child, names))
 }
 
-fn verdict(octets: &[u8], target: &str, keys: &TrustedKeys) -> Result<Vec<String>, Error> {
+fn profile(name: &str) -> Profile {
+    match name {
+        "saml" => Profile::SAML,
+        "document" => Profile::DOCUMENT,
+        "any-form" => Profile::ANY_FORM,
+        "shared" => Profile::SAML.with_shared_keys(),
+        "legacy" => Profile::SAML.legacy(),
+        other => panic!("{other}"),
+    }
+}
+
+fn verdict(octets: &[u8], target: &str, keys: &TrustedKeys, profile: &Profile) -> Result<Vec<String>, Error> {
+    let document = Document::parse(octets, &Limits::MESSAGE)?;
     let path: &[(&str, &str)] = match target {
         "response" => &[(SAMLP, "Response")],
-        _ => &[(SAMLP, "Response"), (SAML, "Assertion")],
+        "assertion" => &[(SAMLP, "Response"), (SAML, "Assertion")],
+        "logout" => &[(SAMLP, "LogoutRequest")],
+        "request" => &[(SAMLP, "AuthnRequest")],
+        "parts" => {
+            let parts = document.verify_parts(SignedElement::Path(&[(DS, "Signature")]), keys, profile)?;
+            return parts.iter().try_fold(Vec::new(), |mut names, part| {
+                names.extend(part.read::<Names>()?.into_value().0);
+                Ok(names)
+            });
+        }
+        other => panic!("{other}"),
     };
-    let document = Document::parse(octets, &Limits::MESSAGE)?;
-    let verified = document.verify(SignedElement::Path(path), keys, &Profile::SAML)?;
+    let verified = document.verify(SignedElement::Path(path), keys, profile)?;
     assert!(verified.stands_at(path));
     Ok(verified.read::<Names>()?.into_value().0)
 }
@@ -427,7 +455,7 @@ fn verdict(octets: &[u8], target: &str, keys: &TrustedKeys) -> Result<Vec<String
 fn manifest_of(cases: &[Case]) -> String {
     let entries: Vec<Value> = cases
         .iter()
-        .map(|case| json!({"file": format!("{}.xml", case.name), "attack": case.source, "signed": case.target, "trust_cert": "keys/idp-rsa2048.crt", "reason": case.expect}))
+        .map(|case| json!({"file": format!("{}.xml", case.name), "attack": case.source, "signed": case.target, "profile": case.profile, "trust_cert": "keys/idp-rsa2048.crt", "reason": case.expect}))
         .collect();
     let lines: Vec<String> = entries.iter().map(|entry| format!("  {entry}")).collect();
     format!("[\n{}\n]\n", lines.join(",\n"))
@@ -444,7 +472,7 @@ fn the_corpus_is_what_is_made_here() {
         std::fs::write(folder.join("manifest.json"), manifest_of(&cases)).unwrap();
     }
     for case in &cases {
-        let kept = std::fs::read_to_string(folder.join(format!("{}.xml", case.name))).unwrap();
+        let kept = std::fs::read(folder.join(format!("{}.xml", case.name))).unwrap();
         assert!(kept == case.document, "{} differs", case.name);
     }
     // As values: the order of keys depends on what else is compiled into serde_json.
@@ -463,7 +491,7 @@ fn every_attack_is_refused_for_its_reason() {
         let octets = std::fs::read(folder.join(word("file"))).unwrap();
         let mut keys = TrustedKeys::new();
         keys.add_pem(&std::fs::read_to_string(corpus("recorded").join(word("trust_cert"))).unwrap()).unwrap();
-        let found = verdict(&octets, word("signed"), &keys);
+        let found = verdict(&octets, word("signed"), &keys, &profile(word("profile")));
         let fine = match &found {
             Ok(names) => word("reason") == "accept" && *names == ["alice@example.org"],
             Err(error) => error.reason() == word("reason"),
@@ -473,7 +501,7 @@ fn every_attack_is_refused_for_its_reason() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    assert!(entries.len() >= 100, "{}", entries.len());
+    assert!(entries.len() >= 150, "{}", entries.len());
 }
 
 #[test]
@@ -500,4 +528,21 @@ fn a_whole_document_is_referenced_only_where_the_profile_says_so() {
     let path = [(SAMLP, "Response"), (SAML, "Assertion")];
     let inner = Document::parse(moved.as_bytes(), &Limits::MESSAGE).unwrap();
     assert_eq!(inner.verify(SignedElement::Path(&path), &keys, &Profile::DOCUMENT).unwrap_err().reason(), "wrapped");
+}
+
+#[test]
+fn what_is_not_signed_is_refused_under_every_profile() {
+    let folder = corpus("attacks/xml-signature");
+    let mut keys = TrustedKeys::new();
+    keys.add_certificate(&STANDARD.decode(certificate("idp-rsa2048.crt")).unwrap()).unwrap();
+    for profile in ["saml", "document", "any-form", "shared", "legacy"].map(profile) {
+        for name in
+            ["unsigned", "no-signature-value", "empty-signature-value", "empty-signature", "signature-value-of-zeros", "no-reference"]
+        {
+            let octets = std::fs::read(folder.join(format!("{name}.xml"))).unwrap();
+            assert!(verdict(&octets, "assertion", &keys, &profile).is_err(), "{name} under {profile:?}");
+            // Nor with no keys at all.
+            assert!(verdict(&octets, "assertion", &TrustedKeys::new(), &profile).is_err(), "{name} under {profile:?}");
+        }
+    }
 }
