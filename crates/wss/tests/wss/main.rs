@@ -1,0 +1,13 @@
+//! Messages of real clients, hostile ones, and our own, held against their verdicts.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test says what it expects by unwrapping it"
+)]
+
+mod common;
+mod recorded;
+mod roundtrip;
