@@ -260,7 +260,7 @@ impl Header<'_> {
             (None, Some(place)) => edits.push(Edit::Insert(Insertion::FirstIn(place), &security)),
             (None, None) => edits.push(Edit::Insert(Insertion::Before(envelope.body()), &header)),
         }
-        let without_id: Vec<(&Place, String)> = self.to_sign(message, random)?;
+        let without_id: Vec<(&Place, String)> = self.without_id(message, random)?;
         let attribute = |id| NewAttribute { namespace: WSU, prefix: "wsu", local: "Id", value: id };
         edits.extend(without_id.iter().map(|(place, id)| Edit::Attribute(place, attribute(id))));
         Ok(message.document().edit(&edits)?)
@@ -330,7 +330,7 @@ impl Header<'_> {
     }
 
     /// What has to be signed in the received message and has no id yet.
-    fn to_sign<'m>(&self, message: &'m Message, random: &Randomness) -> Result<Vec<(&'m Place, String)>, Error> {
+    fn without_id<'m>(&self, message: &'m Message, random: &Randomness) -> Result<Vec<(&'m Place, String)>, Error> {
         let Some(sign) = &self.sign else { return Ok(Vec::new()) };
         if sign.parts.is_empty() {
             return Err(Error::Missing("part to sign"));
@@ -422,7 +422,7 @@ impl Header<'_> {
         let mut ids = Vec::new();
         for (count, part) in encrypt.parts.iter().enumerate() {
             let message = Message::read(&octets, limits)?;
-            let (place, form) = self.to_encrypt(*part, &message)?;
+            let (place, form) = self.plaintext(*part, &message)?;
             let id = random.id(&format!("e{count}"));
             let encryption = Encryption { part: form, key: &key, key_info: EncryptedKeyInfo::Absent, id: Some(&id) };
             octets = message.document().encrypt(SignedElement::At(&place), &encryption)?;
@@ -440,7 +440,7 @@ impl Header<'_> {
         Ok(message.document().edit(&[Edit::Insert(Insertion::FirstIn(&header.place), &key)])?)
     }
 
-    fn to_encrypt(&self, part: EncryptedPart, message: &Message) -> Result<(Place, EncryptedForm<'static>), Error> {
+    fn plaintext(&self, part: EncryptedPart, message: &Message) -> Result<(Place, EncryptedForm<'static>), Error> {
         if part == EncryptedPart::Body {
             return Ok((message.envelope().body().clone(), EncryptedForm::Content));
         }

@@ -76,7 +76,7 @@ fn next(header: &SecurityHeader, items: &[Item], message: &Message, stage: Stage
             Item::ReferenceList { data } => (data, None),
             _ => continue,
         };
-        for id in data.iter().filter(|id| !done.contains(id)) {
+        if let Some(id) = data.iter().find(|id| !done.contains(id)) {
             let mut meant = message.outline().ciphertexts.iter().filter(|ciphertext| ciphertext.id == *id);
             let (Some(ciphertext), None) = (meant.next(), meant.next()) else {
                 return Err((
