@@ -515,6 +515,9 @@ pub(crate) mod tests {
         async fn update_user(&self, _: &User, _: u64) -> Result<bool, Unavailable> {
             unreachable!()
         }
+        async fn remove_user(&self, _: UserId) -> Result<bool, Unavailable> {
+            unreachable!()
+        }
         async fn users(&self, _: &TenantId, _: Option<&GroupName>, _: Option<&Username>, _: usize) -> Result<Vec<User>, Unavailable> {
             unreachable!()
         }

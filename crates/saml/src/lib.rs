@@ -1,6 +1,6 @@
 //! SAML 2.0 and 1.1: messages, bindings, metadata, and both roles as functions from octets and a time to values.
 //!
-//! No sockets, no clock, no randomness, no configuration. A service provider reads what came with [Sp::consume]
+//! No sockets, no clock, no randomness, no configuration. A service provider reads what came with [`Sp::consume`]
 //! and gets an [`Accepted`] whose [`Assertion`] was made from signed content only, or a [`Rejection`] that names the first check
 //! that failed and lists them all. An identity provider validates a request and issues with [`Idp`].
 //!

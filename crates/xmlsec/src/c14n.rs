@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use crate::error::Error;
 use crate::limits::Limits;
-use crate::tree::{Attribute, Element, Kind, Link, Name, NamespaceId, Node, NodeId, Text, Tree};
+use crate::tree::{Attribute, Element, Kind, Link, Name, NamespaceId, Node, NodeId, Text, Tree, key};
 
 /// Which canonical form.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -155,12 +155,21 @@ struct Writer<'t, 's, S> {
     form: &'t Canonicalization,
     out: Out<'t, 's, S>,
     /// Declarations in force in the output, innermost last.
-    rendered: Vec<(&'t [u8], NamespaceId)>,
+    rendered: Vec<Rendered<'t>>,
     open: Vec<Open>,
     listed: Option<Listed>,
     // Reused between elements.
-    namespaces: Vec<(&'t [u8], NamespaceId)>,
+    namespaces: Vec<Rendered<'t>>,
     attributes: Vec<Attribute>,
+}
+
+/// A declaration in the output.
+#[derive(Clone, Copy)]
+struct Rendered<'t> {
+    prefix: &'t [u8],
+    /// The [`key`] of the prefix.
+    key: u32,
+    namespace: NamespaceId,
 }
 
 /// A scope in which every listed prefix is in force that is declared there, while this many declarations are.
@@ -191,11 +200,11 @@ impl<'t, S: Sink> Writer<'t, '_, S> {
             self.inclusive_namespaces(element, is_apex)?
         }
         if matches!(apex, Some(Apex::Token(_))) && tree.resolve(element.scope, b"").is_none_or(|default| default == NamespaceId::NONE) {
-            self.namespaces.push((b"", NamespaceId::NONE));
+            self.namespaces.push(Rendered { prefix: b"", key: key(b""), namespace: NamespaceId::NONE });
         }
         let imports = is_apex && !self.form.exclusive;
         if self.namespaces.len() > 1 {
-            self.namespaces.sort_unstable_by_key(|(prefix, _)| *prefix);
+            self.namespaces.sort_unstable_by_key(|rendered| rendered.prefix);
         }
         if element.verbatim && !imports && self.declares_just_these(element) {
             self.rendered.append(&mut self.namespaces);
@@ -205,7 +214,8 @@ impl<'t, S: Sink> Writer<'t, '_, S> {
         self.out.push(b"<")?;
         self.out.push(tree.octets(element.name.start, element.name.end()))?;
         let mut namespaces = std::mem::take(&mut self.namespaces);
-        for (prefix, namespace) in namespaces.drain(..) {
+        for rendered in namespaces.drain(..) {
+            let Rendered { prefix, namespace, .. } = rendered;
             self.out.push(b" xmlns")?;
             if !prefix.is_empty() {
                 self.out.push(b":")?;
@@ -214,7 +224,7 @@ impl<'t, S: Sink> Writer<'t, '_, S> {
             self.out.push(b"=\"")?;
             self.escape_attribute(tree.namespace(namespace))?;
             self.out.push(b"\"")?;
-            self.rendered.push((prefix, namespace));
+            self.rendered.push(rendered);
         }
         self.namespaces = namespaces;
         self.remember_listed(element);
@@ -255,7 +265,7 @@ impl<'t, S: Sink> Writer<'t, '_, S> {
     fn declares_just_these(&self, element: &Element) -> bool {
         let own = self.tree.declarations(element);
         own.len() == self.namespaces.len()
-            && own.iter().zip(&self.namespaces).all(|(own, (prefix, _))| self.tree.octets(own.prefix.0, own.prefix.1) == *prefix)
+            && own.iter().zip(&self.namespaces).all(|(own, rendered)| own.key == rendered.key && self.tree.declared(own) == rendered.prefix)
     }
 
     /// Exclusive canonicalization §3: declarations an element visibly uses, and those of the prefix list in scope.
@@ -304,17 +314,19 @@ impl<'t, S: Sink> Writer<'t, '_, S> {
 
     /// Adds a declaration unless it is in force already.
     fn use_namespace(&mut self, prefix: &'t [u8], namespace: NamespaceId) {
-        if prefix == b"xml" || self.namespaces.iter().any(|(known, _)| *known == prefix) {
+        let key = key(prefix);
+        let same = |known: &&Rendered<'_>| known.key == key && known.prefix == prefix;
+        if prefix == b"xml" || self.namespaces.iter().any(|known| same(&known)) {
             return;
         }
-        let in_force = self.rendered.iter().rev().find(|(known, _)| *known == prefix).map(|(_, namespace)| *namespace);
+        let in_force = self.rendered.iter().rev().find(same).map(|known| known.namespace);
         let same = match in_force {
             Some(held) => held == namespace || self.tree.namespace_octets(held) == self.tree.namespace_octets(namespace),
             // No default namespace is in force where none was declared.
             None => namespace == NamespaceId::NONE,
         };
         if !same {
-            self.namespaces.push((prefix, namespace));
+            self.namespaces.push(Rendered { prefix, key, namespace });
         }
     }
 

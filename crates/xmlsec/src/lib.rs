@@ -42,7 +42,7 @@ pub use diagnose::{Check, Checked, Covered, Demand, Question, Report, diagnose};
 pub use document::{Claimed, Document, FromClaimed, SignedElement};
 pub use edit::{Edit, Insertion, NewAttribute};
 pub use element::{Authority, ElementView, Place, Signed, Unsigned};
-pub use encrypt::{ContentKey, Encryption, KeyInfo as EncryptedKeyInfo, Part as EncryptedForm, Recipient};
+pub use encrypt::{ContentKey, EncryptedForm, EncryptedKeyInfo, Encryption, Recipient};
 pub use error::{EncryptionFault, Error, KeyFault, Malformed, ReferenceFault, Role, SignatureFault};
 pub use keys::{KeyId, Keys, TrustedKeys};
 pub use limits::Limits;

@@ -11,7 +11,7 @@ use memchr::{memchr, memchr2, memchr3};
 use crate::error::{Error, Malformed};
 use crate::limits::Limits;
 use crate::tree::{
-    Attribute, Declaration, Element, Kind, Link, Name, NamespaceId, Node, NodeId, Text, Tree, XML_NAMESPACE, XMLNS_NAMESPACE,
+    Attribute, Declaration, Element, Kind, Link, Name, NamespaceId, Node, NodeId, Text, Tree, XML_NAMESPACE, XMLNS_NAMESPACE, key,
 };
 
 /// Reads a document and keeps a copy of it.
@@ -298,7 +298,8 @@ impl<'a> Parser<'a> {
             return self.fail_at(Malformed::ReservedNamespace, begin);
         }
         let own = self.tree.declarations.get(first as usize..).unwrap_or_default();
-        if own.iter().any(|declaration| self.tree.octets(declaration.prefix.0, declaration.prefix.1) == name) {
+        let key = key(name);
+        if own.iter().any(|declaration| declaration.key == key && self.tree.declared(declaration) == name) {
             return self.fail_at(Malformed::DuplicateAttribute, begin);
         }
         let before = self.tag.prefix.map(|(start, end)| self.tree.octets(start, end));
@@ -306,7 +307,7 @@ impl<'a> Parser<'a> {
         self.tag.prefix = Some(prefix);
         let namespace = self.intern(value);
         let declared = index(self.tree.declarations.len());
-        self.tree.declarations.push(Declaration { prefix, namespace, outer: self.scope });
+        self.tree.declarations.push(Declaration { prefix, key, namespace, outer: self.scope });
         self.scope = Link::to(declared);
         self.in_scope += 1;
         Ok(())
@@ -321,18 +322,25 @@ impl<'a> Parser<'a> {
             return NamespaceId::XML;
         }
         // Linear, but only over the namespaces in scope and those before: bounded by the declarations in scope.
-        let known =
-            self.tree.scope(self.scope).find(|declaration| self.tree.namespace_octets(declaration.namespace) == uri).map(|d| d.namespace);
-        known.or_else(|| self.interned(uri)).unwrap_or_else(|| {
-            self.tree.namespaces.push(value);
+        let key = key(uri);
+        let same = |id: NamespaceId| self.tree.namespace_key(id) == key && self.tree.namespace_octets(id) == uri;
+        let known = self.tree.scope(self.scope).find(|declaration| same(declaration.namespace)).map(|d| d.namespace);
+        known.or_else(|| self.interned(uri, key)).unwrap_or_else(|| {
+            self.tree.namespaces.push((value, key));
             NamespaceId(index(self.tree.namespaces.len()) + 1)
         })
     }
 
     /// A namespace declared somewhere before and out of scope now. The number of different names is bounded here, too.
-    fn interned(&self, uri: &[u8]) -> Option<NamespaceId> {
+    fn interned(&self, uri: &[u8], key: u32) -> Option<NamespaceId> {
         let recent = self.tree.namespaces.len().saturating_sub(INTERNED);
-        let found = self.tree.namespaces.iter().enumerate().skip(recent).find(|(_, text)| self.tree.text_octets(**text) == uri);
+        let found = self
+            .tree
+            .namespaces
+            .iter()
+            .enumerate()
+            .skip(recent)
+            .find(|(_, (text, known))| *known == key && self.tree.text_octets(*text) == uri);
         found.map(|(place, _)| NamespaceId(index(place) + 2))
     }
 

@@ -113,8 +113,23 @@ pub(crate) struct Attribute {
 pub(crate) struct Declaration {
     /// The declared prefix; empty for the default namespace.
     pub(crate) prefix: (u32, u32),
+    /// The [`key`] of the prefix.
+    pub(crate) key: u32,
     pub(crate) namespace: NamespaceId,
     pub(crate) outer: Link,
+}
+
+/// A number that equal names have in common: their length, their first and last two octets. Where sixty namespaces are in
+/// scope, comparing numbers keeps the search for one of them cheap.
+pub(crate) fn key(name: &[u8]) -> u32 {
+    // INVARIANT: what is cut off of a length is compared with the names.
+    let length = (name.len() & 0xff) as u32;
+    match name {
+        [] => 0,
+        [first] => length | u32::from(*first) << 8,
+        [first, .., before, last] => length | u32::from(*first) << 8 | u32::from(*before) << 16 | u32::from(*last) << 24,
+        [first, last] => length | u32::from(*first) << 8 | u32::from(*last) << 24,
+    }
 }
 
 /// An interned namespace name. Equal ids are equal names.
@@ -141,7 +156,7 @@ pub(crate) struct Tree<S = String> {
     pub(crate) nodes: Vec<Node>,
     pub(crate) attributes: Vec<Attribute>,
     pub(crate) declarations: Vec<Declaration>,
-    pub(crate) namespaces: Vec<Text>,
+    pub(crate) namespaces: Vec<(Text, u32)>,
     pub(crate) root: NodeId,
     /// What of the source stood there encrypted.
     pub(crate) plaintexts: Vec<Plaintext>,
@@ -219,7 +234,7 @@ impl<S: AsRef<str>> Tree<S> {
         match id {
             NamespaceId::NONE => "",
             NamespaceId::XML => XML_NAMESPACE,
-            NamespaceId(index) => self.namespaces.get(index as usize - 2).map_or("", |text| self.text(*text)),
+            NamespaceId(index) => self.namespaces.get(index as usize - 2).map_or("", |(text, _)| self.text(*text)),
         }
     }
 
@@ -227,7 +242,7 @@ impl<S: AsRef<str>> Tree<S> {
         match id {
             NamespaceId::NONE => b"",
             NamespaceId::XML => XML_NAMESPACE.as_bytes(),
-            NamespaceId(index) => self.namespaces.get(index as usize - 2).map_or(b"", |text| self.text_octets(*text)),
+            NamespaceId(index) => self.namespaces.get(index as usize - 2).map_or(b"", |(text, _)| self.text_octets(*text)),
         }
     }
 
@@ -263,11 +278,26 @@ impl<S: AsRef<str>> Tree<S> {
         })
     }
 
+    /// The prefix that a declaration declares.
+    pub(crate) fn declared(&self, declaration: &Declaration) -> &[u8] {
+        self.octets(declaration.prefix.0, declaration.prefix.1)
+    }
+
+    /// The [`key`] of a namespace's name.
+    pub(crate) fn namespace_key(&self, id: NamespaceId) -> u32 {
+        match id {
+            NamespaceId::NONE | NamespaceId::XML => 0,
+            NamespaceId(index) => self.namespaces.get(index as usize - 2).map_or(0, |(_, key)| *key),
+        }
+    }
+
     /// What a prefix means inside an element; the empty prefix is the default namespace.
     pub(crate) fn resolve(&self, scope: Link, prefix: &[u8]) -> Option<NamespaceId> {
         if prefix == b"xml" {
             return Some(NamespaceId::XML);
         }
-        self.scope(scope).find(|declaration| self.octets(declaration.prefix.0, declaration.prefix.1) == prefix).map(|d| d.namespace)
+        let key = key(prefix);
+        let found = self.scope(scope).find(|declaration| declaration.key == key && self.declared(declaration) == prefix);
+        found.map(|declaration| declaration.namespace)
     }
 }

@@ -139,9 +139,9 @@ impl Document {
     /// The signature over `SignedInfo`, nothing else.
     fn check(&self, signature: &Signature<'_>, keys: Keys<'_>, profile: &Profile, watch: &mut impl Watch) -> Result<KeyId, Error> {
         watch.begin(Check::Key);
-        let (key, seen) = match keys {
+        let Tried { key, seen } = match keys {
             Keys::Public(keys) => self.check_public(signature, keys, profile)?,
-            Keys::Shared(key) => (self.check_shared(signature, key)?, None),
+            Keys::Shared(key) => self.check_shared(signature, key)?,
         };
         if let Ok(key) = key {
             watch.pass(|| format!("made with the trusted key {key}"));
@@ -164,13 +164,8 @@ impl Document {
         }
     }
 
-    /// Tries the keys in turn. Also gives the keys that the message names, where it was asked for them.
-    fn check_public(
-        &self,
-        signature: &Signature<'_>,
-        keys: &TrustedKeys,
-        profile: &Profile,
-    ) -> Result<(Result<KeyId, Unverified>, Option<Vec<KeyId>>), Error> {
+    /// Tries the keys in turn.
+    fn check_public(&self, signature: &Signature<'_>, keys: &TrustedKeys, profile: &Profile) -> Result<Tried, Error> {
         let mut context = Context::new(signature.algorithm.hash().algorithm());
         self.write_info(signature, &mut context)?;
         let digest = context.finish();
@@ -184,19 +179,21 @@ impl Document {
         let mut found = Err(Unverified::Unusable);
         for key in candidates {
             match key.verifies(signature.algorithm, &digest, &signature.value) {
-                Some(true) => return Ok((Ok(key.id), seen)),
+                Some(true) => return Ok(Tried { key: Ok(key.id), seen }),
                 Some(false) => found = Err(Unverified::Wrong),
                 None => {}
             }
         }
-        Ok((found, seen))
+        Ok(Tried { key: found, seen })
     }
 
-    fn check_shared(&self, signature: &Signature<'_>, key: &SharedKey) -> Result<Result<KeyId, Unverified>, Error> {
-        let Some(mut context) = key.context(signature.algorithm) else { return Ok(Err(Unverified::Unusable)) };
+    fn check_shared(&self, signature: &Signature<'_>, key: &SharedKey) -> Result<Tried, Error> {
+        let Some(mut context) = key.context(signature.algorithm) else {
+            return Ok(Tried { key: Err(Unverified::Unusable), seen: None });
+        };
         self.write_info(signature, &mut context)?;
         let good = shared::is_tag(context, &signature.value);
-        Ok(if good { Ok(key.id()) } else { Err(Unverified::Wrong) })
+        Ok(Tried { key: if good { Ok(key.id()) } else { Err(Unverified::Wrong) }, seen: None })
     }
 
     fn write_info(&self, signature: &Signature<'_>, sink: &mut impl Sink) -> Result<(), Error> {
@@ -261,6 +258,13 @@ impl Document {
     pub(crate) fn octet(&self, node: NodeId) -> u32 {
         self.tree.node(node).map_or(0, |node| node.span.0)
     }
+}
+
+/// What came of trying keys.
+struct Tried {
+    key: Result<KeyId, Unverified>,
+    /// The keys that the message names, where it was asked for them.
+    seen: Option<Vec<KeyId>>,
 }
 
 /// Why no key made a signature.

@@ -1,5 +1,5 @@
 //! Every form of signature within one document, every algorithm, tokens by reference, detached octets, pinned channels.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test says what it expects by unwrapping it")]
+#![expect(clippy::unwrap_used, reason = "a test says what it expects by unwrapping it")]
 
 use std::path::PathBuf;
 

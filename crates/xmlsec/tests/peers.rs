@@ -2,7 +2,7 @@
 //!
 //! lxml (libxml2) canonicalizes ten thousand random documents in one process; xmlsec1 verifies what we sign, and we verify
 //! what it signs. Without them the tests say SKIPPED, or fail where `VESTIBULE_PEERS=required`.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stderr, reason = "a test says what it expects by unwrapping it")]
+#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test says what it expects by unwrapping it")]
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};

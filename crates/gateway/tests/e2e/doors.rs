@@ -8,10 +8,10 @@ use std::time::Duration;
 use crate::support::{Application, Ask, Browser, Gateway, POLICY, Scratch, USERS, ask, exchange, free_port, get};
 
 /// The four that are run; Envoy speaks two dialects.
-const FRONTS: [Front; 5] = [Front::Nginx, Front::Caddy, Front::Haproxy, Front::Envoy, Front::EnvoyHttp];
+pub const FRONTS: [Front; 5] = [Front::Nginx, Front::Caddy, Front::Haproxy, Front::Envoy, Front::EnvoyHttp];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Front {
+pub enum Front {
     Nginx,
     Caddy,
     Haproxy,
@@ -20,11 +20,11 @@ enum Front {
 }
 
 /// The gateway of the example behind one real proxy.
-struct House {
-    gateway: Gateway,
+pub struct House {
+    pub gateway: Gateway,
     proxy: Child,
     front: Front,
-    address: SocketAddr,
+    pub address: SocketAddr,
     scratch: Scratch,
 }
 
@@ -119,7 +119,7 @@ impl Front {
 
 impl House {
     /// The house behind `front`, or `None` (and a word) if that proxy is not installed.
-    fn open(front: Front) -> Option<Self> {
+    pub fn open(front: Front) -> Option<Self> {
         let Some(program) = program(front.program()) else {
             assert!(std::env::var("VESTIBULE_PEERS").as_deref() != Ok("required"), "{} is missing", front.program());
             println!("SKIPPED: {} is not installed", front.program());

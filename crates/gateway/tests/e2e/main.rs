@@ -3,6 +3,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a test says why it was skipped, and shows the gateway's log when it fails")]
 
 mod admin;
+mod attacks;
 mod bad_input;
 mod chain;
 mod demo;

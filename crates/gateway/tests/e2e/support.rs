@@ -159,15 +159,22 @@ fn read_head(reader: &mut impl BufRead) -> Option<(String, Vec<(String, String)>
 fn read_body(reader: &mut impl BufRead, headers: &[(String, String)]) -> Vec<u8> {
     let header = |name: &str| headers.iter().find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value.clone());
     let mut body = Vec::new();
-    if header("transfer-encoding").is_some_and(|value| value.contains("chunked")) {
+    if header("transfer-encoding").is_some_and(|value| value.to_ascii_lowercase().contains("chunked")) {
         loop {
             let mut size = String::new();
             if reader.read_line(&mut size).unwrap_or(0) == 0 {
                 return body;
             }
             let size = usize::from_str_radix(size.trim().split(';').next().unwrap(), 16).unwrap_or(0);
+            if size == 0 {
+                let mut trailer = String::new();
+                while reader.read_line(&mut trailer).is_ok_and(|read| read > 2) {
+                    trailer.clear();
+                }
+                return body;
+            }
             let mut chunk = vec![0; size + 2];
-            if reader.read_exact(&mut chunk).is_err() || size == 0 {
+            if reader.read_exact(&mut chunk).is_err() {
                 return body;
             }
             body.extend_from_slice(&chunk[..size]);

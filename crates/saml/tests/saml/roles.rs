@@ -12,8 +12,8 @@ use vestibule_saml::metadata::{
 };
 use vestibule_saml::names::{self, authn_context, binding, name_id};
 use vestibule_saml::protocol::{
-    ArtifactResolve, ArtifactResponse, AuthnRequest, Comparison, Consumer, Header, LogoutRequest, LogoutResponse, NameIdPolicy,
-    RequestedContext, SessionIndex, Status, message_id,
+    ArtifactRequest11, ArtifactResolve, ArtifactResponse, AuthnRequest, Comparison, Consumer, Header, LogoutRequest, LogoutResponse,
+    NameIdPolicy, RequestedContext, SessionIndex, Status, message_id,
 };
 use vestibule_saml::sp::{Demand, Expectations, Received, Requests, Saml11, TrustedIdp, Unsolicited};
 use vestibule_saml::{
@@ -30,6 +30,7 @@ const SSO: &str = "https://idp.example.org/sso";
 const SLO: &str = "https://idp.example.org/slo";
 const ACS: &str = "https://gw.example.com/acs";
 const ACS11: &str = "https://gw.example.com/acs11";
+const ARTIFACTS11: &str = "https://gw.example.com/art11";
 const ARTIFACTS: &str = "https://gw.example.com/art";
 
 fn now() -> Timestamp {
@@ -56,7 +57,12 @@ fn sp_metadata() -> Entity {
             keys: vec![key(Usage::Both, "sp-rsa2048")],
             authn_requests_signed: true,
             want_assertions_signed: false,
-            acs: vec![acs(0, binding::POST, ACS), acs(1, binding::ARTIFACT, ARTIFACTS), acs(2, binding::SAML11_POST, ACS11)],
+            acs: vec![
+                acs(0, binding::POST, ACS),
+                acs(1, binding::ARTIFACT, ARTIFACTS),
+                acs(2, binding::SAML11_POST, ACS11),
+                acs(3, binding::SAML11_ARTIFACT, ARTIFACTS11),
+            ],
             slo: vec![Endpoint::new(binding::REDIRECT, "https://gw.example.com/slo")],
             name_id_formats: vec![name_id::PERSISTENT.to_owned()],
             requested_attributes: vec![RequestedAttribute {
@@ -95,7 +101,11 @@ fn idp() -> Idp {
 fn sp() -> Sp {
     let mut decryption = DecryptionKeys::new();
     decryption.add_pkcs8("sp-decryption", &der("keys/sp-rsa2048.key")).unwrap();
-    Sp { entity_id: SP.to_owned(), acs_urls: vec![ACS.to_owned(), ARTIFACTS.to_owned(), ACS11.to_owned()], decryption }
+    Sp {
+        entity_id: SP.to_owned(),
+        acs_urls: vec![ACS.to_owned(), ARTIFACTS.to_owned(), ACS11.to_owned(), ARTIFACTS11.to_owned()],
+        decryption,
+    }
 }
 
 fn sp_key() -> SigningKey<ServiceProvider> {
@@ -413,6 +423,43 @@ fn saml_1_1_is_issued_and_read_where_it_is_allowed() {
     assert_eq!((&assertion.attributes, &assertion.authn), (&said.attributes, &vec![said.authn]));
     let form = PostForm::saml11(ACS11, &response, RelayState::received("https://gw.example.com/home").unwrap()).unwrap();
     assert_eq!((form.relay_field, Post::decode(&form.value).unwrap()), ("TARGET", response.as_str().as_bytes().to_vec()));
+}
+
+#[test]
+fn artifacts_of_saml_1_1_are_exchanged_over_soap() {
+    let registered = RegisteredSp::from_metadata(&sp_metadata()).unwrap();
+    let partner = TrustedIdp { saml11: Saml11::Allowed, ..TrustedIdp::from_metadata(&idp_metadata()).unwrap() };
+    let artifact = Artifact::Saml11 { source_id: Artifact::source_id_of(IDP), handle: [5; 20] };
+    let request = ArtifactRequest11 { id: "_fetch".to_owned(), issue_instant: now(), artifacts: vec![artifact.to_base64()] };
+    let envelope = soap_envelope(&request.signed(&sp_key()).unwrap()).unwrap();
+    let document = Document::parse(envelope.as_bytes(), &vestibule_saml::binding::MESSAGE_LIMITS).unwrap();
+    assert_eq!(document.claim::<ArtifactRequest11>().unwrap().sender_says(), &request);
+
+    // The answer names the request that fetched it.
+    let to = SsoRequest { id: Some("_fetch".to_owned()), ..idp().unsolicited(&registered, &Consumer::Index(3)).unwrap() };
+    let mut said = login();
+    said.authn = AuthnStatement::new(now(), authn_context::SAML11_PASSWORD);
+    let answer = soap_envelope(&idp().respond(&registered, &to, &said, now()).unwrap()).unwrap();
+    let consume = |resolved| {
+        let expected = Expectations { idp: &partner, requests: Requests::Open(&[]), resolved };
+        sp().consume(answer.as_bytes(), &expected, now()).map(drop).map_err(|rejection| rejection.reason)
+    };
+    assert_eq!(consume(Some("_fetch")), Ok(()));
+    assert_eq!(consume(Some("_other")), Err(Reason::WrongInResponseTo));
+    // What a browser brings is confirmed by its bearer, and this is not.
+    assert_eq!(consume(None), Err(Reason::NoCredentials));
+}
+
+#[test]
+fn requests_that_the_service_provider_makes_are_good_ones() {
+    let registered = RegisteredSp::from_metadata(&sp_metadata()).unwrap();
+    let request = sp().authn_request(message_id([4; 16]), SSO, now());
+    assert_eq!(validated(&registered, &request).unwrap().acs.location, ACS);
+    let name = persistent_name(&[7; 32], IDP, SP, "alice");
+    let logout = sp().logout_request(message_id([5; 16]), SLO, name, vec![SessionIndex("_session".to_owned())], now());
+    let signed = logout.signed(&sp_key()).unwrap();
+    let judged = registered.partner().logout_request(Incoming::Document(signed.as_str().as_bytes()), &[SLO], &DecryptionKeys::new(), now());
+    assert_eq!(judged.unwrap().message, logout);
 }
 
 #[test]

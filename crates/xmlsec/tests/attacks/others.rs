@@ -7,7 +7,6 @@ use super::*;
 const HMAC_SHA256: &str = "http://www.w3.org/2001/04/xmldsig-more#hmac-sha256";
 const RELATIVE: &str = "http://www.w3.org/TR/2001/REC-xml-c14n-20010315";
 
-#[expect(clippy::too_many_lines, reason = "a list")]
 pub fn cases() -> Vec<Case> {
     let idp = key("idp-rsa2048.key");
     let clean = assertion("_a", "alice@example.org", "");

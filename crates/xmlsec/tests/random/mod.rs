@@ -1,5 +1,6 @@
 //! Random documents, the same in every run, and a Python process that works on thousands of them.
 #![expect(dead_code, reason = "each test binary uses a part")]
+#![expect(clippy::panic, clippy::indexing_slicing, reason = "a test says what it expects")]
 
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};

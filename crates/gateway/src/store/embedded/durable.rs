@@ -82,6 +82,20 @@ impl DurableStore for EmbeddedStore {
         self.writer.run_then(work, tell).await
     }
 
+    async fn remove_user(&self, id: UserId) -> Result<bool, Unavailable> {
+        let changes = self.users.clone();
+        // What points to the user goes with it: foreign keys are on.
+        let work = move |connection: &Connection| {
+            connection.prepare_cached("DELETE FROM user WHERE id = ?1")?.execute([id.0.as_bytes()]).map(|removed| removed > 0)
+        };
+        let tell = move |removed: &bool| {
+            if *removed {
+                changes.send(Change::User(id));
+            }
+        };
+        self.writer.run_then(work, tell).await
+    }
+
     async fn users(
         &self,
         tenant: &TenantId,
