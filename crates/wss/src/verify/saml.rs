@@ -77,6 +77,13 @@ impl Own<'_> {
     pub(super) fn holders(&self) -> Vec<Vec<u8>> {
         self.assertion.iter().flat_map(|assertion| holders_of(assertion.value())).cloned().collect()
     }
+
+    /// Whether an attester's signature would matter: it is not signed by its issuer, or says so itself.
+    pub(super) fn may_be_vouched_for(&self) -> bool {
+        let Some(assertion) = &self.assertion else { return true };
+        let mut confirmations = assertion.value().subject.iter().flat_map(|subject| &subject.confirmations);
+        confirmations.any(|one| one.method == ConfirmationMethod::SenderVouches)
+    }
 }
 
 fn holders_of(assertion: &Assertion) -> impl Iterator<Item = &Vec<u8>> {

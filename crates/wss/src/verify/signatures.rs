@@ -156,8 +156,13 @@ impl Keyring<'_> {
         let mut found = SignedParts::begun(leaf.key(), Some(leaf.clone()));
         found.holder = holders.iter().any(|der| KeyId::of_certificate(der).is_ok_and(|key| key == leaf.key()));
         let mut fault = None;
-        if let Some(own) = self.own.filter(|_| self.rules.concessions.admit(Concession::SenderVouches)) {
-            found.attester = own.issuer.attesters.judge(&chain, self.now).map_err(|why| fault = Some(why)).is_ok();
+        let mut vouching_is_off = false;
+        if let Some(own) = self.own {
+            match own.issuer.attesters.judge(&chain, self.now) {
+                Ok(_) if self.rules.concessions.admit(Concession::SenderVouches) => found.attester = true,
+                Ok(_) => vouching_is_off = own.may_be_vouched_for(),
+                Err(why) => fault = Some(why),
+            }
         }
         if self.rules.demand.tokens.iter().any(|token| *token != TokenKind::Saml) {
             found.trusted = self.rules.certificates.judge(&chain, self.now).map_err(|why| fault = Some(why)).is_ok();
@@ -174,10 +179,9 @@ impl Keyring<'_> {
                 Reason::UnknownKey
             }
         };
-        // Without the concession a sender that vouches is nobody.
-        let vouching = self.own.is_some() && !self.rules.concessions.admit(Concession::SenderVouches);
-        let only_saml = self.rules.demand.tokens == [TokenKind::Saml];
-        let reason = if vouching && only_saml && !found.holder && holders.is_empty() { Reason::NotEnabled } else { reason };
+        if vouching_is_off {
+            return Err(trace.refuse(name, Reason::NotEnabled, "an attester's, where sender-vouches is not enabled"));
+        }
         Err(trace.refuse(name, reason, format!("{:?}, serial {}: {fault}", leaf.subject(), leaf.serial())))
     }
 
