@@ -1,10 +1,5 @@
 //! Messages of real clients, hostile ones, and our own, held against their verdicts.
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "a test says what it expects by unwrapping it"
-)]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test says what it expects by unwrapping it")]
 
 mod attacks;
 mod common;
