@@ -3,10 +3,12 @@
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::panic,
+    clippy::print_stderr,
     reason = "a test says what it expects by unwrapping it"
 )]
 
 mod attacks;
 mod common;
+mod interop;
 mod recorded;
 mod roundtrip;
