@@ -70,6 +70,8 @@ public final class Wss4jPeer {
         for (int which = 0; which < references.length; which++) {
             write(folder, "signed-" + names[which], signed(references[which], header()));
         }
+        // The token is signed by way of its reference.
+        write(folder, "signed-transform", signed(WSConstants.BST_DIRECT_REFERENCE, header(), "STRTransform"));
         WSSecHeader header = header();
         Document message = parse(new ByteArrayInputStream(MESSAGE.getBytes(StandardCharsets.UTF_8)));
         header.insertSecurityHeader(message);
@@ -96,7 +98,7 @@ public final class Wss4jPeer {
         return header;
     }
 
-    private Document signed(int reference, WSSecHeader header) throws Exception {
+    private Document signed(int reference, WSSecHeader header, String... more) throws Exception {
         Document message = parse(new ByteArrayInputStream(MESSAGE.getBytes(StandardCharsets.UTF_8)));
         header.insertSecurityHeader(message);
         WSSecTimestamp timestamp = new WSSecTimestamp();
@@ -110,6 +112,9 @@ public final class Wss4jPeer {
         List<WSEncryptionPart> parts = new ArrayList<>();
         parts.add(new WSEncryptionPart("Body", SOAP, "Element"));
         parts.add(new WSEncryptionPart("Timestamp", WSConstants.WSU_NS, "Element"));
+        for (String name : more) {
+            parts.add(new WSEncryptionPart(name, null, "Element"));
+        }
         signature.setParts(parts);
         signature.build(message, crypto("client-rsa2048"), header);
         return message;

@@ -8,6 +8,7 @@
 )]
 
 mod attacks;
+mod certificates;
 mod common;
 mod interop;
 mod recorded;

@@ -349,3 +349,53 @@ fn a_signature_of_the_sender_survives_what_is_written_beside_it() {
     world.role = role;
     assert_eq!(world.judge(&both).map(|read| read.covered).unwrap(), ["body", "timestamp", "token"]);
 }
+
+#[test]
+fn no_octet_of_what_is_covered_may_change() {
+    let signer = Signer::of("client-rsa2048");
+    let sign = signer.with(&[Part::Body, Part::Timestamp, Part::Token], KeyReference::Direct);
+    let text = write(&Header { sign, ..plain() }, &envelope(Soap::Soap12, "")).unwrap();
+    let world = World::of(&[TokenKind::X509]);
+    let content = |octets: &[u8]| {
+        let read = world.judge(octets).ok()?;
+        let places = [read.message.envelope().body().clone()];
+        let covered = places.iter().filter_map(|place| read.signatures[0].part(place));
+        Some((covered.map(|part| part.canonical().unwrap()).collect::<Vec<_>>(), read.timestamp, read.covered))
+    };
+    let good = content(text.as_bytes()).unwrap();
+    let mut refused = 0;
+    for place in 0..text.len() {
+        let mut octets = text.clone().into_bytes();
+        octets[place] = if octets[place] == b'1' { b'2' } else { b'1' };
+        match content(&octets) {
+            None => refused += 1,
+            // White space in tags, and what surrounds the signed parts.
+            Some(other) => assert_eq!(other, good, "octet {place}"),
+        }
+    }
+    assert!(refused * 10 > text.len() * 9, "{refused} of {}", text.len());
+}
+
+#[test]
+fn a_vouched_assertion_belongs_to_its_body() {
+    use vestibule_wss::Replay;
+    let attester = Signer::of("client-rsa2048");
+    let xml = assertion(Version::Saml20, ConfirmationMethod::SenderVouches, None).to_xml().unwrap();
+    let parts = [Part::Token, Part::Body, Part::Timestamp];
+    let bound = |body: &str| {
+        let sign = attester.with(&parts, KeyReference::Direct);
+        let header = Header { token: token(&xml, Version::Saml20, AssertionReference::Direct), sign, ..plain() };
+        let text = write(&header, &envelope(Soap::Soap11, "").replace("<o:id>7", body)).unwrap();
+        let read = accepted(&World::of(&[TokenKind::Saml]).conceding(&[Concession::SenderVouches]), &text);
+        let found = read.replay.into_iter().find_map(|condition| match condition {
+            Replay::Bound { key, digest, until } => Some((key, digest, until)),
+            Replay::Once { .. } => None,
+        });
+        found.unwrap()
+    };
+    let (first, other) = (bound("<o:id>7"), bound("<o:id>8"));
+    assert_eq!(first, bound("<o:id>7"));
+    assert_eq!(first.0, other.0);
+    assert_ne!(first.1, other.1);
+    assert_eq!(first.2, "2026-03-01T12:05:30Z".parse().unwrap());
+}
