@@ -284,6 +284,30 @@ fn what_is_encrypted_for_the_service_is_read_by_its_key_alone() {
 }
 
 #[test]
+fn what_was_encrypted_before_it_was_signed_is_verified_first() {
+    let signer = Signer::of("client-rsa2048");
+    let certificate = der("server-rsa2048.crt");
+    let hashes = (OaepHash::Sha256, OaepHash::Sha256);
+    let encrypt = EncryptFor { certificate: &certificate, parts: &[EncryptedPart::Body], size: AesSize::Aes256, hashes };
+    let sealed = write(&Header { encrypt: Some(encrypt), ..plain() }, &envelope(Soap::Soap11, "")).unwrap();
+    let message = Message::read(sealed.as_bytes(), &Limits::SOAP).unwrap();
+    for reference in [KeyReference::Direct, KeyReference::Thumbprint] {
+        let sign = signer.with(&[Part::Body, Part::Timestamp], reference);
+        let header = Header { sign, lifetime: Lifetime::Unsaid, ..plain() };
+        let text = header.write(&message, &Limits::SOAP, now(), &Randomness([9; 32])).unwrap();
+        let text = String::from_utf8(text).unwrap();
+        let mut world = World::of(&[TokenKind::X509]).decrypting();
+        let read = accepted(&world, &text);
+        assert_eq!(read.covered, ["body", "timestamp"], "{reference:?}");
+        assert_eq!(read.message.envelope().operation().unwrap().local, "GetOrder");
+        assert_eq!(refused(&world, &text.replace("aes256-gcm", "aes128-gcm")), Reason::DigestMismatch);
+        // The service behind may be the one that decrypts.
+        world.decryption = None;
+        assert_eq!(accepted(&world, &text).message.envelope().operation().unwrap().local, "EncryptedData");
+    }
+}
+
+#[test]
 fn a_header_is_joined_removed_or_in_the_way() {
     let signer = Signer::of("client-rsa2048");
     let token = Token::Username { name: "alice", password: Password::Digest("wonderland") };
