@@ -30,11 +30,27 @@ fn run(command: &mut Command) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// A folder of its own in the target directory.
-fn folder(name: &str) -> PathBuf {
+/// A folder of its own in the target directory, gone in the end.
+struct Folder(PathBuf);
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+impl std::ops::Deref for Folder {
+    type Target = Path;
+
+    fn deref(&self) -> &Path {
+        &self.0
+    }
+}
+
+fn folder(name: &str) -> Folder {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("wss-{name}-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
-    folder
+    Folder(folder)
 }
 
 fn files(folder: &Path) -> Vec<PathBuf> {
@@ -122,12 +138,13 @@ fn zeep_reads_ours_and_we_read_zeep_s() {
     let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/peers/zeep_peer.py");
     let keys = corpus().join("recorded/keys");
     let theirs = folder("from-zeep");
-    run(Command::new(&python).arg(&script).arg("make").arg(&keys).arg(&theirs));
+    run(Command::new(&python).arg(&script).arg("make").arg(&keys).arg(&*theirs));
     theirs_are_read(&theirs, 8);
 
     // It takes its key from the caller, whatever the message says.
     let references = [KeyReference::Direct, KeyReference::Thumbprint];
-    let ours = ours_into(&folder("to-zeep"), &[Soap::Soap11, Soap::Soap12], &references, false);
+    let to = folder("to-zeep");
+    let ours = ours_into(&to, &[Soap::Soap11, Soap::Soap12], &references, false);
     let answer = run(Command::new(&python).arg(&script).arg("check").arg(&keys).args(&ours));
     let lines = answer.lines().map(|line| serde_json::from_str::<(String, String)>(line).unwrap());
     judged(lines, 8);
@@ -142,10 +159,11 @@ fn wss4j_reads_ours_and_we_read_wss4j_s() {
     }
     let build = folder("java");
     let jars = ["wss4j.jar", "xmlsec.jar", "commons-logging.jar", "slf4j-api.jar", "slf4j-nop.jar"];
-    let path: Vec<String> = jars.iter().map(|jar| java.join(jar)).chain([build.clone()]).map(|path| path.display().to_string()).collect();
+    let path: Vec<String> =
+        jars.iter().map(|jar| java.join(jar)).chain([build.to_path_buf()]).map(|path| path.display().to_string()).collect();
     let path = path.join(":");
     let source = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/peers/Wss4jPeer.java");
-    run(Command::new("javac").args(["-nowarn", "-cp", &path, "-d"]).arg(&build).arg(&source));
+    run(Command::new("javac").args(["-nowarn", "-cp", &path, "-d"]).arg(&*build).arg(&source));
     let keys = corpus().join("recorded/keys");
     let peer = |what: &str| {
         let mut command = Command::new("java");
@@ -153,11 +171,12 @@ fn wss4j_reads_ours_and_we_read_wss4j_s() {
         command
     };
     let theirs = folder("from-wss4j");
-    run(peer("make").arg(&theirs));
+    run(peer("make").arg(&*theirs));
     theirs_are_read(&theirs, 7);
 
     let references = [KeyReference::Direct, KeyReference::IssuerSerial, KeyReference::SubjectKeyIdentifier, KeyReference::Thumbprint];
-    let ours = ours_into(&folder("to-wss4j"), &[Soap::Soap11, Soap::Soap12], &references, true);
+    let to = folder("to-wss4j");
+    let ours = ours_into(&to, &[Soap::Soap11, Soap::Soap12], &references, true);
     let answer = run(peer("check").args(&ours));
     let lines = answer.lines().filter_map(|line| line.split_once('\t')).map(|(file, verdict)| (file.to_owned(), verdict.to_owned()));
     judged(lines, 24);
