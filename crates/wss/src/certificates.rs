@@ -169,7 +169,7 @@ pub enum Revocation {
 /// Certificates and anchors that an operator trusts for one purpose.
 #[derive(Default)]
 pub struct CertificateStore {
-    known: Vec<(Certificate, TrustedKeys)>,
+    known: Vec<Certificate>,
     anchors: Vec<TrustAnchor<'static>>,
     intermediates: Vec<CertificateDer<'static>>,
     lists: Vec<CertRevocationList<'static>>,
@@ -195,9 +195,9 @@ impl CertificateStore {
     /// # Errors
     /// [`Error::Certificate`], [`Error::Xml`] for a key of a kind unknown here.
     pub fn know(&mut self, der: &[u8]) -> Result<(), Error> {
-        let mut keys = TrustedKeys::new();
-        keys.add_certificate(der)?;
-        self.known.push((Certificate::from_der(der)?, keys));
+        // A key that cannot verify is the operator's mistake, and is told at once.
+        TrustedKeys::new().add_certificate(der)?;
+        self.known.push(Certificate::from_der(der)?);
         Ok(())
     }
 
@@ -240,7 +240,7 @@ impl CertificateStore {
 
     /// The known certificates.
     pub fn known(&self) -> impl Iterator<Item = &Certificate> {
-        self.known.iter().map(|(certificate, _)| certificate)
+        self.known.iter()
     }
 
     /// Whether a certificate counts now. `chain` begins with it; what follows may help to find a path.
@@ -252,7 +252,7 @@ impl CertificateStore {
         if chain.len() > MOST_CERTIFICATES {
             return Err(CertificateFault::TooLong);
         }
-        if let Some((known, _)) = self.known.iter().find(|(known, _)| known.der == *leaf) {
+        if let Some(known) = self.known.iter().find(|known| known.der == *leaf) {
             return known.check(now).map(|()| known.clone());
         }
         let certificate = Certificate::from_der(leaf).map_err(|_| CertificateFault::Unreadable)?;

@@ -17,7 +17,7 @@ use vestibule_xmlsec::{
 use crate::certificates::Certificate;
 use crate::error::{Conflict, Error};
 use crate::header::{Identified, Item, SecurityHeader};
-use crate::namespaces::{ADDRESSING, Era, WSU};
+use crate::namespaces::{ADDRESSING, Era, WSSE, WSU};
 use crate::rules::Part;
 use crate::verify::Message;
 
@@ -218,7 +218,8 @@ impl Header<'_> {
     pub fn write(&self, message: &Message, limits: &Limits, now: jiff::Timestamp, random: &Randomness) -> Result<Vec<u8>, Error> {
         let mut octets = self.with_tokens(message, now, random)?;
         if let Some(sign) = &self.sign {
-            octets = self.signed(sign, &Message::read(&octets, limits)?, random)?;
+            let joined = self.existing(message)?.is_some();
+            octets = self.signed(sign, &Message::read(&octets, limits)?, joined, random)?;
         }
         if let Some(encrypt) = &self.encrypt {
             octets = self.encrypted(encrypt, octets, limits, random)?;
@@ -351,7 +352,7 @@ impl Header<'_> {
         Ok(without.map(|(element, id)| (&element.place, id)).collect())
     }
 
-    fn signed(&self, sign: &SignWith<'_>, message: &Message, random: &Randomness) -> Result<Vec<u8>, Error> {
+    fn signed(&self, sign: &SignWith<'_>, message: &Message, joined: bool, random: &Randomness) -> Result<Vec<u8>, Error> {
         let header = message.headers_for(self.role).next().ok_or(Error::Missing("security header"))?;
         let items = header.items.as_ref().map_err(|error| Error::Xml(error.clone()))?;
         let at = |place| SignedPart::Element(SignedElement::At(place), &[]);
@@ -388,11 +389,18 @@ impl Header<'_> {
         if self.signs(&Part::Body) {
             parts.push(at(message.envelope().body()));
         }
+        let tokens = items.iter().filter(|item| matches!(item, Item::Binary(_))).count();
+        let placement = match (joined, sign.reference) {
+            (false, _) => Placement::Last,
+            // Receivers read from the top: what was signed last is verified first, before older parts are decrypted.
+            (true, KeyReference::Direct) if tokens == 1 => Placement::After(WSSE, "BinarySecurityToken"),
+            (true, _) => Placement::First,
+        };
         let key_info = self.key_info(sign, random)?;
         let signing = Signing {
             parts: &parts,
             into: SignedElement::At(&header.place),
-            placement: Placement::Last,
+            placement,
             key_info: KeyInfo::Markup(&key_info),
             profile: &Profile::WS_SECURITY,
         };

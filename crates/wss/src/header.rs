@@ -110,7 +110,10 @@ impl FromClaimed for Outline {
         for part in root.children() {
             if part.local() == "Body" {
                 outline.body = Some(Identified::read(part));
-                gather(part, &mut outline.ciphertexts)?;
+                // The header stands before the Body: where it lists nothing, a large Body need not be searched.
+                if outline.lists_ciphertext() {
+                    gather(part, &mut outline.ciphertexts)?;
+                }
             } else {
                 for block in part.children() {
                     outline.blocks.push(Identified::read(block));
@@ -133,6 +136,13 @@ impl FromClaimed for Outline {
             }
         }
         Ok(outline)
+    }
+}
+
+impl Outline {
+    fn lists_ciphertext(&self) -> bool {
+        let items = self.headers.iter().flat_map(|header| header.items.iter().flatten());
+        items.into_iter().any(|item| matches!(item, Item::EncryptedKey { .. } | Item::ReferenceList { .. }))
     }
 }
 

@@ -7,6 +7,50 @@
 //!
 //! No sockets, no clock, no randomness, no configuration. Whoever calls keeps what needs memory: the replay conditions that
 //! [`Accepted::replay`] lists are spent by the caller after the credentials held.
+//!
+//! ```
+//! use jiff::{SignedDuration, Timestamp};
+//! use vestibule_soap::Target;
+//! use vestibule_wss::{
+//!     CertificateStore, Channel, Concessions, Consumed, Demand, Error, Header, Lifetime, Message, MustUnderstand, Password, Randomness,
+//!     Rules, Token, TokenKind, Window,
+//! };
+//! use vestibule_xmlsec::Limits;
+//!
+//! # fn main() -> Result<(), Error> {
+//! let received = br#"<s:Envelope xmlns:s="http://www.w3.org/2003/05/soap-envelope"><s:Body/></s:Envelope>"#;
+//! let now: Timestamp = "2026-03-01T12:00:00Z".parse().expect("an instant");
+//! let header = Header {
+//!     role: &Target::Ultimate,
+//!     must_understand: MustUnderstand::Written,
+//!     consumed: Consumed::Removed(&Target::Ultimate),
+//!     lifetime: Lifetime::For(SignedDuration::from_secs(300)),
+//!     token: Token::Username { name: "alice", password: Password::Digest("wonderland") },
+//!     sign: None,
+//!     encrypt: None,
+//! };
+//! let message = Message::read(received, &Limits::SOAP)?;
+//! let sent = header.write(&message, &Limits::SOAP, now, &Randomness([7; 32]))?;
+//!
+//! let rules = Rules {
+//!     role: &Target::Ultimate,
+//!     demand: Demand { tokens: &[TokenKind::Username], parts: &[] },
+//!     window: Window::default(),
+//!     concessions: Concessions::NONE,
+//!     channel: Channel::Protected { client: None, certificate: None },
+//!     certificates: &CertificateStore::new(),
+//!     issuers: &[],
+//!     audience: "",
+//!     recipients: &[],
+//!     decryption: None,
+//! };
+//! let accepted = Message::read(&sent, &Limits::SOAP)?.verify(&rules, now).expect("a good header");
+//! let token = accepted.username.expect("the token that was demanded");
+//! // Whether alice has this password, and has not sent this nonce before, is the caller's to know.
+//! assert!(token.username() == "alice" && token.matches(b"wonderland") && accepted.replay.len() == 1);
+//! # Ok(())
+//! # }
+//! ```
 #![forbid(unsafe_code)]
 
 mod certificates;

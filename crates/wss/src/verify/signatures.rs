@@ -15,7 +15,14 @@ use crate::replay::{self, Replay};
 use crate::rules::{Concession, Rules, TokenKind};
 use crate::tokens::{BinaryKind, BinaryToken, KeyInfo, Reference};
 
-/// What one good signature covers.
+/// What one good signature covers. Only a verification makes one.
+///
+/// ```compile_fail
+/// # use vestibule_wss::SignedParts;
+/// fn forge() -> SignedParts {
+///     SignedParts { parts: Vec::new() }
+/// }
+/// ```
 #[derive(Debug)]
 pub struct SignedParts {
     parts: Vec<Verified<Element>>,

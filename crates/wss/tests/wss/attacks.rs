@@ -15,6 +15,7 @@ use crate::roundtrip::{Signer, assertion, envelope, issuer, plain, token, write}
 
 const WSSE: &str = "http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss-wssecurity-secext-1.0.xsd";
 const WSU: &str = "http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss-wssecurity-utility-1.0.xsd";
+const X509_V3: &str = "http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss-x509-token-profile-1.0#X509v3";
 const DRAFT: &str = "http://schemas.xmlsoap.org/ws/2003/06/secext";
 
 struct Case {
@@ -264,6 +265,32 @@ fn keys(cases: &mut Cases) {
     ] {
         cases.add(name, "§10.14", X509, reason, with(&inside));
     }
+    let embedded = changed(&token, &format!(" wsu:Id=\"{id}\""), "");
+    let identifier = changed(&format!("<wsse:KeyIdentifier ValueType=\"TYPE\">{certificate}</wsse:KeyIdentifier>"), "TYPE", X509_V3);
+    for (name, inside) in [
+        ("good-embedded", reference(&format!("<wsse:Embedded>{embedded}</wsse:Embedded>"))),
+        (
+            "good-certificate-in-a-reference",
+            reference(&data(&certificate).replace("<ds:X509Data>", "<ds:X509Data xmlns:ds=\"http://www.w3.org/2000/09/xmldsig#\">")),
+        ),
+        ("good-certificate-in-an-identifier", reference(&identifier)),
+    ] {
+        cases.add(name, "-", X509, "accept", with(&inside));
+    }
+    cases.add(
+        "embedded-twice",
+        "§10.14",
+        X509,
+        "reference_refused",
+        with(&reference(&format!("<wsse:Embedded>{}</wsse:Embedded>", embedded.repeat(2)))),
+    );
+    cases.add(
+        "embedded-reference",
+        "§10.14",
+        X509,
+        "reference_refused",
+        with(&reference(&format!("<wsse:Embedded>{}</wsse:Embedded>", reference(&own)))),
+    );
     let theirs_info = element(&theirs, "<ds:KeyInfo>", "</ds:KeyInfo>").to_owned();
     let bare = changed(&theirs, &theirs_info, &format!("<ds:KeyInfo>{}</ds:KeyInfo>", data(&other)));
     cases.add("bare-certificate-of-his-own", "§10.14", X509, "unknown_key", bare).concessions = &[Concession::BareKeyInfo];

@@ -284,6 +284,30 @@ fn what_is_encrypted_for_the_service_is_read_by_its_key_alone() {
 }
 
 #[test]
+fn what_was_encrypted_before_it_was_signed_is_verified_first() {
+    let signer = Signer::of("client-rsa2048");
+    let certificate = der("server-rsa2048.crt");
+    let hashes = (OaepHash::Sha256, OaepHash::Sha256);
+    let encrypt = EncryptFor { certificate: &certificate, parts: &[EncryptedPart::Body], size: AesSize::Aes256, hashes };
+    let sealed = write(&Header { encrypt: Some(encrypt), ..plain() }, &envelope(Soap::Soap11, "")).unwrap();
+    let message = Message::read(sealed.as_bytes(), &Limits::SOAP).unwrap();
+    for reference in [KeyReference::Direct, KeyReference::Thumbprint] {
+        let sign = signer.with(&[Part::Body, Part::Timestamp], reference);
+        let header = Header { sign, lifetime: Lifetime::Unsaid, ..plain() };
+        let text = header.write(&message, &Limits::SOAP, now(), &Randomness([9; 32])).unwrap();
+        let text = String::from_utf8(text).unwrap();
+        let mut world = World::of(&[TokenKind::X509]).decrypting();
+        let read = accepted(&world, &text);
+        assert_eq!(read.covered, ["body", "timestamp"], "{reference:?}");
+        assert_eq!(read.message.envelope().operation().unwrap().local, "GetOrder");
+        assert_eq!(refused(&world, &text.replace("aes256-gcm", "aes128-gcm")), Reason::DigestMismatch);
+        // The service behind may be the one that decrypts.
+        world.decryption = None;
+        assert_eq!(accepted(&world, &text).message.envelope().operation().unwrap().local, "EncryptedData");
+    }
+}
+
+#[test]
 fn a_header_is_joined_removed_or_in_the_way() {
     let signer = Signer::of("client-rsa2048");
     let token = Token::Username { name: "alice", password: Password::Digest("wonderland") };
@@ -348,4 +372,54 @@ fn a_signature_of_the_sender_survives_what_is_written_beside_it() {
     world.issuers[0].attesters.know(&der("server-rsa2048.crt")).unwrap();
     world.role = role;
     assert_eq!(world.judge(&both).map(|read| read.covered).unwrap(), ["body", "timestamp", "token"]);
+}
+
+#[test]
+fn no_octet_of_what_is_covered_may_change() {
+    let signer = Signer::of("client-rsa2048");
+    let sign = signer.with(&[Part::Body, Part::Timestamp, Part::Token], KeyReference::Direct);
+    let text = write(&Header { sign, ..plain() }, &envelope(Soap::Soap12, "")).unwrap();
+    let world = World::of(&[TokenKind::X509]);
+    let content = |octets: &[u8]| {
+        let read = world.judge(octets).ok()?;
+        let places = [read.message.envelope().body().clone()];
+        let covered = places.iter().filter_map(|place| read.signatures[0].part(place));
+        Some((covered.map(|part| part.canonical().unwrap()).collect::<Vec<_>>(), read.timestamp, read.covered))
+    };
+    let good = content(text.as_bytes()).unwrap();
+    let mut refused = 0;
+    for place in 0..text.len() {
+        let mut octets = text.clone().into_bytes();
+        octets[place] = if octets[place] == b'1' { b'2' } else { b'1' };
+        match content(&octets) {
+            None => refused += 1,
+            // White space in tags, and what surrounds the signed parts.
+            Some(other) => assert_eq!(other, good, "octet {place}"),
+        }
+    }
+    assert!(refused * 10 > text.len() * 9, "{refused} of {}", text.len());
+}
+
+#[test]
+fn a_vouched_assertion_belongs_to_its_body() {
+    use vestibule_wss::Replay;
+    let attester = Signer::of("client-rsa2048");
+    let xml = assertion(Version::Saml20, ConfirmationMethod::SenderVouches, None).to_xml().unwrap();
+    let parts = [Part::Token, Part::Body, Part::Timestamp];
+    let bound = |body: &str| {
+        let sign = attester.with(&parts, KeyReference::Direct);
+        let header = Header { token: token(&xml, Version::Saml20, AssertionReference::Direct), sign, ..plain() };
+        let text = write(&header, &envelope(Soap::Soap11, "").replace("<o:id>7", body)).unwrap();
+        let read = accepted(&World::of(&[TokenKind::Saml]).conceding(&[Concession::SenderVouches]), &text);
+        let found = read.replay.into_iter().find_map(|condition| match condition {
+            Replay::Bound { key, digest, until } => Some((key, digest, until)),
+            Replay::Once { .. } => None,
+        });
+        found.unwrap()
+    };
+    let (first, other) = (bound("<o:id>7"), bound("<o:id>8"));
+    assert_eq!(first, bound("<o:id>7"));
+    assert_eq!(first.0, other.0);
+    assert_ne!(first.1, other.1);
+    assert_eq!(first.2, "2026-03-01T12:05:30Z".parse().unwrap());
 }
