@@ -16,6 +16,9 @@ use vestibule_engine::store::{Change, ChangeStream, DECISIONS_KEPT, DurableStore
 
 use super::{PostgresStore, column};
 
+/// The line of a message that means the signing keys.
+const KEYS: &str = "keys";
+
 #[async_trait]
 impl DurableStore for PostgresStore {
     async fn user(&self, id: UserId) -> Result<Option<User>, Unavailable> {
@@ -104,12 +107,17 @@ impl DurableStore for PostgresStore {
 
     async fn put_key(&self, key: &KeyRecord) -> Result<(), Unavailable> {
         let (created, changed, state) = (key.created.to_string(), key.changed.to_string(), json(&key.state)?);
-        let sql = "INSERT INTO vestibule.signing_key (id, purpose, algorithm, state, public, sealed, created, changed)
+        let call = self.users.begin(Change::Keys);
+        let message = format!("{}{KEYS}", call.mark());
+        let sql = "WITH put AS (INSERT INTO vestibule.signing_key (id, purpose, algorithm, state, public, sealed, created, changed)
             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
             ON CONFLICT (id) DO UPDATE SET purpose = excluded.purpose, algorithm = excluded.algorithm, state = excluded.state,
-                public = excluded.public, sealed = excluded.sealed, created = excluded.created, changed = excluded.changed";
+                public = excluded.public, sealed = excluded.sealed, created = excluded.created, changed = excluded.changed RETURNING id)
+            SELECT pg_notify('vestibule_users', $9)::text FROM put";
         let sealed: &[u8] = key.sealed.reveal();
-        self.rows(sql, &[&key.id, &key.purpose, &key.algorithm, &state, &key.public, &sealed, &created, &changed]).await.map(drop)
+        self.rows(sql, &[&key.id, &key.purpose, &key.algorithm, &state, &key.public, &sealed, &created, &changed, &message]).await?;
+        call.changed([Change::Keys]);
+        Ok(())
     }
 
     async fn keys(&self, purpose: &str) -> Result<Vec<KeyRecord>, Unavailable> {
@@ -177,6 +185,9 @@ impl DurableStore for PostgresStore {
 
 /// What a line of a message means.
 pub(super) fn change(line: &str) -> Option<Change> {
+    if line == KEYS {
+        return Some(Change::Keys);
+    }
     Uuid::parse_str(line).ok().map(|id| Change::User(UserId(id)))
 }
 
