@@ -158,6 +158,7 @@ impl House {
         let proxy = front.command(&program, scratch.path()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
         let address = SocketAddr::from(([127, 0, 0, 1], ports[0]));
         gateway.address = address;
+        gateway.public = ports[0];
         let mut house = Self { gateway, proxy, front, address, scratch };
         for _ in 0..500 {
             if TcpStream::connect(address).is_ok() {

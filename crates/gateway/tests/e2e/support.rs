@@ -7,6 +7,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -47,9 +48,19 @@ fn rand() -> u64 {
     std::hash::RandomState::new().build_hasher().finish()
 }
 
-/// A port of the loopback interface that was free a moment ago.
+/// A port of the loopback interface that was free a moment ago. Below those that the system gives to clients, and no port
+/// twice: many houses are opened at once, and each of their connections takes a port, too.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    const FIRST: u16 = 12_000;
+    const PORTS: u16 = 20_000;
+    let _ = NEXT.compare_exchange(0, u16::try_from(rand() % u64::from(PORTS)).unwrap(), Ordering::Relaxed, Ordering::Relaxed);
+    loop {
+        let port = FIRST + NEXT.fetch_add(1, Ordering::Relaxed) % PORTS;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// One request as the application received it.
