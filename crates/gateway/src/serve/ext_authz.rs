@@ -117,7 +117,7 @@ const STATUS: HeaderName = HeaderName::from_static("x-vestibule-status");
 pub(super) async fn answer(passage: &Passage<'_>, dialect: Dialect, request: Request<Incoming>) -> Response<Reply> {
     let mut origin = passage.peer.origin().clone();
     if passage.peer.is_certified(passage.running.engine.clock.now()) {
-        origin.word = Word::OfProxy;
+        origin.word = Word::Proxy;
     }
     if !passage.door().trusted.believes(&origin) {
         return passage.unreadable(Malformed::Stranger, request.method(), request.version());

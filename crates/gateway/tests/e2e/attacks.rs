@@ -43,13 +43,18 @@ fn attacks(port: u16) -> Vec<Attack> {
     text.lines().map(one).collect()
 }
 
+#[expect(clippy::disallowed_methods, reason = "a test waits for another process")]
+fn now() -> Instant {
+    Instant::now()
+}
+
 /// Sends octets and returns the status of the first answer, the answers' number, and all that came.
 fn send(address: SocketAddr, octets: &[u8]) -> (u16, Vec<u8>) {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
     let _ = stream.write_all(octets);
     let _ = stream.flush();
-    let (mut answer, mut buffer, began) = (Vec::new(), [0; 65536], Instant::now());
+    let (mut answer, mut buffer, began) = (Vec::new(), [0; 65536], now());
     while began.elapsed() < PATIENCE {
         match stream.read(&mut buffer) {
             Ok(0) => break,
@@ -152,10 +157,10 @@ fn run(door: &str, address: SocketAddr, gateway: &Gateway) -> (BTreeMap<String, 
     for record in gateway.audit() {
         let Some(name) = record["request_id"].as_str().and_then(|id| ids.get(id)) else { continue };
         let reason = &record["reason"];
-        if let (Some(status), false) = (answers.get_mut(name), reason.is_null()) {
-            if !status.contains(' ') {
-                *status = format!("{status} {}", reason.to_string().trim_matches('"').replace(['"', '{', '}'], ""));
-            }
+        if let (Some(status), false) = (answers.get_mut(name), reason.is_null())
+            && !status.contains(' ')
+        {
+            *status = format!("{status} {}", reason.to_string().trim_matches('"').replace(['"', '{', '}'], ""));
         }
     }
     (answers, broken)
