@@ -437,6 +437,7 @@ mod tests {
     fn every_event() -> Vec<(Event, &'static str)> {
         let known = |event: &Event| match event {
             Event::RequestDecided(_)
+            | Event::RequestUnreadable { .. }
             | Event::LoginSucceeded { .. }
             | Event::LoginRejected { .. }
             | Event::LoginFellThrough { .. }
@@ -501,6 +502,7 @@ mod tests {
                 Event::GateClosed { gate: Gate::Account, subject: "h".into(), seconds: 900 },
                 r#"gate.closed","gate":"account","subject":"h","seconds":900}"#,
             ),
+            (Event::RequestUnreadable { reason: Malformed::Framing }, r#"request.unreadable","reason":"framing"}"#),
             (Event::GateOpened { gate: Gate::Address, subject: "h".into() }, r#"gate.opened","gate":"address","subject":"h"}"#),
             (
                 Event::SessionOpened { session: "h".into(), subject: "ada".into(), scheme: "basic".into() },

@@ -238,6 +238,10 @@ impl DurableStore for FakeStore {
         panic!("not asked here")
     }
 
+    async fn remove_user(&self, _: UserId) -> Result<bool, Unavailable> {
+        panic!("not asked here")
+    }
+
     async fn users(&self, _: &TenantId, _: Option<&GroupName>, _: Option<&Username>, _: usize) -> Result<Vec<User>, Unavailable> {
         panic!("not asked here")
     }

@@ -221,7 +221,7 @@ pub enum Malformed {
     /// `%` without two hexadecimal digits, or octets that are not UTF-8.
     #[error("the request target contains an invalid percent escape")]
     TargetEscape,
-    /// `.`, `..`, an empty segment, or an encoded slash, backslash, NUL or percent sign.
+    /// A segment of dots and spaces only, an empty one, or an encoded slash, backslash, NUL or percent sign.
     #[error("the request target is ambiguous")]
     TargetAmbiguous,
     /// No host, two hosts, or a host that is no name or address.
@@ -391,7 +391,9 @@ impl Target {
             let written = path.get(start..).unwrap_or_default();
             // An empty segment is fine only as the trailing slash; `/;x/` would otherwise become `//`.
             let last = index + 1 == count;
-            if matches!(written, "." | "..") || (written.is_empty() && (!last || segment.contains(';')) && count > 1) {
+            // Some servers drop trailing dots and spaces of a name: `..%20` and `...` would be `..` to them.
+            let bare = !written.is_empty() && written.replace("%20", ".").bytes().all(|b| b == b'.');
+            if bare || (written.is_empty() && (!last || segment.contains(';')) && count > 1) {
                 return Err(Malformed::TargetAmbiguous);
             }
         }

@@ -15,9 +15,9 @@ use aws_lc_rs::{digest, rand};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use vestibule_xmlsec::{
-    AesSize, Assertions, Canonicalization, Claimed, ContentKey, DecryptionKeys, Document, ElementView, EncryptedPart, Encryption, Error,
-    FromClaimed, IdentityProvider, KeyInfo, Limits, Part, Place, Placement, Profile, Recipient, SignedElement, SigningKey, Unsigned,
-    canonicalize,
+    AesSize, Assertions, Canonicalization, Claimed, ContentKey, DecryptionKeys, Document, ElementView, EncryptedForm, EncryptedKeyInfo,
+    EncryptedPart, Encryption, Error, FromClaimed, IdentityProvider, Limits, Place, Placement, Profile, Recipient, SignedElement,
+    SigningKey, Unsigned, canonicalize,
 };
 
 const SAML: &str = "urn:oasis:names:tc:SAML:2.0:assertion";
@@ -40,7 +40,7 @@ fn response(octets: usize) -> String {
 }
 
 fn to<'a>(key: &'a ContentKey, recipients: &'a [Recipient]) -> Encryption<'a> {
-    Encryption { part: Part::Element, key, key_info: KeyInfo::Recipients(recipients), id: None }
+    Encryption { part: EncryptedForm::Element, key, key_info: EncryptedKeyInfo::Recipients(recipients), id: None }
 }
 
 struct Data(Place);

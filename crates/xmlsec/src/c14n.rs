@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use crate::error::Error;
 use crate::limits::Limits;
-use crate::tree::{Attribute, Element, Kind, Name, NamespaceId, Node, NodeId, Text, Tree};
+use crate::tree::{Attribute, Element, Kind, Link, Name, NamespaceId, Node, NodeId, Text, Tree, key};
 
 /// Which canonical form.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +50,18 @@ pub(crate) enum Apex {
     Document,
     /// One element and everything in it.
     Element(NodeId),
+    /// The same in place of a `SecurityTokenReference`: WSS SOAP Message Security 1.1 §8.3 has an apex in whose scope there
+    /// is no default namespace say so.
+    Token(NodeId),
+}
+
+impl Apex {
+    fn element(self) -> Option<NodeId> {
+        match self {
+            Self::Document => None,
+            Self::Element(id) | Self::Token(id) => Some(id),
+        }
+    }
 }
 
 /// Whatever takes canonical octets.
@@ -69,6 +81,12 @@ impl Sink for aws_lc_rs::digest::Context {
     }
 }
 
+impl Sink for aws_lc_rs::hmac::Context {
+    fn take(&mut self, octets: &[u8]) {
+        self.update(octets);
+    }
+}
+
 /// Writes the canonical form of `apex` without the subtree `omit`.
 pub(crate) fn write(
     tree: &Tree,
@@ -78,13 +96,14 @@ pub(crate) fn write(
     limits: &Limits,
     sink: &mut impl Sink,
 ) -> Result<(), Error> {
-    let (first, end) = match apex {
-        Apex::Document => (0, tree.nodes.len()),
-        Apex::Element(id) => (id.0 as usize, tree.node(id).map_or(0, |node| node.end as usize)),
+    let (first, end) = match apex.element() {
+        None => (0, tree.nodes.len()),
+        Some(id) => (id.0 as usize, tree.node(id).map_or(0, |node| node.end as usize)),
     };
     let out =
         Out { sink, buffer: Vec::with_capacity(CHUNK), source: tree.source.as_bytes(), run: 0..0, written: 0, limit: limits.canonical };
-    let mut writer = Writer { tree, form, out, rendered: Vec::new(), open: Vec::new(), namespaces: Vec::new(), attributes: Vec::new() };
+    let mut writer =
+        Writer { tree, form, out, rendered: Vec::new(), open: Vec::new(), listed: None, namespaces: Vec::new(), attributes: Vec::new() };
     let mut at = first;
     let mut after_root = false;
     while let Some(node) = tree.nodes.get(at).filter(|_| at < end) {
@@ -93,10 +112,11 @@ pub(crate) fn write(
             at = node.end as usize;
             continue;
         }
-        let outside = node.parent.is_none();
+        let outside = node.parent().is_none();
         match &node.kind {
             Kind::Element(element) => {
-                writer.start(element, node, apex == Apex::Element(NodeId(index(at))))?;
+                let here = if at == first && apex != Apex::Document { Some(apex) } else { None };
+                writer.start(element, node, here)?;
                 let rendered = writer.rendered.len();
                 writer.open.push(Open { end: node.end as usize, name: element.name, close: node.span.1, rendered });
                 after_root |= outside;
@@ -135,11 +155,28 @@ struct Writer<'t, 's, S> {
     form: &'t Canonicalization,
     out: Out<'t, 's, S>,
     /// Declarations in force in the output, innermost last.
-    rendered: Vec<(&'t str, NamespaceId)>,
+    rendered: Vec<Rendered<'t>>,
     open: Vec<Open>,
+    listed: Option<Listed>,
     // Reused between elements.
-    namespaces: Vec<(&'t str, NamespaceId)>,
+    namespaces: Vec<Rendered<'t>>,
     attributes: Vec<Attribute>,
+}
+
+/// A declaration in the output.
+#[derive(Clone, Copy)]
+struct Rendered<'t> {
+    prefix: &'t [u8],
+    /// The [`key`] of the prefix.
+    key: u32,
+    namespace: NamespaceId,
+}
+
+/// A scope in which every listed prefix is in force that is declared there, while this many declarations are.
+#[derive(Clone, Copy)]
+struct Listed {
+    scope: Link,
+    rendered: usize,
 }
 
 struct Open {
@@ -152,48 +189,58 @@ struct Open {
 }
 
 impl<'t, S: Sink> Writer<'t, '_, S> {
-    fn start(&mut self, element: &Element, node: &Node, is_apex: bool) -> Result<(), Error> {
+    /// Writes a start tag; `apex` is given for the first.
+    fn start(&mut self, element: &Element, node: &Node, apex: Option<Apex>) -> Result<(), Error> {
         let tree = self.tree;
+        let is_apex = apex.is_some();
         self.namespaces.clear();
         if self.form.exclusive {
             self.visible_namespaces(element)
         } else {
             self.inclusive_namespaces(element, is_apex)?
         }
+        if matches!(apex, Some(Apex::Token(_))) && tree.resolve(element.scope, b"").is_none_or(|default| default == NamespaceId::NONE) {
+            self.namespaces.push(Rendered { prefix: b"", key: key(b""), namespace: NamespaceId::NONE });
+        }
         let imports = is_apex && !self.form.exclusive;
-        if element.verbatim && self.namespaces.is_empty() && !imports {
+        if self.namespaces.len() > 1 {
+            self.namespaces.sort_unstable_by_key(|rendered| rendered.prefix);
+        }
+        if element.verbatim && !imports && self.declares_just_these(element) {
+            self.rendered.append(&mut self.namespaces);
+            self.remember_listed(element);
             return self.out.run(node.span.0, element.content);
         }
         self.out.push(b"<")?;
-        self.out.push(tree.octets(element.name.start, element.name.end))?;
-        self.namespaces.sort_unstable_by_key(|(prefix, _)| *prefix);
+        self.out.push(tree.octets(element.name.start, element.name.end()))?;
         let mut namespaces = std::mem::take(&mut self.namespaces);
-        for (prefix, namespace) in namespaces.drain(..) {
+        for rendered in namespaces.drain(..) {
+            let Rendered { prefix, namespace, .. } = rendered;
             self.out.push(b" xmlns")?;
             if !prefix.is_empty() {
                 self.out.push(b":")?;
-                self.out.push(prefix.as_bytes())?;
+                self.out.push(prefix)?;
             }
             self.out.push(b"=\"")?;
             self.escape_attribute(tree.namespace(namespace))?;
             self.out.push(b"\"")?;
-            self.rendered.push((prefix, namespace));
+            self.rendered.push(rendered);
         }
         self.namespaces = namespaces;
+        self.remember_listed(element);
 
         self.attributes.clear();
         self.attributes.extend_from_slice(tree.attributes(element));
         if imports {
-            self.import_xml_attributes(node.parent);
+            self.import_xml_attributes(node.parent());
         }
         if self.attributes.len() > 1 {
-            // Canonical XML §2.3: by namespace name, then local name; unprefixed attributes first.
-            self.attributes.sort_unstable_by_key(|attribute| (tree.namespace(attribute.namespace), tree.local(attribute.name)));
+            self.attributes.sort_unstable_by(|one, other| tree.canonical_order(one, other));
         }
         let mut attributes = std::mem::take(&mut self.attributes);
         for attribute in attributes.drain(..) {
             self.out.push(b" ")?;
-            self.out.push(tree.octets(attribute.name.start, attribute.name.end))?;
+            self.out.push(tree.octets(attribute.name.start, attribute.name.end()))?;
             self.out.push(b"=\"")?;
             if attribute.value.plain && !attribute.value.decoded {
                 // Plain: nothing to escape but `>` might stand there, which attributes keep.
@@ -207,19 +254,37 @@ impl<'t, S: Sink> Writer<'t, '_, S> {
         self.out.push(b">")
     }
 
+    /// The prefix list is looked through once for each scope, not for each element.
+    fn remember_listed(&mut self, element: &Element) {
+        if self.listed.is_none() {
+            self.listed = Some(Listed { scope: element.scope, rendered: self.rendered.len() });
+        }
+    }
+
+    /// Whether the declarations to be written are the element's own, which stand in order where it is verbatim.
+    fn declares_just_these(&self, element: &Element) -> bool {
+        let own = self.tree.declarations(element);
+        own.len() == self.namespaces.len()
+            && own.iter().zip(&self.namespaces).all(|(own, rendered)| own.key == rendered.key && self.tree.declared(own) == rendered.prefix)
+    }
+
     /// Exclusive canonicalization §3: declarations an element visibly uses, and those of the prefix list in scope.
     fn visible_namespaces(&mut self, element: &Element) {
         let tree = self.tree;
-        self.use_namespace(tree.prefix(element.name), element.namespace);
+        self.use_namespace(tree.prefix_octets(element.name), element.namespace);
         for attribute in tree.attributes(element) {
             if attribute.name.prefix != 0 {
-                self.use_namespace(tree.prefix(attribute.name), attribute.namespace);
+                self.use_namespace(tree.prefix_octets(attribute.name), attribute.namespace);
             }
         }
+        if self.listed.is_some_and(|listed| listed.scope == element.scope) {
+            return;
+        }
+        self.listed = None;
         for prefix in &self.form.prefix_list {
-            match tree.resolve(element.scope, prefix) {
-                Some(namespace) => self.use_namespace(prefix, namespace),
-                None if prefix.is_empty() => self.use_namespace("", NamespaceId::NONE),
+            match tree.resolve(element.scope, prefix.as_bytes()) {
+                Some(namespace) => self.use_namespace(prefix.as_bytes(), namespace),
+                None if prefix.is_empty() => self.use_namespace(b"", NamespaceId::NONE),
                 None => {}
             }
         }
@@ -229,10 +294,10 @@ impl<'t, S: Sink> Writer<'t, '_, S> {
     fn inclusive_namespaces(&mut self, element: &Element, is_apex: bool) -> Result<(), Error> {
         let tree = self.tree;
         let own = tree.declarations(element).iter();
-        let inherited = tree.scope(if is_apex || self.open.is_empty() { element.scope } else { None });
-        let mut seen: Vec<&str> = Vec::new();
+        let inherited = tree.scope(if is_apex || self.open.is_empty() { element.scope } else { Link::NONE });
+        let mut seen: Vec<&[u8]> = Vec::new();
         for declaration in own.chain(inherited) {
-            let prefix = tree.source(declaration.prefix.0, declaration.prefix.1);
+            let prefix = tree.octets(declaration.prefix.0, declaration.prefix.1);
             // The innermost declaration of a prefix comes first and hides the others.
             if seen.contains(&prefix) {
                 continue;
@@ -248,18 +313,20 @@ impl<'t, S: Sink> Writer<'t, '_, S> {
     }
 
     /// Adds a declaration unless it is in force already.
-    fn use_namespace(&mut self, prefix: &'t str, namespace: NamespaceId) {
-        if prefix == "xml" || self.namespaces.iter().any(|(known, _)| *known == prefix) {
+    fn use_namespace(&mut self, prefix: &'t [u8], namespace: NamespaceId) {
+        let key = key(prefix);
+        let same = |known: &&Rendered<'_>| known.key == key && known.prefix == prefix;
+        if prefix == b"xml" || self.namespaces.iter().any(|known| same(&known)) {
             return;
         }
-        let in_force = self.rendered.iter().rev().find(|(known, _)| *known == prefix).map(|(_, namespace)| *namespace);
+        let in_force = self.rendered.iter().rev().find(same).map(|known| known.namespace);
         let same = match in_force {
-            Some(held) => self.tree.namespace(held) == self.tree.namespace(namespace),
+            Some(held) => held == namespace || self.tree.namespace_octets(held) == self.tree.namespace_octets(namespace),
             // No default namespace is in force where none was declared.
             None => namespace == NamespaceId::NONE,
         };
         if !same {
-            self.namespaces.push((prefix, namespace));
+            self.namespaces.push(Rendered { prefix, key, namespace });
         }
     }
 
@@ -275,14 +342,14 @@ impl<'t, S: Sink> Writer<'t, '_, S> {
                     }
                 }
             }
-            ancestor = node.parent;
+            ancestor = node.parent();
         }
     }
 
     fn close_until(&mut self, at: usize) -> Result<(), Error> {
         while self.open.last().is_some_and(|open| open.end <= at) {
             let Some(open) = self.open.pop() else { break };
-            let (start, end) = (open.name.start, open.name.end);
+            let (start, end) = (open.name.start, open.name.end());
             // `</name>` without white space stands in the source already; `<name/>` does not.
             let begin = open.close.saturating_sub(end - start + 3);
             if begin > end && self.tree.octets(begin, begin + 2) == b"</" {
@@ -294,6 +361,9 @@ impl<'t, S: Sink> Writer<'t, '_, S> {
             }
             let before = self.open.last().map_or(0, |outer| outer.rendered);
             self.rendered.truncate(before);
+            if self.listed.is_some_and(|listed| before < listed.rendered) {
+                self.listed = None;
+            }
         }
         Ok(())
     }
@@ -338,6 +408,11 @@ impl<'t, S: Sink> Writer<'t, '_, S> {
 
     fn escape(&mut self, text: &str, escaped: impl Fn(u8) -> Option<&'static [u8]>) -> Result<(), Error> {
         let octets = text.as_bytes();
+        // Without a branch for each octet: what is escaped anywhere is among these.
+        let special = |octet: u8| (octet < b' ') | (octet == b'&') | (octet == b'<') | (octet == b'>') | (octet == b'"');
+        if !octets.iter().fold(false, |found, octet| found | special(*octet)) {
+            return self.out.push(octets);
+        }
         let mut from = 0;
         for (at, octet) in octets.iter().enumerate() {
             if let Some(reference) = escaped(*octet) {
@@ -371,22 +446,24 @@ impl<S: Sink> Out<'_, '_, S> {
             self.run.end = end;
             return Ok(());
         }
-        self.end_run()?;
+        if !self.run.is_empty() {
+            self.end_run()?;
+        }
         self.run = start..end;
         Ok(())
     }
 
     fn end_run(&mut self) -> Result<(), Error> {
-        if self.run.is_empty() {
-            return Ok(());
-        }
         let octets = self.source.get(self.run.clone()).unwrap_or_default();
         self.run = 0..0;
         self.append(octets)
     }
 
+    #[inline]
     fn push(&mut self, octets: &[u8]) -> Result<(), Error> {
-        self.end_run()?;
+        if !self.run.is_empty() {
+            self.end_run()?;
+        }
         self.append(octets)
     }
 
@@ -413,11 +490,6 @@ impl<S: Sink> Out<'_, '_, S> {
         self.buffer.clear();
         Ok(())
     }
-}
-
-/// INVARIANT: a tree has at most `u32::MAX` nodes.
-fn index(value: usize) -> u32 {
-    u32::try_from(value).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

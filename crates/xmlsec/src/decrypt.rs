@@ -22,12 +22,13 @@ use crate::encrypted::{
     Encrypted, EncryptedKey, Transport, View, algorithm, attributes, base64, elements, fault, not_admitted, unexpected, value_of,
 };
 use crate::error::{EncryptionFault, Error, KeyFault, ReferenceFault, Role};
+use crate::ids::{Ids, XENC};
 use crate::keys::KeyId;
 use crate::profile::Profile;
 use crate::rsa::PrivateKey;
 use crate::signature::{DS, shortened};
 use crate::tree::{Kind, NodeId, Plaintext};
-use crate::verify::{Element, Ids, Verified, XENC};
+use crate::verified::{Element, Verified};
 use crate::write::declare;
 
 /// What a key decrypts. A key that signs must not decrypt: each is another type, and another record.
@@ -306,7 +307,7 @@ impl Document {
                 }
             }
             if found.is_empty()
-                && let Some(parent) = self.tree.node(data.id()).and_then(|node| node.parent)
+                && let Some(parent) = self.tree.node(data.id()).and_then(|node| node.parent())
             {
                 // SAML core §2.3.4: beside the data. The name, if there is one, has to be the same.
                 for sibling in self.view(parent)?.children().filter(|child| child.is(XENC, "EncryptedKey")) {
@@ -357,7 +358,7 @@ impl Document {
         let mut whole = String::with_capacity(text.len() + 256);
         whole.push_str("<x");
         // A ciphertext that is the root has nothing around it.
-        let parent = self.tree.node(data.id())?.parent.and_then(|parent| self.tree.node(parent));
+        let parent = self.tree.node(data.id())?.parent().and_then(|parent| self.tree.node(parent));
         if let Some(Kind::Element(parent)) = parent.map(|parent| parent.kind) {
             declare(&self.tree, &parent, None, &mut whole);
         }

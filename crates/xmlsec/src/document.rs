@@ -18,12 +18,20 @@ pub struct Document {
 }
 
 impl Document {
-    /// Reads a document.
+    /// Reads a document and keeps a copy of it.
     ///
     /// # Errors
     /// [`Error::Malformed`] with the octet where it went wrong.
     pub fn parse(octets: &[u8], limits: &Limits) -> Result<Self, Error> {
         Ok(Self { tree: Arc::new(crate::parse::parse(octets, limits)?), limits: *limits })
+    }
+
+    /// Reads a document that nobody else needs: large ones are not copied.
+    ///
+    /// # Errors
+    /// As [`Document::parse`].
+    pub fn parse_owned(octets: Vec<u8>, limits: &Limits) -> Result<Self, Error> {
+        Ok(Self { tree: Arc::new(crate::parse::parse_owned(octets, limits)?), limits: *limits })
     }
 
     /// Reads what the sender says, from the root element on, without any proof.

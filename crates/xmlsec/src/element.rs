@@ -167,6 +167,20 @@ impl<'t, A: Authority> ElementView<'t, A> {
         Error::Unreadable { what, at: self.at() }
     }
 
+    pub(crate) fn prefix(&self) -> &'t str {
+        self.tree.prefix(self.data.name)
+    }
+
+    /// Where its content begins; `None` for an empty-element tag.
+    pub(crate) fn content(&self) -> Option<usize> {
+        (self.data.content != self.node.span.1).then_some(self.data.content as usize)
+    }
+
+    /// Whether another element of the same tree is this one or inside it.
+    pub(crate) fn contains(&self, other: NodeId) -> bool {
+        self.id <= other && other.0 < self.node.end
+    }
+
     pub(crate) fn id(&self) -> NodeId {
         self.id
     }

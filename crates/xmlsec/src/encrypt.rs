@@ -12,12 +12,13 @@ use zeroize::Zeroizing;
 use crate::cipher::{self, AesSize, ContentCipher, OaepHash};
 use crate::document::{Document, SignedElement};
 use crate::error::{Error, KeyFault};
+use crate::ids::{XENC, XENC11};
 use crate::keys::{KeyId, TrustedKeys};
 use crate::rsa::{Oaep, PublicKey};
-use crate::sign::{Placement, Purpose, SigningKey};
+use crate::sign::Placement;
 use crate::signature::DS;
+use crate::signing_key::{Purpose, SigningKey};
 use crate::tree::Kind;
-use crate::verify::{XENC, XENC11};
 use crate::write::{declare, escape};
 
 /// A fresh AES-GCM key for one message.
@@ -185,7 +186,7 @@ impl Recipient {
 
 /// What of an element is encrypted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Part<'a> {
+pub enum EncryptedForm<'a> {
     /// The element itself.
     Element,
     /// The element itself, and the ciphertext stands in a new element of this namespace and name (SAML's `EncryptedAssertion`).
@@ -196,7 +197,7 @@ pub enum Part<'a> {
 
 /// What the ciphertext's `KeyInfo` says.
 #[derive(Debug, Clone, Copy)]
-pub enum KeyInfo<'a> {
+pub enum EncryptedKeyInfo<'a> {
     /// An `EncryptedKey` for each of them.
     Recipients(&'a [Recipient]),
     /// What the caller wrote: the key stands elsewhere.
@@ -209,11 +210,11 @@ pub enum KeyInfo<'a> {
 #[derive(Debug, Clone, Copy)]
 pub struct Encryption<'a> {
     /// What of the element.
-    pub part: Part<'a>,
+    pub part: EncryptedForm<'a>,
     /// The key of this message.
     pub key: &'a ContentKey,
     /// Where its recipients find the key.
-    pub key_info: KeyInfo<'a>,
+    pub key_info: EncryptedKeyInfo<'a>,
     /// The `Id` of the `xenc:EncryptedData`.
     pub id: Option<&'a str>,
 }
@@ -254,14 +255,14 @@ impl Document {
         let Kind::Element(data) = node.kind else { return Err(nothing()) };
         let octets = |from: usize, to: usize| source.get(from..to).ok_or_else(nothing);
         let (from, to, sealed, kind) = match part {
-            Part::Element | Part::ElementIn(..) => {
-                let name = data.name.end as usize;
+            EncryptedForm::Element | EncryptedForm::ElementIn(..) => {
+                let name = data.name.end() as usize;
                 let mut scope = String::new();
                 declare(&self.tree, &data, Some(&data), &mut scope);
                 let sealed = key.seal(&[octets(start, name)?, scope.as_bytes(), octets(name, end)?])?;
                 (start, end, sealed, "Element")
             }
-            Part::Content => {
+            EncryptedForm::Content => {
                 let inside = data.content as usize;
                 // The end tag is the last thing that begins with `<`; an empty tag has none.
                 let close = octets(inside, end)?.iter().rposition(|octet| *octet == b'<').ok_or_else(nothing)?;
@@ -271,7 +272,7 @@ impl Document {
         let mut out = Vec::with_capacity(source.len() + sealed.len() + 4096);
         out.extend_from_slice(octets(0, from)?);
         let mut head = String::new();
-        if let Part::ElementIn(namespace, local) = part {
+        if let EncryptedForm::ElementIn(namespace, local) = part {
             head.push_str(&format!("<{local} xmlns=\""));
             escape(namespace, &mut head);
             head.push_str("\">");
@@ -285,12 +286,12 @@ impl Document {
         let uri = ContentCipher::Gcm(key.size).uri();
         head.push_str(&format!(r#" Type="{XENC}{kind}"><xenc:EncryptionMethod Algorithm="{uri}"/>"#));
         let info = match key_info {
-            KeyInfo::Recipients(all) => {
+            EncryptedKeyInfo::Recipients(all) => {
                 let keys: Result<Vec<String>, Error> = all.iter().map(|one| one.encrypted_key(key, None, None, &[])).collect();
                 Some(keys?.concat())
             }
-            KeyInfo::Written(info) => Some(info.to_owned()),
-            KeyInfo::Absent => None,
+            EncryptedKeyInfo::Written(info) => Some(info.to_owned()),
+            EncryptedKeyInfo::Absent => None,
         };
         if let Some(info) = info {
             head.push_str(&format!(r#"<ds:KeyInfo xmlns:ds="{DS}">{info}</ds:KeyInfo>"#));
@@ -299,7 +300,7 @@ impl Document {
         out.extend_from_slice(head.as_bytes());
         out.extend_from_slice(sealed.as_bytes());
         out.extend_from_slice(b"</xenc:CipherValue></xenc:CipherData></xenc:EncryptedData>");
-        if let Part::ElementIn(_, local) = part {
+        if let EncryptedForm::ElementIn(_, local) = part {
             out.extend_from_slice(format!("</{local}>").as_bytes());
         }
         out.extend_from_slice(octets(to, source.len())?);
@@ -389,8 +390,8 @@ mod tests {
             let what = &all[place.index(all.len())];
             let key = ContentKey::generate(AesSize::Aes128).unwrap();
             let recipient = [Recipient::from_shared("kek", &[1; 16]).unwrap()];
-            let part = if whole { Part::Element } else { Part::Content };
-            let encryption = Encryption { part, key: &key, key_info: KeyInfo::Recipients(&recipient), id: None };
+            let part = if whole { EncryptedForm::Element } else { EncryptedForm::Content };
+            let encryption = Encryption { part, key: &key, key_info: EncryptedKeyInfo::Recipients(&recipient), id: None };
             let Ok(sealed) = document.encrypt(SignedElement::At(what), &encryption) else {
                 // An empty tag has no content.
                 prop_assert!(!whole);

@@ -8,12 +8,13 @@ use std::borrow::Cow;
 use crate::cipher::{AesSize, OaepHash};
 use crate::element::{ElementView, Unsigned};
 use crate::error::{EncryptionFault, Error, ReferenceFault, Role};
+use crate::ids::{XENC, XENC11};
 use crate::keys::KeyId;
 use crate::profile::Profile;
 use crate::rsa::Oaep;
 use crate::signature::{self, DS, shortened};
 use crate::tree::Kind;
-use crate::verify::{XENC, XENC11, certificates};
+use crate::verify::certificates;
 
 pub(crate) type View<'t> = ElementView<'t, Unsigned>;
 

@@ -106,6 +106,9 @@ pub enum Error {
         /// The id it covers.
         covered: String,
     },
+    /// Octets that a detached signature covers hold no message.
+    #[error("the signed octets hold no message")]
+    DetachedContent,
     /// Encrypted content is not written as the schema demands. Nothing was decrypted.
     #[error("the encrypted content is malformed at octet {at}: {why}")]
     EncryptionMalformed {
@@ -139,9 +142,9 @@ impl Error {
         match self {
             Self::Malformed { why, .. } => why.reason(),
             Self::CanonicalTooLong { .. } => "limits",
+            Self::RelativeNamespace | Self::SignatureMalformed { .. } | Self::DetachedContent | Self::Unreadable { .. } => "malformed",
             Self::EncryptionMalformed { why, .. } => why.reason(),
             Self::DecryptionFailed => "decryption_failed",
-            Self::RelativeNamespace | Self::SignatureMalformed { .. } | Self::Unreadable { .. } => "malformed",
             Self::Key(_) => "key",
             Self::ElementMissing(_) => "assertion_missing",
             Self::Ambiguous(_) => "ambiguous",
@@ -289,6 +292,12 @@ pub enum ReferenceFault {
     Nothing,
     #[error("the signature has no reference")]
     NoReference,
+    #[error("it leaves nothing of the element")]
+    Void,
+    #[error("it leads to no wsse:SecurityTokenReference")]
+    NoTokenReference,
+    #[error("the token that a SecurityTokenReference names is not there")]
+    NoToken,
     #[error("no EncryptedKey belongs to the ciphertext")]
     NoKey,
     #[error("it leads to something else than an EncryptedKey")]

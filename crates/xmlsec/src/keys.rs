@@ -14,6 +14,7 @@ use x509_parser::x509::SubjectPublicKeyInfo;
 
 use crate::error::{Error, KeyFault};
 use crate::profile::{Hash, Profile, SignatureAlgorithm};
+use crate::shared::SharedKey;
 
 /// The name of a key: SHA-256 of its SubjectPublicKeyInfo, the same whichever certificate carries it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -113,8 +114,39 @@ impl TrustedKeys {
         self.keys.iter().map(|key| key.id).collect()
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &TrustedKey> {
-        self.keys.iter()
+    pub(crate) fn strong_enough(&self, profile: &Profile) -> impl Iterator<Item = &TrustedKey> {
+        self.keys.iter().filter(|key| key.is_strong_enough(profile))
+    }
+}
+
+/// What a signature may be verified with: public keys, or one secret. Nothing is both.
+#[derive(Debug, Clone, Copy)]
+pub enum Keys<'a> {
+    /// Public keys.
+    Public(&'a TrustedKeys),
+    /// A secret, where the profile admits one.
+    Shared(&'a SharedKey),
+}
+
+impl Keys<'_> {
+    /// Their names.
+    pub fn ids(&self) -> Vec<KeyId> {
+        match self {
+            Self::Public(keys) => keys.ids(),
+            Self::Shared(key) => vec![key.id()],
+        }
+    }
+}
+
+impl<'a> From<&'a TrustedKeys> for Keys<'a> {
+    fn from(keys: &'a TrustedKeys) -> Self {
+        Self::Public(keys)
+    }
+}
+
+impl<'a> From<&'a SharedKey> for Keys<'a> {
+    fn from(key: &'a SharedKey) -> Self {
+        Self::Shared(key)
     }
 }
 
@@ -173,7 +205,7 @@ impl TrustedKey {
     }
 
     /// Whether the profile admits a key of this size.
-    pub(crate) fn is_strong_enough(&self, profile: &Profile) -> bool {
+    fn is_strong_enough(&self, profile: &Profile) -> bool {
         self.rsa_bits.is_none_or(|bits| bits >= profile.smallest_rsa())
     }
 

@@ -4,14 +4,34 @@
 //! thousands of attributes or namespaces, names that two readers split differently. There is no document type here at
 //! all, the five predefined entities are all there are, and every count has a limit that is checked while counting.
 
+use std::cmp::Ordering;
+
 use memchr::{memchr, memchr2, memchr3};
 
 use crate::error::{Error, Malformed};
 use crate::limits::Limits;
-use crate::tree::{Attribute, Declaration, Element, Kind, Name, NamespaceId, Node, NodeId, Text, Tree, XML_NAMESPACE, XMLNS_NAMESPACE};
+use crate::tree::{
+    Attribute, Declaration, Element, Kind, Link, Name, NamespaceId, Node, NodeId, Text, Tree, XML_NAMESPACE, XMLNS_NAMESPACE, key,
+};
 
-/// Reads a document.
+/// Reads a document and keeps a copy of it.
 pub(crate) fn parse(octets: &[u8], limits: &Limits) -> Result<Tree, Error> {
+    let tree = read(octets, limits)?;
+    let source = tree.source.to_owned();
+    Ok(tree.over(source))
+}
+
+/// Reads a document and keeps it.
+pub(crate) fn parse_owned(octets: Vec<u8>, limits: &Limits) -> Result<Tree, Error> {
+    // Lets go of the octets, so that they can be taken; what was read of them stays.
+    let tree = read(&octets, limits)?.over("");
+    match String::from_utf8(octets) {
+        Ok(source) => Ok(tree.over(source)),
+        Err(error) => Err(Error::Malformed { why: Malformed::NotUtf8, at: error.utf8_error().valid_up_to() }),
+    }
+}
+
+fn read<'a>(octets: &'a [u8], limits: &'a Limits) -> Result<Tree<&'a str>, Error> {
     // Spans are 32-bit; the limit of a caller cannot be beyond that.
     let size = limits.size.min(u32::MAX as usize);
     let fail = |why, at| Err(Error::Malformed { why, at });
@@ -35,7 +55,7 @@ pub(crate) fn parse(octets: &[u8], limits: &Limits) -> Result<Tree, Error> {
     }
     let start = if octets.starts_with(mark) { mark.len() } else { 0 };
     let tree = Tree {
-        source: text.to_owned(),
+        source: text,
         heap: String::new(),
         nodes: Vec::with_capacity(octets.len() / 32),
         attributes: Vec::with_capacity(octets.len() / 64),
@@ -44,7 +64,9 @@ pub(crate) fn parse(octets: &[u8], limits: &Limits) -> Result<Tree, Error> {
         root: NodeId(0),
         plaintexts: Vec::new(),
     };
-    Parser { text, octets, at: start, limits, tree, open: Vec::new(), scope: None, in_scope: 0, pending: Vec::new() }.document()
+    let tag = Tag { canonical: false, end: 0, prefix: None };
+    let open = Vec::with_capacity(limits.depth.min(16));
+    Parser { text, octets, at: start, limits, tree, open, scope: Link::NONE, in_scope: 0, pending: Vec::new(), tag, last: None }.document()
 }
 
 struct Parser<'a> {
@@ -52,24 +74,38 @@ struct Parser<'a> {
     octets: &'a [u8],
     at: usize,
     limits: &'a Limits,
-    tree: Tree,
+    tree: Tree<&'a str>,
     open: Vec<Open>,
-    scope: Option<u32>,
+    scope: Link,
     in_scope: usize,
     /// Attributes of the start tag being read.
     pending: Vec<(Name, Text, usize)>,
+    tag: Tag,
+    /// What the prefix of the last element meant, and where.
+    last: Option<(Name, Link, NamespaceId)>,
+}
+
+/// Whether the start tag being read is written as Canonical XML §2.3 writes it, so far: one space before each part,
+/// quotation marks, nothing to escape, declarations first and in their order. The attributes' order is seen at the end.
+#[derive(Clone, Copy)]
+struct Tag {
+    canonical: bool,
+    /// One past what was read of it.
+    end: u32,
+    /// The last declared prefix.
+    prefix: Option<(u32, u32)>,
 }
 
 /// An element whose end tag has not been seen.
 struct Open {
     node: NodeId,
     name: Name,
-    outer: Option<u32>,
+    outer: Link,
     outer_count: usize,
 }
 
-impl Parser<'_> {
-    fn document(mut self) -> Result<Tree, Error> {
+impl<'a> Parser<'a> {
+    fn document(mut self) -> Result<Tree<&'a str>, Error> {
         self.declaration()?;
         let mut root = None;
         loop {
@@ -176,6 +212,7 @@ impl Parser<'_> {
         self.at += 1;
         let name = self.name()?;
         self.pending.clear();
+        self.tag = Tag { canonical: true, end: name.end(), prefix: None };
         let outer = self.scope;
         let outer_count = self.in_scope;
         let first_declaration = index(self.tree.declarations.len());
@@ -197,8 +234,8 @@ impl Parser<'_> {
         };
         let declarations = (first_declaration, index(self.tree.declarations.len()));
         let attributes = self.resolve_attributes()?;
-        let namespace = self.namespace_of(name, begin, true)?;
-        let verbatim = !empty && declarations.0 == declarations.1 && self.is_canonical(name, attributes);
+        let namespace = self.namespace_of_element(name, begin)?;
+        let verbatim = !empty && self.tag.canonical && self.at == self.tag.end as usize + 1 && self.is_in_order(attributes);
         let element = Element { name, namespace, attributes, declarations, scope: self.scope, content: index(self.at), verbatim };
         let node = self.push(Kind::Element(element), begin)?;
         if empty {
@@ -225,10 +262,19 @@ impl Parser<'_> {
         };
         self.at += 1;
         let value = self.attribute_value(quote)?;
-        let written = self.text.get(name.start as usize..name.end as usize).unwrap_or_default();
-        let prefix = match written.strip_prefix("xmlns") {
-            Some("") => (name.end, name.end),
-            Some(rest) if rest.starts_with(':') => (name.start + 6, name.end),
+        // All of them short: compared without calls.
+        self.tag.canonical &= name.start == self.tag.end + 1
+            && self.octets.get(self.tag.end as usize) == Some(&b' ')
+            && value.start == name.end() + 2
+            && self.octets.get(name.end() as usize) == Some(&b'=')
+            && quote == b'"'
+            && value.plain
+            && !value.decoded;
+        self.tag.end = index(self.at);
+        let written = self.octets.get(name.start as usize..name.end() as usize).unwrap_or_default();
+        let prefix = match written.strip_prefix(b"xmlns") {
+            Some([]) => (name.end(), name.end()),
+            Some([b':', ..]) => (name.start + 6, name.end()),
             _ => {
                 if self.pending.len() >= self.limits.attributes {
                     return self.fail_at(Malformed::TooManyAttributes, begin);
@@ -245,44 +291,56 @@ impl Parser<'_> {
         if self.in_scope >= self.limits.namespaces {
             return self.fail_at(Malformed::TooManyNamespaces, begin);
         }
-        let name = self.tree.source(prefix.0, prefix.1);
-        let uri = self.tree.text(value);
-        let is_xml = uri == XML_NAMESPACE;
-        if name == "xmlns" || uri == XMLNS_NAMESPACE || (name == "xml") != is_xml || (uri.is_empty() && !name.is_empty()) {
+        let name = self.tree.octets(prefix.0, prefix.1);
+        let uri = self.tree.text_octets(value);
+        let is_xml = uri == XML_NAMESPACE.as_bytes();
+        if name == b"xmlns" || uri == XMLNS_NAMESPACE.as_bytes() || (name == b"xml") != is_xml || (uri.is_empty() && !name.is_empty()) {
             return self.fail_at(Malformed::ReservedNamespace, begin);
         }
         let own = self.tree.declarations.get(first as usize..).unwrap_or_default();
-        if own.iter().any(|declaration| self.tree.source(declaration.prefix.0, declaration.prefix.1) == name) {
+        let key = key(name);
+        if own.iter().any(|declaration| declaration.key == key && self.tree.declared(declaration) == name) {
             return self.fail_at(Malformed::DuplicateAttribute, begin);
         }
+        let before = self.tag.prefix.map(|(start, end)| self.tree.octets(start, end));
+        self.tag.canonical &= self.pending.is_empty() && before.is_none_or(|before| before < name);
+        self.tag.prefix = Some(prefix);
         let namespace = self.intern(value);
         let declared = index(self.tree.declarations.len());
-        self.tree.declarations.push(Declaration { prefix, namespace, outer: self.scope });
-        self.scope = Some(declared);
+        self.tree.declarations.push(Declaration { prefix, key, namespace, outer: self.scope });
+        self.scope = Link::to(declared);
         self.in_scope += 1;
         Ok(())
     }
 
     fn intern(&mut self, value: Text) -> NamespaceId {
-        let uri = self.tree.text(value);
+        let uri = self.tree.text_octets(value);
         if uri.is_empty() {
             return NamespaceId::NONE;
         }
-        if uri == XML_NAMESPACE {
+        if uri == XML_NAMESPACE.as_bytes() {
             return NamespaceId::XML;
         }
         // Linear, but only over the namespaces in scope and those before: bounded by the declarations in scope.
-        let known = self.tree.scope(self.scope).find(|declaration| self.tree.namespace(declaration.namespace) == uri).map(|d| d.namespace);
-        known.or_else(|| self.interned(uri)).unwrap_or_else(|| {
-            self.tree.namespaces.push(value);
+        let key = key(uri);
+        let same = |id: NamespaceId| self.tree.namespace_key(id) == key && self.tree.namespace_octets(id) == uri;
+        let known = self.tree.scope(self.scope).find(|declaration| same(declaration.namespace)).map(|d| d.namespace);
+        known.or_else(|| self.interned(uri, key)).unwrap_or_else(|| {
+            self.tree.namespaces.push((value, key));
             NamespaceId(index(self.tree.namespaces.len()) + 1)
         })
     }
 
     /// A namespace declared somewhere before and out of scope now. The number of different names is bounded here, too.
-    fn interned(&self, uri: &str) -> Option<NamespaceId> {
+    fn interned(&self, uri: &[u8], key: u32) -> Option<NamespaceId> {
         let recent = self.tree.namespaces.len().saturating_sub(INTERNED);
-        let found = self.tree.namespaces.iter().enumerate().skip(recent).find(|(_, text)| self.tree.text(**text) == uri);
+        let found = self
+            .tree
+            .namespaces
+            .iter()
+            .enumerate()
+            .skip(recent)
+            .find(|(_, (text, known))| *known == key && self.tree.text_octets(*text) == uri);
         found.map(|(place, _)| NamespaceId(index(place) + 2))
     }
 
@@ -292,11 +350,11 @@ impl Parser<'_> {
         for place in 0..self.pending.len() {
             let Some((name, value, begin)) = self.pending.get(place).copied() else { break };
             let namespace = if name.prefix == 0 { NamespaceId::NONE } else { self.namespace_of(name, begin, false)? };
-            let local = self.tree.local(name);
             // At most `limits.attributes`, so that the square is bounded.
             let double = self.tree.attributes.get(first..).unwrap_or_default().iter().any(|other| {
-                self.tree.local(other.name) == local
-                    && (self.tree.prefix(other.name) == self.tree.prefix(name)
+                other.name.local_length() == name.local_length()
+                    && self.tree.local_octets(other.name) == self.tree.local_octets(name)
+                    && (self.tree.prefix_octets(other.name) == self.tree.prefix_octets(name)
                         || (name.prefix != 0
                             && other.name.prefix != 0
                             && self.tree.namespace(other.namespace) == self.tree.namespace(namespace)))
@@ -309,34 +367,29 @@ impl Parser<'_> {
         Ok((index(first), index(self.tree.attributes.len())))
     }
 
-    /// Whether the start tag that was just read is written as Canonical XML §2.3 writes it: one space, quotation marks,
-    /// nothing to escape, unprefixed attributes in their order. Declarations are the writer's concern.
-    fn is_canonical(&self, name: Name, (first, end): (u32, u32)) -> bool {
-        let mut at = name.end;
-        let mut before = "";
-        for attribute in self.tree.attributes.get(first as usize..end as usize).unwrap_or_default() {
-            let (name, value) = (attribute.name, attribute.value);
-            let local = self.tree.local(name);
-            let written = name.prefix == 0
-                && name.start == at + 1
-                && self.tree.octets(at, name.start) == b" "
-                && !value.decoded
-                && value.plain
-                && self.tree.octets(name.end, value.start) == b"=\""
-                && before < local;
-            if !written {
-                return false;
-            }
-            (at, before) = (value.end + 1, local);
+    /// Canonical XML §2.3: by namespace name, then local name; unprefixed attributes first.
+    fn is_in_order(&self, (first, end): (u32, u32)) -> bool {
+        let attributes = self.tree.attributes.get(first as usize..end as usize).unwrap_or_default();
+        attributes.is_sorted_by(|one, other| self.tree.canonical_order(one, other) == Ordering::Less)
+    }
+
+    fn namespace_of_element(&mut self, name: Name, begin: usize) -> Result<NamespaceId, Error> {
+        if let Some((last, scope, namespace)) = self.last
+            && scope == self.scope
+            && last.prefix == name.prefix
+            && self.tree.prefix_octets(last) == self.tree.prefix_octets(name)
+        {
+            return Ok(namespace);
         }
-        self.at == at as usize + 1
+        let namespace = self.namespace_of(name, begin, true)?;
+        self.last = Some((name, self.scope, namespace));
+        Ok(namespace)
     }
 
     fn namespace_of(&self, name: Name, begin: usize, element: bool) -> Result<NamespaceId, Error> {
-        let prefix = self.tree.prefix(name);
-        match self.tree.resolve(self.scope, prefix) {
+        match self.tree.resolve(self.scope, self.tree.prefix_octets(name)) {
             Some(namespace) => Ok(namespace),
-            None if prefix.is_empty() && element => Ok(NamespaceId::NONE),
+            None if name.prefix == 0 && element => Ok(NamespaceId::NONE),
             None => self.fail_at(Malformed::UndeclaredPrefix, begin),
         }
     }
@@ -345,8 +398,8 @@ impl Parser<'_> {
         let begin = self.at;
         self.at += 2;
         let Some(open) = self.open.pop() else { return self.fail_at(Malformed::Mismatch, begin) };
-        let expected = self.text.get(open.name.start as usize..open.name.end as usize).unwrap_or_default();
-        let rest = self.text.get(self.at..).unwrap_or_default();
+        let expected = self.octets.get(open.name.start as usize..open.name.end() as usize).unwrap_or_default();
+        let rest = self.octets.get(self.at..).unwrap_or_default();
         if !rest.starts_with(expected) {
             return self.fail_at(Malformed::Mismatch, begin);
         }
@@ -386,7 +439,7 @@ impl Parser<'_> {
         if target.prefix != 0 {
             return self.fail_at(Malformed::Name, begin);
         }
-        if self.text.get(target.start as usize..target.end as usize).is_some_and(|name| name.eq_ignore_ascii_case("xml")) {
+        if self.text.get(target.start as usize..target.end() as usize).is_some_and(|name| name.eq_ignore_ascii_case("xml")) {
             return self.fail_at(Malformed::ReservedTarget, begin);
         }
         let spaced = self.skip_space();
@@ -469,13 +522,13 @@ impl Parser<'_> {
     fn attribute_value(&mut self, quote: u8) -> Result<Text, Error> {
         let begin = self.at;
         let rest = self.octets.get(begin..).unwrap_or_default();
-        let Some(length) = memchr(quote, rest) else { return self.fail(Malformed::End) };
+        let Some(length) = memchr3(quote, b'<', b'&', rest) else { return self.fail(Malformed::End) };
         let end = begin + length;
-        let value = self.octets.get(begin..end).unwrap_or_default();
-        // White space other than the blank, and what XML escapes; without a branch for each octet.
-        let clean = !value.iter().fold(false, |found, octet| found | (*octet < b' ') | (*octet == b'<') | (*octet == b'&'));
+        let value = rest.get(..length).unwrap_or_default();
+        // White space other than the blank; without a branch for each octet.
+        let clean = rest.get(length) == Some(&quote) && !value.iter().fold(false, |found, octet| found | (*octet < b' '));
         if clean {
-            if length > self.limits.text {
+            if end - begin > self.limits.text {
                 return self.fail_at(Malformed::TextTooLong, begin);
             }
             self.at = end + 1;
@@ -574,25 +627,14 @@ impl Parser<'_> {
     fn name(&mut self) -> Result<Name, Error> {
         let begin = self.at;
         let rest = self.octets.get(begin..).unwrap_or_default();
-        let mut colons = 0_usize;
-        let mut colon = 0;
-        let mut length = 0;
-        let mut ascii = true;
-        for octet in rest {
-            match octet {
-                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'-' | b'.' => {}
-                b':' => {
-                    colons += 1;
-                    colon = length;
-                }
-                0x80.. => {
-                    ascii = false;
-                    break;
-                }
-                _ => break,
-            }
-            length += 1;
+        let mut length = in_class(rest, NAME);
+        let (mut colons, mut colon) = (0_usize, 0);
+        while rest.get(length) == Some(&b':') {
+            colons += 1;
+            colon = length;
+            length += 1 + in_class(rest.get(length + 1..).unwrap_or_default(), NAME);
         }
+        let ascii = rest.get(length).is_none_or(u8::is_ascii);
         if !ascii {
             length = self.long_name(begin);
             let written = rest.get(..length).unwrap_or_default();
@@ -607,12 +649,14 @@ impl Parser<'_> {
             return self.fail(Malformed::Name);
         }
         self.at = begin + length;
-        Ok(Name { start: index(begin), prefix: u16::try_from(colon).unwrap_or(0), end: index(self.at) })
+        // INVARIANT: the length was held against `u16::MAX`.
+        let short = |length| u16::try_from(length).unwrap_or(0);
+        Ok(Name { start: index(begin), prefix: short(colon), length: short(length) })
     }
 
     fn starts_name(&self, at: usize) -> bool {
         match self.octets.get(at) {
-            Some(b'a'..=b'z' | b'A'..=b'Z' | b'_') => true,
+            Some(octet) if class(*octet) & STARTS_NAME != 0 => true,
             Some(0x80..) => self.text.get(at..).and_then(|rest| rest.chars().next()).is_some_and(is_name_start),
             Some(_) | None => false,
         }
@@ -629,8 +673,8 @@ impl Parser<'_> {
             return self.fail_at(Malformed::TooManyNodes, begin);
         }
         let id = NodeId(index(self.tree.nodes.len()));
-        let parent = self.open.last().map(|open| open.node);
-        self.tree.nodes.push(Node { kind, parent, end: id.0 + 1, span: (index(begin), index(self.at)) });
+        let above = self.open.last().map_or(Link::NONE, |open| Link::to(open.node.0));
+        self.tree.nodes.push(Node { kind, above, end: id.0 + 1, span: (index(begin), index(self.at)) });
         Ok(id)
     }
 
@@ -656,6 +700,37 @@ impl Parser<'_> {
     }
 }
 
+/// How many octets at the beginning are of a class.
+fn in_class(octets: &[u8], wanted: u8) -> usize {
+    octets.iter().position(|octet| class(*octet) & wanted == 0).unwrap_or(octets.len())
+}
+
+fn class(octet: u8) -> u8 {
+    CLASSES.get(usize::from(octet)).copied().unwrap_or(0)
+}
+
+/// ASCII characters of a name, without the colon.
+const NAME: u8 = 1;
+/// Those of them a name may begin with.
+const STARTS_NAME: u8 = 2;
+
+static CLASSES: [u8; 256] = {
+    let mut classes = [0; 256];
+    let mut rest: &mut [u8] = &mut classes;
+    let mut octet = 0_u8;
+    while let [first, after @ ..] = rest {
+        if octet.is_ascii_alphanumeric() || matches!(octet, b'_' | b'-' | b'.') {
+            *first |= NAME;
+        }
+        if octet.is_ascii_alphabetic() || octet == b'_' {
+            *first |= STARTS_NAME;
+        }
+        octet = octet.wrapping_add(1);
+        rest = after;
+    }
+    classes
+};
+
 /// Longest reference: `&#x10FFFF;` with some leading zeros.
 const LONGEST_REFERENCE: usize = 16;
 /// How many namespaces out of scope are searched before a new id is given to the same name.
@@ -672,7 +747,7 @@ fn find(octets: &[u8], from: usize, needle: &[u8]) -> Option<usize> {
 
 /// Where the first character stands that XML does not allow (§2.2): control characters, U+FFFE and U+FFFF.
 fn forbidden_character(octets: &[u8]) -> Option<usize> {
-    let forbidden = |octet: u8| octet < b' ' && !matches!(octet, b'\t' | b'\n' | b'\r');
+    let forbidden = |octet: u8| (octet < b' ') & (octet != b'\t') & (octet != b'\n') & (octet != b'\r');
     // Without a branch for each octet, so that the whole document is looked through many octets at a time.
     let suspicious = octets.chunks(256).any(|chunk| chunk.iter().fold(false, |found, octet| found | forbidden(*octet) | (*octet == 0xef)));
     if !suspicious {

@@ -1,7 +1,8 @@
 //! What a signature may use (XML Signature 1.1 §6, RFC 9231): closed lists, chosen by the caller, never by the message.
 //!
 //! Algorithm agility is what attackers bargain with: a weaker hash, a transform that runs code, a MAC keyed with a public
-//! key. What is not in these enums does not exist here; HMAC, XPath, XSLT and external references are not written.
+//! key. What is not in these enums does not exist here; XPath, XSLT and external references are not written. A MAC needs a
+//! [`SharedKey`](crate::SharedKey), which no public key can become, and a profile that names it.
 
 use crate::c14n::Canonicalization;
 use crate::cipher::ContentCipher;
@@ -60,28 +61,31 @@ pub enum SignatureAlgorithm {
     RsaPss(Hash),
     /// ECDSA with `r ‖ s` of fixed width (XML Signature 1.1 §6.4.3).
     Ecdsa(Hash),
+    /// HMAC, never truncated (attack 22).
+    Hmac(Hash),
 }
 
 impl SignatureAlgorithm {
-    pub(crate) fn from_uri(uri: &str) -> Option<Self> {
+    /// The algorithm of a `SignatureMethod`, or of a `SigAlg` in a query string.
+    pub fn from_uri(uri: &str) -> Option<Self> {
         SIGNATURES.iter().find(|(_, known)| *known == uri).map(|(algorithm, _)| *algorithm)
     }
 
     /// Its `SignatureMethod`.
     pub fn uri(self) -> &'static str {
-        // INVARIANT: SHA-1 exists here with PKCS#1 only, and nothing else makes the other two.
+        // INVARIANT: SHA-1 exists here with PKCS#1 only, and nothing else makes the others.
         SIGNATURES.iter().find(|(algorithm, _)| *algorithm == self).map_or("", |(_, uri)| uri)
     }
 
     /// The hash it signs.
     pub fn hash(self) -> Hash {
         match self {
-            Self::RsaPkcs1(hash) | Self::RsaPss(hash) | Self::Ecdsa(hash) => hash,
+            Self::RsaPkcs1(hash) | Self::RsaPss(hash) | Self::Ecdsa(hash) | Self::Hmac(hash) => hash,
         }
     }
 }
 
-const SIGNATURES: [(SignatureAlgorithm, &str); 10] = [
+const SIGNATURES: [(SignatureAlgorithm, &str); 13] = [
     (SignatureAlgorithm::RsaPkcs1(Hash::Sha1), "http://www.w3.org/2000/09/xmldsig#rsa-sha1"),
     (SignatureAlgorithm::RsaPkcs1(Hash::Sha256), "http://www.w3.org/2001/04/xmldsig-more#rsa-sha256"),
     (SignatureAlgorithm::RsaPkcs1(Hash::Sha384), "http://www.w3.org/2001/04/xmldsig-more#rsa-sha384"),
@@ -92,10 +96,15 @@ const SIGNATURES: [(SignatureAlgorithm, &str); 10] = [
     (SignatureAlgorithm::Ecdsa(Hash::Sha256), "http://www.w3.org/2001/04/xmldsig-more#ecdsa-sha256"),
     (SignatureAlgorithm::Ecdsa(Hash::Sha384), "http://www.w3.org/2001/04/xmldsig-more#ecdsa-sha384"),
     (SignatureAlgorithm::Ecdsa(Hash::Sha512), "http://www.w3.org/2001/04/xmldsig-more#ecdsa-sha512"),
+    (SignatureAlgorithm::Hmac(Hash::Sha256), "http://www.w3.org/2001/04/xmldsig-more#hmac-sha256"),
+    (SignatureAlgorithm::Hmac(Hash::Sha384), "http://www.w3.org/2001/04/xmldsig-more#hmac-sha384"),
+    (SignatureAlgorithm::Hmac(Hash::Sha512), "http://www.w3.org/2001/04/xmldsig-more#hmac-sha512"),
 ];
 
 /// `http://www.w3.org/2000/09/xmldsig#enveloped-signature`.
 pub(crate) const ENVELOPED: &str = "http://www.w3.org/2000/09/xmldsig#enveloped-signature";
+/// The one foreign transform (WSS SOAP Message Security 1.1 §8.3).
+pub(crate) const STR_TRANSFORM: &str = "http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss-soap-message-security-1.0#STR-Transform";
 
 /// A canonicalization by its URI, without its prefix list.
 pub(crate) fn canonicalization(uri: &str) -> Option<Canonicalization> {
@@ -118,8 +127,12 @@ pub struct Profile {
     sha1: bool,
     rsa1024: bool,
     inclusive: bool,
+    shared: bool,
     pub(crate) plain_id: bool,
     pub(crate) whole_document: bool,
+    pub(crate) objects: bool,
+    pub(crate) tokens: bool,
+    pub(crate) ids: Vec<IdAttribute>,
     encryption: Encryption,
 }
 
@@ -133,13 +146,21 @@ struct Encryption {
     unsigned_cbc: bool,
 }
 
-/// Whether a signature may carry `ds:Object`s is the same question everywhere: no. `KeyInfo` differs.
+/// `KeyInfo` is a hint everywhere; whether it has to be there differs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum KeyInfo {
     /// At most once, anything in it; a hint that only orders the keys tried.
     Hint,
     /// Exactly once (WS-I Basic Security Profile R5402): the caller resolved it to the keys it passes.
     Required,
+}
+
+/// An attribute that is an id although no standard known here says so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct IdAttribute {
+    pub(crate) namespace: String,
+    pub(crate) element: String,
+    pub(crate) attribute: String,
 }
 
 /// Something weaker that an operator admitted for a named partner.
@@ -173,22 +194,41 @@ impl Profile {
         sha1: false,
         rsa1024: false,
         inclusive: false,
+        shared: false,
         plain_id: false,
         whole_document: false,
+        objects: false,
+        tokens: false,
+        ids: Vec::new(),
         encryption: Encryption { cbc: false, triple_des: false, rsa15: false, unsigned_cbc: true },
     };
 
     /// A document signed as a whole: as [`Profile::SAML`], and `URI=""` may name the root element.
-    pub const DOCUMENT: Self = Self { whole_document: true, ..Self::SAML };
+    pub const DOCUMENT: Self = {
+        let mut profile = Self::SAML;
+        profile.whole_document = true;
+        profile
+    };
 
-    /// WS-Security: several references, exclusive canonicalization without comments.
-    pub const WS_SECURITY: Self = Self {
-        references: 8,
-        transforms: 3,
-        comments: false,
-        key_info: KeyInfo::Required,
-        encryption: Encryption { unsigned_cbc: false, ..Self::SAML.encryption },
-        ..Self::SAML
+    /// WS-Security: several references, exclusive canonicalization without comments, tokens by reference.
+    pub const WS_SECURITY: Self = {
+        let mut profile = Self::SAML;
+        profile.references = 8;
+        profile.transforms = 3;
+        profile.comments = false;
+        profile.key_info = KeyInfo::Required;
+        profile.tokens = true;
+        profile.encryption.unsigned_cbc = false;
+        profile
+    };
+
+    /// Every form XML Signature has within one document, for tools: several references, `URI=""`, and `ds:Object`s in the
+    /// signature. What is covered stands anywhere; [`Verified::place`](crate::Verified::place) says where.
+    pub const ANY_FORM: Self = {
+        let mut profile = Self::DOCUMENT;
+        profile.references = 8;
+        profile.objects = true;
+        profile
     };
 
     /// The profile with one concession.
@@ -207,6 +247,21 @@ impl Profile {
         self
     }
 
+    /// The profile in which a [`SharedKey`](crate::SharedKey) may sign with HMAC.
+    #[must_use]
+    pub const fn with_shared_keys(mut self) -> Self {
+        self.shared = true;
+        self
+    }
+
+    /// The profile in which `attribute`, without namespace, is an id on elements of this name.
+    #[must_use]
+    pub fn with_id(mut self, namespace: &str, element: &str, attribute: &str) -> Self {
+        let (namespace, element, attribute) = (namespace.to_owned(), element.to_owned(), attribute.to_owned());
+        self.ids.push(IdAttribute { namespace, element, attribute });
+        self
+    }
+
     /// The profile for a partner that knows nothing newer than 2005.
     #[must_use]
     pub const fn legacy(self) -> Self {
@@ -218,6 +273,14 @@ impl Profile {
             Hash::Sha1 => self.sha1,
             Hash::Sha256 | Hash::Sha384 | Hash::Sha512 => true,
         }
+    }
+
+    pub(crate) fn admits(&self, algorithm: SignatureAlgorithm) -> bool {
+        let family = match algorithm {
+            SignatureAlgorithm::RsaPkcs1(_) | SignatureAlgorithm::RsaPss(_) | SignatureAlgorithm::Ecdsa(_) => true,
+            SignatureAlgorithm::Hmac(_) => self.shared,
+        };
+        family && self.admits_hash(algorithm.hash())
     }
 
     pub(crate) fn admits_form(&self, form: &Canonicalization) -> bool {

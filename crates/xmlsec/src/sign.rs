@@ -1,141 +1,71 @@
-//! Enveloped signatures (XML Signature 1.1 §6.6.4) with keys that sign one kind of thing each.
+//! Signing: enveloped, detached, enveloping, and the whole document (XML Signature 1.1 §2, §4.4.3).
 //!
-//! A key that signs assertions and requests alike lets one be taken for the other; the purpose is part of the key's type
-//! and of its stored record. The signature is put into the received octets; nothing else of them changes.
-
-use std::marker::PhantomData;
+//! The signature is put into the received octets; nothing else of them changes. `SignedInfo` is written in its own
+//! canonical form, so that no canonicalization can disagree about it.
 
 use aws_lc_rs::digest::Context;
-use aws_lc_rs::encoding::AsDer;
-use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{self as lc, EcdsaKeyPair, KeyPair as _, RsaKeyPair};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::c14n::{self, Apex, Canonicalization};
+use crate::c14n::{Apex, Canonicalization};
 use crate::document::{Document, SignedElement};
 use crate::element::{ElementView, Unsigned};
-use crate::error::{Error, KeyFault};
-use crate::keys::KeyId;
-use crate::profile::{ENVELOPED, Hash, Profile, SignatureAlgorithm};
-use crate::signature::DS;
-use crate::verify::id_of;
+use crate::error::Error;
+use crate::ids::id_of;
+use crate::limits::Limits;
+use crate::profile::{ENVELOPED, Profile, STR_TRANSFORM};
+use crate::signature::{DS, EXCLUSIVE};
+use crate::signing_key::{Purpose, SigningKey, Signs};
+use crate::tokens::{self, Token, WSSE};
+use crate::verified::Element;
 
-/// What a key signs.
-pub trait Purpose {
-    /// The word in the stored record.
-    const NAME: &'static str;
-}
-
-/// Responses and assertions of the identity provider.
+/// One thing a signature covers.
 #[derive(Debug, Clone, Copy)]
-pub enum IdentityProvider {}
-/// Requests of the service provider.
-#[derive(Debug, Clone, Copy)]
-pub enum ServiceProvider {}
-/// Tokens of the token service.
-#[derive(Debug, Clone, Copy)]
-pub enum TokenService {}
-/// SOAP messages.
-#[derive(Debug, Clone, Copy)]
-pub enum WebServices {}
-
-impl Purpose for IdentityProvider {
-    const NAME: &'static str = "idp";
-}
-impl Purpose for ServiceProvider {
-    const NAME: &'static str = "sp";
-}
-impl Purpose for TokenService {
-    const NAME: &'static str = "sts";
-}
-impl Purpose for WebServices {
-    const NAME: &'static str = "ws-security";
+pub enum Part<'a> {
+    /// An element with an id, without the signature where that stands in it. The prefixes are those used in values only
+    /// (`xsi:type="xs:string"`): they become the `PrefixList`.
+    Element(SignedElement<'a>, &'a [&'a str]),
+    /// The whole document but for the signature: `URI=""`.
+    Document(&'a [&'a str]),
+    /// The token that this `wsse:SecurityTokenReference`, which has an id, names.
+    Token(SignedElement<'a>, &'a Token),
 }
 
-/// A private key for one purpose.
-pub struct SigningKey<P> {
-    pair: Pair,
-    algorithm: SignatureAlgorithm,
-    id: KeyId,
-    certificate: Option<Vec<u8>>,
-    purpose: PhantomData<P>,
+/// What a signature says of its key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyInfo<'a> {
+    /// The key's certificate, if it has one.
+    Certificate,
+    /// Nothing.
+    Nothing,
+    /// The content of `ds:KeyInfo` as markup that declares its own namespaces. The caller's own, never a message's.
+    Markup(&'a str),
 }
 
-enum Pair {
-    Rsa(Box<RsaKeyPair>),
-    Ecdsa(Box<EcdsaKeyPair>),
-}
-
-impl<P: Purpose> std::fmt::Debug for SigningKey<P> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "SigningKey<{}>({}, {:?})", P::NAME, self.id, self.algorithm)
-    }
-}
-
-impl<P: Purpose> SigningKey<P> {
-    /// Reads a private key from PKCS#8 in DER. `purpose` is what its record says, `certificate` (DER) goes into `KeyInfo`.
-    /// RSA signs PKCS#1 v1.5 with SHA-256, elliptic curves the hash of their size.
-    ///
-    /// # Errors
-    /// [`Error::Key`] if the record names another purpose, the key is unreadable or too weak, or the certificate is not its.
-    pub fn from_pkcs8(purpose: &str, pkcs8: &[u8], certificate: Option<&[u8]>) -> Result<Self, Error> {
-        if purpose != P::NAME {
-            return Err(Error::Key(KeyFault::Purpose));
-        }
-        let unusable = |_| Error::Key(KeyFault::Unusable);
-        let (pair, algorithm, id) = if let Ok(pair) = RsaKeyPair::from_pkcs8(pkcs8) {
-            let bits = pair.public_modulus_len() * 8;
-            if bits < 2048 {
-                return Err(Error::Key(KeyFault::Size { bits }));
-            }
-            let id = KeyId::of(pair.public_key().as_der().map_err(unusable)?.as_ref());
-            (Pair::Rsa(Box::new(pair)), SignatureAlgorithm::RsaPkcs1(Hash::Sha256), id)
-        } else {
-            let curves = [
-                (&lc::ECDSA_P256_SHA256_FIXED_SIGNING, Hash::Sha256),
-                (&lc::ECDSA_P384_SHA384_FIXED_SIGNING, Hash::Sha384),
-                (&lc::ECDSA_P521_SHA512_FIXED_SIGNING, Hash::Sha512),
-            ];
-            let found = curves.into_iter().find_map(|(curve, hash)| Some((EcdsaKeyPair::from_pkcs8(curve, pkcs8).ok()?, hash)));
-            let (pair, hash) = found.ok_or(Error::Key(KeyFault::Encoding))?;
-            let id = KeyId::of(pair.public_key().as_der().map_err(unusable)?.as_ref());
-            (Pair::Ecdsa(Box::new(pair)), SignatureAlgorithm::Ecdsa(hash), id)
-        };
-        if let Some(der) = certificate
-            && KeyId::of_certificate(der)? != id
-        {
-            return Err(Error::Key(KeyFault::Encoding));
-        }
-        Ok(Self { pair, algorithm, id, certificate: certificate.map(<[u8]>::to_vec), purpose: PhantomData })
-    }
-
-    /// The name of its public key.
-    pub fn id(&self) -> KeyId {
-        self.id
-    }
-
-    fn sign(&self, octets: &[u8]) -> Result<Vec<u8>, Error> {
-        let random = SystemRandom::new();
-        let unusable = |_| Error::Key(KeyFault::Unusable);
-        match &self.pair {
-            Pair::Rsa(pair) => {
-                let mut signature = vec![0; pair.public_modulus_len()];
-                pair.sign(&lc::RSA_PKCS1_SHA256, &random, octets, &mut signature).map_err(unusable)?;
-                Ok(signature)
-            }
-            Pair::Ecdsa(pair) => Ok(pair.sign(&random, octets).map_err(unusable)?.as_ref().to_vec()),
-        }
-    }
-}
-
-/// Where in the signed element its signature is put.
+/// Where in an element something is put.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Placement<'a> {
     /// Before everything else.
     First,
+    /// Behind everything else.
+    Last,
     /// Behind the one child of this namespace and name, as SAML demands behind `Issuer`.
     After(&'a str, &'a str),
+}
+
+/// A signature to be made.
+#[derive(Debug, Clone, Copy)]
+pub struct Signing<'a> {
+    /// What it covers, in this order.
+    pub parts: &'a [Part<'a>],
+    /// In which element it is put.
+    pub into: SignedElement<'a>,
+    /// Where in it.
+    pub placement: Placement<'a>,
+    /// What it says of its key.
+    pub key_info: KeyInfo<'a>,
+    /// Under which profile ids are found.
+    pub profile: &'a Profile,
 }
 
 impl Document {
@@ -151,67 +81,151 @@ impl Document {
         prefixes: &[&str],
         key: &SigningKey<P>,
     ) -> Result<Vec<u8>, Error> {
-        let target = self.locate(what)?;
-        if target.children().any(|child| child.is(DS, "Signature")) {
+        if self.locate(what)?.children().any(|child| child.is(DS, "Signature")) {
             return Err(Error::Ambiguous("Signature".to_owned()));
         }
-        let id = id_of(target, &Profile::SAML).filter(|id| is_plain_id(id)).ok_or_else(|| target.unreadable("no id to refer to"))?;
-        if prefixes.iter().any(|prefix| !is_plain_id(prefix)) {
-            return Err(target.unreadable("a prefix that is no name"));
-        }
-        let form =
-            Canonicalization { prefix_list: prefixes.iter().map(|prefix| (*prefix).to_owned()).collect(), ..Canonicalization::EXCLUSIVE };
-        let hash = key.algorithm.hash();
-        let mut context = Context::new(hash.algorithm());
-        c14n::write(&self.tree, Apex::Element(target.id()), None, &form, &self.limits, &mut context)?;
-        let digest = STANDARD.encode(context.finish().as_ref());
+        let parts = [Part::Element(what, prefixes)];
+        self.sign(&Signing { parts: &parts, into: what, placement, key_info: KeyInfo::Certificate, profile: &Profile::SAML }, key)
+    }
 
-        let list = if prefixes.is_empty() {
-            String::new()
-        } else {
-            format!(r#"<ec:InclusiveNamespaces xmlns:ec="{EXCLUSIVE}" PrefixList="{}"></ec:InclusiveNamespaces>"#, prefixes.join(" "))
+    /// The document's octets with a signature.
+    ///
+    /// # Errors
+    /// [`Error::Unreadable`] if a part has no usable id or there is no place for the signature, [`Error::Malformed`] if the
+    /// result would not be readable, [`Error::Key`] if the provider cannot sign.
+    pub fn sign(&self, signing: &Signing<'_>, key: &impl Signs) -> Result<Vec<u8>, Error> {
+        let into = self.locate(signing.into)?;
+        let at = insertion(into, signing.placement)?;
+        let references: Result<String, Error> =
+            signing.parts.iter().map(|part| self.reference(*part, into, signing.profile, key)).collect();
+        let signature = signature(&references?, key, signing.key_info, "")?;
+        let (before, after) = self.tree.source.split_at_checked(at).ok_or_else(|| into.unreadable("no place for a signature"))?;
+        let octets = [before.as_bytes(), signature.as_bytes(), after.as_bytes()].concat();
+        if let KeyInfo::Markup(_) = signing.key_info {
+            Self::parse(&octets, &self.limits)?;
+        }
+        Ok(octets)
+    }
+
+    /// A signature around this document's root element: `ds:Signature` with the element in a `ds:Object` of this id.
+    ///
+    /// # Errors
+    /// [`Error::Unreadable`] if the id cannot be referred to, [`Error::Key`] if the provider cannot sign.
+    pub fn sign_enveloping(&self, id: &str, key_info: KeyInfo<'_>, key: &impl Signs) -> Result<Vec<u8>, Error> {
+        let root = self.root()?;
+        if !is_plain_id(id) {
+            return Err(root.unreadable("no id to refer to"));
+        }
+        let (start, end) = root.span();
+        let content = self.tree.source.get(start..end).unwrap_or_default();
+        let object = format!(r#"<ds:Object Id="{id}">{content}</ds:Object>"#);
+        // The object is digested where it will stand.
+        let shell = format!(r#"<ds:Signature xmlns:ds="{DS}">{object}</ds:Signature>"#);
+        // Two elements and one wrapping more than the limits allow to be read.
+        let limits = Limits { depth: self.limits.depth + 2, nodes: self.limits.nodes + 2, size: shell.len(), ..self.limits };
+        let shell = Self::parse(shell.as_bytes(), &limits)?;
+        let path = [(DS, "Signature"), (DS, "Object")];
+        let part = Part::Element(SignedElement::Path(&path), &[]);
+        let reference = shell.reference(part, shell.root()?, &Profile::ANY_FORM, key)?;
+        Ok(signature(&reference, key, key_info, &object)?.into_bytes())
+    }
+
+    /// One `ds:Reference`, digested.
+    fn reference(&self, part: Part<'_>, into: ElementView<'_, Unsigned>, profile: &Profile, key: &impl Signs) -> Result<String, Error> {
+        let element = |id, apex, form| Element { tree: self.tree.clone(), limits: self.limits, id, apex, omit: None, form };
+        let (uri, element, transforms) = match part {
+            Part::Element(what, prefixes) => {
+                let target = self.locate(what)?;
+                let (form, list) = exclusive(target, prefixes)?;
+                let enveloped = if target.contains(into.id()) { transform(ENVELOPED, "") } else { String::new() };
+                let element = element(target.id(), Apex::Element(target.id()), form);
+                (reference_to(target, profile)?, element, enveloped + &transform(EXCLUSIVE, &list))
+            }
+            Part::Document(prefixes) => {
+                let root = self.root()?;
+                let (form, list) = exclusive(root, prefixes)?;
+                (String::new(), element(root.id(), Apex::Document, form), transform(ENVELOPED, "") + &transform(EXCLUSIVE, &list))
+            }
+            Part::Token(what, token) => {
+                let reference = self.locate(what)?;
+                let (tree, id) = tokens::dereference(reference, &self.tree, &|_| Some(token.clone()))?;
+                let element = Element { tree, ..element(id, Apex::Token(id), Canonicalization::EXCLUSIVE) };
+                let parameters = format!(
+                    r#"<wsse:TransformationParameters xmlns:wsse="{WSSE}"><ds:CanonicalizationMethod Algorithm="{EXCLUSIVE}"></ds:CanonicalizationMethod></wsse:TransformationParameters>"#
+                );
+                (reference_to(reference, profile)?, element, transform(STR_TRANSFORM, &parameters))
+            }
         };
-        // Written in its own exclusive canonical form, but for the declaration that stands on `ds:Signature`.
-        let info = format!(
+        let hash = key.method().hash();
+        let mut context = Context::new(hash.algorithm());
+        element.write(&mut context)?;
+        Ok(format!(
             concat!(
-                r#"<ds:CanonicalizationMethod Algorithm="{c14n}"></ds:CanonicalizationMethod>"#,
-                r#"<ds:SignatureMethod Algorithm="{method}"></ds:SignatureMethod>"#,
-                r##"<ds:Reference URI="#{id}"><ds:Transforms><ds:Transform Algorithm="{enveloped}"></ds:Transform>"##,
-                r#"<ds:Transform Algorithm="{c14n}">{list}</ds:Transform></ds:Transforms>"#,
+                r#"<ds:Reference URI="{uri}"><ds:Transforms>{transforms}</ds:Transforms>"#,
                 r#"<ds:DigestMethod Algorithm="{hash}"></ds:DigestMethod><ds:DigestValue>{digest}</ds:DigestValue></ds:Reference>"#,
             ),
-            c14n = EXCLUSIVE,
-            method = key.algorithm.uri(),
-            id = id,
-            enveloped = ENVELOPED,
-            list = list,
+            uri = uri,
+            transforms = transforms,
             hash = hash.uri(),
-            digest = digest,
-        );
-        let value = key.sign(format!(r#"<ds:SignedInfo xmlns:ds="{DS}">{info}</ds:SignedInfo>"#).as_bytes())?;
-        let key_info = key.certificate.as_deref().map(|der| {
-            let der = STANDARD.encode(der);
-            format!("<ds:KeyInfo><ds:X509Data><ds:X509Certificate>{der}</ds:X509Certificate></ds:X509Data></ds:KeyInfo>")
-        });
-        let signature = format!(
-            r#"<ds:Signature xmlns:ds="{DS}"><ds:SignedInfo>{info}</ds:SignedInfo><ds:SignatureValue>{}</ds:SignatureValue>{}</ds:Signature>"#,
-            STANDARD.encode(value),
-            key_info.unwrap_or_default(),
-        );
-        let at = insertion(target, placement)?;
-        let (before, after) = self.tree.source.split_at_checked(at).ok_or_else(|| target.unreadable("no place for a signature"))?;
-        Ok([before.as_bytes(), signature.as_bytes(), after.as_bytes()].concat())
+            digest = STANDARD.encode(context.finish().as_ref()),
+        ))
     }
 }
 
-const EXCLUSIVE: &str = "http://www.w3.org/2001/10/xml-exc-c14n#";
+fn transform(uri: &str, inside: &str) -> String {
+    format!(r#"<ds:Transform Algorithm="{uri}">{inside}</ds:Transform>"#)
+}
+
+/// `ds:Signature` over these references.
+fn signature(references: &str, key: &impl Signs, key_info: KeyInfo<'_>, objects: &str) -> Result<String, Error> {
+    let info = format!(
+        concat!(
+            r#"<ds:CanonicalizationMethod Algorithm="{c14n}"></ds:CanonicalizationMethod>"#,
+            r#"<ds:SignatureMethod Algorithm="{method}"></ds:SignatureMethod>{references}"#,
+        ),
+        c14n = EXCLUSIVE,
+        method = key.method().uri(),
+        references = references,
+    );
+    // Its own exclusive canonical form; in the document the declaration stands on `ds:Signature`.
+    let value = key.value(format!(r#"<ds:SignedInfo xmlns:ds="{DS}">{info}</ds:SignedInfo>"#).as_bytes())?;
+    let content = match (key_info, key.certificate()) {
+        (KeyInfo::Markup(markup), _) => Some(markup.to_owned()),
+        (KeyInfo::Certificate, Some(der)) => {
+            Some(format!("<ds:X509Data><ds:X509Certificate>{}</ds:X509Certificate></ds:X509Data>", STANDARD.encode(der)))
+        }
+        (KeyInfo::Certificate, None) | (KeyInfo::Nothing, _) => None,
+    };
+    let key_info = content.map(|content| format!("<ds:KeyInfo>{content}</ds:KeyInfo>")).unwrap_or_default();
+    let value = STANDARD.encode(value);
+    Ok(format!(
+        r#"<ds:Signature xmlns:ds="{DS}"><ds:SignedInfo>{info}</ds:SignedInfo><ds:SignatureValue>{value}</ds:SignatureValue>{key_info}{objects}</ds:Signature>"#
+    ))
+}
+
+fn exclusive(target: ElementView<'_, Unsigned>, prefixes: &[&str]) -> Result<(Canonicalization, String), Error> {
+    if prefixes.iter().any(|prefix| !is_plain_id(prefix)) {
+        return Err(target.unreadable("a prefix that is no name"));
+    }
+    let prefix_list: Vec<String> = prefixes.iter().map(|prefix| (*prefix).to_owned()).collect();
+    let list = if prefixes.is_empty() {
+        String::new()
+    } else {
+        format!(r#"<ec:InclusiveNamespaces xmlns:ec="{EXCLUSIVE}" PrefixList="{}"></ec:InclusiveNamespaces>"#, prefixes.join(" "))
+    };
+    Ok((Canonicalization { prefix_list, ..Canonicalization::EXCLUSIVE }, list))
+}
+
+fn reference_to(target: ElementView<'_, Unsigned>, profile: &Profile) -> Result<String, Error> {
+    let id = id_of(target, profile).filter(|id| is_plain_id(id)).ok_or_else(|| target.unreadable("no id to refer to"))?;
+    Ok(format!("#{id}"))
+}
 
 fn insertion(target: ElementView<'_, Unsigned>, placement: Placement<'_>) -> Result<usize, Error> {
+    let content = target.content().ok_or_else(|| target.unreadable("an element without content"))?;
     match placement {
-        Placement::First => {
-            let first = target.nodes().next().map(|(_, node)| node.span.0 as usize);
-            first.ok_or_else(|| target.unreadable("an element without content"))
-        }
+        Placement::First => Ok(content),
+        Placement::Last => Ok(target.nodes().last().map_or(content, |(_, node)| node.span.1 as usize)),
         Placement::After(namespace, local) => {
             let child = target.child(namespace, local)?.ok_or_else(|| Error::ElementMissing(local.to_owned()))?;
             Ok(child.span().1)

@@ -10,12 +10,14 @@ use base64::engine::general_purpose::STANDARD;
 use crate::c14n::Canonicalization;
 use crate::element::{ElementView, Unsigned};
 use crate::error::{Error, ReferenceFault, Role, SignatureFault};
-use crate::profile::{self, Hash, KeyInfo, Profile, SignatureAlgorithm};
+use crate::profile::{self, ENVELOPED, Hash, KeyInfo, Profile, STR_TRANSFORM, SignatureAlgorithm};
+use crate::tokens::WSSE;
 use crate::tree::{Kind, NodeId};
 
 /// The namespace of XML Signature.
 pub(crate) const DS: &str = "http://www.w3.org/2000/09/xmldsig#";
-const EXCLUSIVE: &str = "http://www.w3.org/2001/10/xml-exc-c14n#";
+/// The namespace of exclusive canonicalization and its parameter.
+pub(crate) const EXCLUSIVE: &str = "http://www.w3.org/2001/10/xml-exc-c14n#";
 
 type View<'t> = ElementView<'t, Unsigned>;
 
@@ -33,10 +35,21 @@ pub(crate) struct Signature<'t> {
 #[derive(Debug)]
 pub(crate) struct Reference<'t> {
     pub(crate) target: Target<'t>,
-    pub(crate) enveloped: bool,
+    pub(crate) via: Via,
     pub(crate) form: Canonicalization,
     pub(crate) hash: Hash,
     pub(crate) digest: Vec<u8>,
+}
+
+/// How a reference gets from its element to the octets that are digested.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Via {
+    /// The element as it stands.
+    Whole,
+    /// The element without the signature that refers to it.
+    Enveloped,
+    /// The token that a `wsse:SecurityTokenReference` names.
+    Token,
 }
 
 /// Where a reference leads.
@@ -67,7 +80,15 @@ pub(crate) fn read<'t>(signature: View<'t>, profile: &Profile) -> Result<Signatu
     if key_info.is_none() && profile.key_info == KeyInfo::Required {
         return Err(fault(signature, SignatureFault::MissingElement));
     }
-    // No `Object`: what is signed stands where it is read, never inside a signature.
+    // Elsewhere no `Object`: what is signed stands where it is read, never inside a signature.
+    let mut objects = 0;
+    while let Some(object) = parts.take_if(|child| profile.objects && child.is(DS, "Object")) {
+        attributes(object, &["Id", "MimeType", "Encoding"])?;
+        objects += 1;
+        if objects > profile.references {
+            return Err(fault(object, SignatureFault::TooManyReferences));
+        }
+    }
     parts.end()?;
 
     attributes(info, &["Id"])?;
@@ -101,7 +122,7 @@ fn read_reference<'t>(reference: View<'t>, profile: &Profile) -> Result<Referenc
         (Some(_), _) => return refused(uri, ReferenceFault::External),
     };
     let mut parts = Parts::of(reference)?;
-    let (enveloped, form) = transforms(parts.optional("Transforms"), reference, profile)?;
+    let (via, form) = transforms(parts.optional("Transforms"), reference, profile)?;
     let digest_method = parts.next_named("DigestMethod")?;
     attributes(digest_method, &["Algorithm"])?;
     Parts::of(digest_method)?.end()?;
@@ -113,12 +134,12 @@ fn read_reference<'t>(reference: View<'t>, profile: &Profile) -> Result<Referenc
         return Err(fault(digest_value, SignatureFault::DigestLength));
     }
     parts.end()?;
-    Ok(Reference { target, enveloped, form, hash, digest })
+    Ok(Reference { target, via, form, hash, digest })
 }
 
-/// Enveloped-signature first, canonicalization last, each at most once.
-fn transforms(list: Option<View<'_>>, reference: View<'_>, profile: &Profile) -> Result<(bool, Canonicalization), Error> {
-    let (mut enveloped, mut form) = (false, None);
+/// Enveloped-signature first, canonicalization last, each at most once; or the one that leads to a token, alone.
+fn transforms(list: Option<View<'_>>, reference: View<'_>, profile: &Profile) -> Result<(Via, Canonicalization), Error> {
+    let (mut via, mut form) = (Via::Whole, None);
     if let Some(list) = list {
         attributes(list, &[])?;
         let mut parts = Parts::of(list)?;
@@ -128,19 +149,27 @@ fn transforms(list: Option<View<'_>>, reference: View<'_>, profile: &Profile) ->
             if count > profile.transforms {
                 return Err(fault(transform, SignatureFault::Transforms));
             }
-            if algorithm(transform)? != profile::ENVELOPED {
+            let uri = algorithm(transform)?;
+            // It gives octets, which no transform known here takes; and a token reference has no signature inside.
+            if via == Via::Token || (uri == STR_TRANSFORM && profile.tokens && count > 1) {
+                return Err(fault(transform, SignatureFault::Transforms));
+            }
+            if uri == STR_TRANSFORM && profile.tokens {
+                via = Via::Token;
+                form = Some(token_form(transform, profile)?);
+            } else if uri == ENVELOPED {
+                attributes(transform, &["Algorithm"])?;
+                Parts::of(transform)?.end()?;
+                if via == Via::Enveloped || form.is_some() {
+                    return Err(fault(transform, SignatureFault::Transforms));
+                }
+                via = Via::Enveloped;
+            } else {
                 let next = canonicalization(transform, profile, Role::Transform)?;
                 if form.replace(next).is_some() {
                     return Err(fault(transform, SignatureFault::Transforms));
                 }
-                continue;
             }
-            attributes(transform, &["Algorithm"])?;
-            Parts::of(transform)?.end()?;
-            if enveloped || form.is_some() {
-                return Err(fault(transform, SignatureFault::Transforms));
-            }
-            enveloped = true;
         }
         parts.end()?;
         if count == 0 {
@@ -153,7 +182,21 @@ fn transforms(list: Option<View<'_>>, reference: View<'_>, profile: &Profile) ->
         let uri = reference.attribute("", "URI").unwrap_or_default();
         return Err(not_admitted(Role::Transform, &format!("implied inclusive canonicalization of {}", shortened(uri))));
     }
-    Ok((enveloped, form))
+    Ok((via, form))
+}
+
+/// WS-I Basic Security Profile R3065: the canonicalization is a parameter and has to be given.
+fn token_form(transform: View<'_>, profile: &Profile) -> Result<Canonicalization, Error> {
+    attributes(transform, &["Algorithm"])?;
+    let mut parts = Parts::of(transform)?;
+    let parameters = parts.take_if(|child| child.is(WSSE, "TransformationParameters"));
+    let parameters = parameters.ok_or_else(|| fault(transform, SignatureFault::MissingElement))?;
+    parts.end()?;
+    attributes(parameters, &[])?;
+    let mut parts = Parts::of(parameters)?;
+    let form = canonicalization(parts.next_named("CanonicalizationMethod")?, profile, Role::Transform)?;
+    parts.end()?;
+    Ok(form)
 }
 
 fn canonicalization(element: View<'_>, profile: &Profile, role: Role) -> Result<Canonicalization, Error> {
@@ -182,7 +225,7 @@ const LONGEST_PREFIX_LIST: usize = 32;
 fn method(element: View<'_>, profile: &Profile) -> Result<SignatureAlgorithm, Error> {
     attributes(element, &["Algorithm"])?;
     let uri = algorithm(element)?;
-    let known = SignatureAlgorithm::from_uri(uri).filter(|known| profile.admits_hash(known.hash()));
+    let known = SignatureAlgorithm::from_uri(uri).filter(|known| profile.admits(*known));
     let known = known.ok_or_else(|| not_admitted(Role::Signature, uri))?;
     Parts::of(element)?.end()?;
     Ok(known)

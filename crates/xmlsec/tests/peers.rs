@@ -2,9 +2,8 @@
 //!
 //! lxml (libxml2) canonicalizes ten thousand random documents in one process; xmlsec1 verifies what we sign, and we verify
 //! what it signs. Without them the tests say SKIPPED, or fail where `VESTIBULE_PEERS=required`.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stderr, reason = "a test says what it expects by unwrapping it")]
+#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test says what it expects by unwrapping it")]
 
-use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -13,6 +12,10 @@ use base64::engine::general_purpose::STANDARD;
 use vestibule_xmlsec::{
     Canonicalization, Document, IdentityProvider, Limits, Placement, Profile, SignedElement, SigningKey, TrustedKeys, canonicalize,
 };
+
+mod random;
+
+use random::{PREFIXES, Python, Random, document, skipped};
 
 const SAML: &str = "urn:oasis:names:tc:SAML:2.0:assertion";
 const DOCUMENTS: usize = 10_000;
@@ -30,133 +33,9 @@ for line in sys.stdin:
     print(base64.b64encode(octets).decode(), flush=True)
 "#;
 
-fn skipped(what: &str) {
-    assert!(std::env::var("VESTIBULE_PEERS").as_deref() != Ok("required"), "{what} is required here");
-    eprintln!("SKIPPED: {what} is not installed");
-}
-
-/// A generator whose documents are the same in every run.
-struct Random(u64);
-
-impl Random {
-    /// Below `bound`.
-    fn below(&mut self, bound: u64) -> u64 {
-        // xorshift64*
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % bound
-    }
-
-    fn of<'a>(&mut self, choices: &[&'a str]) -> &'a str {
-        choices[usize::try_from(self.below(choices.len() as u64)).unwrap()]
-    }
-}
-
-const PREFIXES: [&str; 4] = ["", "p", "q", "r"];
-/// No `&`: libxml2 does not escape it in a namespace name (Canonical XML §2.3 does).
-const NAMES: [&str; 5] = ["urn:a", "urn:b", "http://example.org/c?d=1", "urn:d#e", "urn:b"];
-
-/// One element with everything in it; `scope` holds the prefixes that are declared.
-fn element(random: &mut Random, depth: u64, scope: &[(&'static str, String)], out: &mut String) {
-    let mut scope = scope.to_vec();
-    let mut declared = String::new();
-    let mut own: Vec<&str> = Vec::new();
-    for _ in 0..random.below(3) {
-        let prefix = random.of(&PREFIXES);
-        if own.contains(&prefix) {
-            continue;
-        }
-        own.push(prefix);
-        let undeclare = prefix.is_empty() && random.below(3) == 0;
-        let name = if undeclare { "" } else { random.of(&NAMES) };
-        scope.retain(|(known, _)| *known != prefix);
-        scope.push((prefix, name.to_owned()));
-        declared += &if prefix.is_empty() { format!(" xmlns=\"{name}\"") } else { format!(" xmlns:{prefix}='{name}'") };
-    }
-    let bound: Vec<(&'static str, String)> = scope.iter().filter(|(prefix, _)| !prefix.is_empty()).cloned().collect();
-    let local = random.of(&["a", "b", "élan", "c-d.e"]);
-    let name = match random.below(2) {
-        0 if !bound.is_empty() => format!("{}:{local}", bound[usize::try_from(random.below(bound.len() as u64)).unwrap()].0),
-        _ => local.to_owned(),
-    };
-    let mut attributes = Vec::new();
-    let mut seen: Vec<(String, &str)> = Vec::new();
-    for _ in 0..random.below(4) {
-        let local = random.of(&["x", "y", "z", "Z", "é"]);
-        let (prefix, namespace) = match random.below(3) {
-            0 if !bound.is_empty() => bound[usize::try_from(random.below(bound.len() as u64)).unwrap()].clone(),
-            1 if random.below(3) == 0 => ("xml", "xml".to_owned()),
-            _ => ("", String::new()),
-        };
-        if seen.contains(&(namespace.clone(), local)) {
-            continue;
-        }
-        seen.push((namespace, local));
-        let value =
-            random.of(&["", "1", "a  b", "&lt;&amp;&gt;", "&#9;&#10;&#13;", "tab\tline\nend\r\n.", "é𝄞", "'", "&quot;", "]]>", "&#xA0;"]);
-        let separator = if prefix.is_empty() { "" } else { ":" };
-        attributes.push(format!(" {prefix}{separator}{local}=\"{value}\""));
-    }
-    // Declarations stand before or behind the attributes.
-    let attributes = attributes.concat();
-    *out += &if random.below(2) == 0 { format!("<{name}{declared}{attributes}") } else { format!("<{name}{attributes}{declared}") };
-    if random.below(6) == 0 {
-        *out += random.of(&["/>", " />"]);
-        return;
-    }
-    *out += ">";
-    for _ in 0..random.below(5) {
-        match random.below(4) {
-            0 | 1 if depth > 0 => element(random, depth - 1, &scope, out),
-            _ => {
-                *out += random.of(&[
-                    "text",
-                    " \n\t ",
-                    "\r\n",
-                    "\r",
-                    "&#13;",
-                    "&amp;&lt;&gt;",
-                    ">",
-                    "é𝄞\u{a0}",
-                    "<![CDATA[<&>\r\n]]>",
-                    "<![CDATA[]]>",
-                    "<!-- c\r\n -->",
-                    "<!---->",
-                    "<?pi?>",
-                    "<?pi  data \r\n?>",
-                    "\"'",
-                    "<![CDATA[a]]>b<![CDATA[c]]>",
-                    "&quot;&apos;",
-                ]);
-            }
-        }
-    }
-    *out += &format!("</{name}{}>", random.of(&["", " ", "\n"]));
-}
-
-fn document(random: &mut Random) -> String {
-    let mut out = random.of(&["", "<?xml version='1.0'?>", "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\r\n"]).to_owned();
-    for _ in 0..random.below(3) {
-        out += random.of(&["<!-- before -->", "<?before x?>", "\n", "<!--\r\n-->"]);
-    }
-    element(random, 4, &[], &mut out);
-    for _ in 0..random.below(3) {
-        out += random.of(&["<!-- after -->", "<?after x?>", "\n", "\r\n"]);
-    }
-    out
-}
-
 #[test]
 fn lxml_writes_the_same_canonical_octets() {
-    let python = std::env::var("VESTIBULE_PYTHON").unwrap_or_else(|_| "python3".to_owned());
-    let there = Command::new(&python).args(["-c", "import lxml.etree"]).stderr(Stdio::null()).status();
-    if !there.is_ok_and(|status| status.success()) {
-        return skipped("python3 with lxml");
-    }
-    let mut peer = Command::new(&python).args(["-c", CANONICALIZE]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    let mut to = peer.stdin.take().unwrap();
-    let mut from = BufReader::new(peer.stdout.take().unwrap()).lines();
+    let Some(mut peer) = Python::start("lxml.etree", CANONICALIZE) else { return };
     let mut random = Random(0x5eed);
     let mut longest = 0;
     for number in 0..DOCUMENTS {
@@ -167,16 +46,13 @@ fn lxml_writes_the_same_canonical_octets() {
         let prefixes: Vec<&str> = PREFIXES[1..].iter().filter(|_| exclusive && random.below(3) == 0).copied().collect();
         let job =
             serde_json::json!({"document": STANDARD.encode(&text), "exclusive": exclusive, "comments": comments, "prefixes": prefixes});
-        writeln!(to, "{job}").unwrap();
-        let answer = from.next().unwrap_or_else(|| panic!("lxml ended at {number}: {text:?}")).unwrap();
+        let answer = peer.ask(&job);
         let theirs = String::from_utf8(STANDARD.decode(answer).unwrap()).unwrap();
         let form = Canonicalization { exclusive, with_comments: comments, prefix_list: prefixes.iter().map(|p| (*p).to_owned()).collect() };
         let ours = canonicalize(text.as_bytes(), &Limits::MESSAGE, &form);
         let ours = ours.map(|octets| String::from_utf8(octets).unwrap());
         assert_eq!(ours.as_ref(), Ok(&theirs), "document {number}, {form:?}:\n{text:?}");
     }
-    drop(to);
-    assert!(peer.wait().unwrap().success());
     // Documents that are all small would prove little.
     assert!(longest > 2000, "{longest}");
     eprintln!("{DOCUMENTS} documents, the longest of {longest} octets: the same octets");

@@ -43,6 +43,12 @@ pub enum UserCommand {
         #[command(flatten)]
         who: Who,
     },
+    /// Remove a user, and end all their sessions; their name is free then, and what was recorded of them stays
+    Delete {
+        /// Which.
+        #[command(flatten)]
+        who: Who,
+    },
     /// Let a disabled or locked user in again
     Enable {
         /// Which.
@@ -138,6 +144,7 @@ impl UserCommand {
             Self::List { tenant, group } => list(tenant, group, common, output),
             Self::Show { who } => one(AdminRequest::UserShow(whom(who)), "", common, output),
             Self::Disable { who } => one(AdminRequest::UserDisable(whom(who)), "Disabled, and all sessions ended.", common, output),
+            Self::Delete { who } => delete(who, common, output),
             Self::Enable { who } => one(AdminRequest::UserEnable(whom(who)), "Enabled.", common, output),
             Self::Link(link) => {
                 let id = link.id()?;
@@ -183,6 +190,16 @@ pub fn whom(who: Who) -> Whom {
 
 fn one(request: AdminRequest, done: &str, common: &Common, output: &mut Output) -> Result<Answer, Failure> {
     show(ask(common, request)?, done, output)
+}
+
+fn delete(who: Who, common: &Common, output: &mut Output) -> Result<Answer, Failure> {
+    let AdminReply::User { user, .. } = ask(common, AdminRequest::UserDelete(whom(who)))? else { return Err(unexpected()) };
+    if output.is_json() {
+        output.json(&serde_json::json!({ "user": user }));
+    } else {
+        output.line(format!("Deleted {} of tenant {}, and all sessions ended.", user.name, user.tenant));
+    }
+    Ok(Answer::Yes)
 }
 
 fn show(reply: AdminReply, done: &str, output: &mut Output) -> Result<Answer, Failure> {

@@ -27,8 +27,9 @@ use crate::schemes::client_certificate::Mapping;
 use crate::serve::client_certificates::{ClientTrust, ForwardedCertificate};
 use crate::serve::proxy::Speaks;
 use crate::serve::proxy_protocol::ProxyProtocol;
+use crate::store::{postgres, redis};
 
-pub use crate::config::file::{Algorithm, AnonymousDenied, Backend, Http2, LoginHost, UpstreamHost};
+pub use crate::config::file::{Algorithm, AnonymousDenied, Http2, LoginHost, UpstreamHost};
 pub use crate::inject::headers::Fact;
 pub use crate::realms::hashing::Cost;
 
@@ -465,11 +466,35 @@ pub struct Hashing {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Store {
     /// Users, groups, keys.
-    pub durable: Backend,
+    pub durable: Durable,
     /// Sessions, replay protection, counters.
-    pub expiring: Backend,
+    pub expiring: Expiring,
     /// The directory of the embedded store.
     pub path: PathBuf,
+}
+
+/// Where what lasts is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Durable {
+    /// In a file.
+    Embedded,
+    /// In a database that several gateways share.
+    Postgres(Arc<postgres::Settings>),
+    /// Nowhere.
+    Memory,
+}
+
+/// Where what expires is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Expiring {
+    /// In a file.
+    Embedded,
+    /// In the database of [`Durable::Postgres`].
+    Postgres,
+    /// In Redis, save what must never be forgotten.
+    Redis(Arc<redis::Settings>),
+    /// Nowhere.
+    Memory,
 }
 
 /// Keys that the gateway signs with.

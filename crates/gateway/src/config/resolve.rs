@@ -6,6 +6,7 @@
 mod clients;
 mod directory;
 mod parts;
+mod store;
 mod tenants;
 mod traffic;
 

@@ -144,6 +144,7 @@ impl Admin {
             AdminRequest::UserShow(whom) => Ok(AdminReply::User { user: desk.user(&whom).await?, password: None }),
             AdminRequest::UserEnable(whom) => desk.enable(&whom).await,
             AdminRequest::UserDisable(whom) => desk.disable(&whom).await,
+            AdminRequest::UserDelete(whom) => desk.delete(&whom).await,
             AdminRequest::UserPasswd { user, password, must_change } => desk.passwd(&user, password, must_change).await,
             AdminRequest::UserLink { user, id } => desk.link(&user, id).await,
             AdminRequest::UserUnlink { user, id } => desk.unlink(&user, &id).await,
@@ -335,14 +336,28 @@ impl Desk<'_> {
     }
 
     async fn disable(&self, whom: &Whom) -> Result<AdminReply, Refusal> {
+        let user = self.shut_out(whom, "user.disable").await?;
+        Ok(AdminReply::User { user, password: None })
+    }
+
+    /// Shut out first: if the removal fails, nobody is let in meanwhile.
+    async fn delete(&self, whom: &Whom) -> Result<AdminReply, Refusal> {
+        let user = self.shut_out(whom, "user.delete").await?;
+        if !self.admin.users.store().remove_user(user.id).await? {
+            return Err(Refusal::NotFound(format!("somebody else deleted {} just now", label(&user))));
+        }
+        Ok(AdminReply::User { user, password: None })
+    }
+
+    async fn shut_out(&self, whom: &Whom, action: &str) -> Result<User, Refusal> {
         let disable = |user: &mut User| {
             user.state = AccountState::Disabled;
             user.epoch += 1;
         };
         let user = self.update(whom, disable).await?;
-        self.changed(Some(&user.tenant), "user.disable", label(&user));
+        self.changed(Some(&user.tenant), action, label(&user));
         self.end_all(&user, Ending::Administrator).await?;
-        Ok(AdminReply::User { user, password: None })
+        Ok(user)
     }
 
     async fn passwd(&self, whom: &Whom, new: NewPassword, must_change: bool) -> Result<AdminReply, Refusal> {

@@ -118,7 +118,7 @@ pub(super) async fn answer(passage: &Passage<'_>, dialect: Dialect, request: Req
     let mut origin = passage.peer.origin().clone();
     // Where proxies are named, the certificate that the handshake demanded does not name another.
     if passage.door().trusted.networks.is_empty() && passage.peer.is_certified(passage.running.engine.clock.now()) {
-        origin.word = Word::OfProxy;
+        origin.word = Word::Proxy;
     }
     if !passage.door().trusted.believes(&origin) {
         return passage.unreadable(Malformed::Stranger, request.method(), request.version());

@@ -41,7 +41,7 @@ use crate::audit::decisions::DecisionLog;
 use crate::audit::log::{Fsync, Log};
 use crate::audit::meter::{self, Meter};
 use crate::config::build::{self, Built, House};
-use crate::config::checked::{AnonymousDenied, AuditTo, Backend, Checked};
+use crate::config::checked::{AnonymousDenied, AuditTo, Checked, Durable, Expiring};
 use crate::config::problem::{Colour, Problem};
 use crate::config::reload::{self, Cause, Watch};
 use crate::config::{self, Purpose};
@@ -61,6 +61,9 @@ use crate::serve::pages::{self, Brand, Portal};
 use crate::serve::proxy::{self, Shared};
 use crate::serve::read::TrustedProxies;
 use crate::store::embedded::EmbeddedStore;
+use crate::store::postgres::PostgresStore;
+use crate::store::redis::RedisStore;
+use crate::store::split::Split;
 
 use owners::{Hashes, InForce, Keys, Owners};
 
@@ -339,26 +342,37 @@ struct Stores {
 
 impl Stores {
     async fn open(checked: &Checked, purpose: Purpose, clock: &Arc<dyn Clock>) -> Result<Self, String> {
-        let uses = |backend| checked.store.durable == backend || checked.store.expiring == backend;
         fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(&checked.store.path)
             .map_err(|error| format!("the store's directory {} cannot be made: {error}", checked.store.path.display()))?;
-        let embedded = match uses(Backend::Embedded) {
-            true => {
-                let path = checked.store.path.join(DATABASE);
-                Some(Arc::new(EmbeddedStore::open(&path, clock.clone()).map_err(|error| error.to_string())?))
+        let control = Handle::current();
+        let memory = || Arc::new(MemoryStore::new(clock.clone()));
+        let embedded = || {
+            let store = EmbeddedStore::open(&checked.store.path.join(DATABASE), clock.clone());
+            store.map(Arc::new).map_err(|error| error.to_string())
+        };
+        let (durable, expiring): (Arc<dyn DurableStore>, Arc<dyn ExpiringStore>) = match (&checked.store.durable, &checked.store.expiring) {
+            (Durable::Embedded, Expiring::Memory) => (embedded()?, memory()),
+            (Durable::Embedded, _) => {
+                let store = embedded()?;
+                (store.clone(), store)
             }
-            false => None,
-        };
-        let durable: Arc<dyn DurableStore> = match (&checked.store.durable, &embedded) {
-            (Backend::Embedded, Some(store)) => store.clone(),
-            (Backend::Embedded | Backend::Memory, _) => Arc::new(MemoryDurableStore::default()),
-        };
-        let expiring: Arc<dyn ExpiringStore> = match (&checked.store.expiring, embedded) {
-            (Backend::Embedded, Some(store)) => store,
-            (Backend::Embedded | Backend::Memory, _) => Arc::new(MemoryStore::new(clock.clone())),
+            (Durable::Memory, Expiring::Embedded) => (Arc::new(MemoryDurableStore::default()), embedded()?),
+            (Durable::Memory, _) => (Arc::new(MemoryDurableStore::default()), memory()),
+            (Durable::Postgres(settings), expiring) => {
+                let store = PostgresStore::open(settings, clock.clone(), &control).await.map_err(|error| error.to_string())?;
+                let store = Arc::new(store);
+                match expiring {
+                    Expiring::Redis(settings) => {
+                        let fleeting = RedisStore::open(settings, clock.clone(), &control).await.map_err(|down| down.to_string())?;
+                        let split = Split { lasting: store.clone(), fleeting: Arc::new(fleeting) };
+                        (store, Arc::new(split))
+                    }
+                    Expiring::Postgres | Expiring::Embedded | Expiring::Memory => (store.clone(), store),
+                }
+            }
         };
         let marked = durable.setting(DEMO).await.map_err(|down| down.to_string())?.is_some();
         match purpose {

@@ -339,7 +339,7 @@ async fn announced(stream: &mut TcpStream, address: SocketAddr, running: &Runnin
         match tokio::time::timeout_at(deadline, proxy_protocol::read(stream)).await {
             Ok(Ok(Stated::Client(address, channel))) => return Some(Origin::new(address, channel, None)),
             Ok(Ok(Stated::Local)) => return Some(peer),
-            Ok(Ok(Stated::Unknown)) => return Some(Origin { word: Word::OfNobody, ..peer }),
+            Ok(Ok(Stated::Unknown)) => return Some(Origin { word: Word::Nobody, ..peer }),
             Ok(Err(Refused::Silent)) => return None,
             Ok(Err(refused)) => (Malformed::Unannounced, refused.to_string()),
             Err(_) => (Malformed::Unannounced, "the header took too long".to_owned()),

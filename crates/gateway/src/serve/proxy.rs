@@ -241,6 +241,7 @@ impl Passage<'_> {
         }
         // TRACE reflects credentials to whoever reads the answer; CONNECT makes a relay of us.
         if matches!(*request.method(), Method::TRACE | Method::CONNECT) {
+            self.record_unreadable(Malformed::TargetForm);
             return self.own(self.running.answers.method_refused(self.id, request.method()));
         }
         let upgrade = request.headers().contains_key(UPGRADE).then(|| hyper::upgrade::on(&mut request));

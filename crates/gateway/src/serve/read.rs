@@ -62,17 +62,17 @@ pub struct Origin {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Word {
     /// As that of its address does.
-    OfAddress,
+    Address,
     /// It counts: a proxy that has shown the certificate its listener demands.
-    OfProxy,
+    Proxy,
     /// It counts for nothing: a proxy brings somebody it cannot name.
-    OfNobody,
+    Nobody,
 }
 
 impl Origin {
     /// A connection from this address.
     pub fn new(address: IpAddr, channel: Channel, sni: Option<String>) -> Self {
-        Self { address, channel, sni, word: Word::OfAddress }
+        Self { address, channel, sni, word: Word::Address }
     }
 }
 
@@ -254,9 +254,9 @@ impl TrustedProxies {
     /// Whether what this connection says of its clients counts.
     pub fn believes(&self, origin: &Origin) -> bool {
         match origin.word {
-            Word::OfAddress => self.trusts(origin.address.to_canonical()),
-            Word::OfProxy => true,
-            Word::OfNobody => false,
+            Word::Address => self.trusts(origin.address.to_canonical()),
+            Word::Proxy => true,
+            Word::Nobody => false,
         }
     }
 
@@ -381,7 +381,7 @@ mod tests {
         let trusted = trusted();
         let origin = Origin::new([10, 0, 0, 1].into(), Channel::Plain, None);
         assert!(trusted.believes(&origin));
-        assert!(!trusted.believes(&Origin { word: Word::OfNobody, ..origin }));
+        assert!(!trusted.believes(&Origin { word: Word::Nobody, ..origin }));
     }
 
     #[test]

@@ -15,9 +15,9 @@ use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
 use serde_json::Value;
 use vestibule_xmlsec::{
-    AesSize, Assertions, Canonicalization, Concession, ContentKey, DecryptionKeys, Document, Element, ElementView, EncryptedPart,
-    Encryption, Error, FromClaimed, FromSigned, IdentityProvider, KeyFault, KeyInfo, Limits, OaepHash, Part, Place, Placement, Profile,
-    Recipient, Signed, SignedElement, SigningKey, TrustedKeys, Unsigned, Verified, canonicalize,
+    AesSize, Assertions, Canonicalization, Concession, ContentKey, DecryptionKeys, Document, Element, ElementView, EncryptedForm,
+    EncryptedKeyInfo, EncryptedPart, Encryption, Error, FromClaimed, FromSigned, IdentityProvider, KeyFault, Limits, OaepHash, Place,
+    Placement, Profile, Recipient, Signed, SignedElement, SigningKey, TrustedKeys, Unsigned, Verified, canonicalize,
 };
 
 const SAML: &str = "urn:oasis:names:tc:SAML:2.0:assertion";
@@ -211,11 +211,11 @@ fn recipient() -> Recipient {
     Recipient::from_certificate(&pem("keys/sp-rsa2048.crt")).unwrap()
 }
 
-fn to<'a>(part: Part<'a>, key: &'a ContentKey, recipients: &'a [Recipient]) -> Encryption<'a> {
-    Encryption { part, key, key_info: KeyInfo::Recipients(recipients), id: Some("_ed") }
+fn to<'a>(part: EncryptedForm<'a>, key: &'a ContentKey, recipients: &'a [Recipient]) -> Encryption<'a> {
+    Encryption { part, key, key_info: EncryptedKeyInfo::Recipients(recipients), id: Some("_ed") }
 }
 
-fn encrypted(part: Part<'_>, size: AesSize, recipients: &[Recipient]) -> Vec<u8> {
+fn encrypted(part: EncryptedForm<'_>, size: AesSize, recipients: &[Recipient]) -> Vec<u8> {
     let key = ContentKey::generate(size).unwrap();
     parse(DOCUMENT.as_bytes()).unwrap().encrypt(SignedElement::Path(&ASSERTION), &to(part, &key, recipients)).unwrap()
 }
@@ -233,7 +233,7 @@ fn what_is_encrypted_comes_back_where_it_stood() {
     for size in [AesSize::Aes128, AesSize::Aes192, AesSize::Aes256] {
         for digest in HASHES {
             for mask in HASHES {
-                for part in [Part::Element, Part::Content] {
+                for part in [EncryptedForm::Element, EncryptedForm::Content] {
                     let octets = encrypted(part, size, &[recipient().hashes(digest, mask)]);
                     assert!(!String::from_utf8_lossy(&octets).contains("a:y"), "the plaintext is still there");
                     assert_eq!(layout(&decrypted(&octets, &keys).unwrap()).shown, expected);
@@ -241,7 +241,7 @@ fn what_is_encrypted_comes_back_where_it_stood() {
             }
         }
     }
-    let wrapped = encrypted(Part::ElementIn(SAML, "EncryptedAssertion"), AesSize::Aes256, &[recipient()]);
+    let wrapped = encrypted(EncryptedForm::ElementIn(SAML, "EncryptedAssertion"), AesSize::Aes256, &[recipient()]);
     let shown = layout(&decrypted(&wrapped, &keys).unwrap()).shown;
     assert!(shown.contains(&format!("<{{{SAML}}}EncryptedAssertion><{{urn:a&b}}Assertion {{}}ID=\"1\">")), "{shown}");
 }
@@ -251,7 +251,7 @@ fn a_shared_key_opens_what_it_wrapped() {
     let expected = layout(&parse(DOCUMENT.as_bytes()).unwrap()).shown;
     for octets in [16, 24, 32] {
         let kek = vec![7; octets];
-        let sealed = encrypted(Part::Element, AesSize::Aes256, &[Recipient::from_shared("kek", &kek).unwrap()]);
+        let sealed = encrypted(EncryptedForm::Element, AesSize::Aes256, &[Recipient::from_shared("kek", &kek).unwrap()]);
         let mut keys = DecryptionKeys::<Assertions>::new();
         keys.add_shared("sp-decryption", "other", &vec![8; octets]).unwrap();
         assert_eq!(decrypted(&sealed, &keys).unwrap_err(), Error::DecryptionFailed);
@@ -263,7 +263,7 @@ fn a_shared_key_opens_what_it_wrapped() {
 #[test]
 fn one_of_several_recipients_reads_it_and_a_stranger_does_not() {
     let other = || Recipient::from_certificate(&pem("keys/other-rsa2048.crt")).unwrap().addressed_as("urn:other");
-    let octets = encrypted(Part::Element, AesSize::Aes256, &[other(), recipient().addressed_as("urn:sp")]);
+    let octets = encrypted(EncryptedForm::Element, AesSize::Aes256, &[other(), recipient().addressed_as("urn:sp")]);
     assert!(decrypted(&octets, &keys("keys/sp-rsa2048.key")).is_ok());
     assert!(decrypted(&octets, &keys("keys/sp-rsa2048.key").addressed_as("urn:sp")).is_ok());
     assert!(decrypted(&octets, &keys("keys/sp-rsa2048.key").addressed_as("urn:nobody")).is_err());
@@ -294,7 +294,7 @@ fn nested(times: usize) -> Vec<u8> {
     let (mut inner, data) = (ASSERTION, (XENC, "EncryptedData"));
     for _ in 0..times {
         let key = ContentKey::generate(AesSize::Aes128).unwrap();
-        octets = parse(&octets).unwrap().encrypt(SignedElement::Path(&inner), &to(Part::Element, &key, &[recipient()])).unwrap();
+        octets = parse(&octets).unwrap().encrypt(SignedElement::Path(&inner), &to(EncryptedForm::Element, &key, &[recipient()])).unwrap();
         inner[1] = data;
     }
     octets
@@ -331,7 +331,8 @@ fn signed_around(inside: &str, last: bool) -> (Verified<Element>, TrustedKeys) {
     let path = [(SAML, "Assertion")];
     let key = ContentKey::generate(AesSize::Aes256).unwrap();
     let name = [(SAML, "Assertion"), (SAML, "Subject")];
-    let sealed = parse(document.as_bytes()).unwrap().encrypt(SignedElement::Path(&name), &to(Part::Content, &key, &[recipient()])).unwrap();
+    let sealed =
+        parse(document.as_bytes()).unwrap().encrypt(SignedElement::Path(&name), &to(EncryptedForm::Content, &key, &[recipient()])).unwrap();
     let signing = SigningKey::<IdentityProvider>::from_pkcs8("idp", &pem("keys/idp-rsa2048.key"), None).unwrap();
     let placement = if last { Placement::After(SAML, "Subject") } else { Placement::First };
     let signed = parse(&sealed).unwrap().sign_enveloped(SignedElement::Path(&path), placement, &[], &signing).unwrap();
@@ -365,7 +366,7 @@ fn ciphertext_that_the_signature_does_not_cover_is_not_decrypted_as_verified() {
     assert!(verified.decrypt(&EncryptedPart::at(&data), &keys("keys/sp-rsa2048.key"), &Profile::SAML).is_err());
     // Within one document, but outside the signed element.
     let signing = SigningKey::<IdentityProvider>::from_pkcs8("idp", &pem("keys/idp-rsa2048.key"), None).unwrap();
-    let outside = String::from_utf8(encrypted(Part::Element, AesSize::Aes128, &[recipient()])).unwrap();
+    let outside = String::from_utf8(encrypted(EncryptedForm::Element, AesSize::Aes128, &[recipient()])).unwrap();
     let response = format!(r#"<R>{outside}<s:Assertion xmlns:s="{SAML}" ID="_1"><s:Issuer>i</s:Issuer></s:Assertion></R>"#);
     let path = [("", "R"), (SAML, "Assertion")];
     let signed = parse(response.as_bytes()).unwrap().sign_enveloped(SignedElement::Path(&path), Placement::First, &[], &signing).unwrap();
@@ -379,7 +380,7 @@ fn ciphertext_that_the_signature_does_not_cover_is_not_decrypted_as_verified() {
 }
 
 /// A signature beside a ciphertext that refers to it by its `Id`, and the ciphertext verified.
-fn signed_itself(part: Part<'_>, document: &str) -> Verified<Element> {
+fn signed_itself(part: EncryptedForm<'_>, document: &str) -> Verified<Element> {
     let key = ContentKey::generate(AesSize::Aes256).unwrap();
     let sealed = parse(document.as_bytes()).unwrap().encrypt(SignedElement::Path(&ASSERTION), &to(part, &key, &[recipient()])).unwrap();
     let text = String::from_utf8(sealed).unwrap();
@@ -410,11 +411,11 @@ fn a_ciphertext_that_is_signed_itself_gives_one_verified_element_or_none() {
         let data = verified.place();
         verified.decrypt(&EncryptedPart::at(&data), &keys, &Profile::SAML)
     };
-    let plain = decrypt(signed_itself(Part::Element, DOCUMENT)).unwrap();
+    let plain = decrypt(signed_itself(EncryptedForm::Element, DOCUMENT)).unwrap();
     assert!(plain.element().unwrap().is("urn:a&b", "Assertion"));
     assert!(plain.stands_at(&ASSERTION));
     // The content of this element is one element; of the other, it is more.
-    let content = |document: &str| decrypt(signed_itself(Part::Content, document));
+    let content = |document: &str| decrypt(signed_itself(EncryptedForm::Content, document));
     let open = DOCUMENT.replace(" xmlns:o=\"urn:o\"", "").replace("<r:Response", "<r:Response xmlns:o=\"urn:o\"");
     assert!(content(&open).unwrap().element().unwrap().is("urn:o", "x"));
     for more in ["text<o:x/>", "<o:x/>text", "<o:x/><o:x/>", "text", ""] {
@@ -435,7 +436,9 @@ fn what_is_signed_and_encrypted_at_once_decrypts_and_verifies() {
     );
     let path = [("urn:r", "Response"), (SAML, "Assertion")];
     let document = parse(text.as_bytes()).unwrap();
-    for (part, inside) in [(Part::Element, false), (Part::Content, false), (Part::ElementIn(SAML, "EncryptedAssertion"), true)] {
+    for (part, inside) in
+        [(EncryptedForm::Element, false), (EncryptedForm::Content, false), (EncryptedForm::ElementIn(SAML, "EncryptedAssertion"), true)]
+    {
         for placement in [Placement::First, Placement::After(SAML, "Issuer"), Placement::After(SAML, "Subject")] {
             let key = ContentKey::generate(AesSize::Aes256).unwrap();
             let recipients = [recipient()];
@@ -455,7 +458,7 @@ fn a_ciphertext_that_is_the_document_is_decrypted() {
     let key = ContentKey::generate(AesSize::Aes128).unwrap();
     let root = [("urn:r", "Response")];
     let whole = parse(DOCUMENT.as_bytes()).unwrap();
-    let sealed = whole.encrypt(SignedElement::Path(&root), &to(Part::Element, &key, &[recipient()])).unwrap();
+    let sealed = whole.encrypt(SignedElement::Path(&root), &to(EncryptedForm::Element, &key, &[recipient()])).unwrap();
     let shown = layout(&decrypted(&sealed, &keys("keys/sp-rsa2048.key")).unwrap()).shown;
     assert_eq!(shown, layout(&whole).shown);
 }
@@ -465,7 +468,7 @@ proptest! {
 
     #[test]
     fn no_changed_octet_of_a_ciphertext_is_told_apart(place in 0usize..4096, bit in 0u8..8) {
-        let octets = encrypted(Part::Element, AesSize::Aes128, &[recipient()]);
+        let octets = encrypted(EncryptedForm::Element, AesSize::Aes128, &[recipient()]);
         let text = String::from_utf8(octets).unwrap();
         let begin = text.rfind("<xenc:CipherValue>").unwrap() + 18;
         let end = begin + text[begin..].find('<').unwrap();
@@ -512,7 +515,7 @@ fn xmlsec1_and_we_read_each_other() {
     // Ours to them: xmlsec1 1.2 knows OAEP with SHA-1, and the key wrap.
     let mut read = 0;
     for size in [AesSize::Aes128, AesSize::Aes192, AesSize::Aes256] {
-        for part in [Part::Element, Part::Content] {
+        for part in [EncryptedForm::Element, EncryptedForm::Content] {
             let wrapped = Recipient::from_shared("kek", &[7; 24]).unwrap();
             for (recipient, shared) in [(recipient(), false), (wrapped, true)] {
                 std::fs::write(file("ours.xml"), encrypted(part, size, &[recipient])).unwrap();
@@ -597,7 +600,7 @@ fn openssl_and_we_read_every_pair_of_oaep_hashes() {
     let name = |hash: OaepHash| format!("{hash:?}").to_lowercase();
     for digest in HASHES {
         for mask in HASHES {
-            let text = String::from_utf8(encrypted(Part::Element, AesSize::Aes128, &[recipient().hashes(digest, mask)])).unwrap();
+            let text = String::from_utf8(encrypted(EncryptedForm::Element, AesSize::Aes128, &[recipient().hashes(digest, mask)])).unwrap();
             let begin = text.find("<xenc:CipherValue>").unwrap() + 18;
             let end = begin + text[begin..].find('<').unwrap();
             std::fs::write(file("ours"), STANDARD.decode(&text[begin..end]).unwrap()).unwrap();

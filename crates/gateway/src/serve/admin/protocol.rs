@@ -52,6 +52,8 @@ pub enum AdminRequest {
     UserEnable(Whom),
     /// Keep a user out, and end all their sessions.
     UserDisable(Whom),
+    /// Remove a user, and end all their sessions.
+    UserDelete(Whom),
     /// Give a user another password, and end all their sessions.
     UserPasswd {
         /// Whose.

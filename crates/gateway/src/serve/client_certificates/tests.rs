@@ -184,7 +184,7 @@ fn a_chain_that_is_forwarded_is_walked() {
     let rfc = ForwardedCertificate::new(HeaderName::from_static(CLIENT_CERT), trust(&root, Vec::new()));
     assert_eq!(shown(&rfc, &[("client-cert", &hers)]), Shown::Refused(Reason::CertificateUntrusted));
     assert!(matches!(shown(&rfc, &[("client-cert", &hers), ("client-cert-chain", &chain)]), Shown::Certificate(_)));
-    let many = vec![chain.as_str(); MAX_CHAIN + 1].join(", ");
+    let many = [chain.as_str(); MAX_CHAIN + 1].join(", ");
     let too_many = shown(&rfc, &[("client-cert", &hers), ("client-cert-chain", &many)]);
     assert_eq!(too_many, Shown::Refused(Reason::MalformedCredential));
 }
