@@ -25,6 +25,7 @@ use crate::cli::{Answer, Failure, finish};
 use crate::config::Purpose;
 use crate::serve::admin::protocol::{AdminReply, AdminRequest, Confidential, NewPassword, NewUser, Whom};
 use crate::serve::admin::socket::Peer;
+use crate::serve::hand_over::Inherited;
 use crate::serve::house;
 
 /// Show everything at once: tenants, users and an application, all in one process
@@ -77,7 +78,7 @@ async fn play(port: u16) -> Result<Answer, Failure> {
     folder.write("policy.cedar", POLICY).map_err(Failure::not_tried)?;
     let text = configuration(port, folder.path(), [north, shop, south]);
     let file = folder.write("vestibule.toml", &text).map_err(Failure::not_tried)?;
-    let open = house::open(file, Purpose::Demo, Arc::new(SystemClock::default())).await.map_err(refused)?;
+    let open = house::open(file, Purpose::Demo, Arc::new(SystemClock::default()), Inherited::default()).await.map_err(refused)?;
     let admin = open.admin();
     let mut passwords = Vec::new();
     for (tenant, name, groups, must_change_password) in USERS {

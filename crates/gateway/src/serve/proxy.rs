@@ -230,6 +230,12 @@ impl Passage<'_> {
         if version < Version::HTTP_2 && self.peer.verdict() != Some(Verdict::Clear) {
             return self.unreadable(Malformed::Framing, request.method(), version);
         }
+        let now = self.running.engine.clock.now();
+        let shown = self.peer.shown(now);
+        // Revoked or run out since the handshake. A new connection would not come about.
+        if matches!(shown, Shown::Refused(_)) {
+            return self.unreadable(Malformed::Stranger, request.method(), version);
+        }
         if let Speaks::Questions(dialect) = self.door().speaks {
             return Box::pin(ext_authz::answer(self, dialect, request)).await;
         }
@@ -240,13 +246,7 @@ impl Passage<'_> {
         }
         let upgrade = request.headers().contains_key(UPGRADE).then(|| hyper::upgrade::on(&mut request));
         let (mut head, body) = request.into_parts();
-        let now = self.running.engine.clock.now();
         let method = head.method.clone();
-        let shown = self.peer.shown(now);
-        // Revoked or run out since the handshake. A new connection would not come about.
-        if matches!(shown, Shown::Refused(_)) {
-            return self.unreadable(Malformed::Stranger, &method, version);
-        }
         let arrived = match read(&mut head, self.peer.origin(), shown, &self.door().trusted, self.id, now) {
             Ok(arrived) => arrived,
             Err(malformed) => return self.unreadable(malformed, &method, version),
