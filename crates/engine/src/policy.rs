@@ -156,6 +156,14 @@ impl Policy {
         Slice::compile(files, known_responses, decisions).map(|slice| Self(Guard::Slice(Arc::new(slice))))
     }
 
+    /// Whether a decision depends on the SOAP operation, so that the door has to read it in the body.
+    pub fn reads_operation(&self) -> bool {
+        match &self.0 {
+            Guard::Nobody | Guard::AnyUser(_) => false,
+            Guard::Slice(slice) => slice.reads.operation,
+        }
+    }
+
     /// Whether this identity may make this request. `operation` is the SOAP operation, where there is one.
     /// Takes an identity: anonymous has no way to reach a policy.
     pub fn check(&self, identity: &Identity, request: &CheckRequest, found: &Found, operation: Option<&str>, now: Timestamp) -> Verdict {

@@ -10,6 +10,7 @@ pub mod framing;
 pub mod health;
 pub mod house;
 pub mod listen;
+mod operation;
 pub mod pages;
 pub mod proxy;
 pub mod read;

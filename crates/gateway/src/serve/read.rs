@@ -101,7 +101,10 @@ impl Head {
         let client = trusted.client(origin, &headers);
         let hop = Hop::take(&mut headers, version)?;
         join_cookies(&mut headers)?;
-        Ok(Arrived { request: CheckRequest { id, received: now, client, method, host, target, headers, body: Body::Unread }, hop })
+        Ok(Arrived {
+            request: CheckRequest { id, received: now, client, method, host, target, headers, body: Body::Unread, operation: None },
+            hop,
+        })
     }
 }
 

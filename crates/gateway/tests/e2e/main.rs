@@ -11,4 +11,5 @@ mod ldap;
 mod lifecycle;
 mod login;
 mod nginx;
+mod soap;
 mod support;
