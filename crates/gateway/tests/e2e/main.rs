@@ -13,3 +13,4 @@ mod login;
 mod nginx;
 mod soap;
 mod support;
+mod xml;
