@@ -2,9 +2,9 @@
 //!
 //! `cargo bench -p vestibule-engine --bench decide`; with `-- SESSIONS` at most so many sessions.
 //!
-//! Each decision is a signed-in user's: route, session, policy, record. Callers are drawn from all sessions, so that with
-//! more of them than the cache holds most are looked up in the store. Users and routes are so few together that every
-//! policy decision is remembered; beyond [`Decisions::DEFAULT`] pairs of them a decision costs an evaluation by Cedar.
+//! Each decision is a signed-in user's: route, session, policy, record; the policy decision is remembered, because the policy
+//! reads neither who nor where. While sessions grow in number, the callers are once the same few of them, and once
+//! drawn from all, so that with more of them than the cache holds most are looked up in the store.
 #![expect(clippy::print_stdout, reason = "its output is its purpose")]
 
 use std::collections::HashMap;
@@ -46,25 +46,30 @@ const FEW_SESSIONS: usize = 100;
 /// While sessions grow in number: routes, and users among whom the sessions are shared out.
 const FEW_ROUTES: usize = 10;
 const USERS: usize = 1_000;
-/// Decisions timed together.
-const BATCH: usize = 500;
+/// Decisions timed together: so few that the scheduler seldom interrupts them.
+const BATCH: usize = 50;
 /// Times, of which the median counts.
-const TIMES: usize = 101;
+const TIMES: usize = 1_001;
+/// The callers, where they stay the same.
+const CALLERS: usize = 1_000;
 
 fn main() -> Result<(), Failure> {
     let most = std::env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(usize::MAX);
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
-    println!("{:>10} {:>10} {:>14}", "routes", "sessions", "per decision");
+    println!("{:>10} {:>10} {:>10} {:>14}", "routes", "sessions", "callers", "per decision");
     let mut costs = Vec::new();
     for routes in ROUTES {
-        costs.push(runtime.block_on(measure(routes, FEW_SESSIONS, 1))?);
+        costs.extend(runtime.block_on(measure(routes, FEW_SESSIONS, 1, &[FEW_SESSIONS]))?);
     }
     println!("{} routes cost {:.2} times what {} do\n", ROUTES[3], ratio(&costs), ROUTES[0]);
-    costs.clear();
+    let (mut same, mut all) = (Vec::new(), Vec::new());
     for sessions in SESSIONS.into_iter().filter(|sessions| *sessions <= most) {
-        costs.push(runtime.block_on(measure(FEW_ROUTES, sessions, USERS))?);
+        let costs = runtime.block_on(measure(FEW_ROUTES, sessions, USERS, &[CALLERS, sessions]))?;
+        same.extend(costs.first());
+        all.extend(costs.last());
     }
-    println!("the most sessions cost {:.2} times what the fewest do", ratio(&costs));
+    println!("with the same callers, the most sessions cost {:.2} times what the fewest do", ratio(&same));
+    println!("with callers drawn from all, the most sessions cost {:.2} times what the fewest do", ratio(&all));
     Ok(())
 }
 
@@ -73,17 +78,26 @@ fn ratio(costs: &[Duration]) -> f64 {
     seconds(costs.last()) / seconds(costs.first())
 }
 
-/// The median cost of one decision.
-async fn measure(routes: usize, sessions: usize, users: usize) -> Result<Duration, Failure> {
+/// The median cost of one decision, for each of these numbers of callers.
+async fn measure(routes: usize, sessions: usize, users: usize, callers: &[usize]) -> Result<Vec<Duration>, Failure> {
     let (engine, tokens) = engine(routes, sessions, users).await?;
-    let clock = engine.clock.clone();
-    let mut chance = Chance(0x9e37_79b9_7f4a_7c15);
     // Sessions are dealt to users in turn, so the first ones are one of each.
     for token in tokens.iter().take(users) {
         for route in 0..routes {
             engine.decide(&request(route, token)?).await;
         }
     }
+    let mut costs = Vec::new();
+    for callers in callers {
+        let cost = median(&engine, routes, tokens.get(..*callers).ok_or("too few sessions")?).await?;
+        println!("{routes:>10} {sessions:>10} {callers:>10} {cost:>14.2?}");
+        costs.push(cost);
+    }
+    Ok(costs)
+}
+
+async fn median(engine: &Engine, routes: usize, tokens: &[Secret<String>]) -> Result<Duration, Failure> {
+    let mut chance = Chance(0x9e37_79b9_7f4a_7c15);
     let mut times = Vec::with_capacity(TIMES);
     for _ in 0..TIMES {
         let mut requests = Vec::with_capacity(BATCH);
@@ -91,16 +105,14 @@ async fn measure(routes: usize, sessions: usize, users: usize) -> Result<Duratio
             let token = tokens.get(chance.below(tokens.len())).ok_or("no session")?;
             requests.push(request(chance.below(routes), token)?);
         }
-        let began = clock.monotonic();
+        let began = engine.clock.monotonic();
         for request in &requests {
             let Decision::Allow(_) = engine.decide(request).await.decision else { return Err("a decision was not to allow".into()) };
         }
-        times.push(clock.monotonic() - began);
+        times.push(engine.clock.monotonic() - began);
     }
     times.sort_unstable();
-    let cost = *times.get(TIMES / 2).ok_or("no times")? / u32::try_from(BATCH)?;
-    println!("{routes:>10} {sessions:>10} {cost:>14.2?}");
-    Ok(cost)
+    Ok(*times.get(TIMES / 2).ok_or("no times")? / u32::try_from(BATCH)?)
 }
 
 async fn engine(routes: usize, count: usize, people: usize) -> Result<(Engine, Vec<Secret<String>>), Failure> {
@@ -179,7 +191,7 @@ fn request(route: usize, token: &Secret<String>) -> Result<CheckRequest, Failure
     Ok(CheckRequest {
         id: RequestId::new(now)?,
         received: now,
-        client: Client { address: "192.0.2.1".parse()?, channel: Channel::Tls, sni: None },
+        client: Client { address: "192.0.2.1".parse()?, channel: Channel::Tls, sni: None, certificate: Default::default() },
         method: Method::GET,
         host: host()?,
         target: Target::parse(&format!("/service-{route}/orders/7"))?,

@@ -295,6 +295,17 @@ pub enum Reason {
     RepeatedWrongPassword,
     /// Too many attempts are waiting.
     TooManyWaiting,
+    // Certificates
+    /// No authority we trust for clients vouches for the certificate, or not for this use.
+    CertificateUntrusted,
+    /// The certificate is not valid yet, or no longer.
+    CertificateExpired,
+    /// Its issuer has revoked it.
+    CertificateRevoked,
+    /// Whether it is revoked cannot be told: a list is missing or too old.
+    RevocationUnknown,
+    /// The certificate holds, and belongs to nobody here.
+    UnknownCertificate,
     // Sessions
     /// No such session, or it is over.
     UnknownSession,
@@ -426,6 +437,7 @@ mod tests {
     fn every_event() -> Vec<(Event, &'static str)> {
         let known = |event: &Event| match event {
             Event::RequestDecided(_)
+            | Event::RequestUnreadable { .. }
             | Event::LoginSucceeded { .. }
             | Event::LoginRejected { .. }
             | Event::LoginFellThrough { .. }
@@ -490,6 +502,7 @@ mod tests {
                 Event::GateClosed { gate: Gate::Account, subject: "h".into(), seconds: 900 },
                 r#"gate.closed","gate":"account","subject":"h","seconds":900}"#,
             ),
+            (Event::RequestUnreadable { reason: Malformed::Framing }, r#"request.unreadable","reason":"framing"}"#),
             (Event::GateOpened { gate: Gate::Address, subject: "h".into() }, r#"gate.opened","gate":"address","subject":"h"}"#),
             (
                 Event::SessionOpened { session: "h".into(), subject: "ada".into(), scheme: "basic".into() },
@@ -559,6 +572,11 @@ mod tests {
             (Reason::AmbiguousUser, "ambiguous_user"),
             (Reason::NoAccount, "no_account"),
             (Reason::DirectoryRefused, "directory_refused"),
+            (Reason::CertificateUntrusted, "certificate_untrusted"),
+            (Reason::CertificateExpired, "certificate_expired"),
+            (Reason::CertificateRevoked, "certificate_revoked"),
+            (Reason::RevocationUnknown, "revocation_unknown"),
+            (Reason::UnknownCertificate, "unknown_certificate"),
         ] {
             assert_eq!(words(serde_json::to_value(reason).unwrap()), word);
         }

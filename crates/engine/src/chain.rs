@@ -58,6 +58,8 @@ pub enum Standing {
         /// Whether a credential was presented and refused.
         attempted: bool,
     },
+    /// Nobody proved who is asking, and a credential was not looked at: too many wait (`authentication-chain.md` §10).
+    TurnedAway(Rejection),
     /// Nobody proved who is asking, and a step that had material could not be asked.
     Undecided(Unavailable),
     /// The chain was ended by forged or replayed material.
@@ -95,6 +97,7 @@ impl Chain {
         let request = asked.request;
         let explicit = self.links.iter().any(|link| link.scheme.explicit() && link.scheme.presents(request));
         let mut attempted = false;
+        let mut turned_away = None;
         let mut unavailable = None;
         let mut stepped_aside: SmallVec<[&Arc<dyn Scheme>; 2]> = SmallVec::new();
 
@@ -138,6 +141,7 @@ impl Chain {
                 Err(No::Rejected(rejection)) => {
                     // A session that is over was nobody's attempt to come in.
                     attempted |= scheme.explicit();
+                    turned_away = turned_away.or(Some(rejection).filter(|rejection| rejection.reason == Reason::TooManyWaiting));
                     // The rest of a family was skipped within it: a family is one link.
                     let ends = match rejection.reach {
                         Reach::Chain => true,
@@ -153,9 +157,10 @@ impl Chain {
                 }
             }
         }
-        match unavailable {
-            Some(down) => Standing::Undecided(down),
-            None => Standing::Nobody { attempted },
+        match (unavailable, turned_away) {
+            (Some(down), _) => Standing::Undecided(down),
+            (None, Some(rejection)) => Standing::TurnedAway(rejection),
+            (None, None) => Standing::Nobody { attempted },
         }
     }
 
@@ -358,6 +363,7 @@ mod tests {
             Standing::Known { identity, .. } => format!("known by {}", identity.scheme),
             Standing::Nobody { attempted: true } => "nobody, attempted".into(),
             Standing::Nobody { attempted: false } => "nobody".into(),
+            Standing::TurnedAway(rejection) => format!("turned away: {:?}", rejection.reason),
             Standing::Undecided(down) => format!("undecided by {}", down.what),
             Standing::Refused(rejection) => format!("refused: {:?}", rejection.reason),
         }

@@ -111,7 +111,7 @@ impl Engine {
         }
         match (found.route.access, standing) {
             (_, Standing::Refused(rejection)) => Decision::Deny(rejection.into()),
-            (Access::Open, Standing::Nobody { .. } | Standing::Undecided(_)) => {
+            (Access::Open, Standing::Nobody { .. } | Standing::TurnedAway(_) | Standing::Undecided(_)) => {
                 self.grant(Principal::Anonymous, Permits::none(), &asked).await
             }
             (Access::Open, Standing::Known { identity, .. }) => match self.hindrance(&identity, &asked) {
@@ -119,6 +119,7 @@ impl Engine {
                 None => self.grant(Principal::Known(identity), Permits::none(), &asked).await,
             },
             (Access::Protected, Standing::Undecided(down)) => Decision::Fail(down),
+            (Access::Protected, Standing::TurnedAway(rejection)) => Decision::Deny(rejection.into()),
             (Access::Protected, Standing::Nobody { attempted }) => Decision::Challenge(chain.challenges(request, attempted)),
             (Access::Protected, Standing::Known { identity, remember, aside }) => {
                 if let Some(denial) = self.hindrance(&identity, &asked) {
@@ -218,6 +219,15 @@ impl Engine {
         self.sink.record(&Recorded { v: VERSION, time: self.clock.now(), request_id: Some(id), client: Some(client), tenant: None, event });
     }
 
+    /// Records what one of our own pages made of a request: exactly one `request.decided`, then what happened on the way.
+    pub fn record_page(&self, request: &CheckRequest, found: &Found, ended: Ended, trail: Trail) {
+        let (decided, events) = decided(request, Some(found), ended, trail);
+        self.record(request, Some(found), Event::RequestDecided(decided));
+        for event in events {
+            self.record(request, Some(found), event);
+        }
+    }
+
     /// Writes an event that belongs to a request.
     pub fn record(&self, request: &CheckRequest, found: Option<&Found>, event: Event) {
         self.sink.record(&Recorded {
@@ -231,6 +241,17 @@ impl Engine {
     }
 }
 
+/// How it ended, for the record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// Allow, challenge, deny or fail.
+    pub ruling: Ruling,
+    /// The true reason of a refusal.
+    pub reason: Option<Reason>,
+    /// The scheme that recognised the caller, and who they are.
+    pub caller: Option<(SchemeName, String)>,
+}
+
 /// The record of a judgement, and the events beside it.
 fn describe(request: &CheckRequest, judgement: &Judgement, trail: Trail) -> (Decided, Vec<Event>) {
     let (ruling, reason) = match &judgement.decision {
@@ -239,16 +260,23 @@ fn describe(request: &CheckRequest, judgement: &Judgement, trail: Trail) -> (Dec
         Decision::Deny(denial) => (Ruling::Deny, Some(denial.reason())),
         Decision::Fail(_) => (Ruling::Fail, Some(Reason::Unavailable)),
     };
-    let subject = judgement.identity.as_ref().map(|identity| identity.user.name.to_string());
+    let name = || judgement.identity.as_ref().map(|identity| identity.user.name.to_string());
+    let caller = judgement.recognised.clone().zip(name());
+    decided(request, judgement.found.as_ref(), Ended { ruling, reason, caller }, trail)
+}
+
+fn decided(request: &CheckRequest, found: Option<&Found>, ended: Ended, trail: Trail) -> (Decided, Vec<Event>) {
+    let Ended { ruling, reason, caller } = ended;
+    let (scheme, subject) = caller.unzip();
     let ms = trail.elapsed().as_secs_f64() * 1e3;
     let Trail { steps, events, policy, responses, .. } = trail;
     let decided = Decided {
         method: request.method.to_string(),
         host: request.host.to_string(),
         path: request.target.path().to_owned(),
-        route: judgement.found.as_ref().map(|found| found.route.name.clone()),
+        route: found.map(|found| found.route.name.clone()),
         decision: ruling,
-        scheme: judgement.recognised.clone(),
+        scheme,
         subject,
         reason,
         policy,
@@ -335,6 +363,7 @@ mod tests {
                     Ok(Outcome::Resumed(Box::new(held)))
                 }
                 "wrong" => Ok(Outcome::Rejected(Rejection::next(Reason::WrongPassword))),
+                "crowd" => Ok(Outcome::Rejected(Rejection::next(Reason::TooManyWaiting))),
                 "forged" => Ok(Outcome::Rejected(Rejection::chain(Reason::Forged))),
                 "down" => Err(Unavailable::new("ldap", "down")),
                 other => panic!("{other}"),
@@ -526,6 +555,14 @@ mod tests {
         }
         let anonymous = [("origin", "https://evil.example")];
         assert_eq!(short(&decide(everybody(), "POST", "/open", &anonymous).await.0.decision), "allow anonymous");
+    }
+
+    #[tokio::test]
+    async fn who_was_not_looked_at_is_told_to_wait_and_on_open_routes_is_nobody() {
+        let (judgement, record) = decide(everybody(), "GET", "/protected", &[("who", "crowd")]).await;
+        assert!(matches!(&judgement.decision, Decision::Deny(Denial::Rejected(rejection)) if rejection.reason == Reason::TooManyWaiting));
+        assert_eq!((record.decision, record.reason), (Ruling::Deny, Some(Reason::TooManyWaiting)));
+        assert_eq!(short(&decide(everybody(), "GET", "/open", &[("who", "crowd")]).await.0.decision), "allow anonymous");
     }
 
     #[tokio::test]

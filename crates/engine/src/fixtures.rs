@@ -86,7 +86,7 @@ pub(crate) fn request(method: &str, url: &str, headers: &[(&str, &str)]) -> Chec
     CheckRequest {
         id: RequestId(Uuid::from_u128(7)),
         received: now(),
-        client: Client { address: "192.0.2.1".parse().unwrap(), channel: Channel::Tls, sni: None },
+        client: Client { address: "192.0.2.1".parse().unwrap(), channel: Channel::Tls, sni: None, certificate: Default::default() },
         method: method.parse::<Method>().unwrap(),
         host: host(authority),
         target: Target::parse(target).unwrap(),
@@ -236,6 +236,10 @@ impl DurableStore for FakeStore {
     }
 
     async fn update_user(&self, _: &User, _: u64) -> Result<bool, Unavailable> {
+        panic!("not asked here")
+    }
+
+    async fn remove_user(&self, _: UserId) -> Result<bool, Unavailable> {
         panic!("not asked here")
     }
 

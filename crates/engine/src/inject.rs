@@ -287,7 +287,7 @@ mod tests {
         let injection = Injection { set: vec![(user.clone(), HeaderValue::from_static("ada"))], ..Injection::default() };
         let mut request = request(
             "GET",
-            "https://app.north.example/",
+            "app.north.example/",
             &[("authorization", "Basic x"), ("cookie", "a=1; vestibule=s"), ("x_user", "root"), ("keep", "1")],
         );
         let changes = Changes::of(&request, &strip, &injection);

@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
@@ -13,6 +14,7 @@ use http::{HeaderMap, Method};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::audit::Reason;
 use crate::clock::Timestamp;
 
 /// Longest path we accept, in octets.
@@ -126,6 +128,56 @@ pub struct Client {
     pub channel: Channel,
     /// The server name of the TLS handshake.
     pub sni: Option<String>,
+    /// The certificate it showed.
+    pub certificate: Shown,
+}
+
+/// What a client showed of certificates (RFC 8446 §4.4.2, or a named proxy's word for it).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Shown {
+    /// Nothing, or nobody asked.
+    #[default]
+    Nothing,
+    /// One whose path holds, and whose key the client has.
+    Certificate(Arc<ClientCertificate>),
+    /// One that does not hold.
+    Refused(Reason),
+}
+
+/// A client's certificate as it reads. All of it is public.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// SHA-256 of its octets, lower-case hexadecimal.
+    pub thumbprint: String,
+    /// Whose it is, as RFC 4514 writes it.
+    pub subject: String,
+    /// The subject's common name, if it has exactly one.
+    pub common_name: Option<String>,
+    /// The subject's other names.
+    pub names: Vec<AlternativeName>,
+    /// Who issued it, as RFC 4514 writes it.
+    pub issuer: String,
+    /// Its number among the issuer's, lower-case hexadecimal.
+    pub serial: String,
+}
+
+impl fmt::Debug for ClientCertificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "<{} {}>", self.subject, self.thumbprint)
+    }
+}
+
+/// A subject's alternative name (RFC 5280 §4.2.1.6).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AlternativeName {
+    /// A mail address.
+    Mail(String),
+    /// A user principal name, as Active Directory issues it.
+    Principal(String),
+    /// A URI.
+    Uri(String),
+    /// A host, lower case.
+    Dns(String),
 }
 
 /// Whether the request was protected on its way to us.
@@ -172,7 +224,7 @@ pub enum Malformed {
     /// `%` without two hexadecimal digits, or octets that are not UTF-8.
     #[error("the request target contains an invalid percent escape")]
     TargetEscape,
-    /// `.`, `..`, an empty segment, or an encoded slash, backslash, NUL or percent sign.
+    /// A segment of dots and spaces only, an empty one, or an encoded slash, backslash, NUL or percent sign.
     #[error("the request target is ambiguous")]
     TargetAmbiguous,
     /// No host, two hosts, or a host that is no name or address.
@@ -214,6 +266,9 @@ pub enum Malformed {
     /// Another proxy asks, and it is not one of those named. 403.
     #[error("the sender is not one of the proxies this listener answers")]
     Stranger,
+    /// The listener expects the PROXY protocol, and the connection did not begin with it. Never answered.
+    #[error("the connection did not begin with a PROXY protocol header")]
+    Unannounced,
 }
 
 /// A host name or address with an optional port, normalised: lower case, no trailing dot.
@@ -345,7 +400,9 @@ impl Target {
             let written = path.get(start..).unwrap_or_default();
             // An empty segment is fine only as the trailing slash; `/;x/` would otherwise become `//`.
             let last = index + 1 == count;
-            if matches!(written, "." | "..") || (written.is_empty() && (!last || segment.contains(';')) && count > 1) {
+            // Some servers drop trailing dots and spaces of a name: `..%20` and `...` would be `..` to them.
+            let bare = !written.is_empty() && written.replace("%20", ".").bytes().all(|b| b == b'.');
+            if bare || (written.is_empty() && (!last || segment.contains(';')) && count > 1) {
                 return Err(Malformed::TargetAmbiguous);
             }
         }

@@ -299,7 +299,7 @@ impl Sessions {
         self.changes.apply(|change| match change {
             Change::Key(key) => drop(key.digest().and_then(|digest| self.cache.remove(&digest))),
             Change::All => self.cache.clear(),
-            Change::User(_) => {}
+            Change::User(_) | Change::Keys => {}
         });
         if let Some(held) = self.cache.get(digest)
             && self.changes.trusts(held.read, now)

@@ -81,6 +81,9 @@ pub trait DurableStore: fmt::Debug + Send + Sync {
     /// Writes a user whose stored epoch is still `expected_epoch`. Sessions end if `user.epoch` is higher. Refused
     /// (`false`) also where the epoch would fall, the tenant change, or a name or external id is another user's.
     async fn update_user(&self, user: &User, expected_epoch: u64) -> Result<bool, Unavailable>;
+    /// Removes a user, and frees its name and external ids; what was recorded of it stays. `false` if there is none. Its
+    /// number is never given again, so that its sessions are nobody's.
+    async fn remove_user(&self, id: UserId) -> Result<bool, Unavailable>;
     /// Users of a tenant in name order, at most `most`, after `after`, of `group` where given.
     async fn users(
         &self,
@@ -89,7 +92,7 @@ pub trait DurableStore: fmt::Debug + Send + Sync {
         after: Option<&Username>,
         most: usize,
     ) -> Result<Vec<User>, Unavailable>;
-    /// Adds or replaces a key record.
+    /// Adds or replaces a key record, and tells [`Change::Keys`].
     async fn put_key(&self, key: &KeyRecord) -> Result<(), Unavailable>;
     /// All key records of a purpose, oldest first.
     async fn keys(&self, purpose: &str) -> Result<Vec<KeyRecord>, Unavailable>;
@@ -276,6 +279,8 @@ pub enum Change {
     Key(Key),
     /// This user.
     User(UserId),
+    /// Signing keys.
+    Keys,
     /// Everything: changes may have been missed.
     All,
 }

@@ -101,7 +101,7 @@ impl Users {
                 self.cache.clear();
                 self.epoch.forget();
             }
-            Change::Key(_) => {}
+            Change::Key(_) | Change::Keys => {}
         });
     }
 

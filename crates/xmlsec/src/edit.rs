@@ -34,6 +34,23 @@ pub enum Edit<'a> {
     Remove(&'a Place),
     /// Puts text in the place of an element that is not the root.
     Text(&'a Place, &'a str),
+    /// Gives an element an attribute that it does not have.
+    Attribute(&'a Place, NewAttribute<'a>),
+    /// Takes an attribute away, by namespace and local name. Where there is none, nothing changes.
+    WithoutAttribute(&'a Place, &'a str, &'a str),
+}
+
+/// An attribute in a namespace. A prefix that is in scope for it is used; else one that nobody uses there is declared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NewAttribute<'a> {
+    /// The namespace name, not empty.
+    pub namespace: &'a str,
+    /// The prefix to begin with where one has to be found.
+    pub prefix: &'a str,
+    /// The local name.
+    pub local: &'a str,
+    /// The value, to be escaped.
+    pub value: &'a str,
 }
 
 impl Document {
@@ -88,6 +105,8 @@ impl Document {
                 escape(text, &mut escaped);
                 return Ok(Cut { from, to, text: escaped, opened: None });
             }
+            Edit::Attribute(place, attribute) => return self.with_attribute(place, attribute),
+            Edit::WithoutAttribute(place, namespace, local) => return self.without_attribute(place, namespace, local),
             Edit::Insert(insertion, element) => (insertion, self.alone(element)?),
         };
         let here = |at: usize| Cut { from: at, to: at, text: element.to_owned(), opened: None };
@@ -114,6 +133,74 @@ impl Document {
                         Ok(here(start + close))
                     }
                 }
+            }
+        }
+    }
+
+    fn with_attribute(&self, place: &Place, new: NewAttribute<'_>) -> Result<Cut<'_>, Error> {
+        let element = self.at(place)?;
+        let data = self.element(place)?;
+        if element.attribute(new.namespace, new.local).is_some() {
+            return Err(Error::Ambiguous(new.local.to_owned()));
+        }
+        let mut seen: Vec<&str> = Vec::new();
+        let mut known = None;
+        for declaration in self.tree.scope(data.scope) {
+            let prefix = self.tree.source(declaration.prefix.0, declaration.prefix.1);
+            // An inner declaration hides the outer ones of its prefix. No prefix means no namespace on an attribute.
+            if !seen.contains(&prefix) && !prefix.is_empty() && self.tree.namespace(declaration.namespace) == new.namespace {
+                known = Some(prefix.to_owned());
+                break;
+            }
+            seen.push(prefix);
+        }
+        let mut text = String::from(" ");
+        let prefix = match known {
+            Some(prefix) => prefix,
+            None => {
+                let mut names = (0..).map(|count: u32| if count == 0 { new.prefix.to_owned() } else { format!("{}{count}", new.prefix) });
+                let free = names.find(|name| self.tree.resolve(data.scope, name.as_bytes()).is_none());
+                let free = free.ok_or_else(|| element.unreadable("an element where every prefix is in use"))?;
+                text.push_str(&format!("xmlns:{free}=\""));
+                escape(new.namespace, &mut text);
+                text.push_str("\" ");
+                free
+            }
+        };
+        text.push_str(&format!("{prefix}:{}=\"", new.local));
+        escape(new.value, &mut text);
+        text.push('"');
+        let at = data.name.end() as usize;
+        Ok(Cut { from: at, to: at, text, opened: None })
+    }
+
+    fn without_attribute(&self, place: &Place, namespace: &str, local: &str) -> Result<Cut<'_>, Error> {
+        let data = self.element(place)?;
+        let is_meant = |name: crate::tree::Name, of| self.tree.local(name) == local && self.tree.namespace(of) == namespace;
+        let found = self.tree.attributes(&data).iter().find(|attribute| is_meant(attribute.name, attribute.namespace));
+        let Some(found) = found else {
+            let at = data.name.end() as usize;
+            return Ok(Cut { from: at, to: at, text: String::new(), opened: None });
+        };
+        let unreadable = || Error::ElementMissing("attribute".to_owned());
+        let source = self.tree.source.as_bytes();
+        let (start, end) = (found.name.start as usize, found.name.end() as usize);
+        let before = source.get(..start).ok_or_else(unreadable)?;
+        let from = start - before.iter().rev().take_while(|octet| octet.is_ascii_whitespace()).count();
+        // `name = "value"`: the value ends at the second of its quotation marks.
+        let rest = source.get(end..).ok_or_else(unreadable)?;
+        let open = rest.iter().position(|octet| matches!(octet, b'"' | b'\'')).ok_or_else(unreadable)?;
+        let mark = rest.get(open).ok_or_else(unreadable)?;
+        let value = rest.get(open + 1..).ok_or_else(unreadable)?;
+        let length = value.iter().position(|octet| octet == mark).ok_or_else(unreadable)?;
+        Ok(Cut { from, to: end + open + 1 + length + 1, text: String::new(), opened: None })
+    }
+
+    fn element(&self, place: &Place) -> Result<crate::tree::Element, Error> {
+        match self.tree.node(place.id).map(|node| node.kind) {
+            Some(Kind::Element(data)) => Ok(data),
+            Some(Kind::Text(_) | Kind::Comment(_) | Kind::ProcessingInstruction { .. }) | None => {
+                Err(Error::ElementMissing("element".to_owned()))
             }
         }
     }
@@ -246,6 +333,33 @@ mod tests {
         // Without a namespace it would be in that of the place.
         assert!(matches!(insert("<x/>"), Err(Error::Unreadable { .. })));
         assert!(insert("<x xmlns=''/>").is_ok());
+    }
+
+    #[test]
+    fn an_attribute_is_written_under_a_prefix_that_means_its_namespace() {
+        let with = |text: &str, place: usize| {
+            let new = NewAttribute { namespace: "urn:u", prefix: "u", local: "Id", value: "<1>\"" };
+            edited(text, move |places| vec![Edit::Attribute(&places[place], new)])
+        };
+        let id = "Id=\"&lt;1&gt;&quot;\"";
+        assert_eq!(with("<a/>", 0).unwrap(), format!("<a xmlns:u=\"urn:u\" u:{id}/>"));
+        assert_eq!(with("<a b='1'>x</a>", 0).unwrap(), format!("<a xmlns:u=\"urn:u\" u:{id} b='1'>x</a>"));
+        assert_eq!(with("<v:a xmlns:v='urn:u'><b/></v:a>", 1).unwrap(), format!("<v:a xmlns:v='urn:u'><b v:{id}/></v:a>"));
+        // A default namespace is none for attributes, and a prefix that means something else stays what it is.
+        assert_eq!(with("<a xmlns='urn:u'/>", 0).unwrap(), format!("<a xmlns:u=\"urn:u\" u:{id} xmlns='urn:u'/>"));
+        let shadowed = "<a xmlns:v='urn:u' xmlns:u='urn:x'><b xmlns:v='urn:y'><u:c v:d=''/></b></a>";
+        assert_eq!(with(shadowed, 1).unwrap(), shadowed.replace("<b", &format!("<b xmlns:u1=\"urn:u\" u1:{id}")));
+        assert!(matches!(with("<a xmlns:v='urn:u' v:Id=''/>", 0), Err(Error::Ambiguous(_))));
+    }
+
+    #[test]
+    fn an_attribute_is_taken_away_with_the_space_before_it() {
+        let without = |text: &str| edited(text, |places| vec![Edit::WithoutAttribute(&places[0], "urn:u", "m")]).unwrap();
+        assert_eq!(without("<a xmlns:u='urn:u'  u:m = \"1'>\" b='2'/>"), "<a xmlns:u='urn:u' b='2'/>");
+        assert_eq!(without("<a xmlns:u='urn:u' b='2'\n u:m='\"'>x</a>"), "<a xmlns:u='urn:u' b='2'>x</a>");
+        for same in ["<a m='1'/>", "<a xmlns:v='urn:v' v:m='1'/>", "<a/>"] {
+            assert_eq!(without(same), same);
+        }
     }
 
     #[test]

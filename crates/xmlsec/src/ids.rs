@@ -68,6 +68,7 @@ fn is_id(namespace: &str, local: &str, attribute: &str, profile: &Profile) -> bo
         "ID" => matches!(namespace, SAML2 | SAML2P | SAML2MD),
         "AssertionID" => namespace == SAML1 && local == "Assertion",
         "ResponseID" => namespace == SAML1P && local == "Response",
+        "RequestID" => namespace == SAML1P && local == "Request",
         "Id" => match namespace {
             DS | XENC | XENC11 => true,
             SOAP11 | SOAP12 | WSU => profile.plain_id,

@@ -40,7 +40,7 @@ pub use decrypt::{Assertions, DecryptionKeys, DecryptionPurpose, EncryptedPart, 
 pub use detached::{Octets, verify_detached};
 pub use diagnose::{Check, Checked, Covered, Demand, Question, Report, diagnose};
 pub use document::{Claimed, Document, FromClaimed, SignedElement};
-pub use edit::{Edit, Insertion};
+pub use edit::{Edit, Insertion, NewAttribute};
 pub use element::{Authority, ElementView, Place, Signed, Unsigned};
 pub use encrypt::{ContentKey, EncryptedForm, EncryptedKeyInfo, Encryption, Recipient};
 pub use error::{EncryptionFault, Error, KeyFault, Malformed, ReferenceFault, Role, SignatureFault};

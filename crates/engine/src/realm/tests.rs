@@ -184,7 +184,7 @@ impl House {
 
     async fn from(&self, steps: &[RealmStep], name: &str, password: &str, address: &str, known_device: bool) -> Said {
         let mut trail = Trail::new(self.clock.clone());
-        let client = Client { address: address.parse().unwrap(), channel: Channel::Tls, sni: None };
+        let client = Client { address: address.parse().unwrap(), channel: Channel::Tls, sni: None, certificate: Default::default() };
         let password = Secret::from(password);
         let username = Username::parse(name).unwrap();
         let attempt = Attempt {
@@ -572,7 +572,7 @@ async fn every_failure_waits_for_the_floor_or_the_dearest_hash_and_success_does_
         Arc::get_mut(&mut local).unwrap().dearest = Duration::from_millis(dearest);
         let family = steps(&[&local]);
         let tenant = TenantId::from("north");
-        let client = Client { address: "192.0.2.1".parse().unwrap(), channel: Channel::Tls, sni: None };
+        let client = Client { address: "192.0.2.1".parse().unwrap(), channel: Channel::Tls, sni: None, certificate: Default::default() };
         let username = Username::parse("ada").unwrap();
         for password in ["wrong", "wrong", "", "I"] {
             let secret = Secret::from(password);

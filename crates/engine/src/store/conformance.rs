@@ -55,6 +55,7 @@ pub async fn durable<S: DurableStore + 'static>(make: impl Fn() -> Arc<S>) {
         users_are_found_by_each_of_their_names(&*store).await?;
         names_and_external_ids_have_one_holder(&*store).await?;
         a_user_is_written_only_at_its_epoch(&store).await?;
+        a_removed_user_leaves_its_names(&*store).await?;
         users_are_listed_in_name_order(&*store).await?;
         keys_are_listed_oldest_first(&*store).await?;
         decisions_are_found_and_bounded(&*store).await?;
@@ -387,6 +388,26 @@ async fn a_user_is_written_only_at_its_epoch(store: &Arc<dyn DurableStore>) -> R
     Ok(())
 }
 
+async fn a_removed_user_leaves_its_names(store: &dyn DurableStore) -> Result<(), Unavailable> {
+    let gail = user(&tenant(), "gail")?;
+    assert!(!store.remove_user(gail.id).await?, "who is not there is not removed");
+    store.insert_user(&gail).await?;
+    let mut changes = store.changes();
+    assert!(store.remove_user(gail.id).await?);
+    assert_eq!(next(&mut changes).await?, Change::User(gail.id), "caches hear of it");
+    assert!(!store.remove_user(gail.id).await?, "once");
+    assert_eq!(store.user(gail.id).await?, None);
+    assert_eq!(store.user_by_name(&tenant(), &gail.name).await?, None);
+    assert_eq!(store.user_by_external_id(&tenant(), &external("gail")).await?, None);
+    let staff = store.users(&tenant(), Some(&GroupName::from("staff")), None, 100).await?;
+    assert!(staff.iter().all(|user| user.id != gail.id), "its groups do not list it");
+    assert!(!store.update_user(&User { epoch: 1, ..gail.clone() }, 0).await?, "an update does not bring it back");
+    let another = user(&tenant(), "gail")?;
+    assert!(store.insert_user(&another).await?, "name and external id are free");
+    assert_eq!(store.user_by_external_id(&tenant(), &external("gail")).await?, Some(another));
+    Ok(())
+}
+
 async fn users_are_listed_in_name_order(store: &dyn DurableStore) -> Result<(), Unavailable> {
     let east = TenantId::from("east");
     for n in (0..25).rev() {
@@ -421,9 +442,11 @@ async fn keys_are_listed_oldest_first(store: &dyn DurableStore) -> Result<(), Un
         created: Timestamp::UNIX_EPOCH + Duration::from_secs(at.unsigned_abs()),
         changed: Timestamp::UNIX_EPOCH,
     };
+    let mut changes = store.changes();
     let (young, old, other) = (record("a", "jwt", 30), record("b", "jwt", 10), record("c", "idp", 20));
     for key in [&young, &old, &other] {
         store.put_key(key).await?;
+        assert_eq!(next(&mut changes).await?, Change::Keys, "other nodes hear of it");
     }
     assert_eq!(store.keys("jwt").await?, [old.clone(), young.clone()]);
     let rotated = KeyRecord { state: KeyState::Revoked, changed: Timestamp::UNIX_EPOCH + MINUTE, ..old };

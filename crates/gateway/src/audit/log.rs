@@ -4,9 +4,10 @@
 //! at the bound is the point of this file:
 //!
 //! - While the medium fails (a full disk, a reader that went away), lines wait and are written again from the
-//!   first octet that is missing.
-//! - With [`Limits::close_at`] octets waiting, [`Sink::ready`] is an error: the engine answers 503 and judges
-//!   nothing. Decisions underway still find room up to [`Limits::most`].
+//!   first octet that is missing; and [`Sink::ready`] is an error: the engine answers 503 and judges nothing, since
+//!   what waits in memory is lost with the process.
+//! - So it is with [`Limits::close_at`] octets waiting for a medium that is merely slow. Decisions underway still find
+//!   room up to [`Limits::most`].
 //! - Beyond that, which only a flood underway reaches, a line is lost, counted
 //!   (`vestibule_audit_lost_total`) and complained of.
 //!
@@ -17,7 +18,7 @@ use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -74,6 +75,8 @@ struct Shared {
     wake: Condvar,
     /// Octets that are not written yet, in the queue and in the writer's hands.
     waiting: AtomicUsize,
+    /// Whether the last attempt to write failed; every decision asks.
+    failing: AtomicBool,
     limits: Limits,
 }
 
@@ -134,7 +137,13 @@ impl Log {
     }
 
     fn start(medium: Medium, limits: Limits, clock: Arc<dyn Clock>) -> io::Result<Self> {
-        let shared = Arc::new(Shared { queue: Mutex::default(), wake: Condvar::new(), waiting: AtomicUsize::new(0), limits });
+        let shared = Arc::new(Shared {
+            queue: Mutex::default(),
+            wake: Condvar::new(),
+            waiting: AtomicUsize::new(0),
+            failing: AtomicBool::new(false),
+            limits,
+        });
         let writer = Writer { shared: shared.clone(), medium, clock, synced: Duration::ZERO, dirty: false };
         let thread = std::thread::Builder::new().name("audit".to_owned()).spawn(move || writer.run())?;
         Ok(Self { shared, writer: Mutex::new(Some(thread)) })
@@ -171,7 +180,7 @@ impl Sink for Log {
     }
 
     fn ready(&self) -> Result<(), Unavailable> {
-        if self.shared.waiting.load(Ordering::Relaxed) < self.shared.limits.close_at {
+        if !self.shared.failing.load(Ordering::Relaxed) && self.shared.waiting.load(Ordering::Relaxed) < self.shared.limits.close_at {
             return Ok(());
         }
         metrics::counter!("vestibule_audit_refusals_total").increment(1);
@@ -275,10 +284,7 @@ impl Writer {
         };
         if due && std::mem::take(&mut self.dirty) {
             self.synced = now;
-            if let Err(error) = self.medium.file.sync_data() {
-                tracing::error!(%error, "the audit file could not be synchronised");
-                metrics::counter!("vestibule_audit_sync_failures_total").increment(1);
-            }
+            synchronise(&self.medium.file);
         }
     }
 
@@ -289,6 +295,7 @@ impl Writer {
             (Some(_), None) => tracing::info!("the audit log is written again"),
             (None, None) | (Some(_), Some(_)) => {}
         }
+        self.shared.failing.store(failing.is_some(), Ordering::Relaxed);
         queue.failing = failing;
     }
 }
@@ -321,8 +328,9 @@ impl Medium {
     fn reopen(&mut self) -> io::Result<()> {
         if let Some(path) = &self.path {
             let file = append(path)?;
+            // What cannot be synchronised any more must not keep us from the file that can.
             if self.fsync != Fsync::Never {
-                self.file.sync_data()?;
+                synchronise(&self.file);
             }
             self.file = file;
         }
@@ -339,6 +347,13 @@ impl Medium {
             }
         }
         Ok(())
+    }
+}
+
+fn synchronise(file: &File) {
+    if let Err(error) = file.sync_data() {
+        tracing::error!(%error, "the audit file could not be synchronised");
+        metrics::counter!("vestibule_audit_sync_failures_total").increment(1);
     }
 }
 
@@ -436,7 +451,7 @@ mod tests {
         std::fs::create_dir(&folder).unwrap();
         let file = folder.join("audit.log");
         let medium = Medium { file: append(&file).unwrap(), path: Some(file.clone()), fsync: Fsync::Never };
-        let log = Log::start(medium, Limits { close_at: 2000, most: 100_000, last_tries: 0 }, clock()).unwrap();
+        let log = Log::start(medium, Limits { close_at: 90_000, most: 100_000, last_tries: 0 }, clock()).unwrap();
         log.record(&decided("/0"));
         wait_for(|| paths(&file).len() == 1);
         std::fs::rename(&folder, dir.path().join("away")).unwrap();

@@ -15,6 +15,7 @@ pub mod ask;
 pub mod check;
 pub mod client;
 pub mod demo;
+pub mod doctor;
 pub mod explain;
 pub mod hash;
 pub mod key;
@@ -22,6 +23,7 @@ pub mod output;
 pub mod serve;
 pub mod server;
 pub mod session;
+pub mod store;
 pub mod user;
 pub mod xml;
 
@@ -68,6 +70,7 @@ pub enum Command {
     Check(check::Arguments),
     /// Show how a request would be decided, or was
     Explain(explain::Explain),
+    Doctor(doctor::Doctor),
     /// Users of the gateway's own realm
     #[command(subcommand)]
     User(user::UserCommand),
@@ -79,6 +82,9 @@ pub enum Command {
     /// Sessions of a user
     #[command(subcommand)]
     Session(session::SessionCommand),
+    /// The store of stopped gateways
+    #[command(subcommand)]
+    Store(store::StoreCommand),
     /// Signed and encrypted XML documents
     #[command(subcommand)]
     Xml(xml::XmlCommand),
@@ -196,10 +202,12 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Serve(serve) => return serve.run(common.config_path(), output),
         Command::Check(check) => return check.print(&common),
         Command::Explain(explain) => explain.run(&common, &mut output),
+        Command::Doctor(doctor) => doctor.run(&common, &mut output),
         Command::User(user) => user.run(&common, &mut output),
         Command::Hash(hash) => hash.run(&mut output),
         Command::Key(key) => key.run(&common, &mut output),
         Command::Session(session) => session.run(&common, &mut output),
+        Command::Store(store) => store.run(&common, &mut output),
         Command::Xml(xml) => xml.run(&mut output),
         Command::Status => server::status(&common, &mut output),
         Command::Reload => server::reload(&common, &mut output),

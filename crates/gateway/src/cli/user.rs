@@ -1,13 +1,17 @@
 //! `vestibule user`: users of the gateway's own realm.
 
-use clap::{Args, Subcommand};
+use std::path::PathBuf;
 
-use vestibule_engine::identity::{AccountState, User};
+use clap::{Args, Subcommand, ValueEnum};
+
+use vestibule_engine::identity::{AccountState, ExternalId, User};
 
 use super::ask::PasswordSource;
 use super::client::{Connection, ask, unexpected};
 use super::output::{Cell, Output, Tone};
 use super::{Answer, Common, Failure, Who};
+use crate::certificate;
+use crate::config::pem;
 use crate::serve::admin::protocol::{AdminReply, AdminRequest, Confidential, NewUser, Whom, state_label};
 
 /// The profile of a user of whom nobody says otherwise.
@@ -39,12 +43,22 @@ pub enum UserCommand {
         #[command(flatten)]
         who: Who,
     },
+    /// Remove a user, and end all their sessions; their name is free then, and what was recorded of them stays
+    Delete {
+        /// Which.
+        #[command(flatten)]
+        who: Who,
+    },
     /// Let a disabled or locked user in again
     Enable {
         /// Which.
         #[command(flatten)]
         who: Who,
     },
+    /// Let whoever shows a certificate be a user
+    Link(Link),
+    /// Let whoever shows a certificate be a user no longer, and end all the user's sessions
+    Unlink(Link),
     /// Give a user another password, and end all their sessions
     Passwd {
         /// Which.
@@ -57,6 +71,42 @@ pub enum UserCommand {
         #[arg(long)]
         must_change: bool,
     },
+}
+
+/// A certificate and its user
+#[derive(Debug, Args)]
+pub struct Link {
+    #[command(flatten)]
+    who: Who,
+    /// A file with the certificate in PEM form
+    #[arg(long, value_name = "FILE")]
+    certificate: PathBuf,
+    /// By what the certificate is known: its renewal has another thumbprint and another number
+    #[arg(long, value_enum, default_value_t = By::Thumbprint)]
+    by: By,
+}
+
+/// By what a certificate is known
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum By {
+    /// Its SHA-256
+    Thumbprint,
+    /// Its issuer and serial number
+    IssuerSerial,
+}
+
+impl Link {
+    /// The name by which the scheme `client-certificate` knows it.
+    fn id(&self) -> Result<ExternalId, Failure> {
+        let chain = pem::certificates(&self.certificate).map_err(Failure::not_tried)?;
+        let shown = self.certificate.display();
+        let [only] = chain.as_slice() else { return Err(Failure::not_tried(format!("`{shown}` holds more than one certificate"))) };
+        let about = certificate::read(only).map_err(|why| Failure::not_tried(format!("`{shown}`: {why}")))?;
+        Ok(match self.by {
+            By::Thumbprint => certificate::by_thumbprint(&about),
+            By::IssuerSerial => certificate::by_serial(&about),
+        })
+    }
 }
 
 /// Add a user
@@ -94,7 +144,16 @@ impl UserCommand {
             Self::List { tenant, group } => list(tenant, group, common, output),
             Self::Show { who } => one(AdminRequest::UserShow(whom(who)), "", common, output),
             Self::Disable { who } => one(AdminRequest::UserDisable(whom(who)), "Disabled, and all sessions ended.", common, output),
+            Self::Delete { who } => delete(who, common, output),
             Self::Enable { who } => one(AdminRequest::UserEnable(whom(who)), "Enabled.", common, output),
+            Self::Link(link) => {
+                let id = link.id()?;
+                one(AdminRequest::UserLink { user: whom(link.who), id }, "Linked.", common, output)
+            }
+            Self::Unlink(link) => {
+                let id = link.id()?;
+                one(AdminRequest::UserUnlink { user: whom(link.who), id }, "Unlinked, and all sessions ended.", common, output)
+            }
             Self::Passwd { who, password, must_change } => {
                 let mut connection = Connection::open(common)?;
                 let password = password.read(&who.name)?;
@@ -131,6 +190,16 @@ pub fn whom(who: Who) -> Whom {
 
 fn one(request: AdminRequest, done: &str, common: &Common, output: &mut Output) -> Result<Answer, Failure> {
     show(ask(common, request)?, done, output)
+}
+
+fn delete(who: Who, common: &Common, output: &mut Output) -> Result<Answer, Failure> {
+    let AdminReply::User { user, .. } = ask(common, AdminRequest::UserDelete(whom(who)))? else { return Err(unexpected()) };
+    if output.is_json() {
+        output.json(&serde_json::json!({ "user": user }));
+    } else {
+        output.line(format!("Deleted {} of tenant {}, and all sessions ended.", user.name, user.tenant));
+    }
+    Ok(Answer::Yes)
 }
 
 fn show(reply: AdminReply, done: &str, output: &mut Output) -> Result<Answer, Failure> {

@@ -28,6 +28,7 @@ use vestibule_engine::tenant::Tenant;
 use vestibule_engine::users::Users;
 use vestibule_oidc::jose::{Algorithm, InjectedJwt};
 
+use crate::certificate;
 use crate::config::checked::{self, Checked, Conceded, LoginHost};
 use crate::config::problem::{Problem, Source};
 use crate::forward::{HttpVersion, client_tls};
@@ -41,6 +42,7 @@ use crate::realms::ldap::wire::{Protection, Server, Tls};
 use crate::realms::ldap::{self, LdapRealm};
 use crate::realms::local::LocalRealm;
 use crate::schemes::basic::{Basic, BasicSettings, Browsers};
+use crate::schemes::client_certificate::ClientCertificateScheme;
 use crate::schemes::family::{Family, PlainHttp};
 use crate::schemes::known_device::KnownDevices;
 use crate::schemes::login_form::LoginForm;
@@ -140,7 +142,9 @@ pub fn build(checked: &Checked, house: &House, expiring: &Arc<dyn ExpiringStore>
         };
         (Issuer::from(name.as_str()), IssuerRules { local })
     };
-    let rules = checked.realms.iter().map(rule).collect();
+    // Those whose word is a password's alone are not found by a certificate.
+    let certificates = (Issuer::from(certificate::ISSUER), IssuerRules { local: false });
+    let rules = checked.realms.iter().map(rule).chain([certificates]).collect();
     let engine = Engine {
         routes,
         admission: Admission::new(house.users.clone(), expiring.clone(), rules, checked.administrators.clone()),
@@ -304,6 +308,11 @@ impl Schemes<'_> {
                         chain.next();
                     }
                     Link { scheme: self.basic(name, tenant, steps)?, on_reject, remember }
+                }
+                checked::Scheme::ClientCertificate(certificate) => {
+                    let checked::ClientCertificate { mapping, suffix, on_reject, remember } = certificate.clone();
+                    let scheme = ClientCertificateScheme::new(name.clone(), mapping, suffix, self.house.users.clone());
+                    Link { scheme: Arc::new(scheme), on_reject, remember }
                 }
                 checked::Scheme::LoginForm { realms } => {
                     let domains =

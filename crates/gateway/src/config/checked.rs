@@ -23,9 +23,13 @@ use vestibule_engine::session;
 
 use crate::realms::ldap;
 use crate::realms::local::MINIMUM_LENGTH;
+use crate::schemes::client_certificate::Mapping;
+use crate::serve::client_certificates::{ClientTrust, ForwardedCertificate};
 use crate::serve::proxy::Speaks;
+use crate::serve::proxy_protocol::ProxyProtocol;
+use crate::store::{postgres, redis};
 
-pub use crate::config::file::{Algorithm, AnonymousDenied, Backend, Http2, LoginHost, UpstreamHost};
+pub use crate::config::file::{Algorithm, AnonymousDenied, Http2, LoginHost, UpstreamHost};
 pub use crate::inject::headers::Fact;
 pub use crate::realms::hashing::Cost;
 
@@ -80,10 +84,15 @@ impl Checked {
         self.files.iter().chain([&self.path]).map(PathBuf::as_path)
     }
 
+    /// The headers in which some proxy forwards certificates.
+    pub fn forwarding(&self) -> Vec<HeaderName> {
+        self.listeners.iter().filter_map(|listener| Some(listener.forwarded.as_ref()?.header().clone())).collect()
+    }
+
     /// The first realm of ours that a tenant's login asks, and the scheme that asks it: there its users' passwords are set.
     pub fn own_realm(&self, tenant: &Tenant) -> Option<(&SchemeName, &RealmName)> {
         tenant.chain.iter().find_map(|name| match self.schemes.get_key_value(name)? {
-            (_, Scheme::Session) => None,
+            (_, Scheme::Session | Scheme::ClientCertificate(_)) => None,
             (name, Scheme::Basic { realms, .. } | Scheme::LoginForm { realms }) => {
                 let own = |realm: &&RealmName| matches!(self.realms.get(*realm), Some(Realm::Local { .. }));
                 realms.iter().find(own).map(|realm| (name, realm))
@@ -110,8 +119,14 @@ pub struct Listener {
     pub speaks: Speaks,
     /// Certificates by server name, the first for everybody else; empty means plain HTTP.
     pub certificates: Vec<Certificate>,
+    /// Who vouches for the certificates of clients; `None` asks for none.
+    pub clients: Option<ClientTrust>,
+    /// How proxies in front of it forward certificates; then there are trusted proxies.
+    pub forwarded: Option<Arc<ForwardedCertificate>>,
     /// Proxies whose forwarded headers count.
     pub trusted_proxies: Vec<IpNet>,
+    /// Whether connections begin with the PROXY protocol; then there are trusted proxies.
+    pub proxy_protocol: ProxyProtocol,
     /// What a client may use up.
     pub limits: ClientLimits,
 }
@@ -303,11 +318,26 @@ pub enum Scheme {
         /// Whether success opens a session.
         remember: bool,
     },
+    /// A client certificate.
+    ClientCertificate(ClientCertificate),
     /// The login page.
     LoginForm {
         /// Who checks, in order; at least one, each in [`Checked::realms`].
         realms: Vec<RealmName>,
     },
+}
+
+/// How users are found by their certificates.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// By what, in order; at least one.
+    pub mapping: Vec<Mapping>,
+    /// What a name must end with, and is cut off; empty for nothing.
+    pub suffix: String,
+    /// What a refusal does.
+    pub on_reject: vestibule_engine::chain::OnReject,
+    /// Whether success opens a session.
+    pub remember: bool,
 }
 
 /// Who checks passwords.
@@ -436,11 +466,35 @@ pub struct Hashing {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Store {
     /// Users, groups, keys.
-    pub durable: Backend,
+    pub durable: Durable,
     /// Sessions, replay protection, counters.
-    pub expiring: Backend,
+    pub expiring: Expiring,
     /// The directory of the embedded store.
     pub path: PathBuf,
+}
+
+/// Where what lasts is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Durable {
+    /// In a file.
+    Embedded,
+    /// In a database that several gateways share.
+    Postgres(Arc<postgres::Settings>),
+    /// Nowhere.
+    Memory,
+}
+
+/// Where what expires is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Expiring {
+    /// In a file.
+    Embedded,
+    /// In the database of [`Durable::Postgres`].
+    Postgres,
+    /// In Redis, save what must never be forgotten.
+    Redis(Arc<redis::Settings>),
+    /// Nowhere.
+    Memory,
 }
 
 /// Keys that the gateway signs with.

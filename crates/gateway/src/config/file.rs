@@ -75,6 +75,13 @@ pub struct Listen {
     #[serde(default)]
     #[schemars(example = ["10.1.0.0/24"])]
     pub trusted_proxies: Vec<At<Net>>,
+    /// How those proxies forward certificates that their clients showed. Everybody else's header of that name is removed.
+    #[serde(default)]
+    pub forwarded_certificate: Option<At<ForwardedCertificate>>,
+    /// Whether each connection begins with a header of the PROXY protocol, version 1 or 2, before TLS. Such a listener listens
+    /// to its `trusted_proxies` only; the address they state is the client's. Connections without it end.
+    #[serde(default)]
+    pub proxy_protocol: At<bool>,
     /// What a client may use up.
     #[serde(default)]
     pub limits: Limits,
@@ -91,6 +98,47 @@ pub struct Tls {
     /// Certificates; the one that fits the name the client asks for is shown. A client that names none is shown the first;
     /// one that names a host without a certificate gets no handshake.
     pub certificates: Vec<At<Certificate>>,
+    /// Files with the authorities, in PEM form, whose certificates clients may show. Without it, clients are not asked.
+    #[serde(default)]
+    #[schemars(with = "Vec<String>", example = ["tls/staff-ca.pem"])]
+    pub client_ca: Vec<At<PathBuf>>,
+    /// Files with lists of revoked certificates, in PEM form. With one, every certificate of a client's chain needs a list of
+    /// its issuer that has not expired, or there is no handshake.
+    #[serde(default)]
+    #[schemars(with = "Vec<String>", example = ["tls/staff-ca.crl"])]
+    pub client_crl: Vec<At<PathBuf>>,
+    /// Whether there is a handshake without a client certificate: `optional` or `required`. Without it, `optional` where there
+    /// is a `client_ca`.
+    #[serde(default)]
+    pub client_certificates: Option<At<ClientCertificates>>,
+}
+
+/// Whether there is a handshake without a client certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClientCertificates {
+    /// There is.
+    Optional,
+    /// There is none.
+    Required,
+}
+
+/// How proxies forward certificates.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ForwardedCertificate {
+    /// The header: `Client-Cert` (RFC 9440), `X-Forwarded-Client-Cert` as Envoy writes it, or any other with the certificate
+    /// in PEM form with percent escapes (nginx) or in base64 (HAProxy, Traefik).
+    #[schemars(with = "String", example = "Client-Cert")]
+    pub header: At<String>,
+    /// Files with the authorities whose certificates hold. Without it, `tls.client_ca`.
+    #[serde(default)]
+    #[schemars(with = "Vec<String>", example = ["tls/staff-ca.pem"])]
+    pub ca: Vec<At<PathBuf>>,
+    /// Files with lists of revoked certificates. Without it, `tls.client_crl`.
+    #[serde(default)]
+    #[schemars(with = "Vec<String>", example = ["tls/staff-ca.crl"])]
+    pub crl: Vec<At<PathBuf>>,
 }
 
 /// A certificate and its key.
@@ -416,6 +464,8 @@ pub enum Scheme {
     Basic(BasicScheme),
     /// The login page on the tenant's portal. Its success opens a session.
     LoginForm(LoginFormScheme),
+    /// A client certificate, shown to a listener with `tls.client_ca` or forwarded by a named proxy.
+    ClientCertificate(ClientCertificateScheme),
 }
 
 /// A session cookie.
@@ -445,6 +495,31 @@ pub struct LoginFormScheme {
     /// Who checks the password: a realm, or several that are asked in this order.
     #[schemars(example = ["local"])]
     pub realm: At<OneOrMore>,
+}
+
+/// A client certificate.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ClientCertificateScheme {
+    /// By what its owner is found, in this order: `thumbprint` or `issuer-serial`, as `vestibule user link` noted it, or the user
+    /// name in it: `mail`, `upn`, `uri` or `dns` of its alternative names, or `common-name`.
+    #[serde(default = "thumbprint")]
+    #[schemars(extend("default" = "thumbprint"), example = ["thumbprint", "upn"])]
+    pub map: At<OneOrMore>,
+    /// What such a user name must end with; it is cut off. Other names do not count.
+    #[serde(default)]
+    #[schemars(example = "@north.example.com")]
+    pub suffix: String,
+    /// What a refused certificate does: `continue` asks the next scheme, `stop` ends the chain.
+    #[serde(default)]
+    pub on_reject: OnReject,
+    /// Whether success opens a session once the policy has allowed.
+    #[serde(default)]
+    pub remember: bool,
+}
+
+fn thumbprint() -> At<OneOrMore> {
+    OneOrMore(vec!["thumbprint".to_owned().into()]).into()
 }
 
 /// What a refused credential does.
@@ -764,33 +839,142 @@ impl Default for Passwords {
     }
 }
 
-/// Where users, keys and sessions are kept.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+/// Where users, keys and sessions are kept. Several gateways are one when they share what they keep.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Store {
-    /// Users, groups and keys: `embedded` is one SQLite file.
-    pub durable: At<Backend>,
-    /// Sessions, replay protection and counters: `embedded` is one SQLite file.
-    pub expiring: At<Backend>,
-    /// The directory of the embedded store.
+    /// Users, groups and keys: `embedded` is one SQLite file, `postgres` a database that several gateways share.
+    pub durable: At<DurableBackend>,
+    /// Sessions, replay protection and counters: `embedded` is one SQLite file, `postgres` the same database, `redis` a
+    /// Redis or Valkey beside it. What must never be forgotten, the ids of used tokens, stays in the database.
+    pub expiring: At<ExpiringBackend>,
+    /// The directory of the embedded store, and of the file that seals keys.
     #[schemars(with = "String")]
     pub path: At<PathBuf>,
+    /// The database, where something is kept in PostgreSQL.
+    pub postgres: Option<At<Postgres>>,
+    /// The server, where something is kept in Redis or Valkey.
+    pub redis: Option<At<Redis>>,
 }
 
 impl Default for Store {
     fn default() -> Self {
-        Self { durable: Backend::Embedded.into(), expiring: Backend::Embedded.into(), path: PathBuf::from("data").into() }
+        Self {
+            durable: DurableBackend::Embedded.into(),
+            expiring: ExpiringBackend::Embedded.into(),
+            path: PathBuf::from("data").into(),
+            postgres: None,
+            redis: None,
+        }
     }
 }
 
-/// What keeps data.
+/// What keeps what lasts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub enum Backend {
+pub enum DurableBackend {
     /// SQLite in one file.
     Embedded,
+    /// PostgreSQL.
+    Postgres,
     /// Nothing survives the process. For `demo` and tests; `serve` refuses it.
     Memory,
+}
+
+/// What keeps what expires.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ExpiringBackend {
+    /// SQLite in one file.
+    Embedded,
+    /// PostgreSQL.
+    Postgres,
+    /// Redis or Valkey.
+    Redis,
+    /// Nothing survives the process. For `demo` and tests; `serve` refuses it.
+    Memory,
+}
+
+/// A PostgreSQL database.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Postgres {
+    /// Where it is and who we are there, without the password. Of several servers of one database the one that may be
+    /// written to is used. TLS is spoken with every server that is not on this machine; a directory in place of the host,
+    /// with `%2F` for its slashes, is a Unix socket.
+    #[schemars(example = "postgresql://vestibule@db.example.com/vestibule")]
+    pub url: At<OneOrMore>,
+    /// Our password there.
+    #[serde(default)]
+    #[schemars(example = serde_json::json!({ "file": "/run/secrets/postgres" }))]
+    pub password: Option<At<SecretRef>>,
+    /// Certificates in PEM form that the server's must descend from. Without it, those the system trusts. With it, TLS
+    /// is spoken on this machine too.
+    #[serde(default)]
+    #[schemars(with = "Option<String>", example = "tls/database-ca.pem")]
+    pub ca: Option<At<PathBuf>>,
+    /// Connections at one time, besides the one that hears of changes.
+    #[serde(default = "sixteen")]
+    #[schemars(with = "u16")]
+    pub connections: At<u16>,
+    /// How long a connection, and how long an answer may take.
+    #[serde(default = "three_seconds")]
+    #[schemars(with = "Period")]
+    pub timeout: At<Period>,
+}
+
+/// A Redis or Valkey.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Redis {
+    /// Where it is, and who we are there if it has users, without the password: `rediss` speaks TLS, `redis` is for this
+    /// machine. A path is the number of the database. Several are the Sentinels or the nodes of a Cluster.
+    #[schemars(example = "rediss://vestibule@cache.example.com")]
+    pub url: At<OneOrMore>,
+    /// What the servers are to each other.
+    #[serde(default)]
+    pub topology: At<RedisTopology>,
+    /// The name that the Sentinels know the primary by.
+    #[serde(default)]
+    #[schemars(with = "Option<String>", example = &"vestibule")]
+    pub primary: Option<At<String>>,
+    /// Our password there.
+    #[serde(default)]
+    #[schemars(example = serde_json::json!({ "file": "/run/secrets/redis" }))]
+    pub password: Option<At<SecretRef>>,
+    /// Our password at the Sentinels, where it is asked.
+    #[serde(default)]
+    #[schemars(example = serde_json::json!({ "file": "/run/secrets/sentinel" }))]
+    pub sentinel_password: Option<At<SecretRef>>,
+    /// Certificates in PEM form that the servers' must descend from. Without it, those the system trusts.
+    #[serde(default)]
+    #[schemars(with = "Option<String>", example = "tls/cache-ca.pem")]
+    pub ca: Option<At<PathBuf>>,
+    /// How long a connection, and how long an answer may take.
+    #[serde(default = "three_seconds")]
+    #[schemars(with = "Period")]
+    pub timeout: At<Period>,
+}
+
+/// What several Redis servers are to each other.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum RedisTopology {
+    /// One server.
+    #[default]
+    Single,
+    /// Sentinels that know which server is the primary.
+    Sentinel,
+    /// Nodes of a Redis Cluster.
+    Cluster,
+}
+
+fn sixteen() -> At<u16> {
+    16.into()
+}
+
+fn three_seconds() -> At<Period> {
+    Period::seconds(3).into()
 }
 
 /// Keys that the gateway signs with.

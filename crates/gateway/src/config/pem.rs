@@ -5,10 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use x509_parser::extensions::GeneralName;
-use x509_parser::parse_x509_certificate;
+use x509_parser::{parse_x509_certificate, parse_x509_crl};
 
 use vestibule_engine::Timestamp;
 use vestibule_engine::secret::Secret;
@@ -17,6 +17,8 @@ use crate::config::secrets::reason;
 
 /// Longest certificate file we read, in octets. A bundle of roots is some hundred KiB.
 const MAX_CERTIFICATES: u64 = 4 << 20;
+/// Longest file of revocation lists, in octets. Large authorities revoke hundreds of thousands.
+const MAX_LISTS: u64 = 64 << 20;
 
 /// All certificates of a file; at least one.
 ///
@@ -35,6 +37,27 @@ pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String>
         Ok(_) => Err(format!("`{shown}` holds no certificate in PEM form")),
         Err(why) => Err(format!("`{shown}` is not in PEM form: {why}")),
     }
+}
+
+/// All revocation lists of a file; at least one. With each, until when it speaks.
+///
+/// # Errors
+/// A sentence that says what is wrong.
+pub fn revocation_lists(path: &Path) -> Result<Vec<(CertificateRevocationListDer<'static>, Option<Timestamp>)>, String> {
+    let shown = path.display();
+    let unreadable = |why: std::io::Error| format!("the revocation list `{shown}` cannot be read: {}", reason(&why));
+    if std::fs::metadata(path).map_err(unreadable)?.len() > MAX_LISTS {
+        return Err(format!("the revocation list `{shown}` is longer than {MAX_LISTS} octets"));
+    }
+    let octets = std::fs::read(path).map_err(unreadable)?;
+    let mut lists = Vec::new();
+    for list in CertificateRevocationListDer::pem_slice_iter(&octets) {
+        let list = list.map_err(|why| format!("`{shown}` is not in PEM form: {why}"))?;
+        let (_, parsed) = parse_x509_crl(&list).map_err(|_| format!("`{shown}` holds no revocation list"))?;
+        let until = parsed.next_update().and_then(|until| Timestamp::from_second(until.timestamp()).ok());
+        lists.push((list, until));
+    }
+    if lists.is_empty() { Err(format!("`{shown}` holds no revocation list in PEM form")) } else { Ok(lists) }
 }
 
 /// A certificate with its key, and the two are held against each other.

@@ -210,9 +210,18 @@ impl Source {
             Show::Masked => ("…".to_owned(), ""),
         };
         let width = marked.chars().count().max(1);
-        let excerpt = Some(Excerpt::cut(lead, &marked, tail, width));
+        let excerpt = (!shows_password(&format!("{lead}{marked}{tail}"))).then(|| Excerpt::cut(lead, &marked, tail, width));
         Problem { severity: Severity::Error, file: self.path.display().to_string(), line, column, message, help: None, excerpt }
     }
+}
+
+/// Whether a line has a URL with a name and a password in it (RFC 3986 §3.2.1). Whatever else is wrong with the
+/// line, it is not shown then: the URL of another problem, or of none, may stand beside the one that is pointed at.
+fn shows_password(line: &str) -> bool {
+    line.split("://").skip(1).any(|rest| {
+        let url = rest.split(['"', '\'']).next().unwrap_or_default();
+        url.rsplit_once('@').is_some_and(|(user, _)| user.contains(':'))
+    })
 }
 
 impl Excerpt {
@@ -329,6 +338,19 @@ mod tests {
         let source = source("password = \"hunter2\"");
         assert!(!source.problem_with_secret(&(11..20), "x").render(Colour::Off).contains("hunter"));
         assert!(!source.problem_with_key(&(0..8), "x").render(Colour::Off).contains("hunter"));
+    }
+
+    #[test]
+    fn a_password_in_a_url_is_not_shown_by_a_problem_beside_it() {
+        let text = "url = [\"ldaps://reader:hunter2@one\", \"two\"], x = 1";
+        let source = source(text);
+        let two = text.find("\"two\"").unwrap();
+        for span in [two..two + 5, 0..3, text.len() - 5..text.len(), 10..20] {
+            for problem in [source.problem(&span, "x"), source.problem_with_key(&span, "x"), source.problem_with_secret(&span, "x")] {
+                assert!(!problem.render(Colour::Off).contains("hunter"), "{}", problem.render(Colour::Off));
+            }
+        }
+        assert!(super::shows_password("'ldap://a:b@c'") && !super::shows_password("'postgresql://a@b:1/c'"));
     }
 
     #[test]

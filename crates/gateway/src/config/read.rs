@@ -71,7 +71,7 @@ pub const SECTIONS: [&str; 16] = [
 ];
 
 /// Words that later versions will know, so that the refusal can say so.
-const LATER_SCHEMES: [&str; 6] = ["client-certificate", "identity-url", "oidc", "saml", "sso-token", "ws-security"];
+const LATER_SCHEMES: [&str; 5] = ["identity-url", "oidc", "saml", "sso-token", "ws-security"];
 const LATER_REALMS: [&str; 1] = ["delegated"];
 const LATER_INJECTORS: [&str; 1] = ["ws-security"];
 const LATER_RESPONSES: [&str; 1] = ["ws-security"];
@@ -134,11 +134,12 @@ impl Reader<'_> {
     }
 
     fn scheme(&mut self, value: Spanned<DeValue<'_>>) -> Option<At<Scheme>> {
-        let (kind, value) = self.kind(value, "scheme", &["session", "basic", "login-form"], &LATER_SCHEMES)?;
+        let (kind, value) = self.kind(value, "scheme", &["session", "basic", "login-form", "client-certificate"], &LATER_SCHEMES)?;
         match kind.as_str() {
             "session" => self.plain(value).map(|at| at.map(Scheme::Session)),
             "basic" => self.plain(value).map(|at| at.map(Scheme::Basic)),
-            _ => self.plain(value).map(|at| at.map(Scheme::LoginForm)),
+            "login-form" => self.plain(value).map(|at| at.map(Scheme::LoginForm)),
+            _ => self.plain(value).map(|at| at.map(Scheme::ClientCertificate)),
         }
     }
 

@@ -3,8 +3,10 @@
 //! A configuration that half works is an open door nobody sees, so this refuses at start what could only fail,
 //! or silently protect nothing, at run time.
 
+mod clients;
 mod directory;
 mod parts;
+mod store;
 mod tenants;
 mod traffic;
 

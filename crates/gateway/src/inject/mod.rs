@@ -101,7 +101,7 @@ mod tests {
         let request = CheckRequest {
             id: RequestId(Uuid::from_u128(9)),
             received: now,
-            client: Client { address: "192.0.2.1".parse().unwrap(), channel: Channel::Tls, sni: None },
+            client: Client { address: "192.0.2.1".parse().unwrap(), channel: Channel::Tls, sni: None, certificate: Default::default() },
             method: Method::GET,
             host: Host::parse("app.example.com").unwrap(),
             target: Target::parse("/").unwrap(),

@@ -297,7 +297,7 @@ mod tests {
     impl House {
         async fn with<T>(&self, name: &str, password: &str, from: &str, accounts: Accounts, run: impl AsyncFnOnce(&Attempt<'_>) -> T) -> T {
             let (tenant, username, secret) = (TenantId::from("north"), Username::parse(name).unwrap(), Secret::from(password));
-            let client = Client { address: from.parse().unwrap(), channel: Channel::Tls, sni: None };
+            let client = Client { address: from.parse().unwrap(), channel: Channel::Tls, sni: None, certificate: Default::default() };
             run(&Attempt {
                 tenant: &tenant,
                 username: &username,

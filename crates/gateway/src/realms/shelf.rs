@@ -77,6 +77,10 @@ impl DurableStore for Shelf {
         Ok(written)
     }
 
+    async fn remove_user(&self, _: UserId) -> Result<bool, Unavailable> {
+        unreachable!()
+    }
+
     async fn users(
         &self,
         tenant: &TenantId,

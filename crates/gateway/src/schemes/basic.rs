@@ -212,7 +212,7 @@ fn may_be_remembered(user: &User) -> bool {
 }
 
 /// Whether a page made a browser send this: then the credential may be one that it sends by itself.
-fn from_a_page(request: &CheckRequest) -> bool {
+pub(super) fn from_a_page(request: &CheckRequest) -> bool {
     request.headers.contains_key(ORIGIN) || request.headers.contains_key("sec-fetch-site")
 }
 

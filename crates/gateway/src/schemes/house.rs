@@ -133,7 +133,7 @@ pub(super) fn request(fields: &[(&'static str, &str)]) -> CheckRequest {
     CheckRequest {
         id: RequestId(Uuid::nil()),
         received: Timestamp::UNIX_EPOCH,
-        client: Client { address: "192.0.2.1".parse().unwrap(), channel: Channel::Tls, sni: None },
+        client: Client { address: "192.0.2.1".parse().unwrap(), channel: Channel::Tls, sni: None, certificate: Default::default() },
         method: Method::GET,
         host: Host::parse("app.example.com").unwrap(),
         target: Target::parse("/orders").unwrap(),

@@ -1,6 +1,7 @@
 //! Schemes: ways in which a caller may be recognised.
 
 pub mod basic;
+pub mod client_certificate;
 pub mod family;
 pub mod known_device;
 pub mod login_form;

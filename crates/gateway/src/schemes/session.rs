@@ -135,7 +135,7 @@ mod tests {
         CheckRequest {
             id: RequestId(Uuid::nil()),
             received: Timestamp::UNIX_EPOCH,
-            client: Client { address: Ipv4Addr::LOCALHOST.into(), channel, sni: None },
+            client: Client { address: Ipv4Addr::LOCALHOST.into(), channel, sni: None, certificate: Default::default() },
             method: Method::GET,
             host: Host::parse(host).unwrap(),
             target: Target::parse("/").unwrap(),

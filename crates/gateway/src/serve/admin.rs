@@ -16,7 +16,7 @@ use vestibule_engine::audit::{Ending, Event, Recorded, Trail, VERSION};
 use vestibule_engine::clock::{Timestamp, random};
 use vestibule_engine::engine::{Engine, Judgement};
 use vestibule_engine::identity::{
-    AccountState, GroupName, Identity, Level, PasswordHash, ProfileName, TenantId, User, UserId, Username, password,
+    AccountState, ExternalId, GroupName, Identity, Level, PasswordHash, ProfileName, TenantId, User, UserId, Username, password,
 };
 use vestibule_engine::request::{CheckRequest, ClientKind, RequestId};
 use vestibule_engine::secret::Secret;
@@ -35,6 +35,10 @@ pub mod socket;
 const MAX_TEXT: usize = 256;
 /// Most groups a user is added to at once.
 const MAX_GROUPS: usize = 256;
+/// Longest name of a user at an issuer, in octets: an issuer's distinguished name and a number.
+const MAX_ID: usize = 2048;
+/// Most such names of one user.
+const MAX_IDS: usize = 64;
 /// How often a change is tried when somebody else changes the same user.
 const TRIES: usize = 3;
 /// Characters of a password we make: 120 bits, unless the realm demands more characters.
@@ -140,7 +144,10 @@ impl Admin {
             AdminRequest::UserShow(whom) => Ok(AdminReply::User { user: desk.user(&whom).await?, password: None }),
             AdminRequest::UserEnable(whom) => desk.enable(&whom).await,
             AdminRequest::UserDisable(whom) => desk.disable(&whom).await,
+            AdminRequest::UserDelete(whom) => desk.delete(&whom).await,
             AdminRequest::UserPasswd { user, password, must_change } => desk.passwd(&user, password, must_change).await,
+            AdminRequest::UserLink { user, id } => desk.link(&user, id).await,
+            AdminRequest::UserUnlink { user, id } => desk.unlink(&user, &id).await,
             AdminRequest::KeyList => Ok(keys(self.keys.list().await?)),
             AdminRequest::KeyRotate { purpose } => {
                 desk.may_change()?;
@@ -329,14 +336,28 @@ impl Desk<'_> {
     }
 
     async fn disable(&self, whom: &Whom) -> Result<AdminReply, Refusal> {
+        let user = self.shut_out(whom, "user.disable").await?;
+        Ok(AdminReply::User { user, password: None })
+    }
+
+    /// Shut out first: if the removal fails, nobody is let in meanwhile.
+    async fn delete(&self, whom: &Whom) -> Result<AdminReply, Refusal> {
+        let user = self.shut_out(whom, "user.delete").await?;
+        if !self.admin.users.store().remove_user(user.id).await? {
+            return Err(Refusal::NotFound(format!("somebody else deleted {} just now", label(&user))));
+        }
+        Ok(AdminReply::User { user, password: None })
+    }
+
+    async fn shut_out(&self, whom: &Whom, action: &str) -> Result<User, Refusal> {
         let disable = |user: &mut User| {
             user.state = AccountState::Disabled;
             user.epoch += 1;
         };
         let user = self.update(whom, disable).await?;
-        self.changed(Some(&user.tenant), "user.disable", label(&user));
+        self.changed(Some(&user.tenant), action, label(&user));
         self.end_all(&user, Ending::Administrator).await?;
-        Ok(AdminReply::User { user, password: None })
+        Ok(user)
     }
 
     async fn passwd(&self, whom: &Whom, new: NewPassword, must_change: bool) -> Result<AdminReply, Refusal> {
@@ -352,6 +373,42 @@ impl Desk<'_> {
         self.changed(Some(&user.tenant), "user.passwd", label(&user));
         self.end_all(&user, Ending::PasswordChanged).await?;
         Ok(AdminReply::User { user, password: made })
+    }
+
+    async fn link(&self, whom: &Whom, id: ExternalId) -> Result<AdminReply, Refusal> {
+        let texts = [id.id.as_str(), id.issuer.as_str()];
+        if texts.iter().any(|text| text.is_empty() || text.len() > MAX_ID || text.chars().any(char::is_control)) {
+            return Err(Refusal::Invalid(format!("an issuer's name for somebody has 1 to {MAX_ID} octets and no control characters")));
+        }
+        let user = self.user(whom).await?;
+        if let Some(other) = self.admin.users.store().user_by_external_id(&user.tenant, &id).await?.filter(|other| other.id != user.id) {
+            return Err(Refusal::Invalid(format!("that is `{}` already; unlink it there first", other.name)));
+        }
+        if user.external_ids.len() >= MAX_IDS {
+            return Err(Refusal::Invalid(format!("a user is known by at most {MAX_IDS} names of issuers")));
+        }
+        let link = |user: &mut User| {
+            if !user.external_ids.contains(&id) {
+                user.external_ids.push(id.clone());
+            }
+        };
+        let user = self.update(whom, link).await?;
+        self.changed(Some(&user.tenant), "user.link", format!("{} is {} at {}", label(&user), id.id, id.issuer));
+        Ok(AdminReply::User { user, password: None })
+    }
+
+    async fn unlink(&self, whom: &Whom, id: &ExternalId) -> Result<AdminReply, Refusal> {
+        if !self.user(whom).await?.external_ids.contains(id) {
+            return Err(Refusal::NotFound(format!("`{}` is not known by that name", whom.name)));
+        }
+        let unlink = |user: &mut User| {
+            user.external_ids.retain(|known| known != id);
+            user.epoch += 1;
+        };
+        let user = self.update(whom, unlink).await?;
+        self.changed(Some(&user.tenant), "user.unlink", format!("{} is not {} at {}", label(&user), id.id, id.issuer));
+        self.end_all(&user, Ending::Administrator).await?;
+        Ok(AdminReply::User { user, password: None })
     }
 
     /// Changes a user, whoever else is changing it.

@@ -15,14 +15,14 @@ use hyper::body::Incoming;
 use vestibule_engine::decision::{Decision, Denial, Grant, Uncarried};
 use vestibule_engine::engine::Judgement;
 use vestibule_engine::inject::Changes;
-use vestibule_engine::request::{Body, CheckRequest, Malformed};
+use vestibule_engine::request::{Body, CheckRequest, Malformed, Shown};
 use vestibule_engine::route::{BodyNeed, Destination, Found};
 
 use crate::serve::answer::mark;
 use crate::serve::body::Reply;
 use crate::serve::operation;
 use crate::serve::proxy::{Passage, tell_token, without_our_cookies};
-use crate::serve::read::{Arrived, Head, Origin, TrustedProxies};
+use crate::serve::read::{Arrived, Head, Origin, TrustedProxies, Word};
 
 /// How the proxy in front asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -116,8 +116,11 @@ const STATUS: HeaderName = HeaderName::from_static("x-vestibule-status");
 
 /// Answers one question of another proxy.
 pub(super) async fn answer(passage: &Passage<'_>, dialect: Dialect, request: Request<Incoming>) -> Response<Reply> {
-    let origin = passage.peer.origin();
-    if !passage.door().trusted.trusts(origin.address.to_canonical()) && !passage.peer.is_certified() {
+    let mut origin = passage.peer.origin().clone();
+    if passage.peer.is_certified(passage.running.engine.clock.now()) {
+        origin.word = Word::Proxy;
+    }
+    if !passage.door().trusted.believes(&origin) {
         return passage.unreadable(Malformed::Stranger, request.method(), request.version());
     }
     let (head, body) = request.into_parts();
@@ -133,7 +136,7 @@ pub(super) async fn answer(passage: &Passage<'_>, dialect: Dialect, request: Req
         return envoy::reply(consider(passage, dialect, described).await);
     }
     let (version, method) = (head.version, head.method.clone());
-    let described = match describe::described(dialect, head, origin) {
+    let described = match describe::described(dialect, head, &origin) {
         Ok(described) => described,
         Err(malformed) => return passage.unread(malformed).for_http(dialect),
     };
@@ -162,7 +165,7 @@ async fn consider(passage: &Passage<'_>, dialect: Dialect, described: Described)
     // Over gRPC Envoy says itself who the client is; its forwarding headers are the client's own where it was told to keep them.
     let nobody = TrustedProxies::default();
     let trusted = if dialect == Dialect::Envoy { &nobody } else { &passage.door().trusted };
-    let arrived = head.arrive(&origin, trusted, passage.id, engine.clock.now());
+    let arrived = head.arrive(&origin, Shown::Nothing, trusted, passage.id, engine.clock.now());
     let mut request = match arrived {
         Ok(Arrived { request, .. }) => request,
         Err(malformed) => return passage.unread(malformed),

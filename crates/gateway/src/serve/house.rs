@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use http::{Request, Response};
+use http::{HeaderName, Request, Response};
 use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 use tower::util::BoxCloneSyncService;
@@ -41,7 +41,7 @@ use crate::audit::decisions::DecisionLog;
 use crate::audit::log::{Fsync, Log};
 use crate::audit::meter::{self, Meter};
 use crate::config::build::{self, Built, House};
-use crate::config::checked::{AnonymousDenied, AuditTo, Backend, Checked};
+use crate::config::checked::{AnonymousDenied, AuditTo, Checked, Durable, Expiring};
 use crate::config::problem::{Colour, Problem};
 use crate::config::reload::{self, Cause, Watch};
 use crate::config::{self, Purpose};
@@ -59,8 +59,10 @@ use crate::serve::listen::{Capacity, Doors, Drained, Listener, ListenerTls};
 use crate::serve::pages::{self, Brand, Portal};
 use crate::serve::proxy::{self, Shared};
 use crate::serve::read::TrustedProxies;
-use crate::serve::tls::Certificates;
 use crate::store::embedded::EmbeddedStore;
+use crate::store::postgres::PostgresStore;
+use crate::store::redis::RedisStore;
+use crate::store::split::Split;
 
 use owners::{Hashes, InForce, Keys, Owners};
 
@@ -154,7 +156,7 @@ pub async fn open(path: PathBuf, purpose: Purpose, clock: Arc<dyn Clock>) -> Res
     };
     let threads = checked.server.workers.unwrap_or_else(|| Capacity::default().threads);
     let listeners = bind(&checked)?;
-    let certificates = listeners.iter().map(|(certificates, _)| certificates.clone()).collect();
+    let tls = listeners.iter().map(|listener| listener.tls.clone()).collect();
     let built = build::build(&checked, &house, &house.expiring)?;
     survey(&built, &checked).await;
     let server = Arc::new(Server {
@@ -164,7 +166,7 @@ pub async fn open(path: PathBuf, purpose: Purpose, clock: Arc<dyn Clock>) -> Res
         page_secret: secrets.pages,
         threads,
         control: control.clone(),
-        certificates,
+        tls,
         checked: Mutex::new(Arc::new(checked.clone())),
         shared: OnceLock::new(),
         started: clock.now(),
@@ -182,8 +184,7 @@ pub async fn open(path: PathBuf, purpose: Purpose, clock: Arc<dyn Clock>) -> Res
         .await
         .map_err(|error| format!("the health listener {}: {error}", checked.server.health))?;
     let capacity = Capacity { threads, connections: checked.listeners.iter().map(|listener| listener.limits.connections).sum() };
-    let sockets = listeners.into_iter().map(|(_, listener)| listener).collect();
-    let doors = Doors::open(sockets, shared.clone(), capacity).map_err(|error| format!("no threads to serve: {error}"))?;
+    let doors = Doors::open(listeners, shared.clone(), capacity).map_err(|error| format!("no threads to serve: {error}"))?;
     for address in doors.addresses() {
         tracing::info!(%address, tenants = checked.tenants.len(), routes = checked.routes.len(), "open");
     }
@@ -276,17 +277,14 @@ async fn survey(built: &Built, checked: &Checked) {
     }
 }
 
-type Bound = (Option<Arc<Certificates>>, Listener);
-
-fn bind(checked: &Checked) -> Result<Vec<Bound>, String> {
+fn bind(checked: &Checked) -> Result<Vec<Listener>, String> {
     let one = |listener: &config::checked::Listener| {
         let socket = TcpListener::bind(listener.address).map_err(|error| format!("{} cannot be listened on: {error}", listener.address))?;
         if listener.certificates.is_empty() {
-            return Ok((None, Listener { socket, tls: None }));
+            return Ok(Listener { socket, tls: None });
         }
-        let certificates = Certificates::new(&listener.certificates);
-        let tls = ListenerTls::new(certificates.clone()).map_err(|error| error.to_string())?;
-        Ok((Some(certificates), Listener { socket, tls: Some(tls) }))
+        let tls = ListenerTls::new(&listener.certificates, listener.clients.as_ref()).map_err(|error| error.to_string())?;
+        Ok(Listener { socket, tls: Some(tls) })
     };
     checked.listeners.iter().map(one).collect()
 }
@@ -298,26 +296,37 @@ struct Stores {
 
 impl Stores {
     async fn open(checked: &Checked, purpose: Purpose, clock: &Arc<dyn Clock>) -> Result<Self, String> {
-        let uses = |backend| checked.store.durable == backend || checked.store.expiring == backend;
         fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(&checked.store.path)
             .map_err(|error| format!("the store's directory {} cannot be made: {error}", checked.store.path.display()))?;
-        let embedded = match uses(Backend::Embedded) {
-            true => {
-                let path = checked.store.path.join(DATABASE);
-                Some(Arc::new(EmbeddedStore::open(&path, clock.clone()).map_err(|error| error.to_string())?))
+        let control = Handle::current();
+        let memory = || Arc::new(MemoryStore::new(clock.clone()));
+        let embedded = || {
+            let store = EmbeddedStore::open(&checked.store.path.join(DATABASE), clock.clone());
+            store.map(Arc::new).map_err(|error| error.to_string())
+        };
+        let (durable, expiring): (Arc<dyn DurableStore>, Arc<dyn ExpiringStore>) = match (&checked.store.durable, &checked.store.expiring) {
+            (Durable::Embedded, Expiring::Memory) => (embedded()?, memory()),
+            (Durable::Embedded, _) => {
+                let store = embedded()?;
+                (store.clone(), store)
             }
-            false => None,
-        };
-        let durable: Arc<dyn DurableStore> = match (&checked.store.durable, &embedded) {
-            (Backend::Embedded, Some(store)) => store.clone(),
-            (Backend::Embedded | Backend::Memory, _) => Arc::new(MemoryDurableStore::default()),
-        };
-        let expiring: Arc<dyn ExpiringStore> = match (&checked.store.expiring, embedded) {
-            (Backend::Embedded, Some(store)) => store,
-            (Backend::Embedded | Backend::Memory, _) => Arc::new(MemoryStore::new(clock.clone())),
+            (Durable::Memory, Expiring::Embedded) => (Arc::new(MemoryDurableStore::default()), embedded()?),
+            (Durable::Memory, _) => (Arc::new(MemoryDurableStore::default()), memory()),
+            (Durable::Postgres(settings), expiring) => {
+                let store = PostgresStore::open(settings, clock.clone(), &control).await.map_err(|error| error.to_string())?;
+                let store = Arc::new(store);
+                match expiring {
+                    Expiring::Redis(settings) => {
+                        let fleeting = RedisStore::open(settings, clock.clone(), &control).await.map_err(|down| down.to_string())?;
+                        let split = Split { lasting: store.clone(), fleeting: Arc::new(fleeting) };
+                        (store, Arc::new(split))
+                    }
+                    Expiring::Postgres | Expiring::Embedded | Expiring::Memory => (store.clone(), store),
+                }
+            }
         };
         let marked = durable.setting(DEMO).await.map_err(|down| down.to_string())?.is_some();
         match purpose {
@@ -386,7 +395,7 @@ struct Server {
     page_secret: Secret<[u8; 32]>,
     threads: usize,
     control: Handle,
-    certificates: Vec<Option<Arc<Certificates>>>,
+    tls: Vec<Option<ListenerTls>>,
     checked: Mutex<Arc<Checked>>,
     shared: OnceLock<Arc<Shared>>,
     started: Timestamp,
@@ -434,13 +443,15 @@ impl Server {
             let made = Upstream::new(settings, self.threads).ok_or_else(|| format!("the upstream {name} has no address"))?;
             upstreams.insert(name.clone(), Arc::new(made));
         }
+        // An application may stand behind several listeners: what one reads, none lets through.
+        let forwarding = checked.forwarding();
         Ok(proxy::Running {
             until_over: until_over(&engine),
             engine,
             upstreams,
             pages: OnControl::new(self.control.clone(), service(portal)),
             answers: answers(checked, brands),
-            doors: checked.listeners.iter().map(door).collect(),
+            doors: checked.listeners.iter().map(|listener| door(listener, &forwarding)).collect(),
             session_cookie: set_cookie,
         })
     }
@@ -474,10 +485,10 @@ impl Server {
         }
         let built = build::build(&checked, &self.house, &self.house.expiring)?;
         let running = self.running(&checked, built)?;
-        // Nothing can fail from here on.
-        for (certificates, listener) in self.certificates.iter().zip(&checked.listeners) {
-            if let Some(certificates) = certificates.as_ref().filter(|_| !listener.certificates.is_empty()) {
-                certificates.replace(&listener.certificates);
+        // What fails here would have failed at the first listener: nothing has changed then.
+        for (tls, listener) in self.tls.iter().zip(&checked.listeners) {
+            if let Some(tls) = tls.as_ref().filter(|_| !listener.certificates.is_empty()) {
+                tls.replace(&listener.certificates, listener.clients.as_ref()).map_err(|error| error.to_string())?;
             }
         }
         self.shared.wait().replace(running);
@@ -584,11 +595,16 @@ fn brands(checked: &Checked) -> Result<HashMap<TenantId, Brand>, String> {
     checked.tenants.iter().map(one).collect()
 }
 
-fn door(listener: &config::checked::Listener) -> proxy::Door {
+fn door(listener: &config::checked::Listener, forwarding: &[HeaderName]) -> proxy::Door {
     let limits = &listener.limits;
     proxy::Door {
         speaks: listener.speaks,
-        trusted: TrustedProxies { networks: listener.trusted_proxies.clone() },
+        trusted: TrustedProxies {
+            networks: listener.trusted_proxies.clone(),
+            certificates: listener.forwarded.clone(),
+            forwarding: forwarding.to_vec(),
+        },
+        proxy_protocol: listener.proxy_protocol,
         limits: proxy::Limits {
             head_octets: limits.header_size,
             head_fields: limits.header_count,

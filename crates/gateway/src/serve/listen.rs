@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use http::Version;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -21,13 +22,17 @@ use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
-use vestibule_engine::request::Channel;
+use vestibule_engine::Timestamp;
+use vestibule_engine::request::{Channel, Malformed, RequestId, Shown};
 use vestibule_engine::route::Found;
 
+use crate::config::checked::Certificate;
 use crate::forward::HYPER_MAX_FIELDS;
+use crate::serve::client_certificates::{ClientTrust, Demand, Presented};
 use crate::serve::framing::{Framing, Verdict};
-use crate::serve::proxy::{self, Limits, Shared};
-use crate::serve::read::Origin;
+use crate::serve::proxy::{self, Limits, Running, Shared};
+use crate::serve::proxy_protocol::{self, ProxyProtocol, Refused, Stated};
+use crate::serve::read::{Origin, Word};
 use crate::serve::tls::{self, Certificates};
 use crate::serve::wire::{Patience, Wire};
 
@@ -61,17 +66,46 @@ pub struct Listener {
 #[derive(Debug, Clone)]
 pub struct ListenerTls {
     certificates: Arc<Certificates>,
+    /// Replaced by a reload; new handshakes see it.
+    terms: Arc<ArcSwap<Terms>>,
+}
+
+/// What a handshake is made of.
+#[derive(Debug)]
+struct Terms {
     config: Arc<ServerConfig>,
+    clients: Option<Arc<ClientTrust>>,
+}
+
+impl Terms {
+    fn new(certificates: &Arc<Certificates>, clients: Option<&ClientTrust>) -> Result<Self, rustls::Error> {
+        let config = Arc::new(certificates.server_config(clients)?);
+        Ok(Self { config, clients: clients.cloned().map(Arc::new) })
+    }
 }
 
 impl ListenerTls {
-    /// TLS with these certificates.
+    /// TLS with these certificates; clients are asked for theirs if there is somebody to vouch for them.
     ///
     /// # Errors
     /// If the cryptography provider lacks something.
-    pub fn new(certificates: Arc<Certificates>) -> Result<Self, rustls::Error> {
-        let config = Arc::new(certificates.server_config()?);
-        Ok(Self { certificates, config })
+    pub fn new(certificates: &[Certificate], clients: Option<&ClientTrust>) -> Result<Self, rustls::Error> {
+        let certificates = Certificates::new(certificates);
+        let terms = Terms::new(&certificates, clients)?;
+        Ok(Self { certificates, terms: Arc::new(ArcSwap::from_pointee(terms)) })
+    }
+
+    /// Puts others in their place.
+    ///
+    /// # Errors
+    /// If the cryptography provider lacks something; nothing has changed then.
+    pub fn replace(&self, certificates: &[Certificate], clients: Option<&ClientTrust>) -> Result<(), rustls::Error> {
+        let before = self.terms.load();
+        if before.clients.is_some() || clients.is_some() {
+            self.terms.store(Arc::new(Terms::new(&self.certificates, clients)?));
+        }
+        self.certificates.replace(certificates);
+        Ok(())
     }
 }
 
@@ -259,29 +293,65 @@ async fn accept(listener: Listener, house: House) -> io::Result<()> {
     Ok(())
 }
 
-/// Greets a connection: TLS first where it is spoken.
-async fn welcome(stream: TcpStream, address: SocketAddr, tls: Option<ListenerTls>, seat: OwnedSemaphorePermit, house: House) {
-    let limits = house.shared.running().door(house.door).limits.clone();
+/// Greets a connection: the PROXY protocol first, then TLS, where they are spoken.
+async fn welcome(mut stream: TcpStream, address: SocketAddr, tls: Option<ListenerTls>, seat: OwnedSemaphorePermit, house: House) {
+    let running = house.shared.running();
+    let limits = running.door(house.door).limits.clone();
+    let deadline = Instant::now() + limits.handshake_time;
     let _ = stream.set_nodelay(true);
     // A tunnel's peer may vanish without a word.
     let _ = socket2::SockRef::from(&stream).set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(PING_INTERVAL));
-    let mut origin = Origin { address: address.ip(), channel: Channel::Plain, sni: None };
-    let Some(ListenerTls { certificates, config }) = tls else {
-        let peer = Peer::new(origin, None, Framing::default(), seat, &house);
+    let Some(mut origin) = announced(&mut stream, address, &running, house.door, deadline).await else { return };
+    drop(running);
+    let Some(tls) = tls else {
+        let peer = Peer::new(origin, None, None, Framing::default(), seat, &house);
         return converse(stream, peer, &house, limits).await;
     };
-    let shaken = tokio::time::timeout(limits.handshake_time, TlsAcceptor::from(config).accept(stream)).await;
+    let shaken = tokio::time::timeout_at(deadline, TlsAcceptor::from(tls.terms.load().config.clone()).accept(stream)).await;
     let stream = match shaken {
         Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return tracing::debug!(client = %address, %error, "TLS handshake failed"),
+        Ok(Err(error)) => {
+            metrics::counter!("vestibule_handshakes_failed_total").increment(1);
+            return tracing::debug!(client = %address, %error, "TLS handshake failed");
+        }
         Err(_) => return tracing::debug!(client = %address, "TLS handshake took too long"),
     };
     let session = stream.get_ref().1;
     origin.channel = Channel::Tls;
     origin.sni = session.server_name().map(tls::normalised);
     let framing = if session.alpn_protocol() == Some(b"h2") { Framing::blind() } else { Framing::default() };
-    let peer = Peer::new(origin, Some(certificates), framing, seat, &house);
+    let presented = Presented::of(session.peer_certificates());
+    let peer = Peer::new(origin, Some(tls), presented, framing, seat, &house);
     converse(stream, peer, &house, limits).await;
+}
+
+/// Who is at the other end: whoever connected, or whom a named proxy names before anything else. `None` ends the connection.
+async fn announced(stream: &mut TcpStream, address: SocketAddr, running: &Running, door: usize, deadline: Instant) -> Option<Origin> {
+    let door = running.door(door);
+    let peer = Origin::new(address.ip(), Channel::Plain, None);
+    match door.proxy_protocol {
+        ProxyProtocol::Absent => return Some(peer),
+        ProxyProtocol::Required => {}
+    }
+    let (malformed, why) = if !door.trusted.believes(&peer) {
+        (Malformed::Stranger, "a stranger".to_owned())
+    } else {
+        match tokio::time::timeout_at(deadline, proxy_protocol::read(stream)).await {
+            Ok(Ok(Stated::Client(address, channel))) => return Some(Origin::new(address, channel, None)),
+            Ok(Ok(Stated::Local)) => return Some(peer),
+            Ok(Ok(Stated::Unknown)) => return Some(Origin { word: Word::Nobody, ..peer }),
+            Ok(Err(Refused::Silent)) => return None,
+            Ok(Err(refused)) => (Malformed::Unannounced, refused.to_string()),
+            Err(_) => (Malformed::Unannounced, "the header took too long".to_owned()),
+        }
+    };
+    tracing::debug!(peer = %address, why, "no PROXY protocol header to believe");
+    metrics::counter!("vestibule_proxy_headers_refused_total").increment(1);
+    let engine = &running.engine;
+    if let Ok(id) = RequestId::new(engine.clock.now()) {
+        engine.unreadable(id, address.ip().to_canonical(), malformed);
+    }
+    None
 }
 
 /// Serves a connection until it ends, is idle too long, or we stop.
@@ -373,7 +443,9 @@ fn builder(limits: &Limits) -> auto::Builder<TokioExecutor> {
 #[derive(Debug)]
 pub struct Peer {
     origin: Origin,
-    certificates: Option<Arc<Certificates>>,
+    tls: Option<ListenerTls>,
+    /// The certificate it showed.
+    presented: Option<Presented>,
     thread: usize,
     door: usize,
     framing: Arc<Mutex<Framing>>,
@@ -391,7 +463,8 @@ pub struct Peer {
 impl Peer {
     fn new(
         origin: Origin,
-        certificates: Option<Arc<Certificates>>,
+        tls: Option<ListenerTls>,
+        presented: Option<Presented>,
         framing: Framing,
         seat: OwnedSemaphorePermit,
         house: &House,
@@ -402,7 +475,8 @@ impl Peer {
         }
         Arc::new(Self {
             origin,
-            certificates,
+            tls,
+            presented,
             thread: house.thread,
             door: house.door,
             framing: Arc::new(Mutex::new(framing)),
@@ -432,9 +506,22 @@ impl Peer {
         self.door
     }
 
+    /// The certificate it showed, if it still holds.
+    pub fn shown(&self, now: Timestamp) -> Shown {
+        let Some(presented) = &self.presented else { return Shown::Nothing };
+        let terms = self.tls.as_ref().map(|tls| tls.terms.load());
+        // A reload that asks nobody for certificates knows nothing of those that were shown before.
+        let Some(clients) = terms.as_ref().and_then(|terms| terms.clients.as_ref()) else { return Shown::Nothing };
+        match presented.holds(clients, now) {
+            Ok(certificate) => Shown::Certificate(certificate.clone()),
+            Err(reason) => Shown::Refused(reason),
+        }
+    }
+
     /// Whether it showed a certificate that this listener demands.
-    pub fn is_certified(&self) -> bool {
-        false
+    pub fn is_certified(&self, now: Timestamp) -> bool {
+        let demand = self.tls.as_ref().and_then(|tls| tls.terms.load().clients.as_ref().map(|clients| clients.demand()));
+        demand == Some(Demand::Required) && matches!(self.shown(now), Shown::Certificate(_))
     }
 
     /// What the scanner says of the HTTP/1 head just read. None means it lost its way: nothing is believed then.
@@ -444,14 +531,14 @@ impl Peer {
 
     /// Whether this connection may carry requests for a host of this tenant (RFC 9110 §15.5.20, attack 108).
     pub fn may_ask(&self, host: &str, found: &Found) -> bool {
-        let Some(certificates) = &self.certificates else { return true };
+        let Some(tls) = &self.tls else { return true };
         let sni = self.origin.sni.as_deref();
         if sni == Some(host) {
             return true;
         }
         let tenant = &found.tenant;
         let same_tenant = sni.is_none_or(|sni| tenant.hosts.iter().chain(&tenant.portal).any(|own| own.name() == sni));
-        same_tenant && certificates.may_speak_for(sni, host)
+        same_tenant && tls.certificates.may_speak_for(sni, host)
     }
 
     /// A request began.

@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod answer;
 pub mod body;
+pub mod client_certificates;
 pub mod control;
 pub mod ext_authz;
 pub mod fault;
@@ -13,6 +14,7 @@ pub mod listen;
 mod operation;
 pub mod pages;
 pub mod proxy;
+pub mod proxy_protocol;
 pub mod read;
 pub mod return_to;
 pub mod tls;

@@ -18,8 +18,12 @@ const AT_ONCE: usize = 64 * 1024;
 
 /// Notes the operation in a request whose body is held, if the route's policies ask for it.
 pub(super) async fn note(request: &mut CheckRequest, found: &Found) -> Result<(), Malformed> {
-    let Body::Whole(body) = &request.body else { return Ok(()) };
-    if body.is_empty() || !found.route.policy.reads_operation() {
+    if !found.route.policy.reads_operation() {
+        return Ok(());
+    }
+    // A door that cannot see the body says nothing about it; `check` refuses such a route, and so does this.
+    let Body::Whole(body) = &request.body else { return Err(Malformed::Soap) };
+    if body.is_empty() {
         return Ok(());
     }
     let said = Said::of(&request.headers)?;

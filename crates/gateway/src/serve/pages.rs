@@ -29,9 +29,9 @@ use bytes::Bytes;
 use http::{Method, Response, StatusCode};
 use http_body_util::Full;
 use vestibule_engine::Timestamp;
-use vestibule_engine::audit::{Event, Reason, Trail};
-use vestibule_engine::engine::Engine;
-use vestibule_engine::identity::{Identity, TenantId};
+use vestibule_engine::audit::{Event, Reason, Ruling, Trail};
+use vestibule_engine::engine::{Ended, Engine};
+use vestibule_engine::identity::{Identity, SchemeName, TenantId};
 use vestibule_engine::request::CheckRequest;
 use vestibule_engine::route::Found;
 use vestibule_engine::scheme::Unavailable;
@@ -90,17 +90,18 @@ impl Portal {
     /// Answers a request that a route led to us. The body of a POST must have been read whole.
     pub async fn handle(&self, request: CheckRequest, found: Found) -> Response<Full<Bytes>> {
         let mut visit = self.visit(&request, &found);
-        let answer = self.answer(&mut visit).await;
-        for event in std::mem::take(&mut visit.trail.events) {
-            self.engine.record(&request, Some(&found), event);
+        // As everywhere: while nothing can be recorded, nothing is done. The stylesheet will not be there either.
+        if let Err(down) = self.engine.sink.ready() {
+            visit.dress = Dress::Inline;
+            return visit.down(&down);
         }
-        match answer {
+        let response = match self.answer(&mut visit).await {
             Ok(response) => response,
-            Err(down) => {
-                tracing::warn!(request_id = %request.id, error = %down, "a page could not be made");
-                visit.unavailable()
-            }
-        }
+            Err(down) => visit.down(&down),
+        };
+        let ended = visit.ended(response.status());
+        self.engine.record_page(&request, &found, ended, visit.trail);
+        response
     }
 
     async fn answer(&self, visit: &mut Visit<'_>) -> Result<Response<Full<Bytes>>, Unavailable> {
@@ -146,16 +147,20 @@ impl Portal {
             display: request.target.query_values("display").first().map(|text| Display::parse(text)).unwrap_or_default(),
             dress: if portal { Dress::Linked } else { Dress::Inline },
             trail: Trail::new(self.engine.clock.clone()),
+            caller: None,
+            refusal: None,
         }
     }
 
     /// Whose session this browser has at this host.
-    async fn session(&self, visit: &Visit<'_>) -> Result<Option<Identity>, Unavailable> {
+    async fn session(&self, visit: &mut Visit<'_>) -> Result<Option<Identity>, Unavailable> {
         let mut tokens = visit.request.cookies(cookie::session_name(visit.request));
         // Two are no session: which is ours cannot be told, and trying both would let a planted one win.
         let (Some(token), None) = (tokens.next(), tokens.next()) else { return Ok(None) };
         let host = visit.request.host.name();
-        Ok(self.engine.sessions.find(&visit.tenant.id, host, token, visit.now).await?.ok())
+        let found = self.engine.sessions.find(&visit.tenant.id, host, token, visit.now).await?.ok();
+        visit.caller = found.as_ref().map(|identity| (identity.scheme.clone(), identity.user.name.to_string()));
+        Ok(found)
     }
 
     /// The token of a form that acts on a session: bound to it, so that it dies with it.
@@ -185,9 +190,35 @@ struct Visit<'a> {
     display: Display,
     dress: Dress,
     trail: Trail,
+    /// Who is known to ask, and by which scheme.
+    caller: Option<(SchemeName, String)>,
+    /// What was decided, if not to do what was asked.
+    refusal: Option<(Ruling, Reason)>,
 }
 
 impl Visit<'_> {
+    /// What the record says of this visit.
+    fn ended(&self, status: StatusCode) -> Ended {
+        let (ruling, reason) = match self.refusal {
+            Some((ruling, reason)) => (ruling, Some(reason)),
+            // What is left to refuse is a form or an address that cannot be used as it is.
+            None if status.is_client_error() => (Ruling::Deny, Some(Reason::MalformedCredential)),
+            None if status.is_server_error() => (Ruling::Fail, Some(Reason::Unavailable)),
+            None => (Ruling::Allow, None),
+        };
+        let signed_in = self.trail.events.iter().rev().find_map(|event| {
+            let Event::SessionOpened { subject, scheme, .. } = event else { return None };
+            Some((scheme.clone(), subject.clone()))
+        });
+        Ended { ruling, reason, caller: signed_in.or_else(|| self.caller.clone()) }
+    }
+
+    /// Nobody is known here who could be shown this: they are sent to sign in.
+    fn challenged(&mut self) {
+        let reason = self.refusal.map_or(Reason::Nobody, |(_, reason)| reason);
+        self.refusal = Some((Ruling::Challenge, reason));
+    }
+
     fn shell(&self) -> Shell<'_> {
         Shell { brand: &self.brand, tenant: self.tenant.id.as_str(), display: self.display, dress: self.dress }
     }
@@ -195,6 +226,13 @@ impl Visit<'_> {
     fn rejected(&mut self, subject: Option<String>, reason: Reason) {
         let scheme = self.tenant.chain.login_scheme().map_or_else(|| "login".into(), |scheme| scheme.name().clone());
         self.trail.events.push(Event::LoginRejected { scheme, subject, reason });
+        self.refusal = Some((Ruling::Deny, reason));
+    }
+
+    fn down(&mut self, why: &Unavailable) -> Response<Full<Bytes>> {
+        tracing::warn!(request_id = %self.id, error = %why, "a page could not be made");
+        self.refusal = Some((Ruling::Fail, Reason::Unavailable));
+        self.unavailable()
     }
 
     /// A page that says what is wrong.
@@ -214,7 +252,8 @@ impl Visit<'_> {
         response
     }
 
-    fn missing(&self) -> Response<Full<Bytes>> {
+    fn missing(&mut self) -> Response<Full<Bytes>> {
+        self.refusal = Some((Ruling::Deny, Reason::NoRoute));
         let way = (self.dress == Dress::Linked).then_some(("Go to your applications", "/"));
         self.problem(
             StatusCode::NOT_FOUND,
@@ -224,7 +263,8 @@ impl Visit<'_> {
         )
     }
 
-    fn not_allowed(&self, allow: &'static str) -> Response<Full<Bytes>> {
+    fn not_allowed(&mut self, allow: &'static str) -> Response<Full<Bytes>> {
+        self.refusal = Some((Ruling::Deny, Reason::NoRoute));
         let mut response =
             self.problem(StatusCode::METHOD_NOT_ALLOWED, "This page cannot be used that way", "Open it from its link instead.", None);
         response.headers_mut().insert(http::header::ALLOW, http::HeaderValue::from_static(allow));
@@ -232,7 +272,8 @@ impl Visit<'_> {
     }
 
     /// A form that was not ours, or not this browser's, or of a session that is over.
-    fn forged(&self) -> Response<Full<Bytes>> {
+    fn forged(&mut self) -> Response<Full<Bytes>> {
+        self.refusal = Some((Ruling::Deny, Reason::Csrf));
         self.problem(
             StatusCode::FORBIDDEN,
             "That form is no longer valid",

@@ -22,7 +22,7 @@ use vestibule_engine::decision::{Decision, Denial, Grant};
 use vestibule_engine::engine::{Engine, Judgement};
 use vestibule_engine::identity::Identity;
 use vestibule_engine::inject::{Prepared, prepare};
-use vestibule_engine::request::{Body, Channel, CheckRequest, ClientKind, Malformed, RequestId};
+use vestibule_engine::request::{Body, Channel, CheckRequest, ClientKind, Malformed, RequestId, Shown};
 use vestibule_engine::route::{Access, BodyNeed, Destination, Found};
 use vestibule_engine::secret::Secret;
 use vestibule_engine::session::Opened;
@@ -35,6 +35,7 @@ use crate::serve::ext_authz::{self, Dialect};
 use crate::serve::framing::Verdict;
 use crate::serve::listen::Peer;
 use crate::serve::operation;
+use crate::serve::proxy_protocol::ProxyProtocol;
 use crate::serve::read::{Arrived, Hop, TrustedProxies, read};
 use crate::serve::upgrade;
 
@@ -89,7 +90,7 @@ pub enum Speaks {
 }
 
 /// What a listener grants its clients.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Door {
     /// What is spoken there.
     pub speaks: Speaks,
@@ -97,6 +98,8 @@ pub struct Door {
     pub limits: Limits,
     /// Whose word on the client's address counts.
     pub trusted: TrustedProxies,
+    /// Whether connections begin with the PROXY protocol.
+    pub proxy_protocol: ProxyProtocol,
 }
 
 impl Running {
@@ -233,13 +236,19 @@ impl Passage<'_> {
         }
         // TRACE reflects credentials to whoever reads the answer; CONNECT makes a relay of us.
         if matches!(*request.method(), Method::TRACE | Method::CONNECT) {
+            self.record_unreadable(Malformed::TargetForm);
             return self.own(self.running.answers.method_refused(self.id, request.method()));
         }
         let upgrade = request.headers().contains_key(UPGRADE).then(|| hyper::upgrade::on(&mut request));
         let (mut head, body) = request.into_parts();
         let now = self.running.engine.clock.now();
         let method = head.method.clone();
-        let arrived = match read(&mut head, self.peer.origin(), &self.door().trusted, self.id, now) {
+        let shown = self.peer.shown(now);
+        // Revoked or run out since the handshake. A new connection would not come about.
+        if matches!(shown, Shown::Refused(_)) {
+            return self.unreadable(Malformed::Stranger, &method, version);
+        }
+        let arrived = match read(&mut head, self.peer.origin(), shown, &self.door().trusted, self.id, now) {
             Ok(arrived) => arrived,
             Err(malformed) => return self.unreadable(malformed, &method, version),
         };

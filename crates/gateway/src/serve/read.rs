@@ -4,12 +4,15 @@
 //! proxy may state (attacks 83, 87, 100), and `Connection` fields that delete what we add (attacks 85, 110).
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use http::header::{CONNECTION, COOKIE, EXPECT, HOST, TE, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use vestibule_engine::Timestamp;
-use vestibule_engine::request::{Body, Channel, CheckRequest, Client, Host, Malformed, RequestId, Target};
+use vestibule_engine::request::{Body, Channel, CheckRequest, Client, Host, Malformed, RequestId, Shown, Target};
+
+use crate::serve::client_certificates::{ForwardedCertificate, is_forwarding};
 
 /// Most field names one request may list in `Connection`.
 const MAX_NAMED: usize = 32;
@@ -51,14 +54,38 @@ pub struct Origin {
     pub channel: Channel,
     /// The server name of the handshake.
     pub sni: Option<String>,
+    /// Whether it may speak for others.
+    pub word: Word,
+}
+
+/// Whether what a connection's requests say of their client counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Word {
+    /// As that of its address does.
+    Address,
+    /// It counts: a proxy that has shown the certificate its listener demands.
+    Proxy,
+    /// It counts for nothing: a proxy brings somebody it cannot name.
+    Nobody,
+}
+
+impl Origin {
+    /// A connection from this address.
+    pub fn new(address: IpAddr, channel: Channel, sni: Option<String>) -> Self {
+        Self { address, channel, sni, word: Word::Address }
+    }
 }
 
 /// Proxies in front of us whose word on the client's address counts.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct TrustedProxies {
     /// Where they are; nobody if empty. They write `X-Forwarded-For` and `X-Forwarded-Proto`, the one pair that is read:
     /// of two headers that say it a client could smuggle the other (`Forwarded`, RFC 7239, counts for nothing).
     pub networks: Vec<ipnet::IpNet>,
+    /// How they forward certificates, if they do.
+    pub certificates: Option<Arc<ForwardedCertificate>>,
+    /// The headers in which any proxy of any listener does. They reach nobody.
+    pub forwarding: Vec<HeaderName>,
 }
 
 /// A head whose host and target have been read.
@@ -80,25 +107,40 @@ pub struct Head {
 ///
 /// # Errors
 /// A [`Malformed`] that says what is wrong with it.
-pub fn read(head: &mut Parts, origin: &Origin, trusted: &TrustedProxies, id: RequestId, now: Timestamp) -> Result<Arrived, Malformed> {
+pub fn read(
+    head: &mut Parts,
+    origin: &Origin,
+    shown: Shown,
+    trusted: &TrustedProxies,
+    id: RequestId,
+    now: Timestamp,
+) -> Result<Arrived, Malformed> {
     let host = host(head)?;
     let target = Target::parse(head.uri.path_and_query().map_or("", |both| both.as_str()))?;
     let method = std::mem::replace(&mut head.method, Method::GET);
     let headers = std::mem::take(&mut head.headers);
-    Head { method, host, target, version: head.version, headers }.arrive(origin, trusted, id, now)
+    Head { method, host, target, version: head.version, headers }.arrive(origin, shown, trusted, id, now)
 }
 
 impl Head {
-    /// Takes from a head what concerned its connection, and who sent it.
+    /// Takes from a head what concerned its connection, and who sent it. `shown` is the connection's certificate.
     ///
     /// # Errors
     /// A [`Malformed`] that says what is wrong with it.
-    pub fn arrive(self, origin: &Origin, trusted: &TrustedProxies, id: RequestId, now: Timestamp) -> Result<Arrived, Malformed> {
+    pub fn arrive(
+        self,
+        origin: &Origin,
+        shown: Shown,
+        trusted: &TrustedProxies,
+        id: RequestId,
+        now: Timestamp,
+    ) -> Result<Arrived, Malformed> {
         let Self { method, host, target, version, mut headers } = self;
         if headers.get_all(EXPECT).iter().any(|value| !value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
             return Err(Malformed::Framing);
         }
-        let client = trusted.client(origin, &headers);
+        let client = trusted.client(origin, shown, &headers, now);
+        trusted.forget_certificates(&mut headers);
         let hop = Hop::take(&mut headers, version)?;
         join_cookies(&mut headers)?;
         Ok(Arrived {
@@ -211,12 +253,35 @@ impl TrustedProxies {
         self.networks.iter().any(|network| network.contains(&address))
     }
 
+    /// Whether what this connection says of its clients counts.
+    pub fn believes(&self, origin: &Origin) -> bool {
+        match origin.word {
+            Word::Address => self.trusts(origin.address.to_canonical()),
+            Word::Proxy => true,
+            Word::Nobody => false,
+        }
+    }
+
+    /// Removes from everybody's requests the headers in which some proxy forwards certificates.
+    fn forget_certificates(&self, headers: &mut HeaderMap) {
+        if self.forwarding.is_empty() {
+            return;
+        }
+        let doomed: Vec<HeaderName> = headers.keys().filter(|name| is_forwarding(name, &self.forwarding)).cloned().collect();
+        for name in doomed {
+            headers.remove(name);
+        }
+    }
+
     /// Who sent the request: the rightmost hop that is not one of the trusted proxies.
-    fn client(&self, origin: &Origin, headers: &HeaderMap) -> Client {
-        let mut client = Client { address: origin.address.to_canonical(), channel: origin.channel, sni: origin.sni.clone() };
-        if !self.trusts(client.address) {
+    fn client(&self, origin: &Origin, shown: Shown, headers: &HeaderMap, now: Timestamp) -> Client {
+        let sni = origin.sni.clone();
+        let mut client = Client { address: origin.address.to_canonical(), channel: origin.channel, sni, certificate: shown };
+        if !self.believes(origin) {
             return client;
         }
+        // What a proxy showed in its handshake is its own, not its client's.
+        client.certificate = self.certificates.as_ref().map_or(Shown::Nothing, |forwarded| forwarded.shown(headers, now));
         let hops: Vec<&str> =
             headers.get_all(&X_FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).collect();
         for hop in hops.iter().rev().take(MAX_HOPS) {
@@ -261,10 +326,14 @@ mod tests {
             builder = builder.header(*name, *value);
         }
         let (mut head, ()) = builder.body(()).unwrap().into_parts();
-        let origin = Origin { address: peer.parse().unwrap(), channel: Channel::Plain, sni: None };
-        let trusted = TrustedProxies { networks: vec!["10.0.0.0/8".parse().unwrap()] };
+        let origin = Origin::new(peer.parse().unwrap(), Channel::Plain, None);
+        let trusted = trusted();
         let now = Timestamp::UNIX_EPOCH;
-        read(&mut head, &origin, &trusted, RequestId::new(now).unwrap(), now)
+        read(&mut head, &origin, Shown::Nothing, &trusted, RequestId::new(now).unwrap(), now)
+    }
+
+    fn trusted() -> TrustedProxies {
+        TrustedProxies { networks: vec!["10.0.0.0/8".parse().unwrap()], ..TrustedProxies::default() }
     }
 
     fn refused(version: Version, target: &str, fields: &[(&str, &str)]) -> Malformed {
@@ -304,6 +373,14 @@ mod tests {
         };
         assert_eq!(channel("10.0.0.1"), Channel::Tls);
         assert_eq!(channel("192.0.2.9"), Channel::Plain);
+    }
+
+    #[test]
+    fn who_comes_by_a_proxy_that_cannot_name_them_speaks_for_nobody() {
+        let trusted = trusted();
+        let origin = Origin::new([10, 0, 0, 1].into(), Channel::Plain, None);
+        assert!(trusted.believes(&origin));
+        assert!(!trusted.believes(&Origin { word: Word::Nobody, ..origin }));
     }
 
     #[test]

@@ -11,10 +11,11 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
 use crate::config::checked::Certificate;
+use crate::serve::client_certificates::ClientTrust;
 
 /// The certificates of one listener. Replaced as a whole.
 #[derive(Debug)]
@@ -41,18 +42,28 @@ impl Certificates {
         self.table.store(Arc::new(Table::of(certificates)));
     }
 
-    /// A rustls configuration that offers HTTP/2 and HTTP/1.1 over TLS 1.2 and 1.3.
+    /// A rustls configuration that offers HTTP/2 and HTTP/1.1 over TLS 1.2 and 1.3, and asks clients for certificates if told to.
     ///
     /// # Errors
     /// If the cryptography provider lacks something.
-    pub fn server_config(self: &Arc<Self>) -> Result<ServerConfig, rustls::Error> {
+    pub fn server_config(self: &Arc<Self>, clients: Option<&ClientTrust>) -> Result<ServerConfig, rustls::Error> {
         let provider = Arc::new(aws_lc_rs::default_provider());
-        let mut config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_no_client_auth()
-            .with_cert_resolver(self.clone());
+        let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+        let mut config = match clients {
+            None => {
+                let mut config = builder.with_no_client_auth().with_cert_resolver(self.clone());
+                config.ticketer = aws_lc_rs::Ticketer::new()?;
+                config
+            }
+            Some(clients) => {
+                let mut config = builder.with_client_cert_verifier(clients.verifier().clone()).with_cert_resolver(self.clone());
+                // A resumed session brings its certificate along, and nobody asks whether it was revoked since.
+                config.session_storage = Arc::new(NoServerSessionStorage {});
+                config.send_tls13_tickets = 0;
+                config
+            }
+        };
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        config.ticketer = aws_lc_rs::Ticketer::new()?;
         config.max_early_data_size = 0;
         Ok(config)
     }

@@ -2,3 +2,19 @@
 
 pub mod embedded;
 pub mod overlay;
+#[cfg(test)]
+#[path = "../../tests/peers/mod.rs"]
+#[expect(clippy::print_stdout, clippy::print_stderr, reason = "a test says why it was skipped, and shows the store's log when it fails")]
+mod peers;
+pub mod postgres;
+pub mod redis;
+pub mod split;
+mod telling;
+
+use vestibule_engine::store::Kind;
+
+/// Whether a key or group is of this kind.
+fn is_of(text: &str, kind: Kind) -> bool {
+    let found = text.strip_prefix('{').and_then(|text| text.split_once("}:")).and_then(|(_, rest)| rest.split_once(':'));
+    found.is_some_and(|(found, _)| found == kind.as_str())
+}

@@ -128,8 +128,7 @@ impl Layer {
 
 /// Whether this key or group is written through.
 fn is_throttle(text: &str) -> bool {
-    let kind = text.strip_prefix('{').and_then(|text| text.split_once("}:")).and_then(|(_, rest)| rest.split_once(':'));
-    kind.is_some_and(|(kind, _)| kind == Kind::Throttle.as_str())
+    super::is_of(text, Kind::Throttle)
 }
 
 #[async_trait]

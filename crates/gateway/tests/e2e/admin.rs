@@ -26,6 +26,29 @@ fn a_disabled_user_is_out_at_once_and_everywhere() {
 }
 
 #[test]
+fn a_deleted_user_is_nobody_and_whoever_takes_the_name_is_somebody_else() {
+    let gateway = Gateway::start().with_users();
+    let (name, value) = gateway.sign_in(ADA.0, ADA.1);
+    assert_eq!(gateway.send(&get("/api/orders").cookie(&name, &value)).status, 200);
+    let before = json(&gateway.command(&["user", "show", ADA.0, "--tenant", "north", "--json"]));
+    assert!(gateway.command(&["user", "delete", ADA.0, "--tenant", "north"]).status.success());
+    let shut_out = || {
+        assert_eq!(gateway.send(&get("/api/orders").cookie(&name, &value)).status, 401);
+        assert_eq!(gateway.send(&get("/api/orders").basic(ADA.0, ADA.1)).status, 401);
+    };
+    shut_out();
+    assert_eq!(gateway.command(&["user", "show", ADA.0, "--tenant", "north"]).status.code(), Some(1));
+    assert_eq!(gateway.command(&["user", "delete", ADA.0, "--tenant", "north"]).status.code(), Some(1));
+
+    let file = gateway.scratch.write("password", "another person's words");
+    let add = gateway.command(&["user", "add", ADA.0, "--tenant", "north", "--password-file", file.to_str().unwrap(), "--json"]);
+    assert_ne!(json(&add)["user"]["id"], before["user"]["id"]);
+    shut_out();
+    assert!(gateway.audit().iter().any(|record| record["action"] == "user.delete" && record["subject"] == "north/ada"));
+    assert!(gateway.audit().iter().any(|record| record["event"] == "session.opened" && record["subject"] == "ada"), "history stays");
+}
+
+#[test]
 fn sessions_can_be_ended_from_the_command_line() {
     let gateway = Gateway::start().with_users();
     let (name, value) = gateway.sign_in(ADA.0, ADA.1);

@@ -8,10 +8,10 @@ use std::time::Duration;
 use crate::support::{Application, Ask, Browser, Gateway, POLICY, Scratch, USERS, ask, exchange, free_port, get};
 
 /// The four that are run; Envoy speaks two dialects.
-const FRONTS: [Front; 5] = [Front::Nginx, Front::Caddy, Front::Haproxy, Front::Envoy, Front::EnvoyHttp];
+pub const FRONTS: [Front; 5] = [Front::Nginx, Front::Caddy, Front::Haproxy, Front::Envoy, Front::EnvoyHttp];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Front {
+pub enum Front {
     Nginx,
     Caddy,
     Haproxy,
@@ -20,11 +20,11 @@ enum Front {
 }
 
 /// The gateway of the example behind one real proxy.
-struct House {
-    gateway: Gateway,
+pub struct House {
+    pub gateway: Gateway,
     proxy: Child,
     front: Front,
-    address: SocketAddr,
+    pub address: SocketAddr,
     scratch: Scratch,
 }
 
@@ -119,7 +119,12 @@ impl Front {
 
 impl House {
     /// The house behind `front`, or `None` (and a word) if that proxy is not installed.
-    fn open(front: Front) -> Option<Self> {
+    pub fn open(front: Front) -> Option<Self> {
+        Self::open_without(front, "")
+    }
+
+    /// The same, with some text of the example left out.
+    fn open_without(front: Front, omitted: &str) -> Option<Self> {
         let Some(program) = program(front.program()) else {
             assert!(std::env::var("VESTIBULE_PEERS").as_deref() != Ok("required"), "{} is missing", front.program());
             println!("SKIPPED: {} is not installed", front.program());
@@ -144,12 +149,16 @@ impl House {
         gateway.application = application;
         let scratch = Scratch::new();
         for name in front.files() {
-            scratch.write(name, &put(&front.adapt(&read(name), scratch.path())));
+            let text = read(name);
+            assert!(text.contains(omitted), "the example has no {omitted:?}");
+            let text = if omitted.is_empty() { text } else { text.replace(omitted, "") };
+            scratch.write(name, &put(&front.adapt(&text, scratch.path())));
         }
         let log = std::fs::File::create(scratch.path().join("log")).unwrap();
         let proxy = front.command(&program, scratch.path()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
         let address = SocketAddr::from(([127, 0, 0, 1], ports[0]));
         gateway.address = address;
+        gateway.public = ports[0];
         let mut house = Self { gateway, proxy, front, address, scratch };
         for _ in 0..500 {
             if TcpStream::connect(address).is_ok() {
@@ -302,6 +311,48 @@ fn an_ambiguous_target_reaches_nobody() {
             house.gateway.application.forget();
         }
     });
+}
+
+impl House {
+    /// What `vestibule doctor` finds through this proxy: its exit status, and what is wrong.
+    fn doctor(&self) -> (Option<i32>, Vec<(String, String)>) {
+        let url = format!("http://app.north.localhost:{}/page", self.address.port());
+        let output = self.gateway.command(&["doctor", "--from", &url, "--json"]);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let report: serde_json::Value = serde_json::from_str(&text).unwrap_or_else(|_| panic!("{text}{output:?}"));
+        let wrong = report["checks"].as_array().unwrap_or_else(|| panic!("{report}")).iter().filter(|check| check["ok"] == false);
+        let word = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+        (
+            output.status.code(),
+            wrong.map(|check| (format!("{}: {}", word(&check["name"]), word(&check["detail"])), word(&check["add"]))).collect(),
+        )
+    }
+}
+
+#[test]
+fn the_doctor_finds_nothing_wrong_with_the_examples() {
+    everywhere(|house| {
+        let (status, mut wrong) = house.doctor();
+        // On one machine Envoy adds its own address, which is not the loopback one, for a client on loopback.
+        let local = house.front == Front::EnvoyHttp;
+        wrong.retain(|(what, _)| !(local && what.starts_with("client address")));
+        assert!(wrong.is_empty() && (local || status == Some(0)), "{:?}: {status:?} {wrong:?}", house.front);
+    });
+}
+
+#[test]
+fn the_doctor_names_what_is_missing_and_the_line_to_add() {
+    for (broken, topic, line) in [
+        ("            proxy_set_header X-Original-URI    $request_uri;\n", "description", "X-Original-URI"),
+        ("            proxy_set_header X-Original-Method $request_method;\n", "description", "X-Original-Method"),
+        ("            error_page 401 = @nobody;\n", "login page", "@nobody"),
+        ("            auth_request /.vestibule-question;\n", "asks", "auth_request"),
+    ] {
+        let Some(house) = House::open_without(Front::Nginx, broken) else { return };
+        let (status, wrong) = house.doctor();
+        assert_eq!(status, Some(1), "{broken} {wrong:?}");
+        assert!(wrong.iter().any(|(what, add)| what.starts_with(topic) && add.contains(line)), "{broken} {wrong:?}");
+    }
 }
 
 #[test]

@@ -3,14 +3,24 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a test says why it was skipped, and shows the gateway's log when it fails")]
 
 mod admin;
+mod attacks;
 mod bad_input;
+mod browser;
 mod chain;
+mod client_certificates;
+mod cluster;
 mod demo;
 mod doors;
+mod faults;
 mod ldap;
 mod lifecycle;
 mod login;
 mod nginx;
+mod passwords;
+#[path = "../peers/mod.rs"]
+#[expect(dead_code, reason = "the stores' own tests need more of it")]
+mod peers;
+mod proxy_protocol;
 mod soap;
 mod support;
 mod xml;

@@ -7,6 +7,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -47,9 +48,19 @@ fn rand() -> u64 {
     std::hash::RandomState::new().build_hasher().finish()
 }
 
-/// A port of the loopback interface that was free a moment ago.
+/// A port of the loopback interface that was free a moment ago. Below those that the system gives to clients, and no port
+/// twice: many houses are opened at once, and each of their connections takes a port, too.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    const FIRST: u16 = 12_000;
+    const PORTS: u16 = 20_000;
+    let _ = NEXT.compare_exchange(0, u16::try_from(rand() % u64::from(PORTS)).unwrap(), Ordering::Relaxed, Ordering::Relaxed);
+    loop {
+        let port = FIRST + NEXT.fetch_add(1, Ordering::Relaxed) % PORTS;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// One request as the application received it.
@@ -159,15 +170,22 @@ fn read_head(reader: &mut impl BufRead) -> Option<(String, Vec<(String, String)>
 fn read_body(reader: &mut impl BufRead, headers: &[(String, String)]) -> Vec<u8> {
     let header = |name: &str| headers.iter().find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value.clone());
     let mut body = Vec::new();
-    if header("transfer-encoding").is_some_and(|value| value.contains("chunked")) {
+    if header("transfer-encoding").is_some_and(|value| value.to_ascii_lowercase().contains("chunked")) {
         loop {
             let mut size = String::new();
             if reader.read_line(&mut size).unwrap_or(0) == 0 {
                 return body;
             }
             let size = usize::from_str_radix(size.trim().split(';').next().unwrap(), 16).unwrap_or(0);
+            if size == 0 {
+                let mut trailer = String::new();
+                while reader.read_line(&mut trailer).is_ok_and(|read| read > 2) {
+                    trailer.clear();
+                }
+                return body;
+            }
             let mut chunk = vec![0; size + 2];
-            if reader.read_exact(&mut chunk).is_err() || size == 0 {
+            if reader.read_exact(&mut chunk).is_err() {
                 return body;
             }
             body.extend_from_slice(&chunk[..size]);
@@ -308,6 +326,8 @@ pub struct Gateway {
     child: Child,
     pub address: SocketAddr,
     pub health: SocketAddr,
+    /// The port that its public names have: its own, or that of the node it stands beside.
+    pub public: u16,
     pub scratch: Scratch,
     pub application: Application,
 }
@@ -329,6 +349,15 @@ impl Gateway {
 
     /// A gateway of this configuration, with more files beside it that only it may read.
     pub fn with_files(template: &str, files: &[(&str, &str)]) -> Self {
+        Self::with_names(template, files, None)
+    }
+
+    /// Another node under the same public names, which `{{public}}` is the port of.
+    pub fn beside(&self, template: &str, files: &[(&str, &str)]) -> Self {
+        Self::with_names(template, files, Some(self.public))
+    }
+
+    fn with_names(template: &str, files: &[(&str, &str)], public: Option<u16>) -> Self {
         let scratch = Scratch::new();
         for (name, text) in files {
             use std::os::unix::fs::PermissionsExt;
@@ -337,10 +366,12 @@ impl Gateway {
         }
         let application = Application::start();
         let (port, health) = (free_port(), free_port());
+        let public = public.unwrap_or(port);
         scratch.write("policy.cedar", POLICY);
         scratch.write("kek", "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef");
         let config = template
             .replace("{{port}}", &port.to_string())
+            .replace("{{public}}", &public.to_string())
             .replace("{{health}}", &health.to_string())
             .replace("{{app}}", &application.address.to_string())
             .replace("{{dir}}", &scratch.path().display().to_string());
@@ -350,6 +381,7 @@ impl Gateway {
             child,
             address: SocketAddr::from(([127, 0, 0, 1], port)),
             health: SocketAddr::from(([127, 0, 0, 1], health)),
+            public,
             scratch,
             application,
         };
@@ -391,7 +423,7 @@ impl Gateway {
 
     /// Sends to a host.
     pub fn send_to(&self, host: &str, ask: &Ask) -> Answer {
-        exchange(self.address, &ask.octets(&format!("{host}:{}", self.address.port())))
+        exchange(self.address, &ask.octets(&format!("{host}:{}", self.public)))
     }
 
     /// Everything the gateway wrote into its audit file, line by line.
@@ -445,6 +477,11 @@ impl Gateway {
             std::thread::sleep(Duration::from_millis(20));
         }
         panic!("the gateway was not ready in time: {}", self.log());
+    }
+
+    /// The file of its store.
+    pub fn store(&self) -> PathBuf {
+        self.scratch.path().join("data").join("vestibule.db")
     }
 
     /// What the gateway wrote to its standard error.
@@ -532,7 +569,7 @@ impl Browser<'_> {
 
     /// Submits a form of the same origin.
     pub fn post(&mut self, host: &str, target: &str, fields: &[(&str, &str)]) -> Answer {
-        let origin = format!("http://{host}:{}", self.gateway.address.port());
+        let origin = format!("http://{host}:{}", self.gateway.public);
         self.ask(host, ask("POST", target).browser().header("Origin", &origin).header("Sec-Fetch-Site", "same-origin").form(fields))
     }
 

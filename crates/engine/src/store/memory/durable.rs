@@ -50,13 +50,18 @@ impl State {
         by_name.is_some_and(|id| *id != user.id) || holders.any(|id| id.is_some_and(|id| *id != user.id))
     }
 
-    fn put(&mut self, user: &User) {
-        if let Some(old) = self.users.remove(&user.id) {
-            self.names.remove(&(old.tenant.clone(), old.name));
-            for id in old.external_ids {
-                self.external_ids.remove(&(old.tenant.clone(), id));
-            }
+    /// Whether there was one.
+    fn remove(&mut self, id: UserId) -> bool {
+        let Some(old) = self.users.remove(&id) else { return false };
+        self.names.remove(&(old.tenant.clone(), old.name));
+        for id in old.external_ids {
+            self.external_ids.remove(&(old.tenant.clone(), id));
         }
+        true
+    }
+
+    fn put(&mut self, user: &User) {
+        self.remove(user.id);
         self.names.insert((user.tenant.clone(), user.name.clone()), user.id);
         self.external_ids.extend(user.external_ids.iter().map(|id| ((user.tenant.clone(), id.clone()), user.id)));
         self.users.insert(user.id, user.clone());
@@ -101,6 +106,14 @@ impl DurableStore for MemoryDurableStore {
         Ok(true)
     }
 
+    async fn remove_user(&self, id: UserId) -> Result<bool, Unavailable> {
+        let removed = self.state().remove(id);
+        if removed {
+            self.changes.send(Change::User(id));
+        }
+        Ok(removed)
+    }
+
     async fn users(
         &self,
         tenant: &TenantId,
@@ -116,6 +129,7 @@ impl DurableStore for MemoryDurableStore {
 
     async fn put_key(&self, key: &KeyRecord) -> Result<(), Unavailable> {
         self.state().keys.insert(key.id.clone(), key.clone());
+        self.changes.send(Change::Keys);
         Ok(())
     }
 

@@ -1,4 +1,4 @@
-//! Realms, sessions, passwords, the store, keys and the audit.
+//! Realms, sessions, passwords, keys and the audit.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,9 +11,8 @@ use vestibule_engine::secret::Secret;
 use vestibule_engine::{realm, session};
 
 use super::Resolve;
-use crate::config::Purpose;
-use crate::config::checked::{Audit, AuditTo, Cost, Hashing, Keys, Realm, Store};
-use crate::config::file::{self, Backend};
+use crate::config::checked::{Audit, AuditTo, Cost, Hashing, Keys, Realm};
+use crate::config::file;
 use crate::config::values::{At, Period, Size};
 use crate::realms::hashing::{MAX_LANES, MAX_MEMORY, MAX_PASSES};
 
@@ -129,17 +128,6 @@ impl Resolve<'_> {
         at.value.0
     }
 
-    pub(super) fn store(&mut self) -> Store {
-        let written = &self.file.store;
-        for at in [&written.durable, &written.expiring] {
-            if at.value == Backend::Memory && self.purpose == Purpose::Serve {
-                self.error(at, "`memory` forgets everything at the end of the process, and is for `vestibule demo` only").help =
-                    Some("write \"embedded\"".to_owned());
-            }
-        }
-        Store { durable: written.durable.value, expiring: written.expiring.value, path: self.path(&written.path.value) }
-    }
-
     pub(super) fn keys(&mut self) -> Keys {
         let written = &self.file.keys;
         let age = &written.rotation_age.0;
@@ -157,6 +145,11 @@ impl Resolve<'_> {
                 }
             }
         });
+        let store = &self.file.store;
+        if written.key_encryption_key.is_none() && store.durable.value == file::DurableBackend::Postgres {
+            self.error(&store.durable, "each gateway would seal what they share under a key of its own").help =
+                Some("add [keys] with key_encryption_key, the same for all".to_owned());
+        }
         Keys { key_encryption_key, rotation_age: age.value.0, algorithm: written.algorithm }
     }
 

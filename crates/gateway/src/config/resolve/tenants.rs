@@ -16,8 +16,10 @@ use crate::config::pem;
 use crate::config::problem::{Problem, suggest};
 use crate::config::secrets::reason;
 use crate::config::values::{At, OneOrMore};
+use crate::serve::client_certificates::Demand;
 use crate::serve::ext_authz::Dialect;
 use crate::serve::proxy::Speaks;
+use crate::serve::proxy_protocol::ProxyProtocol;
 
 /// Longest logo, in octets: it is sent with a page.
 const MAX_LOGO: u64 = 256 * 1024;
@@ -69,11 +71,30 @@ impl Resolve<'_> {
             let trusted_proxies =
                 self.closed_networks(&written.trusted_proxies, "everybody could claim any address if all of this were trusted");
             let limits = self.client_limits(&written.limits);
-            if let (Speaks::Questions(_), true) = (speaks, trusted_proxies.is_empty()) {
+            let clients = written.tls.as_ref().and_then(|tls| self.clients(tls));
+            let forwarded = self.forwarded(written);
+            // A certificate that is demanded names the proxy as well as an address does.
+            let certified = clients.as_ref().is_some_and(|clients| clients.demand() == Demand::Required);
+            if let (Speaks::Questions(_), true, false) = (speaks, trusted_proxies.is_empty(), certified) {
                 self.error(&written.speaks, "whoever reaches this listener could describe a request of his own to it").help =
-                    Some("name the proxy that asks: trusted_proxies = [\"127.0.0.1\"]".to_owned());
+                    Some("name the proxy that asks: trusted_proxies = [\"127.0.0.1\"],\nor demand its certificate: tls.client_certificates = \"required\"".to_owned());
             }
-            listeners.push(Listener { address, speaks, certificates, trusted_proxies, limits });
+            let proxy_protocol = match (written.proxy_protocol.value, speaks) {
+                (false, _) => ProxyProtocol::Absent,
+                (true, Speaks::Questions(_)) => {
+                    self.error(&written.proxy_protocol, "a proxy that asks says in its question who the client is").help =
+                        Some("remove proxy_protocol".to_owned());
+                    ProxyProtocol::Absent
+                }
+                (true, Speaks::Proxy) => {
+                    if trusted_proxies.is_empty() {
+                        self.error(&written.proxy_protocol, "everybody could claim any address in such a header").help =
+                            Some("name the proxy in front: trusted_proxies = [\"10.1.0.5\"]".to_owned());
+                    }
+                    ProxyProtocol::Required
+                }
+            };
+            listeners.push(Listener { address, speaks, certificates, clients, forwarded, trusted_proxies, proxy_protocol, limits });
         }
         listeners
     }
@@ -304,6 +325,7 @@ impl Resolve<'_> {
                     session = true;
                 }
                 Scheme::Basic { remember, .. } => remembers = remembers.or(remember.then_some(at)),
+                Scheme::ClientCertificate(certificate) => remembers = remembers.or(certificate.remember.then_some(at)),
                 Scheme::LoginForm { .. } => {
                     if let Some(first) = form {
                         self.error(at, format!("the chain has a login form already: `{}`", first.value)).help =
@@ -345,6 +367,9 @@ impl Resolve<'_> {
                 remember: basic.remember,
             }),
             Some(At { value: file::Scheme::LoginForm(form), .. }) => Some(Scheme::LoginForm { realms: self.scheme_realms(&form.realm) }),
+            Some(At { value: file::Scheme::ClientCertificate(written), .. }) => {
+                Some(Scheme::ClientCertificate(self.client_certificate_scheme(at, written)))
+            }
             None if at.value == "session" => Some(Scheme::Session),
             None => None,
         }

@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use vestibule_engine::Timestamp;
 use vestibule_engine::audit::{Decided, Recorded};
-use vestibule_engine::identity::{AccountState, User};
+use vestibule_engine::identity::{AccountState, ExternalId, User};
 use vestibule_engine::request::{ClientKind, RequestId};
 use vestibule_engine::secret::Secret;
 use vestibule_engine::store::{KeyRecord, KeyState};
@@ -52,6 +52,8 @@ pub enum AdminRequest {
     UserEnable(Whom),
     /// Keep a user out, and end all their sessions.
     UserDisable(Whom),
+    /// Remove a user, and end all their sessions.
+    UserDelete(Whom),
     /// Give a user another password, and end all their sessions.
     UserPasswd {
         /// Whose.
@@ -60,6 +62,20 @@ pub enum AdminRequest {
         password: NewPassword,
         /// Whether they must change it first thing.
         must_change: bool,
+    },
+    /// Let an issuer's subject be a user.
+    UserLink {
+        /// Who.
+        user: Whom,
+        /// How the issuer calls them.
+        id: ExternalId,
+    },
+    /// Let it be the user no longer, and end all their sessions.
+    UserUnlink {
+        /// Who.
+        user: Whom,
+        /// How the issuer calls them.
+        id: ExternalId,
     },
     /// All signing keys.
     KeyList,

@@ -71,6 +71,12 @@ impl DurableStore for Durable {
             None => Ok(false),
         }
     }
+    async fn remove_user(&self, id: UserId) -> Result<bool, Unavailable> {
+        let mut users = self.users.lock().unwrap();
+        let before = users.len();
+        users.retain(|user| user.id != id);
+        Ok(users.len() < before)
+    }
     async fn users(
         &self,
         tenant: &TenantId,
@@ -423,6 +429,23 @@ async fn disabling_and_a_new_password_raise_the_epoch_and_enabling_does_not() {
     assert_eq!((user.epoch, user.must_change_password), (2, false));
     let actions: Vec<String> = server.actions().into_iter().map(|(action, _)| action).collect();
     assert_eq!(actions, ["user.add", "user.disable", "user.enable", "user.passwd"]);
+}
+
+#[tokio::test]
+async fn a_deleted_user_is_gone_and_the_name_is_free() {
+    let server = Server::start();
+    server.ask(AdminRequest::UserAdd(new_user("ada", NewPassword::None))).await;
+    let AdminReply::User { user, .. } = server.ask(AdminRequest::UserDelete(whom("ada"))).await else { panic!("not deleted") };
+    assert_eq!((user.state, user.epoch), (AccountState::Disabled, 1), "nobody was let in meanwhile");
+    for request in [AdminRequest::UserShow(whom("ada")), AdminRequest::UserDelete(whom("ada"))] {
+        assert!(matches!(refusal(server.ask(request).await), Refusal::NotFound(_)));
+    }
+    let AdminReply::User { user: another, .. } = server.ask(AdminRequest::UserAdd(new_user("ada", NewPassword::None))).await else {
+        panic!("not added")
+    };
+    assert_ne!(another.id, user.id);
+    let actions: Vec<String> = server.actions().into_iter().map(|(action, _)| action).collect();
+    assert_eq!(actions, ["user.add", "user.delete", "user.add"]);
 }
 
 #[tokio::test]

@@ -90,7 +90,7 @@ mod tests {
             builder = builder.header(*name, *value);
         }
         let (head, ()) = builder.body(()).unwrap().into_parts();
-        let origin = Origin { address: [127, 0, 0, 1].into(), channel: Channel::Plain, sni: None };
+        let origin = Origin::new([127, 0, 0, 1].into(), Channel::Plain, None);
         described(dialect, head, &origin)
     }
 

@@ -67,7 +67,7 @@ pub fn described(call: &[u8]) -> Result<Described, Malformed> {
     let absent = body.is_empty() && !partial && headers.get(http::header::CONTENT_LENGTH).is_some_and(|length| length != "0");
     let absent = absent || (body.is_empty() && headers.contains_key(http::header::TRANSFER_ENCODING));
     let head = describe::head(method, &http.host, &http.path, headers)?;
-    Ok(Described { head, origin: Origin { address, channel, sni }, body: (!absent).then(|| body.into()) })
+    Ok(Described { head, origin: Origin::new(address, channel, sni), body: (!absent).then(|| body.into()) })
 }
 
 fn fields(http: &HttpRequest) -> Result<HeaderMap, Malformed> {

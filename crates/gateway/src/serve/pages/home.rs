@@ -4,6 +4,7 @@ use bytes::Bytes;
 use http::{Response, StatusCode};
 use http_body_util::Full;
 use jiff::fmt::strtime;
+use vestibule_engine::audit::{Reason, Ruling};
 use vestibule_engine::scheme::Unavailable;
 
 use super::view::{Display, DonePage, HomePage};
@@ -12,8 +13,12 @@ use super::{Portal, Visit, logout, reply};
 impl Portal {
     /// GET `/`.
     pub(super) async fn home(&self, visit: &mut Visit<'_>) -> Result<Response<Full<Bytes>>, Unavailable> {
-        let Some(identity) = self.session(visit).await? else { return Ok(reply::redirect("/login")) };
+        let Some(identity) = self.session(visit).await? else {
+            visit.challenged();
+            return Ok(reply::redirect("/login"));
+        };
         if identity.must_change_password() {
+            visit.refusal = Some((Ruling::Deny, Reason::MustChangePassword));
             return Ok(reply::redirect("/password"));
         }
         if visit.display == Display::Popup {

@@ -74,6 +74,7 @@ impl Portal {
                 Some(("Open the page again", return_to.path())),
             ));
         }
+        visit.challenged();
         depart(request, visit.tenant, &return_to, visit.display, if first("code").is_some() { 2 } else { 1 })
     }
 

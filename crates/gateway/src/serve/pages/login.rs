@@ -281,7 +281,7 @@ fn form_page(
     reply::page(visit, status, &page)
 }
 
-fn depart(visit: &Visit<'_>, departure: Departure) -> Response<Full<Bytes>> {
+fn depart(visit: &mut Visit<'_>, departure: Departure) -> Response<Full<Bytes>> {
     match departure {
         Departure::Redirect(location) => reply::redirect(&location),
         Departure::PostForm { action, fields } => {

@@ -121,7 +121,10 @@ const PURPOSE: &str = "password";
 impl Portal {
     /// GET `/password`.
     pub(super) async fn show_password(&self, visit: &mut Visit<'_>) -> Result<Response<Full<Bytes>>, Unavailable> {
-        let Some(identity) = self.session(visit).await? else { return Ok(reply::redirect("/login?return_to=%2F")) };
+        let Some(identity) = self.session(visit).await? else {
+            visit.challenged();
+            return Ok(reply::redirect("/login?return_to=%2F"));
+        };
         if self.passwords.is_none() || identity.user.password.is_none() {
             return Ok(visit.missing());
         }

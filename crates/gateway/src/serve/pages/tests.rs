@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, COOKIE, LOCATION, ORIGIN, SET_COOKIE};
 use http::{HeaderMap, HeaderValue};
 use http_body_util::BodyExt;
 use vestibule_engine::admission::{Admission, IssuerRules};
-use vestibule_engine::audit::{Ending, Recorded, Sink};
+use vestibule_engine::audit::{Decided, Ending, Recorded, Sink};
 use vestibule_engine::chain::{Chain, Link, OnReject};
 use vestibule_engine::clock::ManualClock;
 use vestibule_engine::csrf::CsrfKey;
@@ -25,8 +26,6 @@ use vestibule_engine::users::Users;
 
 use super::*;
 
-mod browser;
-
 /// A request as a browser's first one.
 pub fn request(method: &str, host: &str, target: &str) -> CheckRequest {
     let host = Host::parse(host).unwrap();
@@ -34,7 +33,7 @@ pub fn request(method: &str, host: &str, target: &str) -> CheckRequest {
     CheckRequest {
         id: RequestId::new(Timestamp::UNIX_EPOCH).unwrap(),
         received: Timestamp::UNIX_EPOCH,
-        client: Client { address: [192, 0, 2, 1].into(), channel, sni: None },
+        client: Client { address: [192, 0, 2, 1].into(), channel, sni: None, certificate: Default::default() },
         method: Method::from_bytes(method.as_bytes()).unwrap(),
         host,
         target: Target::parse(target).unwrap(),
@@ -133,12 +132,17 @@ impl ChangePassword for PlainChange {
     }
 }
 
+/// What was recorded, and whether nothing more can be.
 #[derive(Debug, Default)]
-struct Records(Mutex<Vec<Event>>);
+struct Records(Mutex<Vec<Event>>, AtomicBool);
 
 impl Sink for Records {
     fn record(&self, event: &Recorded) {
         self.0.lock().unwrap().push(event.event.clone());
+    }
+
+    fn ready(&self) -> Result<(), Unavailable> {
+        if self.1.load(Ordering::Relaxed) { Err(Unavailable::new("audit", "full")) } else { Ok(()) }
     }
 }
 
@@ -148,19 +152,15 @@ struct World {
     clock: Arc<ManualClock>,
     records: Arc<Records>,
     down: Arc<Mutex<Option<Rejection>>>,
-    port: u16,
 }
 
+const PORT: u16 = 8080;
 const LOGIN: &str = "login.north.localhost";
 const APP: &str = "app.north.localhost";
 const SHOP: &str = "shop.north.localhost";
 
 impl World {
     async fn new() -> Self {
-        Self::at(8080).await
-    }
-
-    async fn at(port: u16) -> Self {
         let clock = Arc::new(ManualClock::at(Timestamp::from_second(1_800_000_000).unwrap()));
         let durable = Arc::new(MemoryDurableStore::default());
         for (name, must) in [("ada", false), ("bob", false), ("fresh", true)] {
@@ -171,8 +171,8 @@ impl World {
         let down = Arc::new(Mutex::new(None));
         let form = PlainForm { name: "login".into(), durable: durable.clone(), down: down.clone() };
         let link = Link { scheme: Arc::new(form), on_reject: OnReject::Continue, remember: true };
-        let host = |name: &str| Host::parse(&format!("{name}:{port}")).unwrap();
-        let origin = |name: &str| format!("http://{name}:{port}");
+        let host = |name: &str| Host::parse(&format!("{name}:{PORT}")).unwrap();
+        let origin = |name: &str| format!("http://{name}:{PORT}");
         let tenant = Arc::new(Tenant {
             id: "north".into(),
             title: "North Wind".into(),
@@ -212,11 +212,26 @@ impl World {
         let passwords: Arc<dyn ChangePassword> = Arc::new(PlainChange(durable));
         let devices = Arc::new(KnownDevices::new(&Secret::new([8; 32])));
         let portal = Portal::new(Arc::new(engine), store, &Secret::new([7; 32]), HashMap::new(), devices, Some(passwords), jwks);
-        Self { portal, found: Found { tenant, route: Arc::new(route) }, clock, records, down, port }
+        Self { portal, found: Found { tenant, route: Arc::new(route) }, clock, records, down }
     }
 
+    /// What happened since the last look, beside the decisions.
     fn events(&self) -> Vec<Event> {
-        std::mem::take(&mut *self.records.0.lock().unwrap())
+        let all = std::mem::take(&mut *self.records.0.lock().unwrap());
+        all.into_iter().filter(|event| !matches!(event, Event::RequestDecided(_))).collect()
+    }
+
+    /// The one decision since the last look.
+    fn decision(&self) -> Decided {
+        let all = std::mem::take(&mut *self.records.0.lock().unwrap());
+        let mut decided = all.into_iter().filter_map(|event| match event {
+            Event::RequestDecided(decided) => Some(decided),
+            _ => None,
+        });
+        match (decided.next(), decided.next()) {
+            (Some(one), None) => one,
+            (one, more) => panic!("not one decision: {one:?} {more:?}"),
+        }
     }
 }
 
@@ -280,11 +295,11 @@ impl Browser {
     }
 
     async fn get(&mut self, world: &World, host: &str, target: &str) -> Seen {
-        self.send(world, request("GET", &format!("{host}:{}", world.port), target)).await
+        self.send(world, request("GET", &format!("{host}:{PORT}"), target)).await
     }
 
     async fn post(&mut self, world: &World, host: &str, target: &str, fields: &[(&str, &str)]) -> Seen {
-        self.send(world, post(&format!("{host}:{}", world.port), target, fields)).await
+        self.send(world, post(&format!("{host}:{PORT}"), target, fields)).await
     }
 
     /// Follows redirects that stay with us; stops at an application's page.
@@ -734,4 +749,62 @@ async fn cookies_are_locked_down_on_tls() {
     let mut plain = request("GET", "login.north.example.com", "/login");
     plain.client.channel = Channel::Plain;
     assert!(cookie::set_login(&plain, "x").starts_with("__Host-"), "only loopback loses the prefix");
+}
+
+#[tokio::test]
+async fn every_request_to_a_page_leaves_one_decision() {
+    let world = World::new().await;
+    let mut browser = Browser::default();
+    let seen = |decided: Decided| (decided.decision, decided.reason, decided.subject);
+    let nobody = |ruling, reason| (ruling, reason, None);
+    let ada = |ruling, reason| (ruling, reason, Some("ada".to_owned()));
+
+    let form = browser.get(&world, LOGIN, "/login").await;
+    let decided = world.decision();
+    assert_eq!((decided.method.as_str(), decided.path.as_str(), decided.route.as_ref().unwrap().as_str()), ("GET", "/login", "own"));
+    assert_eq!(seen(decided), nobody(Ruling::Allow, None));
+    browser.get(&world, LOGIN, "/").await;
+    assert_eq!(seen(world.decision()), nobody(Ruling::Challenge, Some(Reason::Nobody)));
+    browser.get(&world, APP, &landing("/page")).await;
+    assert_eq!(seen(world.decision()), nobody(Ruling::Challenge, Some(Reason::Nobody)));
+    browser.get(&world, LOGIN, "/nothing").await;
+    assert_eq!(seen(world.decision()), nobody(Ruling::Deny, Some(Reason::NoRoute)));
+    browser.get(&world, LOGIN, "/login?password=x").await;
+    assert_eq!(seen(world.decision()), nobody(Ruling::Deny, Some(Reason::MalformedCredential)));
+
+    let state = form.hidden("state");
+    let fields = |password| [("state", state.as_str()), ("username", "ada"), ("password", password)];
+    browser.post(&world, LOGIN, "/login", &fields("wrong")).await;
+    assert_eq!(seen(world.decision()), nobody(Ruling::Deny, Some(Reason::WrongPassword)));
+    browser.post(&world, LOGIN, "/login", &fields("ada-password")).await;
+    assert_eq!(seen(world.decision()), ada(Ruling::Allow, None));
+    browser.get(&world, LOGIN, "/").await;
+    let decided = world.decision();
+    assert_eq!(decided.scheme, Some("session".into()));
+    assert_eq!(seen(decided), ada(Ruling::Allow, None));
+    browser.post(&world, LOGIN, "/logout", &[("token", "guessed")]).await;
+    assert_eq!(seen(world.decision()), ada(Ruling::Deny, Some(Reason::Csrf)));
+    browser.get(&world, LOGIN, "/logout").await;
+    assert_eq!(seen(world.decision()), ada(Ruling::Allow, None));
+    *world.down.lock().unwrap() = Some(Rejection::next(Reason::Unavailable));
+    let form = browser.get(&world, LOGIN, "/login?prompt=login").await;
+    world.decision();
+    let state = form.hidden("state");
+    browser.post(&world, LOGIN, "/login", &[("state", &state), ("username", "ada"), ("password", "x")]).await;
+    assert_eq!(seen(world.decision()).0, Ruling::Fail);
+}
+
+#[tokio::test]
+async fn nothing_is_done_that_cannot_be_recorded() {
+    let world = World::new().await;
+    let mut browser = Browser::default();
+    let form = browser.get(&world, LOGIN, "/login").await;
+    world.records.1.store(true, Ordering::Relaxed);
+    let state = form.hidden("state");
+    let fields = [("state", state.as_str()), ("username", "ada"), ("password", "ada-password")];
+    let refused = browser.post(&world, LOGIN, "/login", &fields).await;
+    assert_eq!(refused.status, 503);
+    assert_eq!(browser.cookie(LOGIN, "vestibule"), None);
+    world.records.1.store(false, Ordering::Relaxed);
+    assert_eq!(browser.post(&world, LOGIN, "/login", &fields).await.status, 303, "the form was not spent");
 }

@@ -12,7 +12,6 @@ use super::*;
 use crate::config::checked::Certificate;
 use crate::config::pem;
 use crate::serve::listen::Drained;
-use crate::serve::tls::Certificates;
 
 /// A certificate of its own making for these names, as the configuration hands it over.
 fn certificate(names: &[&str]) -> (Certificate, CertificateDer<'static>) {
@@ -56,8 +55,7 @@ async fn ask_tls(stream: TlsStream<TcpStream>, host: &str) -> u16 {
 async fn certificates_follow_the_server_name_and_the_host_must_agree() {
     let (first, first_der) = certificate(&["a.test", "elsewhere.test"]);
     let (second, second_der) = certificate(&["b.test", "*.b.test"]);
-    let certificates = Certificates::new(&[first, second]);
-    let house = Plan { tls: Some(ListenerTls::new(certificates).unwrap()), ..Plan::to(echo().await) }.open();
+    let house = Plan { tls: Some(ListenerTls::new(&[first, second], None).unwrap()), ..Plan::to(echo().await) }.open();
     let roots = [first_der, second_der];
     for (sni, host, want) in [
         ("a.test", "a.test", 200),
@@ -80,8 +78,7 @@ async fn certificates_follow_the_server_name_and_the_host_must_agree() {
 async fn http2_is_agreed_on_by_alpn_and_misdirection_is_seen_per_request() {
     let (files, der) = certificate(&["a.test", "b.test"]);
     let (other, _) = certificate(&["portal.test"]);
-    let certificates = Certificates::new(&[files, other]);
-    let house = Plan { tls: Some(ListenerTls::new(certificates).unwrap()), ..Plan::to(echo().await) }.open();
+    let house = Plan { tls: Some(ListenerTls::new(&[files, other], None).unwrap()), ..Plan::to(echo().await) }.open();
     let stream = connect(house.address, &[der], "a.test", &["h2", "http/1.1"]).await.unwrap();
     assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
     let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
@@ -101,11 +98,11 @@ async fn http2_is_agreed_on_by_alpn_and_misdirection_is_seen_per_request() {
 #[tokio::test]
 async fn replaced_certificates_serve_new_handshakes() {
     let (first, _) = certificate(&["a.test"]);
-    let certificates = Certificates::new(&[first]);
-    let house = Plan { tls: Some(ListenerTls::new(certificates.clone()).unwrap()), ..Plan::to(echo().await) }.open();
+    let tls = ListenerTls::new(&[first], None).unwrap();
+    let house = Plan { tls: Some(tls.clone()), ..Plan::to(echo().await) }.open();
     let (second, renewed) = certificate(&["a.test"]);
     assert!(connect(house.address, std::slice::from_ref(&renewed), "a.test", &[]).await.is_err());
-    certificates.replace(&[second]);
+    tls.replace(&[second], None).unwrap();
     assert!(connect(house.address, &[renewed], "a.test", &[]).await.is_ok());
 }
 
@@ -113,8 +110,7 @@ async fn replaced_certificates_serve_new_handshakes() {
 async fn a_handshake_that_names_no_host_gets_the_first_certificate_and_no_more_than_it() {
     let (first, der) = certificate(&["a.test", "127.0.0.1"]);
     let (second, _) = certificate(&["b.test"]);
-    let certificates = Certificates::new(&[first, second]);
-    let house = Plan { tls: Some(ListenerTls::new(certificates).unwrap()), ..Plan::to(echo().await) }.open();
+    let house = Plan { tls: Some(ListenerTls::new(&[first, second], None).unwrap()), ..Plan::to(echo().await) }.open();
     for (host, want) in [("a.test", 200), ("b.test", 421)] {
         // rustls names no host where it is told an address (RFC 6066 §3).
         let stream = connect(house.address, std::slice::from_ref(&der), "127.0.0.1", &[]).await.unwrap();

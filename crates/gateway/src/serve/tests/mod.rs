@@ -386,6 +386,9 @@ mod no_store {
         async fn update_user(&self, _: &User, _: u64) -> Result<bool, Unavailable> {
             down()
         }
+        async fn remove_user(&self, _: UserId) -> Result<bool, Unavailable> {
+            down()
+        }
         async fn users(&self, _: &TenantId, _: Option<&GroupName>, _: Option<&Username>, _: usize) -> Result<Vec<User>, Unavailable> {
             down()
         }

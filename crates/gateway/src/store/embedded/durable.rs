@@ -82,6 +82,20 @@ impl DurableStore for EmbeddedStore {
         self.writer.run_then(work, tell).await
     }
 
+    async fn remove_user(&self, id: UserId) -> Result<bool, Unavailable> {
+        let changes = self.users.clone();
+        // What points to the user goes with it: foreign keys are on.
+        let work = move |connection: &Connection| {
+            connection.prepare_cached("DELETE FROM user WHERE id = ?1")?.execute([id.0.as_bytes()]).map(|removed| removed > 0)
+        };
+        let tell = move |removed: &bool| {
+            if *removed {
+                changes.send(Change::User(id));
+            }
+        };
+        self.writer.run_then(work, tell).await
+    }
+
     async fn users(
         &self,
         tenant: &TenantId,
@@ -111,7 +125,7 @@ impl DurableStore for EmbeddedStore {
     }
 
     async fn put_key(&self, key: &KeyRecord) -> Result<(), Unavailable> {
-        let key = key.clone();
+        let (key, changes) = (key.clone(), self.users.clone());
         let work = move |connection: &Connection| {
             let sql = "INSERT OR REPLACE INTO signing_key (id, purpose, algorithm, state, public, sealed, created, changed)
                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
@@ -119,7 +133,7 @@ impl DurableStore for EmbeddedStore {
             let row = params![key.id, key.purpose, key.algorithm, json(&key.state)?, key.public, key.sealed.reveal(), created, changed];
             connection.prepare_cached(sql)?.execute(row).map(drop)
         };
-        self.writer.run(work).await
+        self.writer.run_then(work, move |()| changes.send(Change::Keys)).await
     }
 
     async fn keys(&self, purpose: &str) -> Result<Vec<KeyRecord>, Unavailable> {

@@ -1,0 +1,75 @@
+//! A person's browser against the real gateway: Chromium, driven by the steps of `tests/browser/browser.cjs`.
+//!
+//! SKIPPED where Chromium, Node or playwright-core is missing, unless `VESTIBULE_PEERS=required`.
+
+use std::process::{Command, Stdio};
+
+use crate::support::{CONFIG, Gateway, USERS};
+
+const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/browser");
+/// All steps of the script that need no waiting.
+const STEPS: usize = 15;
+
+#[test]
+fn a_real_browser_finds_its_way() {
+    if is_missing() {
+        return;
+    }
+    let said = drive(&Gateway::start().with_users(), &[], None);
+    assert_eq!(said.matches("ok   ").count(), STEPS, "{said}");
+}
+
+#[test]
+fn a_session_that_was_left_alone_ends_at_the_login_and_the_login_leads_back() {
+    if is_missing() {
+        return;
+    }
+    let config = format!("{CONFIG}\n[session]\nidle = \"4s\"\n");
+    let said = drive(&Gateway::with(&config).with_users(), &["an expired session"], Some(4));
+    assert_eq!(said.matches("ok   ").count(), 1, "{said}");
+}
+
+/// Runs the steps, all or those named, and returns what they said.
+fn drive(gateway: &Gateway, steps: &[&str], idle: Option<u64>) -> String {
+    let port = gateway.address.port();
+    let [(user, password, _), _, (fresh_user, fresh_password, _)] = USERS;
+    let mut command = Command::new("node");
+    command
+        .arg("browser.cjs")
+        .args(steps)
+        .current_dir(FOLDER)
+        .env("VESTIBULE_PORTAL", format!("http://login.north.localhost:{port}"))
+        .env("VESTIBULE_PAGE", format!("http://app.north.localhost:{port}/page"))
+        .env("VESTIBULE_OTHER", format!("http://shop.north.localhost:{port}/page"))
+        .env("VESTIBULE_USER", user)
+        .env("VESTIBULE_PASSWORD", password)
+        .env("VESTIBULE_FRESH_USER", fresh_user)
+        .env("VESTIBULE_FRESH_PASSWORD", fresh_password)
+        .envs(idle.map(|seconds| ("VESTIBULE_IDLE", seconds.to_string())));
+    let output = command.output().unwrap();
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    println!("{said}");
+    assert!(output.status.success(), "{said}");
+    said
+}
+
+fn is_missing() -> bool {
+    let chromium = std::env::var("CHROMIUM").unwrap_or("/usr/bin/chromium".into());
+    let node = |code: &str| {
+        let mut command = Command::new("node");
+        command.args(["-e", code]).current_dir(FOLDER).stdout(Stdio::null()).stderr(Stdio::null());
+        command.status().is_ok_and(|status| status.success())
+    };
+    let missing = if !std::path::Path::new(&chromium).exists() {
+        "Chromium"
+    } else if !node("") {
+        "Node"
+    } else if !node("require('playwright-core')") {
+        "playwright-core"
+    } else {
+        return false;
+    };
+    assert!(std::env::var("VESTIBULE_PEERS").as_deref() != Ok("required"), "{missing} is missing");
+    println!("SKIPPED: {missing} is missing");
+    true
+}

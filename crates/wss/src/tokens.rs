@@ -1,0 +1,33 @@
+//! Tokens as their sender wrote them: user names, certificates, and what refers to them.
+//!
+//! Nothing here is proven. A user name is proven by its password, a certificate by a signature and a path, an assertion by its
+//! issuer.
+
+mod reference;
+mod username;
+
+pub(crate) use reference::{BinaryKind, BinaryToken, KeyInfo, Reference};
+pub(crate) use username::Offered as UsernameOffer;
+pub(crate) use username::password_digest;
+pub use username::{Secret, UsernameToken};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use vestibule_xmlsec::{ElementView, Error as XmlError, Unsigned};
+
+pub(crate) type View<'t> = ElementView<'t, Unsigned>;
+
+/// Base64 with white space between the digits and nothing else.
+pub(crate) fn base64(element: View<'_>, most: usize) -> Result<Vec<u8>, XmlError> {
+    let text = element.text()?;
+    // Four digits are three octets; lines add an end of two at most each 60.
+    if text.len() > most.saturating_mul(3) / 2 + 64 {
+        return Err(element.unreadable("a value longer than the limit"));
+    }
+    let digits: Vec<u8> = text.bytes().filter(|octet| !matches!(octet, b' ' | b'\t' | b'\r' | b'\n')).collect();
+    let octets = STANDARD.decode(digits).map_err(|_| element.unreadable("a value that is not base64"))?;
+    if octets.is_empty() || octets.len() > most {
+        return Err(element.unreadable("a value that is empty or longer than the limit"));
+    }
+    Ok(octets)
+}
