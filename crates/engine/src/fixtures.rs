@@ -92,6 +92,7 @@ pub(crate) fn request(method: &str, url: &str, headers: &[(&str, &str)]) -> Chec
         target: Target::parse(target).unwrap(),
         headers: map,
         body: Body::Unread,
+        operation: None,
     }
 }
 

@@ -107,6 +107,7 @@ mod tests {
             target: Target::parse("/").unwrap(),
             headers: HeaderMap::new(),
             body: Body::Unread,
+            operation: None,
         };
         let tenant = Tenant {
             id: "north".into(),
