@@ -197,6 +197,7 @@ fn request(route: usize, token: &Secret<String>) -> Result<CheckRequest, Failure
         target: Target::parse(&format!("/service-{route}/orders/7"))?,
         headers,
         body: Body::Unread,
+        operation: None,
     })
 }
 

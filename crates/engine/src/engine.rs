@@ -125,7 +125,7 @@ impl Engine {
                 if let Some(denial) = self.hindrance(&identity, &asked) {
                     return Decision::Deny(denial);
                 }
-                let permits = match found.route.policy.check(&identity, request, &found, None, now) {
+                let permits = match found.route.policy.check(&identity, request, &found, request.operation.as_deref(), now) {
                     Verdict::Allow(permits) => permits,
                     Verdict::Deny(policies) => {
                         trail.policy.clone_from(&policies);

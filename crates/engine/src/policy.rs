@@ -25,6 +25,7 @@ use crate::request::CheckRequest;
 use crate::route::Found;
 
 pub use compile::PolicyProblem;
+use reads::Part;
 pub use slice::Decisions;
 use slice::{Question, Slice};
 pub use words::SCHEMA;
@@ -71,6 +72,14 @@ impl Policy {
         decisions: &Arc<Decisions>,
     ) -> Result<Self, Vec<PolicyProblem>> {
         Slice::compile(files, known_responses, decisions).map(|slice| Self(Guard::Slice(Arc::new(slice))))
+    }
+
+    /// Whether a decision depends on the SOAP operation, so that the door has to read it in the body.
+    pub fn reads_operation(&self) -> bool {
+        match &self.0 {
+            Guard::Nobody | Guard::AnyUser(_) => false,
+            Guard::Slice(slice) => slice.reads.contains(Part::Operation),
+        }
     }
 
     /// Whether this identity may make this request. `operation` is the SOAP operation, where there is one.

@@ -70,6 +70,9 @@ pub struct CheckRequest {
     pub headers: HeaderMap,
     /// The body, if a scheme or the policy needs it.
     pub body: Body,
+    /// What a SOAP body asks for: the local name of its first element. Set by the door that held the body, where the
+    /// route's policies ask for it; never from a header.
+    pub operation: Option<Box<str>>,
 }
 
 impl CheckRequest {
@@ -239,6 +242,12 @@ pub enum Malformed {
     /// The body's media type is not one the route can read. 415.
     #[error("the media type of the body is not supported here")]
     MediaType,
+    /// The route's policies ask for the operation, and the body is no SOAP message that names exactly one.
+    #[error("the body is not a SOAP message with one operation")]
+    Soap,
+    /// A declared action names another operation than the body (attack 67).
+    #[error("the declared action and the body name different operations")]
+    SoapAction,
     /// The host asked for is not one the TLS handshake was made for. 421.
     #[error("this connection was made for another host")]
     Misdirected,

@@ -4,7 +4,7 @@
 //! What an attacker tries: a harmless action for the gateway's policy, another operation in the Body for the application
 //! (attack 67). Policy is about the operation; a declared action is compared, and never trusted.
 
-use crate::envelope::{Envelope, Version};
+use crate::envelope::{Envelope, Operation, Version};
 use crate::error::{Error, shortened};
 use crate::media_type::MediaType;
 
@@ -77,6 +77,29 @@ impl Declared {
     }
 }
 
+impl Declared {
+    /// Refuses a declaration that names another operation than the Body. Where no description of the service says which
+    /// action belongs to which operation, the last word of the action has to be the operation's name, with or without what
+    /// tools append to either (`urn:orders/OrderRequest`). None at all is admitted.
+    ///
+    /// # Errors
+    /// [`Error::ActionsDiffer`].
+    pub fn must_name(&self, operation: &Operation) -> Result<(), Error> {
+        let Some(action) = &self.action else { return Ok(()) };
+        let said = action.rsplit(['/', '#', ':', '.', '?', '=']).next().unwrap_or_default();
+        if bare(said) == bare(&operation.local) {
+            return Ok(());
+        }
+        Err(Error::ActionsDiffer { one: shortened(action), other: shortened(&operation.local) })
+    }
+}
+
+/// A name without the one ending that tells a request from its answer (WS-Addressing Metadata §4.4.4, WSDL 1.1 §2.4.5).
+fn bare(name: &str) -> &str {
+    const ENDINGS: [&str; 6] = ["RequestMessage", "_Input", "Request", "SoapIn", "Input", "In"];
+    ENDINGS.iter().find_map(|ending| name.strip_suffix(ending)).filter(|rest| !rest.is_empty()).unwrap_or(name)
+}
+
 #[cfg(test)]
 mod tests {
     use vestibule_xmlsec::{Document, Limits};
@@ -130,6 +153,23 @@ mod tests {
         let said = Declared { action: Some("urn:a".to_owned()) };
         assert!(said.must_be("urn:a").is_ok() && said.must_be("urn:b").is_err());
         assert!(Declared { action: None }.must_be("urn:b").is_ok());
+    }
+
+    #[test]
+    fn an_action_has_to_name_the_operation_of_the_body() {
+        let text =
+            format!("<s:Envelope xmlns:s='{}'><s:Body><o:Order xmlns:o='urn:o'/></s:Body></s:Envelope>", Version::Soap11.namespace());
+        let document = Document::parse(text.as_bytes(), &Limits::MESSAGE).unwrap();
+        let envelope = Envelope::read(&document).unwrap();
+        let operation = envelope.sender_says().operation().unwrap();
+        let names = |action: Option<&str>| Declared { action: action.map(str::to_owned) }.must_name(operation).is_ok();
+        for action in ["Order", "urn:o/Order", "urn:o#Order", "urn:Order", "http://o.example/IOrders/OrderRequest", "urn:o/Order_Input"] {
+            assert!(names(Some(action)), "{action}");
+        }
+        for action in ["Cancel", "urn:o/Cancel", "urn:Order/Cancel", "PreOrder", "urn:o/order", "urn:o/Order/", "OrderCancel", "Request"] {
+            assert!(!names(Some(action)), "{action}");
+        }
+        assert!(names(None));
     }
 
     #[test]

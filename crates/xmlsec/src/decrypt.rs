@@ -388,7 +388,8 @@ impl Document {
         let around = source.get(..start).zip(source.get(end..));
         let (head, tail) = around.ok_or(Error::DecryptionFailed)?;
         // The limits hold for the whole; that they are exceeded depends on the plaintext, and is not told.
-        let mut tree = crate::parse::parse([head, text, tail].concat().as_bytes(), &self.limits).map_err(|_| Error::DecryptionFailed)?;
+        let whole = [head, text, tail].concat().into_bytes();
+        let mut tree = crate::parse::parse_owned(whole, &self.limits).map_err(|_| Error::DecryptionFailed)?;
         let moved = |place: usize| if place >= end { place - end + start + text.len() } else { place };
         tree.plaintexts = before.iter().map(|old| Plaintext { start: moved(old.start), end: moved(old.end), depth: old.depth }).collect();
         tree.plaintexts.push(Plaintext { start, end: start + text.len(), depth });

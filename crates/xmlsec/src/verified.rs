@@ -82,7 +82,8 @@ pub struct Verified<T> {
 }
 
 impl<T> Verified<T> {
-    /// The one constructor. Its callers are the verifications, and the channel that an operator pinned.
+    /// The one way from no proof to proof. Its callers are the verifications, and the channel that an operator pinned;
+    /// [`Verified::read`] and [`Verified::decrypted`] pass a proof on.
     pub(crate) fn proven(value: T, signer: Signer) -> Self {
         Self { value, signer }
     }

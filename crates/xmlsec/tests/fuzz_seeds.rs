@@ -17,9 +17,14 @@ fn files(folder: &Path, found: &mut Vec<PathBuf>) {
 fn the_targets_hold_for_every_seed() {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
     let mut found = Vec::new();
-    for folder in
-        ["fuzz/seeds/xml", "corpus/attacks/xml-signature", "corpus/recorded/saml", "corpus/recorded/saml11", "corpus/recorded/soap"]
-    {
+    for folder in [
+        "fuzz/seeds/xml",
+        "corpus/attacks/xml-signature",
+        "corpus/attacks/xml-encryption",
+        "corpus/recorded/saml",
+        "corpus/recorded/saml11",
+        "corpus/recorded/soap",
+    ] {
         files(&root.join(folder), &mut found);
     }
     assert!(found.len() > 300, "{}", found.len());
@@ -28,5 +33,7 @@ fn the_targets_hold_for_every_seed() {
         xml::parse(&octets);
         xml::canonical(&octets);
         xml::verify(&octets);
+        xml::decrypt(&octets);
+        xml::edit(&[b"\x05\x00", &octets[..]].concat());
     }
 }

@@ -26,6 +26,7 @@ pub mod server;
 pub mod session;
 pub mod store;
 pub mod user;
+pub mod xml;
 
 /// The heading of the options that every command has.
 const EVERYWHERE: &str = "Everywhere";
@@ -86,6 +87,9 @@ pub enum Command {
     /// The store of stopped gateways
     #[command(subcommand)]
     Store(store::StoreCommand),
+    /// Signed and encrypted XML documents
+    #[command(subcommand)]
+    Xml(xml::XmlCommand),
     /// Show how the running server is
     Status,
     /// Make the running server read its configuration again
@@ -207,6 +211,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Key(key) => key.run(&common, &mut output),
         Command::Session(session) => session.run(&common, &mut output),
         Command::Store(store) => store.run(&common, &mut output),
+        Command::Xml(xml) => xml.run(&mut output),
         Command::Status => server::status(&common, &mut output),
         Command::Reload => server::reload(&common, &mut output),
     };
@@ -296,6 +301,10 @@ pub(crate) mod tests {
             "vestibule user add ada --password hunter2",
             "vestibule user add ada --no-password --generate",
             "vestibule key rotate",
+            "vestibule xml verify",
+            "vestibule xml canonicalize f --prefix-list p",
+            "vestibule xml sign f",
+            "vestibule xml decrypt f",
         ] {
             let error = Cli::try_parse_from(line.split(' ')).unwrap_err();
             assert_eq!(error.exit_code(), 2, "{line}");

@@ -118,6 +118,11 @@ impl Output {
         self.text.push('\n');
     }
 
+    /// A document, as it is: whoever asks for one wants its octets.
+    pub fn verbatim(&mut self, text: &str) {
+        self.text.push_str(text);
+    }
+
     /// An empty line.
     pub fn gap(&mut self) {
         self.text.push('\n');

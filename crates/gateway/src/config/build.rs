@@ -176,10 +176,19 @@ pub fn policy_problems(checked: &Checked) -> Vec<Problem> {
     let responses: Vec<ResponseName> = checked.responses.keys().cloned().collect();
     let decisions = Decisions::new(1);
     let mut found: Vec<PolicyProblem> = Vec::new();
+    let mut unread: Vec<Problem> = Vec::new();
     for route in checked.routes.iter().filter(|route| !route.policies.is_empty()) {
-        // Routes often share files; say each thing once.
-        if let Err(problems) = Policy::compile(&texts(route), &responses, &decisions) {
-            found.extend(problems.into_iter().filter(|problem| !found.contains(problem)).collect::<Vec<_>>());
+        match Policy::compile(&texts(route), &responses, &decisions) {
+            // A `forbid` of an operation that nobody reads would forbid nothing.
+            Ok(policy) if policy.reads_operation() && route.body == BodyNeed::Never => {
+                let files = route.policies.iter().map(|file| file.path.as_path()).take(1);
+                let what = format!("the policies of route `{}` ask for the operation, but its body is not read", route.pattern_text);
+                let help = "add body = { limit = \"1MiB\", types = [\"text/xml\", \"application/soap+xml\"] } to the route";
+                unread.extend(files.map(|file| Problem::of_file(file, what.clone()).help(help)));
+            }
+            Ok(_) => {}
+            // Routes often share files; say each thing once.
+            Err(problems) => found.extend(problems.into_iter().filter(|problem| !found.contains(problem)).collect::<Vec<_>>()),
         }
     }
     let text_of = |label: &str| {
@@ -197,6 +206,7 @@ pub fn policy_problems(checked: &Checked) -> Vec<Problem> {
                 None => found,
             }
         })
+        .chain(unread)
         .collect()
 }
 

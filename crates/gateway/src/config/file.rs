@@ -345,7 +345,8 @@ pub struct Route {
     #[serde(default)]
     #[schemars(example = ["10.0.0.0/8"])]
     pub clients: Vec<Net>,
-    /// Whether the whole body is read before the chain. Without it, bodies stream.
+    /// Whether the whole body is read before the chain. Without it, bodies stream. Policies that ask for `resource.operation`
+    /// need it: each body is then a SOAP message that names one operation, which its actions agree with, or is refused.
     #[serde(default)]
     pub body: Option<BodyNeed>,
 }

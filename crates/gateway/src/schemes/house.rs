@@ -139,5 +139,6 @@ pub(super) fn request(fields: &[(&'static str, &str)]) -> CheckRequest {
         target: Target::parse("/orders").unwrap(),
         headers,
         body: Body::Unread,
+        operation: None,
     }
 }

@@ -150,6 +150,7 @@ mod tests {
             target: Target::parse("/").unwrap(),
             headers,
             body: Body::Unread,
+            operation: None,
         }
     }
 

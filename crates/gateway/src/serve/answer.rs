@@ -336,6 +336,8 @@ fn unreadable(malformed: Malformed) -> (StatusCode, &'static str) {
         | Malformed::ReservedHeader
         | Malformed::Undescribed
         | Malformed::Unannounced
+        | Malformed::Soap
+        | Malformed::SoapAction
         | Malformed::TenantsDisagree => (StatusCode::BAD_REQUEST, "The request could not be read"),
     }
 }

@@ -20,6 +20,7 @@ use vestibule_engine::route::{BodyNeed, Destination, Found};
 
 use crate::serve::answer::mark;
 use crate::serve::body::Reply;
+use crate::serve::operation;
 use crate::serve::proxy::{Passage, tell_token, without_our_cookies};
 use crate::serve::read::{Arrived, Head, Origin, TrustedProxies, Word};
 
@@ -174,7 +175,11 @@ async fn consider(passage: &Passage<'_>, dialect: Dialect, described: Described)
         request.headers.remove(*name);
     }
     let found = engine.routes.find(&request);
-    let found = match found.and_then(|found| admit(dialect, &mut request, found, body)) {
+    let admitted = match found.and_then(|found| admit(dialect, &mut request, found, body)) {
+        Ok(found) => operation::note(&mut request, &found).await.map(|()| found).map_err(Denial::Malformed),
+        Err(denial) => Err(denial),
+    };
+    let found = match admitted {
         Ok(found) => found,
         Err(denial) => return passage.refused(&request, &engine.decide_found(&request, Err(denial)).await),
     };

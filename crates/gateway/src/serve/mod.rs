@@ -12,6 +12,7 @@ pub mod hand_over;
 pub mod health;
 pub mod house;
 pub mod listen;
+mod operation;
 pub mod pages;
 pub mod proxy;
 pub mod proxy_protocol;

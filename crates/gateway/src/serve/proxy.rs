@@ -34,6 +34,7 @@ use crate::serve::control::{OnControl, OwnPages};
 use crate::serve::ext_authz::{self, Dialect};
 use crate::serve::framing::Verdict;
 use crate::serve::listen::Peer;
+use crate::serve::operation;
 use crate::serve::proxy_protocol::ProxyProtocol;
 use crate::serve::read::{Arrived, Hop, TrustedProxies, read};
 use crate::serve::upgrade;
@@ -279,6 +280,9 @@ impl Passage<'_> {
         };
         if own {
             return Box::pin(self.own_page(request, found)).await;
+        }
+        if let Err(malformed) = operation::note(&mut request, &found).await {
+            return self.refuse(&request, engine.decide_found(&request, Err(Denial::Malformed(malformed))).await);
         }
         let judgement = engine.decide_found(&request, Ok(found)).await;
         let Judgement { decision: Decision::Allow(grant), opened, recognised, csrf_token, .. } = judgement else {

@@ -143,7 +143,10 @@ impl Head {
         trusted.forget_certificates(&mut headers);
         let hop = Hop::take(&mut headers, version)?;
         join_cookies(&mut headers)?;
-        Ok(Arrived { request: CheckRequest { id, received: now, client, method, host, target, headers, body: Body::Unread }, hop })
+        Ok(Arrived {
+            request: CheckRequest { id, received: now, client, method, host, target, headers, body: Body::Unread, operation: None },
+            hop,
+        })
     }
 }
 

@@ -22,5 +22,7 @@ mod passwords;
 #[expect(dead_code, reason = "the stores' own tests need more of it")]
 mod peers;
 mod proxy_protocol;
+mod soap;
 mod support;
 mod transport;
+mod xml;

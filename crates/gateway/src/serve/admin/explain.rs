@@ -134,7 +134,7 @@ pub(super) fn read(synthetic: &Synthetic, now: Timestamp) -> Result<CheckRequest
     let sni = (channel == Channel::Tls).then(|| host.name().to_owned());
     let address = synthetic.from.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
     let client = Client { address, channel, sni, certificate: Default::default() };
-    Ok(CheckRequest { id: RequestId::new(now)?, received: now, client, method, host, target, headers, body: Body::Unread })
+    Ok(CheckRequest { id: RequestId::new(now)?, received: now, client, method, host, target, headers, body: Body::Unread, operation: None })
 }
 
 fn destination(found: &Found) -> String {

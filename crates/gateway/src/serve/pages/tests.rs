@@ -39,6 +39,7 @@ pub fn request(method: &str, host: &str, target: &str) -> CheckRequest {
         target: Target::parse(target).unwrap(),
         headers: HeaderMap::new(),
         body: Body::Whole(Bytes::new()),
+        operation: None,
     }
 }
 
