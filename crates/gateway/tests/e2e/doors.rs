@@ -133,11 +133,16 @@ impl Front {
 impl House {
     /// The house behind `front`, or `None` (and a word) if that proxy is not installed.
     pub fn open(front: Front) -> Option<Self> {
-        Self::open_without(front, "")
+        Self::open_changed(front, ("", ""), "", &[])
     }
 
     /// The same, with some text of the example left out.
     fn open_without(front: Front, omitted: &str) -> Option<Self> {
+        Self::open_changed(front, (omitted, ""), "", &[])
+    }
+
+    /// The same, with some text of the proxy's example in the place of another, and more in ours.
+    fn open_changed(front: Front, (omitted, instead): (&str, &str), ours: &str, files: &[(&str, &str)]) -> Option<Self> {
         let Some(program) = program(front.program()) else {
             let required = std::env::var("VESTIBULE_PEERS").as_deref() == Ok("required");
             assert!(!required || front == Front::Traefik, "{} is missing", front.program());
@@ -159,13 +164,14 @@ impl House {
             ),
             Front::Nginx | Front::Caddy | Front::Haproxy | Front::Traefik => String::new(),
         };
-        let mut gateway = Gateway::with_files(&format!("{config}{more}{conceded}"), &[("policy.cedar", POLICY)]).with_users();
+        let mut gateway =
+            Gateway::with_files(&format!("{config}{ours}{more}{conceded}"), &[files, &[("policy.cedar", POLICY)]].concat()).with_users();
         gateway.application = application;
         let scratch = Scratch::new();
         for name in front.files() {
             let text = read(name);
             assert!(text.contains(omitted), "the example has no {omitted:?}");
-            let text = if omitted.is_empty() { text } else { text.replace(omitted, "") };
+            let text = if omitted.is_empty() { text } else { text.replace(omitted, instead) };
             scratch.write(name, &put(&front.adapt(&text, scratch.path())));
         }
         let log = std::fs::File::create(scratch.path().join("log")).unwrap();
@@ -325,6 +331,58 @@ fn an_ambiguous_target_reaches_nobody() {
             house.gateway.application.forget();
         }
     });
+}
+
+const ORDERS: &str = r#"
+[[route]]
+match = "/orders"
+policies = ["orders.cedar"]
+body = { limit = "64KiB", types = ["text/xml"] }
+inject = ["headers"]
+"#;
+
+#[test]
+fn a_body_is_judged_where_the_proxy_brings_it_and_refused_where_it_cannot() {
+    let policy = r#"@id("orders") permit(principal, action, resource) when { resource has operation && resource.operation == "Order" };"#;
+    let files = [("orders.cedar", policy)];
+    let soap = |operation: &str, filler: usize| {
+        let filler = " ".repeat(filler);
+        format!(
+            "<s:Envelope xmlns:s=\"http://schemas.xmlsoap.org/soap/envelope/\"><s:Body><o:{operation} xmlns:o=\"urn:o\">{filler}</o:{operation}></s:Body></s:Envelope>"
+        )
+    };
+    let post = |body: &str| ask("POST", "/orders").basic(USERS[0].0, USERS[0].1).header("Content-Type", "text/xml").body(body);
+    let asks = "                      encode_raw_headers: true\n";
+    let bringing = format!("{asks}                      with_request_body: {{ max_request_bytes: 1048576, pack_as_bytes: true }}\n");
+    if let Some(house) = House::open_changed(Front::Envoy, (asks, &bringing), ORDERS, &files) {
+        let order = soap("Order", 10);
+        let answer = house.send(&post(&order));
+        assert_eq!(answer.status, 200, "{answer:?}");
+        assert_eq!(house.gateway.application.last().body, order.as_bytes());
+        house.gateway.application.forget();
+        for (refused, what) in [
+            (post(&soap("Cancel", 10)), "another operation"),
+            (post(&order).header("SOAPAction", "\"urn:o/Cancel\""), "an action that says otherwise"),
+            (post(&soap("Order", 70_000)), "a body beyond the route's limit"),
+            (post("<x/>"), "no envelope"),
+            (post(""), "no body"),
+            (
+                ask("POST", "/orders").basic(USERS[0].0, USERS[0].1).header("Content-Type", "text/plain").body(order.as_str()),
+                "another type",
+            ),
+        ] {
+            let answer = house.send(&refused);
+            assert!(answer.status >= 400, "{what}: {answer:?}");
+        }
+        assert!(house.gateway.application.received().is_empty(), "{:?}", house.gateway.application.received());
+    }
+    // The others bring no body, and Envoy only if it is told to: what needs one is refused.
+    for front in FRONTS {
+        let Some(house) = House::open_changed(front, ("", ""), ORDERS, &files) else { continue };
+        let answer = house.send(&post(&soap("Order", 10)));
+        assert!(answer.status >= 400, "{front:?} {answer:?}");
+        assert!(house.gateway.application.received().is_empty(), "{front:?}");
+    }
 }
 
 /// Traefik's `ForwardAuth` as its documentation and its code describe it: always GET, the client's headers without those of the
