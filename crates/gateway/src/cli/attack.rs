@@ -298,6 +298,10 @@ fn judge(attack: &Attack, came: &Came, baseline: &Baseline, harmless: Option<&Ha
     if attack.name.starts_with("redirect-portal") && String::from_utf8_lossy(&came.octets).contains("evil") {
         return Verdict::Broken("the login page names where the attacker wants to go".to_owned());
     }
+    // Whoever does not speak HTTP/2 in the clear took its preface for a request of its own, and answered that.
+    if attack.octets.starts_with(wire::PREFACE) && came.octets.starts_with(b"HTTP/1") {
+        return Verdict::Held;
+    }
     let may_pass = harmless.is_some_and(|known| known.forwarded) || attack.known;
     if came.statuses.iter().skip(1).any(passed) {
         return Verdict::Broken("a request within a request was let in".to_owned());
@@ -306,6 +310,10 @@ fn judge(attack: &Attack, came: &Came, baseline: &Baseline, harmless: Option<&Ha
     let ours = matches!(attack.row, 95 | 113) && harmless.is_some_and(|known| known.statuses.contains(&came.first));
     match came.first {
         status if passed(&status) && ours => Verdict::Held,
+        // Some proxies have an empty 200 for whatever they know nothing of. Whether it is theirs cannot be told from here.
+        status if passed(&status) && came.is_bodyless() && harmless.is_some_and(|known| known.statuses.contains(&status)) => {
+            Verdict::Unseen
+        }
         status if passed(&status) && !may_pass => Verdict::Broken(format!("let in with {status}")),
         status if passed(&status) => Verdict::Unseen,
         status if status >= 500 && may_pass => Verdict::Unseen,
@@ -314,7 +322,7 @@ fn judge(attack: &Attack, came: &Came, baseline: &Baseline, harmless: Option<&Ha
         }
         0 if harmless.is_some_and(|known| !known.statuses.contains(&0))
             && came.octets.is_empty()
-            && !attack.octets.starts_with(b"PRI ") =>
+            && !attack.octets.starts_with(wire::PREFACE) =>
         {
             Verdict::Broken("no answer at all".to_owned())
         }

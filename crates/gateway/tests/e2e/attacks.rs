@@ -20,6 +20,7 @@ use crate::support::{CONFIG, Gateway, Received, USERS};
 #[expect(dead_code, reason = "the command needs more of it")]
 mod corpus;
 #[path = "../../src/cli/attack/wire.rs"]
+#[expect(dead_code, reason = "the command needs more of it")]
 mod wire;
 
 use corpus::{Attack, Place};
@@ -268,6 +269,24 @@ fn an_operator_attacks_the_gateway_and_everything_holds() {
         assert_eq!(status, Some(2), "{wrong} {report:#}");
         assert!(report["fix"].is_string() || report["error"].as_str().unwrap().contains("does not answer"), "{report:#}");
     }
+}
+
+#[test]
+fn an_operators_attacks_hold_through_every_proxy() {
+    let through = |front: Front| {
+        let house = House::open(front)?;
+        let target = format!("http://app.north.localhost:{}/page", house.address.port());
+        let password = house.gateway.scratch.write("password-of-bob", USERS[1].1);
+        let known = ["--user", USERS[1].0, "--password-file", password.to_str().unwrap()];
+        let (status, report) = attack(&house.gateway, &[&["--target", &target, "--open", "/public/x"], &known[..]].concat());
+        assert_eq!(status, Some(0), "{front:?} {report:#}");
+        Some(())
+    };
+    std::thread::scope(|scope| {
+        for thread in FRONTS.map(|front| scope.spawn(move || through(front))) {
+            thread.join().unwrap();
+        }
+    });
 }
 
 #[test]

@@ -76,6 +76,8 @@ fn what_a_stranger_sees_is_judged() {
     assert_eq!(judged(false, &[200, 400], "HTTP/1.1 200 OK\r\n\r\n"), Verdict::Unseen);
     assert_eq!(judged(true, &[400], "HTTP/1.1 200 OK\r\n\r\n"), Verdict::Unseen);
     assert!(matches!(judged(false, &[400], "HTTP/1.1 502 Bad\r\n\r\n"), Verdict::Broken(_)));
+    // An empty 200 that some proxy gives to whatever it does not know; with a body it is somebody's page.
+    assert_eq!(judged(false, &[200, 400], "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"), Verdict::Unseen);
     assert_eq!(judged(false, &[501], "HTTP/1.1 501 Odd\r\n\r\n"), Verdict::Held);
     assert!(matches!(judged(false, &[400], ""), Verdict::Broken(_)));
     assert_eq!(judged(false, &[400, 0], ""), Verdict::Held);

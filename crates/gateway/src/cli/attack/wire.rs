@@ -13,6 +13,8 @@ const PATIENCE: Duration = Duration::from_secs(15);
 const SILENCE: Duration = Duration::from_secs(6);
 /// Between two looks at whether an answer is whole. The stream's reads must not take longer.
 pub const GLANCE: Duration = Duration::from_millis(200);
+/// RFC 9113 §3.4.
+pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Octets of an answer that are read.
 const MAX_ANSWER: usize = 1 << 20;
 
@@ -30,6 +32,11 @@ pub struct Came {
 }
 
 impl Came {
+    /// Whether it is a head of HTTP/1 and nothing else.
+    pub fn is_bodyless(&self) -> bool {
+        self.octets.starts_with(b"HTTP/") && head_of(&self.octets) == Some(self.octets.len())
+    }
+
     /// The values of a header, in every answer of HTTP/1.
     pub fn header(&self, name: &str) -> Vec<String> {
         let text = String::from_utf8_lossy(&self.octets);
@@ -81,7 +88,7 @@ pub fn http2_request(fields: &[(Vec<u8>, Vec<u8>)], body: &[u8]) -> Vec<u8> {
             block.extend_from_slice(piece);
         }
     }
-    let mut octets = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    let mut octets = PREFACE.to_vec();
     frame(&mut octets, SETTINGS, 0, 0, &[]);
     frame(&mut octets, HEADERS, END_HEADERS | if body.is_empty() { END_STREAM } else { 0 }, 1, &block);
     if !body.is_empty() {
