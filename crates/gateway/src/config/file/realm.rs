@@ -88,7 +88,7 @@ pub struct LdapRealm {
     #[schemars(with = "Option<String>", example = &"mail")]
     pub email: Option<At<String>>,
     /// The attribute with the names of somebody's groups, usually `memberOf`; needs `groups` or `group_base`. Without it,
-    /// groups are those of the account here. They are read at each login; who lost one loses their sessions too.
+    /// groups are those of the account here. They are read at each login and again after `refresh`; who lost one loses their sessions.
     #[serde(default)]
     #[schemars(with = "Option<String>", example = &"memberOf")]
     pub group_attribute: Option<At<String>>,
@@ -118,6 +118,15 @@ pub struct LdapRealm {
     /// How long one attempt may take.
     #[serde(default = "five_seconds")]
     pub timeout: At<Period>,
+    /// How long what was read of somebody holds while their session goes on. After that the next request reads it again:
+    /// groups follow, and who lost one, or is not there any more, or is disabled, loses their sessions. While the
+    /// directory is down, sessions go on.
+    #[serde(default = "quarter_of_an_hour")]
+    pub refresh: At<Period>,
+}
+
+fn quarter_of_an_hour() -> At<Period> {
+    Period::seconds(15 * 60).into()
 }
 
 fn user() -> At<String> {
