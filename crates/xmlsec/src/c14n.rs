@@ -102,12 +102,22 @@ pub(crate) fn write(
     };
     let out =
         Out { sink, buffer: Vec::with_capacity(CHUNK), source: tree.source.as_bytes(), run: 0..0, written: 0, limit: limits.canonical };
-    let mut writer =
-        Writer { tree, form, out, rendered: Vec::new(), open: Vec::new(), listed: None, namespaces: Vec::new(), attributes: Vec::new() };
+    let mut writer = Writer {
+        tree,
+        form,
+        out,
+        rendered: Vec::with_capacity(FEW),
+        open: Vec::with_capacity(FEW),
+        listed: None,
+        namespaces: Vec::with_capacity(FEW),
+        attributes: Vec::with_capacity(FEW),
+    };
     let mut at = first;
     let mut after_root = false;
     while let Some(node) = tree.nodes.get(at).filter(|_| at < end) {
-        writer.close_until(at)?;
+        if writer.open.last().is_some_and(|open| open.end <= at) {
+            writer.close_until(at)?;
+        }
         if omit.is_some_and(|omit| omit.0 as usize == at) {
             at = node.end as usize;
             continue;
@@ -118,7 +128,8 @@ pub(crate) fn write(
                 let here = if at == first && apex != Apex::Document { Some(apex) } else { None };
                 writer.start(element, node, here)?;
                 let rendered = writer.rendered.len();
-                writer.open.push(Open { end: node.end as usize, name: element.name, close: node.span.1, rendered });
+                let Element { name, namespace, .. } = *element;
+                writer.open.push(Open { end: node.end as usize, name, namespace, close: node.span.1, rendered });
                 after_root |= outside;
             }
             Kind::Text(text) => writer.text(*text)?,
@@ -182,6 +193,7 @@ struct Listed {
 struct Open {
     end: usize,
     name: Name,
+    namespace: NamespaceId,
     /// Where it ends in the source.
     close: u32,
     /// How many declarations are in force in its content.
@@ -239,6 +251,10 @@ impl<'t, S: Sink> Writer<'t, '_, S> {
         }
         let mut attributes = std::mem::take(&mut self.attributes);
         for attribute in attributes.drain(..) {
+            if let Some(written) = as_written(tree, &attribute) {
+                self.out.push(written)?;
+                continue;
+            }
             self.out.push(b" ")?;
             self.out.push(tree.octets(attribute.name.start, attribute.name.end()))?;
             self.out.push(b"=\"")?;
@@ -271,7 +287,12 @@ impl<'t, S: Sink> Writer<'t, '_, S> {
     /// Exclusive canonicalization §3: declarations an element visibly uses, and those of the prefix list in scope.
     fn visible_namespaces(&mut self, element: &Element) {
         let tree = self.tree;
-        self.use_namespace(tree.prefix_octets(element.name), element.namespace);
+        let prefix = tree.prefix_octets(element.name);
+        // What an element around uses itself is in force in its content.
+        let around = self.open.last().is_some_and(|open| open.namespace == element.namespace && tree.prefix_octets(open.name) == prefix);
+        if !around {
+            self.use_namespace(prefix, element.namespace);
+        }
         for attribute in tree.attributes(element) {
             if attribute.name.prefix != 0 {
                 self.use_namespace(tree.prefix_octets(attribute.name), attribute.namespace);
@@ -425,6 +446,17 @@ impl<'t, S: Sink> Writer<'t, '_, S> {
     }
 }
 
+/// An attribute with the blank before it, where it stands in the source as it has to be written.
+fn as_written<'t>(tree: &'t Tree, attribute: &Attribute) -> Option<&'t [u8]> {
+    let Attribute { name, value, .. } = attribute;
+    if !value.plain || value.decoded || value.start != name.end() + 2 {
+        return None;
+    }
+    let octets = tree.octets(name.start.checked_sub(1)?, value.end + 1);
+    let length = usize::from(name.length);
+    (octets.first() == Some(&b' ') && octets.get(length + 1..length + 3) == Some(b"=\"")).then_some(octets)
+}
+
 /// Gathers small writes, so that a hasher sees large ones, and holds the limit.
 struct Out<'t, 's, S> {
     sink: &'s mut S,
@@ -437,6 +469,8 @@ struct Out<'t, 's, S> {
 }
 
 const CHUNK: usize = 4096;
+/// More than most documents have of anything at once.
+const FEW: usize = 16;
 
 impl<S: Sink> Out<'_, '_, S> {
     /// Writes a span of the source.

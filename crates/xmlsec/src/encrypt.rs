@@ -44,11 +44,11 @@ impl ContentKey {
         Ok(Self { size, octets })
     }
 
-    /// Nonce, ciphertext and tag, in base64.
-    fn seal(&self, plaintext: &[&[u8]]) -> Result<String, Error> {
+    /// Nonce, ciphertext and tag.
+    fn seal(&self, plaintext: &[&[u8]]) -> Result<Vec<u8>, Error> {
         let mut nonce = [0; 12];
         rand::fill(&mut nonce).map_err(unusable)?;
-        cipher::seal(self.size, &self.octets, nonce, plaintext).map(|octets| STANDARD.encode(octets)).ok_or(Error::Key(KeyFault::Unusable))
+        cipher::seal(self.size, &self.octets, nonce, plaintext).ok_or(Error::Key(KeyFault::Unusable))
     }
 }
 
@@ -226,7 +226,7 @@ impl Document {
     /// [`Error::ElementMissing`] if the element is not there, [`Error::Unreadable`] for the content of an empty tag,
     /// [`Error::Key`] if a recipient's key cannot be used.
     pub fn encrypt(&self, what: SignedElement<'_>, encryption: &Encryption<'_>) -> Result<Vec<u8>, Error> {
-        self.encrypted(what, self.tree.source.as_bytes(), encryption)
+        self.encrypted(what, None, encryption)
     }
 
     /// As [`Document::sign_enveloped`] and then [`Document::encrypt`] of the same element, without reading the signed
@@ -242,35 +242,39 @@ impl Document {
         signing: &SigningKey<P>,
         encryption: &Encryption<'_>,
     ) -> Result<Vec<u8>, Error> {
-        self.encrypted(what, &self.sign_enveloped(what, placement, prefixes, signing)?, encryption)
+        let (at, signature) = self.enveloped(what, placement, prefixes, signing)?;
+        self.encrypted(what, Some((at, &signature)), encryption)
     }
 
-    /// `source` is the document, or the document with a signature put into the content of the element.
-    fn encrypted(&self, what: SignedElement<'_>, source: &[u8], encryption: &Encryption<'_>) -> Result<Vec<u8>, Error> {
+    /// `signature` is what belongs into the element's content before that is encrypted, and at which octet.
+    fn encrypted(&self, what: SignedElement<'_>, signature: Option<(usize, &str)>, encryption: &Encryption<'_>) -> Result<Vec<u8>, Error> {
         let Encryption { part, key, key_info, id } = *encryption;
         let target = self.locate(what)?;
         let nothing = || target.unreadable("an element without content");
         let (Some(node), (start, end)) = (self.tree.node(target.id()), target.span()) else { return Err(nothing()) };
-        let end = (end + source.len()).checked_sub(self.tree.source.len()).ok_or_else(nothing)?;
         let Kind::Element(data) = node.kind else { return Err(nothing()) };
+        let source = self.tree.source.as_str();
         let octets = |from: usize, to: usize| source.get(from..to).ok_or_else(nothing);
+        let signed = |from: usize, to: usize| match signature {
+            Some((at, signature)) => Ok([octets(from, at)?.as_bytes(), signature.as_bytes(), octets(at, to)?.as_bytes()]),
+            None => Ok([octets(from, to)?.as_bytes(), b"", b""]),
+        };
         let (from, to, sealed, kind) = match part {
             EncryptedForm::Element | EncryptedForm::ElementIn(..) => {
                 let name = data.name.end() as usize;
                 let mut scope = String::new();
                 declare(&self.tree, &data, Some(&data), &mut scope);
-                let sealed = key.seal(&[octets(start, name)?, scope.as_bytes(), octets(name, end)?])?;
+                let [before, between, after] = signed(name, end)?;
+                let sealed = key.seal(&[octets(start, name)?.as_bytes(), scope.as_bytes(), before, between, after])?;
                 (start, end, sealed, "Element")
             }
             EncryptedForm::Content => {
                 let inside = data.content as usize;
                 // The end tag is the last thing that begins with `<`; an empty tag has none.
-                let close = octets(inside, end)?.iter().rposition(|octet| *octet == b'<').ok_or_else(nothing)?;
-                (inside, inside + close, key.seal(&[octets(inside, inside + close)?])?, "Content")
+                let close = octets(inside, end)?.rfind('<').ok_or_else(nothing)?;
+                (inside, inside + close, key.seal(&signed(inside, inside + close)?)?, "Content")
             }
         };
-        let mut out = Vec::with_capacity(source.len() + sealed.len() + 4096);
-        out.extend_from_slice(octets(0, from)?);
         let mut head = String::new();
         if let EncryptedForm::ElementIn(namespace, local) = part {
             head.push_str(&format!("<{local} xmlns=\""));
@@ -297,15 +301,32 @@ impl Document {
             head.push_str(&format!(r#"<ds:KeyInfo xmlns:ds="{DS}">{info}</ds:KeyInfo>"#));
         }
         head.push_str("<xenc:CipherData><xenc:CipherValue>");
-        out.extend_from_slice(head.as_bytes());
-        out.extend_from_slice(sealed.as_bytes());
-        out.extend_from_slice(b"</xenc:CipherValue></xenc:CipherData></xenc:EncryptedData>");
+        let mut tail = "</xenc:CipherValue></xenc:CipherData></xenc:EncryptedData>".to_owned();
         if let EncryptedForm::ElementIn(_, local) = part {
-            out.extend_from_slice(format!("</{local}>").as_bytes());
+            tail.push_str(&format!("</{local}>"));
         }
-        out.extend_from_slice(octets(to, source.len())?);
-        Ok(out)
+        let (before, after) = ([octets(0, from)?, &head], [&tail, octets(to, source.len())?]);
+        encoded_between(&before, &sealed, &after).ok_or_else(nothing)
     }
+}
+
+/// These texts and between them these octets in base64, written once where they belong.
+fn encoded_between(before: &[&str; 2], octets: &[u8], after: &[&str; 2]) -> Option<Vec<u8>> {
+    let length: usize = before.iter().chain(after).map(|text| text.len()).sum();
+    let mut whole = vec![0; length + octets.len().div_ceil(3) * 4];
+    let mut rest = whole.as_mut_slice();
+    let put = |texts: &[&str; 2], mut rest| {
+        for text in texts {
+            let (here, behind) = <[u8]>::split_at_mut_checked(rest, text.len())?;
+            here.copy_from_slice(text.as_bytes());
+            rest = behind;
+        }
+        Some(rest)
+    };
+    rest = put(before, rest)?;
+    let written = STANDARD.encode_slice(octets, rest).ok()?;
+    put(after, rest.get_mut(written..)?)?;
+    Some(whole)
 }
 
 /// The older identifier where its fixed mask is meant, as more recipients know it.

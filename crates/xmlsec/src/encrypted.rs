@@ -12,7 +12,7 @@ use crate::ids::{XENC, XENC11};
 use crate::keys::KeyId;
 use crate::profile::Profile;
 use crate::rsa::Oaep;
-use crate::signature::{self, DS, shortened};
+use crate::signature::{DS, shortened};
 use crate::tree::Kind;
 use crate::verify::certificates;
 
@@ -162,7 +162,7 @@ pub(crate) fn base64(element: View<'_>) -> Result<Vec<u8>, Error> {
     attributes(element, &[])?;
     let wrong = || fault(element, EncryptionFault::Value);
     let text = element.text().map_err(|_| wrong())?;
-    signature::decode(&text).filter(|octets| !octets.is_empty()).ok_or_else(wrong)
+    crate::base64::decode(&text).filter(|octets| !octets.is_empty()).ok_or_else(wrong)
 }
 
 pub(crate) fn value_of<'t>(element: View<'t>) -> Result<Cow<'t, str>, Error> {

@@ -19,13 +19,14 @@ impl<'t> Ids<'t> {
         for (place, node) in tree.nodes.iter().enumerate() {
             let Kind::Element(element) = &node.kind else { continue };
             for attribute in tree.attributes(element) {
-                let local = tree.local(attribute.name);
+                let local = tree.local_octets(attribute.name);
                 let counts = match attribute.namespace {
                     NamespaceId::NONE => {
-                        (local.ends_with(['D', 'd']) || !profile.ids.is_empty())
-                            && is_id(tree.namespace(element.namespace), tree.local(element.name), local, profile)
+                        // All that the standards name end so.
+                        (matches!(local, [.., b'D' | b'd']) || !profile.ids.is_empty())
+                            && is_id(tree.namespace(element.namespace), tree.local(element.name), tree.local(attribute.name), profile)
                     }
-                    other => local == "Id" && tree.namespace(other) == WSU,
+                    other => local == b"Id" && tree.namespace(other) == WSU,
                 };
                 if counts {
                     // INVARIANT: a tree has at most `u32::MAX` nodes.

@@ -4,6 +4,7 @@
 //! one parser, one owned tree that nobody outside can walk, and types that only a verification can make.
 #![deny(unsafe_code)]
 
+mod base64;
 mod c14n;
 mod channel;
 mod cipher;
@@ -23,6 +24,7 @@ mod parse;
 mod profile;
 #[expect(unsafe_code, reason = "RSA-OAEP with unequal hashes exists in AWS-LC, but not in its safe interface (architecture §5.8)")]
 mod rsa;
+mod scan;
 mod shared;
 mod sign;
 mod signature;

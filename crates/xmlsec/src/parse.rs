@@ -10,6 +10,7 @@ use memchr::{memchr, memchr2, memchr3};
 
 use crate::error::{Error, Malformed};
 use crate::limits::Limits;
+use crate::scan;
 use crate::tree::{
     Attribute, Declaration, Element, Kind, Link, Name, NamespaceId, Node, NodeId, Text, Tree, XML_NAMESPACE, XMLNS_NAMESPACE, key,
 };
@@ -57,16 +58,16 @@ fn read<'a>(octets: &'a [u8], limits: &'a Limits) -> Result<Tree<&'a str>, Error
     let tree = Tree {
         source: text,
         heap: String::new(),
-        nodes: Vec::with_capacity(octets.len() / 32),
+        nodes: Vec::with_capacity(octets.len() / 64 + 4),
         attributes: Vec::with_capacity(octets.len() / 64),
-        declarations: Vec::new(),
-        namespaces: Vec::new(),
+        declarations: Vec::with_capacity(32),
+        namespaces: Vec::with_capacity(16),
         root: NodeId(0),
         plaintexts: Vec::new(),
     };
-    let tag = Tag { canonical: false, end: 0, prefix: None };
+    let tag = Tag { attributes: 0, canonical: false, end: 0, prefix: None };
     let open = Vec::with_capacity(limits.depth.min(16));
-    Parser { text, octets, at: start, limits, tree, open, scope: Link::NONE, in_scope: 0, pending: Vec::new(), tag, last: None }.document()
+    Parser { text, octets, at: start, limits, tree, open, scope: Link::NONE, in_scope: 0, tag, last: None }.document()
 }
 
 struct Parser<'a> {
@@ -78,17 +79,17 @@ struct Parser<'a> {
     open: Vec<Open>,
     scope: Link,
     in_scope: usize,
-    /// Attributes of the start tag being read.
-    pending: Vec<(Name, Text, usize)>,
     tag: Tag,
     /// What the prefix of the last element meant, and where.
     last: Option<(Name, Link, NamespaceId)>,
 }
 
-/// Whether the start tag being read is written as Canonical XML §2.3 writes it, so far: one space before each part,
+/// The start tag being read, and whether it is written as Canonical XML §2.3 writes it, so far: one space before each part,
 /// quotation marks, nothing to escape, declarations first and in their order. The attributes' order is seen at the end.
 #[derive(Clone, Copy)]
 struct Tag {
+    /// How many attributes the elements before have.
+    attributes: usize,
     canonical: bool,
     /// One past what was read of it.
     end: u32,
@@ -211,8 +212,7 @@ impl<'a> Parser<'a> {
         }
         self.at += 1;
         let name = self.name()?;
-        self.pending.clear();
-        self.tag = Tag { canonical: true, end: name.end(), prefix: None };
+        self.tag = Tag { attributes: self.tree.attributes.len(), canonical: true, end: name.end(), prefix: None };
         let outer = self.scope;
         let outer_count = self.in_scope;
         let first_declaration = index(self.tree.declarations.len());
@@ -276,10 +276,11 @@ impl<'a> Parser<'a> {
             Some([]) => (name.end(), name.end()),
             Some([b':', ..]) => (name.start + 6, name.end()),
             _ => {
-                if self.pending.len() >= self.limits.attributes {
+                if self.tree.attributes.len() - self.tag.attributes >= self.limits.attributes {
                     return self.fail_at(Malformed::TooManyAttributes, begin);
                 }
-                self.pending.push((name, value, begin));
+                // What its prefix means is known when all declarations are.
+                self.tree.attributes.push(Attribute { name, namespace: NamespaceId::NONE, value });
                 return Ok(());
             }
         };
@@ -303,7 +304,7 @@ impl<'a> Parser<'a> {
             return self.fail_at(Malformed::DuplicateAttribute, begin);
         }
         let before = self.tag.prefix.map(|(start, end)| self.tree.octets(start, end));
-        self.tag.canonical &= self.pending.is_empty() && before.is_none_or(|before| before < name);
+        self.tag.canonical &= self.tree.attributes.len() == self.tag.attributes && before.is_none_or(|before| before < name);
         self.tag.prefix = Some(prefix);
         let namespace = self.intern(value);
         let declared = index(self.tree.declarations.len());
@@ -344,14 +345,15 @@ impl<'a> Parser<'a> {
         found.map(|(place, _)| NamespaceId(index(place) + 2))
     }
 
-    /// Gives every pending attribute its namespace; refuses doubles by name as written and by expanded name.
+    /// Gives every attribute of the tag its namespace; refuses doubles by name as written and by expanded name.
     fn resolve_attributes(&mut self) -> Result<(u32, u32), Error> {
-        let first = self.tree.attributes.len();
-        for place in 0..self.pending.len() {
-            let Some((name, value, begin)) = self.pending.get(place).copied() else { break };
+        let first = self.tag.attributes;
+        for place in first..self.tree.attributes.len() {
+            let Some(Attribute { name, .. }) = self.tree.attributes.get(place).copied() else { break };
+            let begin = name.start as usize;
             let namespace = if name.prefix == 0 { NamespaceId::NONE } else { self.namespace_of(name, begin, false)? };
             // At most `limits.attributes`, so that the square is bounded.
-            let double = self.tree.attributes.get(first..).unwrap_or_default().iter().any(|other| {
+            let double = self.tree.attributes.get(first..place).unwrap_or_default().iter().any(|other| {
                 other.name.local_length() == name.local_length()
                     && self.tree.local_octets(other.name) == self.tree.local_octets(name)
                     && (self.tree.prefix_octets(other.name) == self.tree.prefix_octets(name)
@@ -362,7 +364,9 @@ impl<'a> Parser<'a> {
             if double {
                 return self.fail_at(Malformed::DuplicateAttribute, begin);
             }
-            self.tree.attributes.push(Attribute { name, namespace, value });
+            if let Some(attribute) = self.tree.attributes.get_mut(place) {
+                attribute.namespace = namespace;
+            }
         }
         Ok((index(first), index(self.tree.attributes.len())))
     }
@@ -456,8 +460,16 @@ impl<'a> Parser<'a> {
     /// Text up to the next markup that is not CDATA: one node, whole, however it was written.
     fn characters(&mut self) -> Result<(), Error> {
         let begin = self.at;
-        // First the common case: nothing to decode.
+        // First the common cases: a short text as it stands, and any text with nothing to decode.
         let rest = self.octets.get(begin..).unwrap_or_default();
+        if let Some(length) = scan::text(rest)
+            && matches!(rest.get(length..), Some([b'<', next, ..]) if *next != b'!')
+            && length <= self.limits.text
+        {
+            self.at = begin + length;
+            let text = Text { start: index(begin), end: index(self.at), decoded: false, plain: true };
+            return self.push(Kind::Text(text), begin).map(drop);
+        }
         let end = memchr3(b'<', b'&', b'\r', rest).map_or(self.octets.len(), |length| begin + length);
         let rest = self.octets.get(end..).unwrap_or_default();
         if matches!(rest.first(), None | Some(b'<')) && !rest.starts_with(b"<![CDATA[") {
@@ -522,6 +534,14 @@ impl<'a> Parser<'a> {
     fn attribute_value(&mut self, quote: u8) -> Result<Text, Error> {
         let begin = self.at;
         let rest = self.octets.get(begin..).unwrap_or_default();
+        if let Some(length) = scan::value(rest, quote)
+            && rest.get(length) == Some(&quote)
+            && length <= self.limits.text
+        {
+            self.at = begin + length + 1;
+            let plain = quote == b'"' || memchr(b'"', rest.get(..length).unwrap_or_default()).is_none();
+            return Ok(Text { start: index(begin), end: index(begin + length), decoded: false, plain });
+        }
         let Some(length) = memchr3(quote, b'<', b'&', rest) else { return self.fail(Malformed::End) };
         let end = begin + length;
         let value = rest.get(..length).unwrap_or_default();
@@ -627,13 +647,7 @@ impl<'a> Parser<'a> {
     fn name(&mut self) -> Result<Name, Error> {
         let begin = self.at;
         let rest = self.octets.get(begin..).unwrap_or_default();
-        let mut length = in_class(rest, NAME);
-        let (mut colons, mut colon) = (0_usize, 0);
-        while rest.get(length) == Some(&b':') {
-            colons += 1;
-            colon = length;
-            length += 1 + in_class(rest.get(length + 1..).unwrap_or_default(), NAME);
-        }
+        let scan::AsciiName { mut length, mut colons, mut colon } = scan::name(rest);
         let ascii = rest.get(length).is_none_or(u8::is_ascii);
         if !ascii {
             length = self.long_name(begin);
@@ -645,7 +659,8 @@ impl<'a> Parser<'a> {
             return self.fail(Malformed::NameTooLong);
         }
         let local = if colons == 0 { 0 } else { colon + 1 };
-        if colons > 1 || !self.starts_name(begin + local) || (colons == 1 && !self.starts_name(begin)) {
+        let starts = |at: usize| matches!(rest.get(at), Some(b'a'..=b'z' | b'A'..=b'Z' | b'_')) || self.starts_name(begin + at);
+        if colons > 1 || !starts(local) || (colons == 1 && !starts(0)) {
             return self.fail(Malformed::Name);
         }
         self.at = begin + length;
@@ -654,12 +669,9 @@ impl<'a> Parser<'a> {
         Ok(Name { start: index(begin), prefix: short(colon), length: short(length) })
     }
 
+    #[cold]
     fn starts_name(&self, at: usize) -> bool {
-        match self.octets.get(at) {
-            Some(octet) if class(*octet) & STARTS_NAME != 0 => true,
-            Some(0x80..) => self.text.get(at..).and_then(|rest| rest.chars().next()).is_some_and(is_name_start),
-            Some(_) | None => false,
-        }
+        self.text.get(at..).and_then(|rest| rest.chars().next()).is_some_and(is_name_start)
     }
 
     /// The length of a name with characters beyond ASCII, colons included.
@@ -700,37 +712,6 @@ impl<'a> Parser<'a> {
     }
 }
 
-/// How many octets at the beginning are of a class.
-fn in_class(octets: &[u8], wanted: u8) -> usize {
-    octets.iter().position(|octet| class(*octet) & wanted == 0).unwrap_or(octets.len())
-}
-
-fn class(octet: u8) -> u8 {
-    CLASSES.get(usize::from(octet)).copied().unwrap_or(0)
-}
-
-/// ASCII characters of a name, without the colon.
-const NAME: u8 = 1;
-/// Those of them a name may begin with.
-const STARTS_NAME: u8 = 2;
-
-static CLASSES: [u8; 256] = {
-    let mut classes = [0; 256];
-    let mut rest: &mut [u8] = &mut classes;
-    let mut octet = 0_u8;
-    while let [first, after @ ..] = rest {
-        if octet.is_ascii_alphanumeric() || matches!(octet, b'_' | b'-' | b'.') {
-            *first |= NAME;
-        }
-        if octet.is_ascii_alphabetic() || octet == b'_' {
-            *first |= STARTS_NAME;
-        }
-        octet = octet.wrapping_add(1);
-        rest = after;
-    }
-    classes
-};
-
 /// Longest reference: `&#x10FFFF;` with some leading zeros.
 const LONGEST_REFERENCE: usize = 16;
 /// How many namespaces out of scope are searched before a new id is given to the same name.
@@ -748,9 +729,11 @@ fn find(octets: &[u8], from: usize, needle: &[u8]) -> Option<usize> {
 /// Where the first character stands that XML does not allow (§2.2): control characters, U+FFFE and U+FFFF.
 fn forbidden_character(octets: &[u8]) -> Option<usize> {
     let forbidden = |octet: u8| (octet < b' ') & (octet != b'\t') & (octet != b'\n') & (octet != b'\r');
-    // Without a branch for each octet, so that the whole document is looked through many octets at a time.
-    let suspicious = octets.chunks(256).any(|chunk| chunk.iter().fold(false, |found, octet| found | forbidden(*octet) | (*octet == 0xef)));
-    if !suspicious {
+    // Without a branch for each octet, so that the whole document is looked through many octets at a time; closely where
+    // there is more than what a line without white space but blanks has.
+    let rough = |chunk: &[u8]| chunk.iter().fold(false, |found, octet| found | (*octet < b' ') | (*octet == 0xef));
+    let close = |chunk: &[u8]| chunk.iter().fold(false, |found, octet| found | forbidden(*octet) | (*octet == 0xef));
+    if !octets.chunks(256).any(|chunk| rough(chunk) && close(chunk)) {
         return None;
     }
     let at = |place: usize| octets.get(place..place + 3).is_some_and(|three| matches!(three, [0xef, 0xbf, 0xbe | 0xbf]));

@@ -81,11 +81,23 @@ impl Document {
         prefixes: &[&str],
         key: &SigningKey<P>,
     ) -> Result<Vec<u8>, Error> {
+        let (at, signature) = self.enveloped(what, placement, prefixes, key)?;
+        self.with(at, &signature)
+    }
+
+    /// The signature of [`Document::sign_enveloped`], and at which octet it belongs.
+    pub(crate) fn enveloped<P: Purpose>(
+        &self,
+        what: SignedElement<'_>,
+        placement: Placement<'_>,
+        prefixes: &[&str],
+        key: &SigningKey<P>,
+    ) -> Result<(usize, String), Error> {
         if self.locate(what)?.children().any(|child| child.is(DS, "Signature")) {
             return Err(Error::Ambiguous("Signature".to_owned()));
         }
         let parts = [Part::Element(what, prefixes)];
-        self.sign(&Signing { parts: &parts, into: what, placement, key_info: KeyInfo::Certificate, profile: &Profile::SAML }, key)
+        self.signature(&Signing { parts: &parts, into: what, placement, key_info: KeyInfo::Certificate, profile: &Profile::SAML }, key)
     }
 
     /// The document's octets with a signature.
@@ -94,17 +106,26 @@ impl Document {
     /// [`Error::Unreadable`] if a part has no usable id or there is no place for the signature, [`Error::Malformed`] if the
     /// result would not be readable, [`Error::Key`] if the provider cannot sign.
     pub fn sign(&self, signing: &Signing<'_>, key: &impl Signs) -> Result<Vec<u8>, Error> {
-        let into = self.locate(signing.into)?;
-        let at = insertion(into, signing.placement)?;
-        let references: Result<String, Error> =
-            signing.parts.iter().map(|part| self.reference(*part, into, signing.profile, key)).collect();
-        let signature = signature(&references?, key, signing.key_info, "")?;
-        let (before, after) = self.tree.source.split_at_checked(at).ok_or_else(|| into.unreadable("no place for a signature"))?;
-        let octets = [before.as_bytes(), signature.as_bytes(), after.as_bytes()].concat();
+        let (at, signature) = self.signature(signing, key)?;
+        let octets = self.with(at, &signature)?;
         if let KeyInfo::Markup(_) = signing.key_info {
             Self::parse(&octets, &self.limits)?;
         }
         Ok(octets)
+    }
+
+    fn signature(&self, signing: &Signing<'_>, key: &impl Signs) -> Result<(usize, String), Error> {
+        let into = self.locate(signing.into)?;
+        let at = insertion(into, signing.placement)?;
+        let references: Result<String, Error> =
+            signing.parts.iter().map(|part| self.reference(*part, into, signing.profile, key)).collect();
+        Ok((at, signature(&references?, key, signing.key_info, "")?))
+    }
+
+    fn with(&self, at: usize, signature: &str) -> Result<Vec<u8>, Error> {
+        let halves = self.tree.source.split_at_checked(at);
+        let (before, after) = halves.ok_or(Error::Unreadable { what: "no place for a signature", at })?;
+        Ok([before.as_bytes(), signature.as_bytes(), after.as_bytes()].concat())
     }
 
     /// A signature around this document's root element: `ds:Signature` with the element in a `ds:Object` of this id.

@@ -4,9 +4,9 @@
 //! `DigestValue`, a foreign element that looks like `ds:Reference`, a truncated MAC, an `Object` to hide the original in.
 //! Every element here has its place, its number and its attributes, or the whole signature is refused.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use std::iter::Peekable;
 
+use crate::base64;
 use crate::c14n::Canonicalization;
 use crate::element::{ElementView, Unsigned};
 use crate::error::{Error, ReferenceFault, Role, SignatureFault};
@@ -73,9 +73,9 @@ impl Target<'_> {
 /// Reads a `ds:Signature` and holds it against the profile.
 pub(crate) fn read<'t>(signature: View<'t>, profile: &Profile) -> Result<Signature<'t>, Error> {
     attributes(signature, &["Id"])?;
-    let mut parts = Parts::of(signature)?;
+    let mut parts = content_of(signature)?;
     let info = parts.next_named("SignedInfo")?;
-    let value = base64(parts.next_named("SignatureValue")?, &["Id"])?;
+    let value = octets(parts.next_named("SignatureValue")?, &["Id"])?;
     let key_info = parts.optional("KeyInfo");
     if key_info.is_none() && profile.key_info == KeyInfo::Required {
         return Err(fault(signature, SignatureFault::MissingElement));
@@ -92,7 +92,7 @@ pub(crate) fn read<'t>(signature: View<'t>, profile: &Profile) -> Result<Signatu
     parts.end()?;
 
     attributes(info, &["Id"])?;
-    let mut parts = Parts::of(info)?;
+    let mut parts = content_of(info)?;
     let form = canonicalization(parts.next_named("CanonicalizationMethod")?, profile, Role::Canonicalization)?;
     let algorithm = method(parts.next_named("SignatureMethod")?, profile)?;
     let mut references = Vec::new();
@@ -121,15 +121,15 @@ fn read_reference<'t>(reference: View<'t>, profile: &Profile) -> Result<Referenc
         (Some(_), Some(id)) if !id.is_empty() && !id.contains(['(', ')', '#', '%']) => Target::Id(id),
         (Some(_), _) => return refused(uri, ReferenceFault::External),
     };
-    let mut parts = Parts::of(reference)?;
+    let mut parts = content_of(reference)?;
     let (via, form) = transforms(parts.optional("Transforms"), reference, profile)?;
     let digest_method = parts.next_named("DigestMethod")?;
     attributes(digest_method, &["Algorithm"])?;
-    Parts::of(digest_method)?.end()?;
+    content_of(digest_method)?.end()?;
     let uri = algorithm(digest_method)?;
     let hash = Hash::from_uri(uri).filter(|hash| profile.admits_hash(*hash)).ok_or_else(|| not_admitted(Role::Digest, uri))?;
     let digest_value = parts.next_named("DigestValue")?;
-    let digest = base64(digest_value, &[])?;
+    let digest = octets(digest_value, &[])?;
     if digest.len() != hash.algorithm().output_len() {
         return Err(fault(digest_value, SignatureFault::DigestLength));
     }
@@ -142,7 +142,7 @@ fn transforms(list: Option<View<'_>>, reference: View<'_>, profile: &Profile) ->
     let (mut via, mut form) = (Via::Whole, None);
     if let Some(list) = list {
         attributes(list, &[])?;
-        let mut parts = Parts::of(list)?;
+        let mut parts = content_of(list)?;
         let mut count = 0;
         while let Some(transform) = parts.optional("Transform") {
             count += 1;
@@ -159,7 +159,7 @@ fn transforms(list: Option<View<'_>>, reference: View<'_>, profile: &Profile) ->
                 form = Some(token_form(transform, profile)?);
             } else if uri == ENVELOPED {
                 attributes(transform, &["Algorithm"])?;
-                Parts::of(transform)?.end()?;
+                content_of(transform)?.end()?;
                 if via == Via::Enveloped || form.is_some() {
                     return Err(fault(transform, SignatureFault::Transforms));
                 }
@@ -188,12 +188,12 @@ fn transforms(list: Option<View<'_>>, reference: View<'_>, profile: &Profile) ->
 /// WS-I Basic Security Profile R3065: the canonicalization is a parameter and has to be given.
 fn token_form(transform: View<'_>, profile: &Profile) -> Result<Canonicalization, Error> {
     attributes(transform, &["Algorithm"])?;
-    let mut parts = Parts::of(transform)?;
+    let mut parts = content_of(transform)?;
     let parameters = parts.take_if(|child| child.is(WSSE, "TransformationParameters"));
     let parameters = parameters.ok_or_else(|| fault(transform, SignatureFault::MissingElement))?;
     parts.end()?;
     attributes(parameters, &[])?;
-    let mut parts = Parts::of(parameters)?;
+    let mut parts = content_of(parameters)?;
     let form = canonicalization(parts.next_named("CanonicalizationMethod")?, profile, Role::Transform)?;
     parts.end()?;
     Ok(form)
@@ -204,10 +204,10 @@ fn canonicalization(element: View<'_>, profile: &Profile, role: Role) -> Result<
     let uri = algorithm(element)?;
     let form = profile::canonicalization(uri).filter(|form| profile.admits_form(form));
     let mut form = form.ok_or_else(|| not_admitted(role, uri))?;
-    let mut parts = Parts::of(element)?;
+    let mut parts = content_of(element)?;
     if let Some(list) = parts.take_if(|child| child.is(EXCLUSIVE, "InclusiveNamespaces")) {
         attributes(list, &["PrefixList"])?;
-        Parts::of(list)?.end()?;
+        content_of(list)?.end()?;
         let prefixes = list.attribute("", "PrefixList").unwrap_or_default().split_ascii_whitespace();
         form.prefix_list = prefixes.map(|prefix| if prefix == "#default" { "" } else { prefix }.to_owned()).collect();
         if !form.exclusive || form.prefix_list.len() > LONGEST_PREFIX_LIST {
@@ -227,7 +227,7 @@ fn method(element: View<'_>, profile: &Profile) -> Result<SignatureAlgorithm, Er
     let uri = algorithm(element)?;
     let known = SignatureAlgorithm::from_uri(uri).filter(|known| profile.admits(*known));
     let known = known.ok_or_else(|| not_admitted(Role::Signature, uri))?;
-    Parts::of(element)?.end()?;
+    content_of(element)?.end()?;
     Ok(known)
 }
 
@@ -245,44 +245,33 @@ fn attributes(element: View<'_>, known: &[&str]) -> Result<(), Error> {
 }
 
 /// Base64 with white space between the digits and nothing else: no comment, no CDATA section, one padding.
-fn base64(element: View<'_>, known: &[&str]) -> Result<Vec<u8>, Error> {
+fn octets(element: View<'_>, known: &[&str]) -> Result<Vec<u8>, Error> {
     attributes(element, known)?;
     let text = element.text().map_err(|_| fault(element, SignatureFault::Base64))?;
-    let octets = decode(&text).ok_or_else(|| fault(element, SignatureFault::Base64))?;
+    let octets = base64::decode(&text).ok_or_else(|| fault(element, SignatureFault::Base64))?;
     if octets.is_empty() { Err(fault(element, SignatureFault::Base64)) } else { Ok(octets) }
 }
 
-/// Strict base64 after XML white space was taken out.
-pub(crate) fn decode(text: &str) -> Option<Vec<u8>> {
-    if text.bytes().any(|octet| octet.is_ascii_whitespace()) {
-        let digits: Vec<u8> = text.bytes().filter(|octet| !matches!(octet, b' ' | b'\t' | b'\r' | b'\n')).collect();
-        return STANDARD.decode(digits).ok();
-    }
-    STANDARD.decode(text).ok()
-}
-
 /// The child elements in order; only white space and comments may stand between them.
-struct Parts<'t> {
-    parent: View<'t>,
-    rest: std::vec::IntoIter<View<'t>>,
+fn content_of(parent: View<'_>) -> Result<Parts<'_, impl Iterator<Item = View<'_>>>, Error> {
+    for (_, node) in parent.nodes() {
+        match &node.kind {
+            Kind::Element(_) | Kind::Comment(_) => {}
+            Kind::Text(text) if parent.is_blank(*text) => {}
+            Kind::Text(_) | Kind::ProcessingInstruction { .. } => return Err(fault(parent, SignatureFault::StrayContent)),
+        }
+    }
+    Ok(Parts { parent, rest: parent.children().peekable() })
 }
 
-impl<'t> Parts<'t> {
-    fn of(parent: View<'t>) -> Result<Self, Error> {
-        let mut children = Vec::new();
-        for (id, node) in parent.nodes() {
-            match &node.kind {
-                Kind::Element(_) => children.extend(parent.at_node(id)),
-                Kind::Text(text) if parent.is_blank(*text) => {}
-                Kind::Comment(_) => {}
-                Kind::Text(_) | Kind::ProcessingInstruction { .. } => return Err(fault(parent, SignatureFault::StrayContent)),
-            }
-        }
-        Ok(Self { parent, rest: children.into_iter() })
-    }
+struct Parts<'t, I: Iterator> {
+    parent: View<'t>,
+    rest: Peekable<I>,
+}
 
+impl<'t, I: Iterator<Item = View<'t>>> Parts<'t, I> {
     fn take_if(&mut self, wanted: impl Fn(&View<'t>) -> bool) -> Option<View<'t>> {
-        if self.rest.as_slice().first().is_some_and(wanted) { self.rest.next() } else { None }
+        self.rest.next_if(wanted)
     }
 
     fn optional(&mut self, local: &str) -> Option<View<'t>> {
@@ -292,7 +281,7 @@ impl<'t> Parts<'t> {
     fn next_named(&mut self, local: &str) -> Result<View<'t>, Error> {
         match self.optional(local) {
             Some(child) => Ok(child),
-            None => match self.rest.as_slice().first() {
+            None => match self.rest.peek() {
                 Some(other) => Err(fault(*other, SignatureFault::UnexpectedElement)),
                 None => Err(fault(self.parent, SignatureFault::MissingElement)),
             },

@@ -285,7 +285,7 @@ pub(crate) fn certificates(key_info: Option<ElementView<'_, Unsigned>>) -> Vec<K
     let mut found = Vec::new();
     let data = key_info.into_iter().flat_map(|info| info.children().filter(|child| child.is(DS, "X509Data")));
     for certificate in data.flat_map(|data| data.children().filter(|child| child.is(DS, "X509Certificate"))).take(MOST_CERTIFICATES) {
-        let der = certificate.text().ok().and_then(|text| signature::decode(&text));
+        let der = certificate.text().ok().and_then(|text| crate::base64::decode(&text));
         found.extend(der.and_then(|der| KeyId::of_certificate(&der).ok()));
     }
     found

@@ -24,6 +24,7 @@ use vestibule_engine::identity::Identity;
 use vestibule_engine::inject::{Prepared, prepare};
 use vestibule_engine::request::{Body, Channel, CheckRequest, ClientKind, Malformed, RequestId, Shown};
 use vestibule_engine::route::{Access, BodyNeed, Destination, Found};
+use vestibule_engine::scheme::Unavailable;
 use vestibule_engine::secret::Secret;
 use vestibule_engine::session::Opened;
 
@@ -273,7 +274,8 @@ impl Passage<'_> {
             Ok(both) => both,
             Err(unfit) => {
                 let Some(malformed) = unfit.malformed() else {
-                    return self.failed(Failure::Overload, request.kind(), Some(&found), &request.method);
+                    let want = Unavailable::new("memory", "the budget for bodies is spent");
+                    return self.refuse(&request, engine.give_up(&request, found, want));
                 };
                 return self.refuse(&request, engine.decide_found(&request, Err(Denial::Malformed(malformed))).await);
             }

@@ -546,3 +546,17 @@ fn what_is_not_signed_is_refused_under_every_profile() {
         }
     }
 }
+
+#[test]
+fn no_end_of_a_signed_document_is_read_beyond() {
+    let whole = std::fs::read(corpus("attacks/xml-signature/good-assertion.xml")).unwrap();
+    let mut keys = TrustedKeys::new();
+    keys.add_pem(&std::fs::read_to_string(corpus("recorded/keys/idp-rsa2048.crt")).unwrap()).unwrap();
+    let end = whole.trim_ascii_end().len();
+    for length in 0..end {
+        // Its own allocation, so that a sanitizer or Miri sees what is read behind it.
+        let cut = whole.get(..length).unwrap().to_vec().into_boxed_slice();
+        assert!(verdict(&cut, "assertion", &keys, &Profile::SAML).is_err(), "{length}");
+    }
+    assert!(verdict(&whole, "assertion", &keys, &Profile::SAML).is_ok());
+}

@@ -262,5 +262,29 @@ pub fn cases() -> Vec<Case> {
         assert_ne!(broken, good, "{name}");
         add(name, "36", "assertion", "saml", "malformed", with_signature(&broken).as_bytes());
     }
+    // 37: documents that end where a careless reader reads on, each signed but for its end.
+    let whole = response("_r", &signed);
+    for (name, ends_with) in [
+        ("cut-in-a-name", "<saml:Na"),
+        ("cut-before-a-value", " Version="),
+        ("cut-in-a-value", " Version=\"2."),
+        ("cut-in-a-start-tag", "<ds:SignatureMethod "),
+        ("cut-in-an-end-tag", "</ds:Signed"),
+        ("cut-in-a-signature-value", "<ds:SignatureValue>"),
+    ] {
+        let (before, _) = whole.split_once(ends_with).unwrap();
+        add(name, "37", "assertion", "saml", "malformed", format!("{before}{ends_with}").as_bytes());
+    }
+    for (name, open) in [
+        ("cut-in-a-comment", &b"<!-- no end"[..]),
+        ("cut-in-cdata", b"<![CDATA[no end]]"),
+        ("cut-in-an-instruction", b"<?no end"),
+        ("cut-in-a-reference", b"&#x10FFF"),
+        ("cut-in-a-character", b"\xf0\x9f\x98"),
+    ] {
+        let expect = if name == "cut-in-a-character" { "encoding" } else { "malformed" };
+        let before = whole.split("alice").next().unwrap();
+        add(name, "37", "assertion", "saml", expect, &[before.as_bytes(), open].concat());
+    }
     cases
 }
