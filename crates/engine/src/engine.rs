@@ -213,6 +213,14 @@ impl Engine {
         Decision::Allow(Box::new(Grant { principal, permits, injection, found: asked.found.clone() }))
     }
 
+    /// Records that a request could not be judged, because what judging it needs is not to be had.
+    pub fn give_up(&self, request: &CheckRequest, found: Found, want: Unavailable) -> Judgement {
+        let judgement = Judgement { found: Some(found), ..Judgement::undecided(Decision::Fail(want)) };
+        let (decided, _) = describe(request, &judgement, Trail::new(self.clock.clone()));
+        self.record(request, judgement.found.as_ref(), Event::RequestDecided(decided));
+        judgement
+    }
+
     /// Records that a request could not be read.
     pub fn unreadable(&self, id: RequestId, client: IpAddr, reason: Malformed) {
         let event = Event::RequestUnreadable { reason };
@@ -430,6 +438,10 @@ mod tests {
     async fn decide(policy: Policy, method: &str, path: &str, headers: &[(&str, &str)]) -> (Judgement, Decided) {
         let (engine, sink) = engine(policy);
         let judgement = engine.decide(&request(method, &format!("north.example.com{path}"), headers)).await;
+        (judgement, only(&sink))
+    }
+
+    fn only(sink: &Kept) -> Decided {
         let kept = sink.0.lock().unwrap();
         let decided: Vec<&Decided> = kept
             .iter()
@@ -439,7 +451,7 @@ mod tests {
             })
             .collect();
         let [decided] = decided[..] else { panic!("{} records of one decision", decided.len()) };
-        (judgement, decided.clone())
+        decided.clone()
     }
 
     /// The decision in a few letters.
@@ -453,6 +465,17 @@ mod tests {
             Decision::Deny(denial) => format!("deny: {:?}", denial.reason()),
             Decision::Fail(down) => format!("fail: {}", down.what),
         }
+    }
+
+    #[test]
+    fn what_cannot_be_judged_is_recorded_too() {
+        let (engine, sink) = engine(everybody());
+        let request = request("POST", "north.example.com/open", &[]);
+        let found = engine.routes.find(&request).unwrap();
+        let judgement = engine.give_up(&request, found, Unavailable::new("memory", "full"));
+        assert_eq!(short(&judgement.decision), "fail: memory");
+        let decided = only(&sink);
+        assert_eq!((decided.decision, decided.reason, decided.route), (Ruling::Fail, Some(Reason::Unavailable), Some("open".into())));
     }
 
     #[tokio::test]

@@ -17,7 +17,7 @@ use crate::identity::{AccountState, Attributes, ExternalId, GroupName, Identity,
 use crate::request::{Body, Channel, CheckRequest, Client, Host, RequestId, Target};
 use crate::route::{Access, BodyNeed, Csrf, Destination, Found, Route};
 use crate::scheme::Unavailable;
-use crate::session::SessionRef;
+use crate::session::{LoginId, SessionRef};
 use crate::store::{ChangeStream, Changes, DurableStore, ExpiringStore, Group, Insert, Key, KeyRecord, Kind, Version};
 use crate::tenant::Tenant;
 use crate::users::Users;
@@ -139,7 +139,8 @@ pub(crate) fn identity(user: User) -> Identity {
 }
 
 pub(crate) fn session(name: &str) -> SessionRef {
-    SessionRef { key: Key::of(&north(), Kind::Session, &[name.as_bytes()]), login: name.to_owned(), opened: now(), until: now() }
+    let login = LoginId(std::array::from_fn(|at| name.as_bytes().get(at).copied().unwrap_or_default()));
+    SessionRef { key: Key::of(&north(), Kind::Session, &[name.as_bytes()]), login, opened: now(), until: now() }
 }
 
 /// An admission over `store` that knows the issuers `local` (ours) and `idp` (not ours).

@@ -14,7 +14,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::audit::{Event, Gate, Reason, Trail};
 use crate::clock::{Clock, Timestamp, random};
-use crate::identity::{Attributes, RealmName, SchemeName, TenantId, Username};
+use crate::identity::{Attributes, RealmName, SchemeName, TenantId, User, UserId, Username};
 use crate::realm::gates::{Entry, Gates, Rule};
 use crate::realm::repeats::{Fingerprint, Repeats};
 use crate::realm::seats::Seats;
@@ -44,6 +44,15 @@ pub trait Realm: Debug + Send + Sync {
     fn dearest(&self) -> Duration {
         Duration::ZERO
     }
+
+    /// Whether an account on which a live session rests should be read again: what was changed at the realm since the
+    /// login must not hold for as long as the session does (attack 94). Whoever is told so once calls [`Realm::renew`].
+    fn is_due(&self, _user: UserId) -> bool {
+        false
+    }
+
+    /// Reads it again. What changed is in the store afterwards; an outage changes nothing.
+    async fn renew(&self, _user: &User) {}
 }
 
 /// One attempt at a password.

@@ -28,7 +28,8 @@ use crate::scheme::Unavailable;
 use crate::secret::Secret;
 use crate::store::{Change, ExpiringStore, Group, Insert, Key, Kind, Version, digest};
 use crate::users::{Users, Watch};
-use record::{LoginId, Record};
+pub use record::LoginId;
+use record::{Names, Record};
 
 /// Sessions kept in the cache.
 const CACHED: usize = 100_000;
@@ -71,7 +72,7 @@ pub struct SessionRef {
     /// Its key in the store.
     pub key: Key,
     /// The login it descends from; sessions of several hosts share one.
-    pub login: String,
+    pub login: LoginId,
     /// When it was opened.
     pub opened: Timestamp,
     /// When it ends at the latest.
@@ -94,6 +95,7 @@ pub struct Sessions {
     users: Arc<Users>,
     settings: Settings,
     cache: Cache<[u8; 32], Arc<Held>>,
+    names: Names,
     changes: Watch,
     scheme: SchemeName,
 }
@@ -104,7 +106,6 @@ struct Held {
     key: Key,
     version: Version,
     record: Record,
-    login: String,
     read: Timestamp,
     /// Somebody is writing down its use.
     touching: AtomicBool,
@@ -114,7 +115,7 @@ impl Sessions {
     /// Sessions in this store.
     pub fn new(store: Arc<dyn ExpiringStore>, users: Arc<Users>, settings: Settings) -> Self {
         let changes = Watch::new(store.changes(), settings.revocation_lag);
-        Self { store, users, settings, cache: Cache::new(CACHED), changes, scheme: SchemeName::from("session") }
+        Self { store, users, settings, cache: Cache::new(CACHED), names: Names::default(), changes, scheme: SchemeName::from("session") }
     }
 
     /// Opens a session for an admitted identity on `host`: always a new token and a new login, so that nothing
@@ -188,7 +189,7 @@ impl Sessions {
     /// [`Unavailable`] when the store does not answer.
     pub async fn end(&self, identity: &Identity, ending: Ending, trail: &mut Trail) -> Result<(), Unavailable> {
         let Some(session) = &identity.session else { return Ok(()) };
-        self.store.remove_group(&login_group(identity.tenant(), &session.login)).await?;
+        self.store.remove_group(&login_group(identity.tenant(), session.login)).await?;
         trail.events.push(ended(Some(&session.key), &identity.user, ending));
         Ok(())
     }
@@ -222,7 +223,7 @@ impl Sessions {
         let gone = || Unavailable::new("session", "only a live session can be handed over");
         let session = identity.session.as_ref().ok_or_else(gone)?;
         let (stored, _) = self.store.get(&session.key).await?.ok_or_else(gone)?;
-        let record = readable(&session.key, &stored).ok_or_else(gone)?;
+        let record = readable(&session.key, &stored, &self.names).ok_or_else(gone)?;
         let derived = Record { host: to_host.into(), opened: now, used: now, ..record };
         let value = HandOver { parent: session.key.clone(), derived }.encode().ok_or_else(too_long)?;
         let octets = random::<32>()?;
@@ -248,7 +249,7 @@ impl Sessions {
         let Some(octets) = parse_token(code) else { return Ok(Err(Reason::BadCode)) };
         // Host and tenant are in the key: elsewhere the code does not exist, and is not spent by trying.
         let Some(value) = self.store.take(&hand_over_key(tenant, host, &octets)).await? else { return Ok(Err(Reason::BadCode)) };
-        let Some(HandOver { parent, derived }) = HandOver::decode(&value) else { return Ok(Err(Reason::BadCode)) };
+        let Some(HandOver { parent, derived }) = HandOver::decode(&value, &self.names) else { return Ok(Err(Reason::BadCode)) };
         let record = Record { opened: now, used: now, ..derived };
         let user = match self.live(&record, tenant, now).await? {
             Ok(user) => user,
@@ -312,9 +313,8 @@ impl Sessions {
             self.cache.remove(digest);
             return Ok(None);
         };
-        let Some(record) = readable(&key, &value) else { return Ok(None) };
-        let login = login_text(record.login);
-        let held = Arc::new(Held { key, version, record, login, read: now, touching: AtomicBool::new(false) });
+        let Some(record) = readable(&key, &value, &self.names) else { return Ok(None) };
+        let held = Arc::new(Held { key, version, record, read: now, touching: AtomicBool::new(false) });
         self.cache.insert(*digest, held.clone());
         if self.changes.generation() != generation {
             self.cache.remove(digest);
@@ -349,7 +349,7 @@ impl Sessions {
         let octets = random::<32>()?;
         let key = Key::from_digest(tenant, Kind::Session, &session_digest(tenant, &octets));
         let value = record.encode().ok_or_else(too_long)?;
-        let groups = [user_group(tenant, user.id), login_group(tenant, &login_text(record.login))];
+        let groups = [user_group(tenant, user.id), login_group(tenant, record.login)];
         let limit = Some((&groups[0], self.settings.per_user.max(1)));
         for _ in 0..MOST_EVICTED {
             match self.store.insert(&key, &value, self.time_to_live(record, now), &groups, limit).await? {
@@ -387,7 +387,7 @@ impl Sessions {
             let Some(last) = page.last().cloned() else { return Ok(found) };
             for key in page {
                 if let Some((value, _)) = self.store.get(&key).await? {
-                    let record = readable(&key, &value);
+                    let record = readable(&key, &value, &self.names);
                     found.push((key, record));
                 }
             }
@@ -405,18 +405,13 @@ impl Sessions {
             level: record.level,
             authenticated_at: record.authenticated_at,
             attributes: record.attributes.clone(),
-            session: Some(SessionRef {
-                key: held.key.clone(),
-                login: held.login.clone(),
-                opened: record.opened,
-                until: self.until(record),
-            }),
+            session: Some(SessionRef { key: held.key.clone(), login: record.login, opened: record.opened, until: self.until(record) }),
             ambient: true,
         }
     }
 
     fn reference(&self, key: Key, record: &Record) -> SessionRef {
-        SessionRef { key, login: login_text(record.login), opened: record.opened, until: self.until(record) }
+        SessionRef { key, login: record.login, opened: record.opened, until: self.until(record) }
     }
 
     fn until(&self, record: &Record) -> Timestamp {
@@ -444,10 +439,10 @@ impl HandOver {
         Some([&(parent.len() as u64).to_be_bytes(), parent, &record].concat())
     }
 
-    fn decode(octets: &[u8]) -> Option<Self> {
+    fn decode(octets: &[u8], names: &Names) -> Option<Self> {
         let (length, rest) = octets.split_first_chunk::<8>()?;
         let (parent, record) = rest.split_at_checked(usize::try_from(u64::from_be_bytes(*length)).ok()?)?;
-        Some(Self { parent: Key::from_stored(std::str::from_utf8(parent).ok()?), derived: Record::decode(record)? })
+        Some(Self { parent: Key::from_stored(std::str::from_utf8(parent).ok()?), derived: Record::decode(record, names)? })
     }
 }
 
@@ -474,12 +469,8 @@ fn user_group(tenant: &TenantId, user: UserId) -> Group {
     Group::of(tenant, Kind::Session, format_args!("user:{user}"))
 }
 
-fn login_group(tenant: &TenantId, login: &str) -> Group {
+fn login_group(tenant: &TenantId, login: LoginId) -> Group {
     Group::of(tenant, Kind::Session, format_args!("login:{login}"))
-}
-
-fn login_text(login: LoginId) -> String {
-    URL_SAFE_NO_PAD.encode(login.0)
 }
 
 fn ended(session: Option<&Key>, user: &User, reason: Ending) -> Event {
@@ -488,8 +479,8 @@ fn ended(session: Option<&Key>, user: &User, reason: Ending) -> Event {
 
 /// A record that cannot be read, e.g. one of a newer version after going back to an older program, is no session:
 /// its user logs in again, where an error would shut them out until it expires.
-fn readable(key: &Key, value: &[u8]) -> Option<Record> {
-    let record = Record::decode(value);
+fn readable(key: &Key, value: &[u8], names: &Names) -> Option<Record> {
+    let record = Record::decode(value, names);
     if record.is_none() {
         tracing::warn!(session = %key, "a stored session is unreadable and ignored");
     }

@@ -3,8 +3,12 @@
 //! Whoever can write to the store can already be anyone; but a record cut short, of another version or with
 //! something after its end is refused, so that a fault does not become a different login.
 
+use std::fmt;
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use quick_cache::sync::Cache;
 use uuid::Uuid;
 
 use crate::clock::Timestamp;
@@ -38,9 +42,50 @@ pub(super) struct Record {
     pub attributes: Arc<Attributes>,
 }
 
-/// What sessions of one login have in common.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct LoginId(pub [u8; 16]);
+/// What the sessions of one login have in common. As text: 22 characters of base64url.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct LoginId(pub [u8; 16]);
+
+impl fmt::Display for LoginId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = [0; 22];
+        let length = URL_SAFE_NO_PAD.encode_slice(self.0, &mut text).map_err(|_| fmt::Error)?;
+        f.write_str(std::str::from_utf8(text.get(..length).unwrap_or_default()).map_err(|_| fmt::Error)?)
+    }
+}
+
+impl fmt::Debug for LoginId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Text that many records share: hosts, schemes, issuers. A decision by a session that nobody used for a while reads
+/// as little memory as it can.
+#[derive(Debug)]
+pub(super) struct Names {
+    known: Cache<Arc<str>, Arc<str>>,
+    nothing: Arc<Attributes>,
+}
+
+impl Names {
+    /// More than these at once are not shared.
+    const MOST: usize = 4096;
+
+    fn shared(&self, text: &str) -> Arc<str> {
+        self.known.get(text).unwrap_or_else(|| {
+            let name: Arc<str> = text.into();
+            self.known.insert(name.clone(), name.clone());
+            name
+        })
+    }
+}
+
+impl Default for Names {
+    fn default() -> Self {
+        Self { known: Cache::new(Self::MOST), nothing: Arc::default() }
+    }
+}
 
 impl Record {
     /// `None` if it would be longer than [`MAX_RECORD`].
@@ -70,7 +115,7 @@ impl Record {
     }
 
     /// `None` for anything that [`Record::encode`] has not made.
-    pub fn decode(octets: &[u8]) -> Option<Self> {
+    pub fn decode(octets: &[u8], names: &Names) -> Option<Self> {
         let mut reader = Reader(octets);
         if octets.len() > MAX_RECORD || reader.take::<1>()? != [VERSION] {
             return None;
@@ -80,7 +125,7 @@ impl Record {
         let [level] = reader.take()?;
         let (epoch, store_epoch) = (reader.number()?, reader.number()?);
         let (authenticated_at, began, opened, used) = (reader.time()?, reader.time()?, reader.time()?, reader.time()?);
-        let (host, method, issuer) = (reader.text()?.into(), reader.text()?.into(), reader.text()?.into());
+        let (host, method, issuer) = (names.shared(reader.text()?), names.shared(reader.text()?), names.shared(reader.text()?));
         let mut attributes = Attributes::new();
         for _ in 0..reader.number()? {
             let name = reader.text()?.to_owned();
@@ -96,14 +141,14 @@ impl Record {
             store_epoch,
             login,
             host,
-            method,
-            issuer,
+            method: method.into(),
+            issuer: issuer.into(),
             level: Level(level),
             authenticated_at,
             began,
             opened,
             used,
-            attributes: Arc::new(attributes),
+            attributes: if attributes.is_empty() { names.nothing.clone() } else { Arc::new(attributes) },
         })
     }
 }
@@ -184,7 +229,7 @@ pub(super) mod tests {
     #[test]
     fn a_record_is_read_as_it_was_written() {
         let octets = sample().encode().unwrap();
-        assert_eq!(Record::decode(&octets), Some(sample()));
+        assert_eq!(Record::decode(&octets, &Names::default()), Some(sample()));
         let plain = Record { attributes: Arc::default(), ..sample() };
         assert!(plain.encode().unwrap().len() < 120, "a session should cost little");
     }
@@ -193,12 +238,12 @@ pub(super) mod tests {
     fn what_is_not_a_record_is_refused() {
         let octets = sample().encode().unwrap();
         for length in 0..octets.len() {
-            assert_eq!(Record::decode(&octets[..length]), None, "cut to {length}");
+            assert_eq!(Record::decode(&octets[..length], &Names::default()), None, "cut to {length}");
         }
-        assert_eq!(Record::decode(&[octets.as_slice(), b"x"].concat()), None, "something after the end");
+        assert_eq!(Record::decode(&[octets.as_slice(), b"x"].concat(), &Names::default()), None, "something after the end");
         let mut newer = octets;
         newer[0] = 2;
-        assert_eq!(Record::decode(&newer), None, "another version");
+        assert_eq!(Record::decode(&newer, &Names::default()), None, "another version");
     }
 
     #[test]
@@ -210,8 +255,8 @@ pub(super) mod tests {
     proptest! {
         #[test]
         fn any_octets_are_read_or_refused(octets in proptest::collection::vec(any::<u8>(), 0..300)) {
-            let _ = Record::decode(&octets);
-            let _ = Record::decode(&[[VERSION].as_slice(), &octets].concat());
+            let _ = Record::decode(&octets, &Names::default());
+            let _ = Record::decode(&[[VERSION].as_slice(), &octets].concat(), &Names::default());
         }
 
         #[test]

@@ -497,7 +497,7 @@ async fn a_login_that_ends_while_its_code_is_redeemed_opens_nothing() {
     let house = House::new().await;
     let portal = house.open().await;
     let code = house.hand_over(&portal, "two.example").await;
-    *house.store.ambush.lock().unwrap() = Some(login_group(&house.tenant, &portal.session.login));
+    *house.store.ambush.lock().unwrap() = Some(login_group(&house.tenant, portal.session.login));
     let mut trail = house.trail();
     let landed = house.sessions.redeem(&house.tenant, "two.example", code.reveal(), house.now(), &mut trail).await.unwrap();
     assert_eq!(landed.unwrap_err(), Reason::BadCode);

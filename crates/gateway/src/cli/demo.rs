@@ -4,6 +4,7 @@
 //! marked, and `serve` refuses a store with that mark.
 
 mod application;
+mod neighbour;
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -25,7 +26,10 @@ use crate::cli::{Answer, Failure, finish};
 use crate::config::Purpose;
 use crate::serve::admin::protocol::{AdminReply, AdminRequest, Confidential, NewPassword, NewUser, Whom};
 use crate::serve::admin::socket::Peer;
+use crate::serve::hand_over::Inherited;
 use crate::serve::house;
+
+use neighbour::{Kind, Plan};
 
 /// Show everything at once: tenants, users and an application, all in one process
 #[derive(Debug, clap::Args)]
@@ -33,6 +37,9 @@ pub struct Demo {
     /// The port to listen on; on loopback only
     #[arg(long, default_value_t = 8080)]
     port: u16,
+    /// The proxy that asks beside it [default: nginx, else Caddy, if one is installed]
+    #[arg(long, value_name = "PROXY")]
+    beside: Option<Kind>,
 }
 
 /// Who the demo knows: tenant, name, groups, whether the password must be changed first.
@@ -63,11 +70,11 @@ impl Demo {
     fn play(&self) -> Result<Answer, Failure> {
         trace::init(Format::Text, Some("warn")).map_err(Failure::not_tried)?;
         let runtime = house::control_runtime().map_err(|error| Failure::not_tried(format!("no threads: {error}")))?;
-        runtime.block_on(play(self.port))
+        runtime.block_on(play(self.port, self.beside))
     }
 }
 
-async fn play(port: u16) -> Result<Answer, Failure> {
+async fn play(port: u16, beside: Option<Kind>) -> Result<Answer, Failure> {
     let folder = Folder::make().map_err(Failure::not_tried)?;
     let mut applications = Vec::new();
     for title in ["The north's application", "The north's shop", "The south's application"] {
@@ -75,9 +82,13 @@ async fn play(port: u16) -> Result<Answer, Failure> {
     }
     let &[north, shop, south] = applications.as_slice() else { return Err(Failure::not_tried("an application is missing")) };
     folder.write("policy.cedar", POLICY).map_err(Failure::not_tried)?;
-    let text = configuration(port, folder.path(), [north, shop, south]);
+    let plan = Plan::make(beside);
+    if let (Some(kind), None) = (beside, &plan) {
+        return Err(Failure::not_tried(format!("{} is not installed", kind.name())).fix("leave --beside out"));
+    }
+    let text = configuration(port, folder.path(), [north, shop, south], plan.as_ref());
     let file = folder.write("vestibule.toml", &text).map_err(Failure::not_tried)?;
-    let open = house::open(file, Purpose::Demo, Arc::new(SystemClock::default())).await.map_err(refused)?;
+    let open = house::open(file, Purpose::Demo, Arc::new(SystemClock::default()), Inherited::default()).await.map_err(refused)?;
     let admin = open.admin();
     let mut passwords = Vec::new();
     for (tenant, name, groups, must_change_password) in USERS {
@@ -99,8 +110,12 @@ async fn play(port: u16) -> Result<Answer, Failure> {
         passwords.push(password);
     }
     let [ada, bob, new, sol] = passwords.as_slice() else { return Err(Failure::not_tried("a user is missing")) };
+    // It shows one thing more; the demo goes on without it.
+    let neighbour =
+        plan.as_ref().map(|plan| plan.start(folder.path(), port, north).inspect_err(|why| tracing::warn!(%why, "no proxy asks")));
+    let behind = plan.as_ref().filter(|_| matches!(neighbour, Some(Ok(_))));
     let style = Style { colour: io::stdout().is_terminal() && !no_color() };
-    let screen = screen(port, folder.path(), [ada, bob, new, sol], style);
+    let screen = screen(port, folder.path(), [ada, bob, new, sol], behind, style);
     let printed = io::stdout().write_all(screen.as_bytes()).and_then(|()| io::stdout().flush());
     printed.map_err(|error| Failure::not_tried(error.to_string()))?;
     open.until_told_to_stop().await;
@@ -166,8 +181,29 @@ fn fresh_password() -> Result<String, String> {
     Ok(URL_SAFE_NO_PAD.encode(random::<12>().map_err(|error| error.to_string())?).replace(['-', '_'], "x"))
 }
 
-fn configuration(port: u16, folder: &Path, [north, shop, south]: [SocketAddr; 3]) -> String {
+fn configuration(port: u16, folder: &Path, [north, shop, south]: [SocketAddr; 3], plan: Option<&Plan>) -> String {
     let dir = folder.display();
+    let (mut more_hosts, mut more) = (String::new(), String::new());
+    if let Some(plan) = plan {
+        more_hosts = format!(", \"{}\"", plan.host());
+        more = format!(
+            r#"
+[[listen]]
+address = "127.0.0.1:{}"
+speaks = "{}"
+trusted_proxies = ["127.0.0.1/32"]
+
+[[route]]
+host = "{}.north.localhost"
+match = "/**"
+policies = ["policy.cedar"]
+inject = ["headers"]
+"#,
+            plan.question,
+            plan.kind.dialect(),
+            plan.kind.name(),
+        );
+    }
     format!(
         r##"[[listen]]
 address = "127.0.0.1:{port}"
@@ -179,7 +215,7 @@ drain = "2s"
 
 [tenant.north]
 title = "North Ltd"
-hosts = ["app.north.localhost:{port}", "shop.north.localhost:{port}"]
+hosts = ["app.north.localhost:{port}", "shop.north.localhost:{port}"{more_hosts}]
 portal = "login.north.localhost:{port}"
 chain = ["session", "basic", "form"]
 
@@ -235,7 +271,7 @@ path = "{dir}/data"
 [audit]
 to = "file"
 path = "{dir}/audit.jsonl"
-"##
+{more}"##
     )
 }
 
@@ -243,13 +279,13 @@ path = "{dir}/audit.jsonl"
 type Try<'a> = (String, u16, &'a str);
 
 /// What is running where, then what to try: copyable lines, each with the status it will print.
-fn screen(port: u16, folder: &Path, [ada, bob, new, sol]: [&String; 4], style: Style) -> String {
+fn screen(port: u16, folder: &Path, [ada, bob, new, sol]: [&String; 4], behind: Option<&Plan>, style: Style) -> String {
     let app = format!("http://app.north.localhost:{port}");
     let south = format!("http://app.south.localhost:{port}");
     let shop = format!("http://shop.north.localhost:{port}");
     let soap = "-H 'Content-Type: text/xml' -H 'SOAPAction: \"ListOrders\"' -d '<s:Envelope xmlns:s=\"http://schemas.xmlsoap.org/soap/envelope/\"><s:Body/></s:Envelope>'";
     let socket = folder.join("control.sock");
-    let groups: [(&str, Vec<Try<'_>>); 4] = [
+    let mut groups: Vec<(&str, Vec<Try<'_>>)> = vec![
         (
             "1  An ordered chain of schemes",
             vec![
@@ -288,6 +324,23 @@ fn screen(port: u16, folder: &Path, [ada, bob, new, sol]: [&String; 4], style: S
             ],
         ),
     ];
+    let mut doctor = None;
+    if let Some(plan) = behind {
+        let front = format!("http://{}", plan.host());
+        groups.push((
+            match plan.kind {
+                Kind::Nginx => "5  Behind nginx, which asks (auth_request) and forwards by itself",
+                Kind::Caddy => "5  Behind Caddy, which asks (forward_auth) and forwards by itself",
+            },
+            vec![
+                (format!("curl -i {front}/api/orders"), 401, "nobody, so nothing is forwarded"),
+                (format!("curl -i -u ada:{ada} {front}/api/me"), 200, "the application is told who it is"),
+                (format!("curl -i -X DELETE -u bob:{bob} {front}/api/orders/1"), 403, "the same policies"),
+                (format!("curl -i -H 'Accept: text/html' {front}/"), 303, "the same portal"),
+            ],
+        ));
+        doctor = Some(format!("vestibule doctor --from {front}/api/orders --socket {}", socket.display()));
+    }
     let mut text = String::new();
     // INVARIANT: writing to a text cannot fail.
     let _ = writeln!(text, "{}", style.strong("Vestibule is open. Everything runs in this process, on loopback, with fresh passwords."));
@@ -296,6 +349,9 @@ fn screen(port: u16, folder: &Path, [ada, bob, new, sol]: [&String; 4], style: S
         for (command, status, meaning) in lines {
             let _ = writeln!(text, "  {command}   {}", style.quiet(&format!("# {status} {meaning}")));
         }
+    }
+    if let Some(doctor) = doctor {
+        let _ = writeln!(text, "  {doctor}   {}", style.quiet("# whether it asks as it should"));
     }
     let _ = writeln!(text, "\n{}", style.strong("In a browser"));
     for (url, what) in [
@@ -312,7 +368,7 @@ fn screen(port: u16, folder: &Path, [ada, bob, new, sol]: [&String; 4], style: S
     }
     let _ = writeln!(
         text,
-        "\nWhy was it decided so? Copy the X-Vestibule-Id of any answer:\n  vestibule explain ID --socket {}\n\n{}",
+        "\nDoes it hold?\n  vestibule attack --target {app}/api/orders --open /public/status\n\nWhy was it decided so? Copy the X-Vestibule-Id of any answer:\n  vestibule explain ID --socket {}\n\n{}",
         socket.display(),
         style.quiet("Ctrl-C stops it; nothing is kept.")
     );

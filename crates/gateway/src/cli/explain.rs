@@ -120,7 +120,7 @@ fn header_file(file: &str) -> Result<Vec<(String, Confidential)>, Failure> {
 }
 
 /// RFC 7617 §2.
-fn basic(user: &str, password_file: Option<&std::path::Path>) -> Result<(String, Confidential), Failure> {
+pub(super) fn basic(user: &str, password_file: Option<&std::path::Path>) -> Result<(String, Confidential), Failure> {
     if user.contains(':') {
         return Err(Failure::not_tried("a user name has no colon").fix("give the name only; the password is asked for"));
     }

@@ -12,6 +12,7 @@ use clap::{Args, Parser, Subcommand};
 use output::Output;
 
 pub mod ask;
+pub mod attack;
 pub mod check;
 pub mod client;
 pub mod demo;
@@ -71,6 +72,7 @@ pub enum Command {
     /// Show how a request would be decided, or was
     Explain(explain::Explain),
     Doctor(doctor::Doctor),
+    Attack(attack::Attacking),
     /// Users of the gateway's own realm
     #[command(subcommand)]
     User(user::UserCommand),
@@ -203,6 +205,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Check(check) => return check.print(&common),
         Command::Explain(explain) => explain.run(&common, &mut output),
         Command::Doctor(doctor) => doctor.run(&common, &mut output),
+        Command::Attack(attack) => attack.run(&mut output),
         Command::User(user) => user.run(&common, &mut output),
         Command::Hash(hash) => hash.run(&mut output),
         Command::Key(key) => key.run(&common, &mut output),

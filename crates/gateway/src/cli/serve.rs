@@ -10,9 +10,10 @@ use crate::cli::output::Output;
 use crate::cli::{Answer, Failure, finish};
 use crate::config::Purpose;
 use crate::config::problem::Colour;
-use crate::serve::house::{self, Refused};
+use crate::serve::hand_over::{Inherited, Successor};
+use crate::serve::house::{self, Refused, Told};
 
-/// Serve requests until SIGTERM
+/// Serve requests until SIGTERM; SIGUSR2 makes room for an upgraded program
 #[derive(Debug, clap::Args)]
 pub struct Serve {
     /// How log lines look: `text` or `json`
@@ -29,11 +30,22 @@ impl Serve {
     fn serve(&self, config: PathBuf) -> Result<Answer, Failure> {
         let format = if self.log == "json" { Format::Json } else { Format::Text };
         trace::init(format, std::env::var("VESTIBULE_LOG").ok().as_deref()).map_err(Failure::not_tried)?;
+        // Before there are threads: it changes the environment.
+        let inherited =
+            Inherited::take().map_err(|error| Failure::not_tried(format!("what was handed over is no listening socket: {error}")))?;
+        // Asked now: after an upgrade the path leads to the other program.
+        let successor = Successor::new().map_err(|error| Failure::not_tried(format!("this program has no path: {error}")))?;
         let runtime = house::control_runtime().map_err(|error| Failure::not_tried(format!("no threads: {error}")))?;
         runtime.block_on(async {
-            let open = house::open(config, Purpose::Serve, std::sync::Arc::new(SystemClock::default())).await.map_err(refused)?;
-            open.until_told_to_stop().await;
-            open.close().await;
+            let open =
+                house::open(config, Purpose::Serve, std::sync::Arc::new(SystemClock::default()), inherited).await.map_err(refused)?;
+            match open.until_told(&successor).await {
+                Told::Stop => open.close().await,
+                Told::HandOver => {
+                    let error = successor.take_over(open.hand_over().await);
+                    return Err(Failure::not_tried(format!("the successor cannot be started: {error}")));
+                }
+            }
             Ok(Answer::Yes)
         })
     }

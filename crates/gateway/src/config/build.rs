@@ -253,6 +253,7 @@ fn directory(name: &RealmName, checked: &checked::Ldap, house: &House) -> Result
         groups: checked.groups.clone(),
         newcomers: checked.newcomers.clone(),
         time_limit: checked.time_limit,
+        refresh: checked.refresh,
     };
     Ok(LdapRealm::new(settings, house.users.clone(), house.clock.clone(), control))
 }
@@ -283,6 +284,12 @@ impl Schemes<'_> {
         })
     }
 
+    /// Realms that change without us.
+    fn directories(&self) -> Vec<Arc<dyn Realm>> {
+        let is_directory = |name: &RealmName| matches!(self.checked.realms.get(name), Some(checked::Realm::Ldap(_)));
+        self.realms.iter().filter(|(name, _)| is_directory(name)).map(|(_, realm)| realm.clone()).collect()
+    }
+
     /// The chain's links; consecutive steps over the same material become one (architecture §4).
     fn links(&self, tenant: &checked::Tenant) -> Result<Vec<Link>, String> {
         let mut links = Vec::new();
@@ -291,7 +298,7 @@ impl Schemes<'_> {
             let scheme = self.scheme(name)?;
             let link = match scheme {
                 checked::Scheme::Session => {
-                    let scheme = SessionScheme::new(name.clone(), self.sessions.clone());
+                    let scheme = SessionScheme::new(name.clone(), self.sessions.clone(), self.directories());
                     Link { scheme: Arc::new(scheme), on_reject: OnReject::Continue, remember: false }
                 }
                 checked::Scheme::Basic { realms, on_reject, remember } => {

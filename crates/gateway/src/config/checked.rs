@@ -393,6 +393,8 @@ pub struct Ldap {
     pub connections: usize,
     /// For one attempt.
     pub time_limit: Duration,
+    /// How long what was read of somebody holds.
+    pub refresh: Duration,
 }
 
 /// A server of a directory.

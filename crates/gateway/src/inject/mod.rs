@@ -43,7 +43,7 @@ mod tests {
     use vestibule_engine::policy::Policy;
     use vestibule_engine::request::{Body, Channel, CheckRequest, Client, Host, RequestId, Target};
     use vestibule_engine::route::{Access, BodyNeed, Csrf, Destination, Found, Route};
-    use vestibule_engine::session::SessionRef;
+    use vestibule_engine::session::{LoginId, SessionRef};
     use vestibule_engine::store::{Key, Kind};
     use vestibule_engine::tenant::Tenant;
 
@@ -86,7 +86,7 @@ mod tests {
     pub(super) fn in_session(identity: Identity, token: &str) -> Identity {
         let session = SessionRef {
             key: Key::of(identity.tenant(), Kind::Session, &[token.as_bytes()]),
-            login: "login".into(),
+            login: LoginId([7; 16]),
             opened: identity.authenticated_at,
             until: "2027-01-01T12:00:00Z".parse().unwrap(),
         };

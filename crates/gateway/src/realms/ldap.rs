@@ -14,6 +14,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use ldap3::controls::RawControl;
 use ldap3::{DerefAliases, LdapError, ResultEntry, Scope, SearchEntry, SearchOptions};
+use quick_cache::sync::Cache;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 use vestibule_engine::Timestamp;
@@ -51,6 +52,10 @@ const MAX_ITEMS: usize = 64;
 const MAX_DN: usize = 8192;
 /// How often a change is tried again when others change the same user.
 const TRIES: usize = 4;
+/// People of whom it is remembered when they were read.
+const REMEMBERED: usize = 100_000;
+/// After which somebody is read again who could not be read.
+const RETRY: Duration = Duration::from_secs(30);
 /// The longest that an attempt can make failures elsewhere wait.
 const SLOWEST: Duration = Duration::from_secs(2);
 
@@ -144,6 +149,8 @@ pub struct Settings {
     pub newcomers: Newcomers,
     /// How long one attempt may take.
     pub time_limit: Duration,
+    /// How long what was read of somebody holds while their session goes on.
+    pub refresh: Duration,
 }
 
 /// The realm over a directory.
@@ -161,13 +168,16 @@ struct Inner {
     users: Arc<Users>,
     clock: Arc<dyn Clock>,
     pace: Pace,
+    /// When, on the monotonic clock, who is next to be read again. Somebody not in it is due: the process is new, or the
+    /// other node's.
+    due: Cache<UserId, Duration>,
 }
 
 impl LdapRealm {
     /// A realm over a directory whose people are these users. Speaks to it on the runtime `control`.
     pub fn new(settings: Settings, users: Arc<Users>, clock: Arc<dyn Clock>, control: Handle) -> Self {
         let pool = Pool::new(&settings, clock.clone());
-        Self { inner: Arc::new(Inner { settings, pool, users, clock, pace: Pace::default() }), control }
+        Self { inner: Arc::new(Inner { settings, pool, users, clock, pace: Pace::default(), due: Cache::new(REMEMBERED) }), control }
     }
 }
 
@@ -210,6 +220,31 @@ impl Realm for LdapRealm {
     fn dearest(&self) -> Duration {
         self.inner.pace.slowest()
     }
+
+    fn is_due(&self, user: UserId) -> bool {
+        self.inner.due.get(&user).is_none_or(|due| self.inner.clock.monotonic() >= due)
+    }
+
+    async fn renew(&self, user: &User) {
+        let inner = self.inner.clone();
+        // One of many requests at once reads, the others go on as before.
+        inner.put_off(user.id, inner.settings.time_limit);
+        let (user, limit) = (user.clone(), inner.settings.time_limit);
+        let task = self.control.spawn(async move {
+            let read = timeout(limit, inner.read_again(&user)).await;
+            let next = match read.unwrap_or_else(|_| Err(inner.pool.down(format!("no answer within {limit:?}")))) {
+                Ok(()) => inner.settings.refresh,
+                Err(down) => {
+                    tracing::warn!(realm = %inner.settings.name, user = %user.id, %down, "somebody's session goes on with what was read before");
+                    inner.settings.refresh.min(RETRY)
+                }
+            };
+            inner.put_off(user.id, next);
+        });
+        if task.await.is_err() {
+            tracing::warn!(realm = %self.inner.settings.name, "the directory sent what cannot be read");
+        }
+    }
 }
 
 /// What a search came to.
@@ -224,7 +259,7 @@ impl Inner {
         let _seat = self.pool.seat().await?;
         // Waiting for a seat is not the directory's time.
         let started = self.clock.monotonic();
-        let entry = match self.find(username).await? {
+        let entry = match self.find(&self.settings.filter.fill(username)).await? {
             Found::Nobody => return Ok(Check::Rejected(Reason::UnknownUser)),
             Found::Several => {
                 tracing::error!(realm = %self.settings.name, "the directory has several entries for one name; none of them can sign in");
@@ -260,20 +295,57 @@ impl Inner {
             Some(user) => self.refresh(user.id, user.epoch, &entry, groups).await?,
             None => self.welcome(tenant, username, id, &entry, groups, now).await?,
         };
+        if let Ok((user, _)) = &admitted {
+            self.put_off(*user, self.settings.refresh);
+        }
         Ok(match admitted {
             Ok((user, epoch)) => Check::Accepted(Account { who: Who::User(user), attributes: stated(policy), epoch }),
             Err(reason) => Check::Rejected(reason),
         })
     }
 
+    fn put_off(&self, user: UserId, by: Duration) {
+        self.due.insert(user, self.clock.monotonic().saturating_add(by));
+    }
+
+    /// Brings somebody up to date whose session goes on. Who is not there any more, or may not enter, loses it.
+    async fn read_again(&self, user: &User) -> Result<(), Unavailable> {
+        let issuer = Issuer::from(self.settings.name.as_str());
+        let Some(known) = user.external_ids.iter().find(|known| known.issuer == issuer) else { return Ok(()) };
+        let _seat = self.pool.seat().await?;
+        let filter = self.settings.filter.fill_id(&self.settings.mapping.id, &known.id);
+        let gone = match self.find(&filter).await? {
+            Found::One(entry) if entry.id(&self.settings.mapping).as_ref() == Some(&known.id) => {
+                match entry.barred(self.settings.dialect) {
+                    None => {
+                        let groups = entry.groups(&self.settings.groups).map_err(|why| self.pool.down(why))?;
+                        return self.refresh(user.id, user.epoch, &entry, groups).await.map(drop);
+                    }
+                    Some(reason) => reason,
+                }
+            }
+            Found::One(_) | Found::Nobody => Reason::UnknownUser,
+            Found::Several => Reason::AmbiguousUser,
+        };
+        tracing::info!(realm = %self.settings.name, user = %user.id, ?gone, "the directory does not vouch for somebody any more; their sessions end");
+        let store = self.users.store();
+        for _ in 0..TRIES {
+            let Some(user) = store.user(user.id).await? else { return Ok(()) };
+            let ended = User { epoch: user.epoch.saturating_add(1), ..user.clone() };
+            if store.update_user(&ended, user.epoch).await? {
+                return Ok(());
+            }
+        }
+        Err(Unavailable::new("store", "the user is being changed all the time"))
+    }
+
     /// Searches on a kept connection, and once more on a new one if that was closed meanwhile.
-    async fn find(&self, username: &Username) -> Result<Found, Unavailable> {
-        let filter = self.settings.filter.fill(username);
+    async fn find(&self, filter: &str) -> Result<Found, Unavailable> {
         let mut searcher = self.pool.searcher().await?;
-        let mut found = self.search(&mut searcher, &filter).await;
+        let mut found = self.search(&mut searcher, filter).await;
         if found.is_err() && searcher.reused {
             searcher = self.pool.fresh().await?;
-            found = self.search(&mut searcher, &filter).await;
+            found = self.search(&mut searcher, filter).await;
         }
         let found = found?;
         self.pool.keep(searcher);

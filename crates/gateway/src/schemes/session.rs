@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use vestibule_engine::Timestamp;
 use vestibule_engine::audit::{Reason, Trail};
 use vestibule_engine::identity::{SchemeName, TenantId};
+use vestibule_engine::realm::Realm;
 use vestibule_engine::request::{Channel, CheckRequest};
 use vestibule_engine::scheme::{Asked, Outcome, Place, Rejection, Scheme, Unavailable};
 use vestibule_engine::secret::Secret;
@@ -28,13 +29,14 @@ const OURS: [&str; 6] = [COOKIE, LOOPBACK_COOKIE, "__Host-vestibule-idp", "vesti
 pub struct SessionScheme {
     name: SchemeName,
     sessions: Arc<Sessions>,
+    directories: Vec<Arc<dyn Realm>>,
     consumes: Vec<Place>,
 }
 
 impl SessionScheme {
-    /// The scheme of this name over these sessions.
-    pub fn new(name: SchemeName, sessions: Arc<Sessions>) -> Self {
-        Self { name, sessions, consumes: OURS.iter().chain(&PAGES).map(|name| Place::Cookie((*name).to_owned())).collect() }
+    /// The scheme of this name over these sessions; `directories` are asked again about those who came by them.
+    pub fn new(name: SchemeName, sessions: Arc<Sessions>, directories: Vec<Arc<dyn Realm>>) -> Self {
+        Self { name, sessions, directories, consumes: OURS.iter().chain(&PAGES).map(|name| Place::Cookie((*name).to_owned())).collect() }
     }
 }
 
@@ -69,7 +71,14 @@ impl SessionScheme {
         if tokens.next().is_some() {
             return Ok(Outcome::Rejected(Rejection::next(Reason::DuplicateCredential)));
         }
-        let found = self.sessions.find(tenant, request.host.name(), token, now).await?;
+        let mut found = self.sessions.find(tenant, request.host.name(), token, now).await?;
+        if let Ok(identity) = &found
+            && let Some(directory) = self.directories.iter().find(|realm| realm.name().as_str() == identity.issuer.as_str())
+            && directory.is_due(identity.user.id)
+        {
+            directory.renew(&identity.user).await;
+            found = self.sessions.find(tenant, request.host.name(), token, now).await?;
+        }
         Ok(match found {
             Ok(mut identity) => {
                 identity.scheme = self.name.clone();
@@ -165,7 +174,7 @@ mod tests {
             ambient: false,
         };
         let opened = sessions.open(&identity, "app.example", clock.now(), &mut Trail::new(clock.clone())).await.unwrap();
-        (SessionScheme::new("cookie".into(), sessions), opened, clock.now())
+        (SessionScheme::new("cookie".into(), sessions, Vec::new()), opened, clock.now())
     }
 
     async fn resume(scheme: &SessionScheme, now: Timestamp, cookies: &[&str]) -> Result<Box<Identity>, Option<Reason>> {

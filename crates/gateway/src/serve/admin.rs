@@ -488,7 +488,7 @@ fn hash_of(session: &SessionRef) -> &str {
 }
 
 fn view(session: &SessionRef) -> SessionView {
-    SessionView { id: hash_of(session).to_owned(), login: session.login.clone(), opened: session.opened, until: session.until }
+    SessionView { id: hash_of(session).to_owned(), login: session.login.to_string(), opened: session.opened, until: session.until }
 }
 
 fn keys(records: Vec<KeyRecord>) -> AdminReply {

@@ -85,8 +85,6 @@ pub enum Failure {
     UpstreamTimeout,
     /// The client's body broke off or stopped coming.
     Upload,
-    /// We hold as much as we may, or something we depend on did not answer.
-    Overload,
     /// A defect of ours.
     Internal,
 }
@@ -141,7 +139,6 @@ impl Answers {
             Failure::Upstream => Refusal::new(StatusCode::BAD_GATEWAY, 4, "The application did not answer"),
             Failure::UpstreamTimeout => Refusal::new(StatusCode::GATEWAY_TIMEOUT, 4, "The application did not answer in time"),
             Failure::Upload => Refusal::new(StatusCode::REQUEST_TIMEOUT, 2, "The request ended early"),
-            Failure::Overload => Refusal::new(StatusCode::SERVICE_UNAVAILABLE, 4, "Service unavailable").later(),
             Failure::Internal => Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, 4, "Internal error"),
         };
         self.write(refusal, kind, id, found.map(|found| &*found.tenant), method)

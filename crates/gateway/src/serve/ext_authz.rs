@@ -117,7 +117,8 @@ const STATUS: HeaderName = HeaderName::from_static("x-vestibule-status");
 /// Answers one question of another proxy.
 pub(super) async fn answer(passage: &Passage<'_>, dialect: Dialect, request: Request<Incoming>) -> Response<Reply> {
     let mut origin = passage.peer.origin().clone();
-    if passage.peer.is_certified(passage.running.engine.clock.now()) {
+    // Where proxies are named, the certificate that the handshake demanded does not name another.
+    if passage.door().trusted.networks.is_empty() && passage.peer.is_certified(passage.running.engine.clock.now()) {
         origin.word = Word::Proxy;
     }
     if !passage.door().trusted.believes(&origin) {

@@ -54,6 +54,7 @@ use crate::serve::admin::socket::AdminSocket;
 use crate::serve::admin::{Admin, Running as Administered};
 use crate::serve::answer::{Answers, Notice};
 use crate::serve::control::{OnControl, OwnPages};
+use crate::serve::hand_over::{Inherited, Successor};
 use crate::serve::health::{self, Health};
 use crate::serve::listen::{Capacity, Doors, Drained, Listener, ListenerTls};
 use crate::serve::pages::{self, Brand, Portal};
@@ -100,10 +101,21 @@ pub fn control_runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("control").build()
 }
 
+/// What somebody told a house to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    /// To end.
+    Stop,
+    /// To make room for another program.
+    HandOver,
+}
+
 /// A house that is open.
 pub struct Open {
     server: Arc<Server>,
     doors: Doors,
+    /// The doors' own sockets once more, for a successor.
+    sockets: Vec<TcpListener>,
     drain: Duration,
     log: Arc<Log>,
     decisions: Arc<DecisionLog>,
@@ -117,7 +129,7 @@ pub struct Open {
 ///
 /// # Errors
 /// [`Refused`], and nothing is left open.
-pub async fn open(path: PathBuf, purpose: Purpose, clock: Arc<dyn Clock>) -> Result<Open, Refused> {
+pub async fn open(path: PathBuf, purpose: Purpose, clock: Arc<dyn Clock>, inherited: Inherited) -> Result<Open, Refused> {
     let (checked, warnings) = config::load(&path, purpose, clock.now(), build::policy_problems).map_err(Refused::Configuration)?;
     warn(&warnings);
     let control = Handle::current();
@@ -155,7 +167,7 @@ pub async fn open(path: PathBuf, purpose: Purpose, clock: Arc<dyn Clock>) -> Res
         generations: AtomicU64::new(0),
     };
     let threads = checked.server.workers.unwrap_or_else(|| Capacity::default().threads);
-    let listeners = bind(&checked)?;
+    let listeners = bind(&checked, inherited)?;
     let tls = listeners.iter().map(|listener| listener.tls.clone()).collect();
     let built = build::build(&checked, &house, &house.expiring)?;
     survey(&built, &checked).await;
@@ -184,6 +196,8 @@ pub async fn open(path: PathBuf, purpose: Purpose, clock: Arc<dyn Clock>) -> Res
         .await
         .map_err(|error| format!("the health listener {}: {error}", checked.server.health))?;
     let capacity = Capacity { threads, connections: checked.listeners.iter().map(|listener| listener.limits.connections).sum() };
+    let sockets = listeners.iter().map(|listener| listener.socket.try_clone()).collect::<std::io::Result<_>>();
+    let sockets = sockets.map_err(|error| format!("the sockets cannot be kept: {error}"))?;
     let doors = Doors::open(listeners, shared.clone(), capacity).map_err(|error| format!("no threads to serve: {error}"))?;
     for address in doors.addresses() {
         tracing::info!(%address, tenants = checked.tenants.len(), routes = checked.routes.len(), "open");
@@ -197,7 +211,7 @@ pub async fn open(path: PathBuf, purpose: Purpose, clock: Arc<dyn Clock>) -> Res
     let probe = health::Health { shared, stores: server.probe(), metrics };
     let health = control.spawn(serve_health(health, probe));
     let reloads = control.spawn(follow(server.clone(), watch));
-    Ok(Open { server, doors, drain: checked.server.drain, log, decisions, admin, health, reloads })
+    Ok(Open { server, doors, sockets, drain: checked.server.drain, log, decisions, admin, health, reloads })
 }
 
 impl fmt::Debug for Open {
@@ -219,14 +233,42 @@ impl Open {
         }
     }
 
+    /// Waits for SIGTERM or SIGINT, or for SIGUSR2 while the successor accepts the configuration.
+    pub async fn until_told(&self, successor: &Successor) -> Told {
+        let Ok(mut upgrade) = signal(SignalKind::user_defined2()) else {
+            tracing::error!("SIGUSR2 cannot be received");
+            self.until_told_to_stop().await;
+            return Told::Stop;
+        };
+        loop {
+            tokio::select! {
+                () = self.until_told_to_stop() => return Told::Stop,
+                _ = upgrade.recv() => {}
+            }
+            match tokio::task::block_in_place(|| successor.check(&self.server.path)) {
+                Ok(()) => return Told::HandOver,
+                Err(why) => tracing::error!("no successor takes over:\n{why}"),
+            }
+        }
+    }
+
     /// What administrators act on.
     pub fn admin(&self) -> Admin {
         self.server.admin()
     }
 
+    /// Closes, but for the listening sockets: connections wait in them for a successor.
+    pub async fn hand_over(mut self) -> Vec<TcpListener> {
+        let sockets = std::mem::take(&mut self.sockets);
+        self.close().await;
+        tracing::info!("a successor takes over");
+        sockets
+    }
+
     /// Answers what is under way, writes what is to be written, and ends.
     pub async fn close(self) {
         tracing::info!("stopping");
+        drop(self.sockets);
         self.reloads.abort();
         self.admin.abort();
         let drained = self.doors.close(self.drain).await;
@@ -277,16 +319,20 @@ async fn survey(built: &Built, checked: &Checked) {
     }
 }
 
-fn bind(checked: &Checked) -> Result<Vec<Listener>, String> {
-    let one = |listener: &config::checked::Listener| {
-        let socket = TcpListener::bind(listener.address).map_err(|error| format!("{} cannot be listened on: {error}", listener.address))?;
+fn bind(checked: &Checked, mut inherited: Inherited) -> Result<Vec<Listener>, String> {
+    let mut one = |listener: &config::checked::Listener| {
+        let socket = inherited.listen(listener.address).map_err(|error| format!("{} cannot be listened on: {error}", listener.address))?;
         if listener.certificates.is_empty() {
             return Ok(Listener { socket, tls: None });
         }
         let tls = ListenerTls::new(&listener.certificates, listener.clients.as_ref()).map_err(|error| error.to_string())?;
         Ok(Listener { socket, tls: Some(tls) })
     };
-    checked.listeners.iter().map(one).collect()
+    let bound = checked.listeners.iter().map(&mut one).collect();
+    for address in inherited.rest() {
+        tracing::warn!(%address, "a socket was handed over that no [[listen]] names; it is closed");
+    }
+    bound
 }
 
 struct Stores {

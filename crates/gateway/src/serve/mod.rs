@@ -8,6 +8,7 @@ pub mod control;
 pub mod ext_authz;
 pub mod fault;
 pub mod framing;
+pub mod hand_over;
 pub mod health;
 pub mod house;
 pub mod listen;

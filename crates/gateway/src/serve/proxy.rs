@@ -24,6 +24,7 @@ use vestibule_engine::identity::Identity;
 use vestibule_engine::inject::{Prepared, prepare};
 use vestibule_engine::request::{Body, Channel, CheckRequest, ClientKind, Malformed, RequestId, Shown};
 use vestibule_engine::route::{Access, BodyNeed, Destination, Found};
+use vestibule_engine::scheme::Unavailable;
 use vestibule_engine::secret::Secret;
 use vestibule_engine::session::Opened;
 
@@ -231,6 +232,12 @@ impl Passage<'_> {
         if version < Version::HTTP_2 && self.peer.verdict() != Some(Verdict::Clear) {
             return self.unreadable(Malformed::Framing, request.method(), version);
         }
+        let now = self.running.engine.clock.now();
+        let shown = self.peer.shown(now);
+        // Revoked or run out since the handshake. A new connection would not come about.
+        if matches!(shown, Shown::Refused(_)) {
+            return self.unreadable(Malformed::Stranger, request.method(), version);
+        }
         if let Speaks::Questions(dialect) = self.door().speaks {
             return Box::pin(ext_authz::answer(self, dialect, request)).await;
         }
@@ -241,13 +248,7 @@ impl Passage<'_> {
         }
         let upgrade = request.headers().contains_key(UPGRADE).then(|| hyper::upgrade::on(&mut request));
         let (mut head, body) = request.into_parts();
-        let now = self.running.engine.clock.now();
         let method = head.method.clone();
-        let shown = self.peer.shown(now);
-        // Revoked or run out since the handshake. A new connection would not come about.
-        if matches!(shown, Shown::Refused(_)) {
-            return self.unreadable(Malformed::Stranger, &method, version);
-        }
         let arrived = match read(&mut head, self.peer.origin(), shown, &self.door().trusted, self.id, now) {
             Ok(arrived) => arrived,
             Err(malformed) => return self.unreadable(malformed, &method, version),
@@ -273,7 +274,8 @@ impl Passage<'_> {
             Ok(both) => both,
             Err(unfit) => {
                 let Some(malformed) = unfit.malformed() else {
-                    return self.failed(Failure::Overload, request.kind(), Some(&found), &request.method);
+                    let want = Unavailable::new("memory", "the budget for bodies is spent");
+                    return self.refuse(&request, engine.give_up(&request, found, want));
                 };
                 return self.refuse(&request, engine.decide_found(&request, Err(Denial::Malformed(malformed))).await);
             }

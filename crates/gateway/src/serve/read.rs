@@ -165,8 +165,9 @@ fn host(head: &Parts) -> Result<Host, Malformed> {
     match (field, authority) {
         (Some(field), Some(authority)) if field != authority => Err(Malformed::Host),
         (Some(host), _) => Ok(host),
-        // HTTP/1.1 demands the field even beside an absolute target.
-        (None, Some(host)) if head.version == Version::HTTP_2 => Ok(host),
+        // HTTP/1.1 demands the field even beside an absolute target; HTTP/1.0 does not know it.
+        (None, Some(host)) if head.version != Version::HTTP_11 => Ok(host),
+        // RFC 9112 §3.3 lets us guess for a client of HTTP/1.0 that says nothing; a guess would choose its tenant.
         (None, _) => Err(Malformed::Host),
     }
 }
@@ -351,6 +352,9 @@ mod tests {
         assert_eq!(refused(v1, "ftp://a/", &[("host", "a")]), Malformed::TargetForm);
         assert_eq!(read_head(v1, "http://A/x", &[("host", "a.")]).unwrap().request.host.name(), "a");
         assert_eq!(read_head(Version::HTTP_2, "https://a/", &[]).unwrap().request.host.name(), "a");
+        assert_eq!(read_head(Version::HTTP_10, "http://a/", &[]).unwrap().request.host.name(), "a");
+        assert_eq!(read_head(Version::HTTP_10, "/", &[("host", "a")]).unwrap().request.host.name(), "a");
+        assert_eq!(refused(Version::HTTP_10, "/", &[]), Malformed::Host);
     }
 
     #[test]

@@ -5,88 +5,51 @@
 //! stands per door in `answers.json`, so that a change of either is a visible diff (`VESTIBULE_WRITE_CORPUS=1` writes it).
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
+use vestibule_engine::secret::Secret;
 
 use crate::doors::{FRONTS, Front, House};
-use crate::support::{CONFIG, Gateway, Received};
+use crate::support::{CONFIG, Gateway, Received, USERS};
 
-/// How long an answer may take. A request that is not complete for a reader is cut off by its time limit.
-const PATIENCE: Duration = Duration::from_secs(15);
+#[path = "../../src/cli/attack/corpus.rs"]
+#[expect(dead_code, reason = "the command needs more of it")]
+mod corpus;
+#[path = "../../src/cli/attack/wire.rs"]
+mod wire;
 
-/// After which nothing is expected to come: most such requests are not complete, and the reader waits for the rest.
-const SILENCE: Duration = Duration::from_secs(6);
-
-struct Attack {
-    name: String,
-    octets: Vec<u8>,
-    /// Bob's own credential is in it, so it may reach the application as bob.
-    known: bool,
-}
+use corpus::{Attack, Place};
+use wire::Came;
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../corpus/attacks/doors")
 }
 
 fn attacks(port: u16) -> Vec<Attack> {
-    let text = std::fs::read_to_string(folder().join("requests.jsonl")).unwrap();
-    let octets = |text: &str| text.replace("{port}", &port.to_string()).chars().map(|c| u8::try_from(u32::from(c)).unwrap()).collect();
-    let one = |line: &str| {
-        let line: Value = serde_json::from_str(line).unwrap();
-        let name = line["name"].as_str().unwrap().to_owned();
-        Attack { name, octets: octets(line["octets"].as_str().unwrap()), known: line["known"] == true }
+    use base64::Engine as _;
+    let pair = format!("{}:{}", USERS[1].0, USERS[1].1);
+    let place = Place {
+        authority: format!("app.north.localhost:{port}"),
+        name: "app.north.localhost".to_owned(),
+        port,
+        portal: Some(format!("login.north.localhost:{port}")),
+        page: "page".to_owned(),
+        open: Some(("public".to_owned(), "x".to_owned())),
+        credential: Some(Secret::new(format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair)))),
     };
-    text.lines().map(one).collect()
+    let corpus = corpus::read(corpus::REQUESTS, &place).unwrap();
+    assert!(corpus.left_out.is_empty());
+    corpus.attacks
 }
 
-#[expect(clippy::disallowed_methods, reason = "a test waits for another process")]
-fn now() -> Instant {
-    Instant::now()
-}
-
-/// Sends octets and returns the status of the first answer, the answers' number, and all that came.
-fn send(address: SocketAddr, octets: &[u8]) -> (u16, Vec<u8>) {
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
-    let _ = stream.write_all(octets);
-    let _ = stream.flush();
-    let (mut answer, mut buffer, began) = (Vec::new(), [0; 65536], now());
-    while began.elapsed() < PATIENCE {
-        match stream.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(read) => {
-                answer.extend_from_slice(&buffer[..read]);
-                if ended(&answer) {
-                    break;
-                }
-            }
-            Err(error) if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {
-                // Whoever keeps the connection open after a whole answer waits for the next request; there is none.
-                if whole(&answer) || answer.is_empty() && began.elapsed() > SILENCE {
-                    break;
-                }
-            }
-            Err(_) => break,
-        }
-    }
-    let status = answer.get(9..12).and_then(|digits| std::str::from_utf8(digits).ok()).and_then(|digits| digits.parse().ok()).unwrap_or(0);
-    (status, answer)
-}
-
-/// Whether the answer says how long it is, and is; some keep the connection open for a while after `Connection: close`.
-fn ended(answer: &[u8]) -> bool {
-    let Some(head) = answer.windows(4).position(|window| window == b"\r\n\r\n") else { return false };
-    let text = String::from_utf8_lossy(&answer[..head]).to_ascii_lowercase();
-    let length = text.lines().find_map(|line| line.strip_prefix("content-length:")).and_then(|length| length.trim().parse::<usize>().ok());
-    text.contains("\r\nconnection: close") && length.is_some_and(|length| answer.len() >= head + 4 + length)
-}
-
-fn whole(answer: &[u8]) -> bool {
-    answer.windows(4).any(|window| window == b"\r\n\r\n")
+fn send(address: SocketAddr, octets: &[u8]) -> Came {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(wire::GLANCE)).unwrap();
+    wire::exchange(stream, octets)
 }
 
 /// What may never happen.
@@ -136,21 +99,27 @@ fn held(attack: &Attack, received: &[Received], answer: &[u8], door: &str) -> Re
 
 /// Runs the corpus through one door: status by name, and what may not happen but did.
 fn run(door: &str, address: SocketAddr, gateway: &Gateway) -> (BTreeMap<String, String>, Vec<String>) {
-    let (mut answers, mut broken, mut ids) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
+    let (mut answers, mut broken, mut ids, mut forwarded) = (BTreeMap::new(), Vec::new(), BTreeMap::new(), Vec::new());
     gateway.application.forget();
     for attack in attacks(address.port()) {
-        let (status, answer) = send(address, &attack.octets);
+        let came = send(address, &attack.octets);
+        if came.first == 0 {
+            // What was cut off may arrive late.
+            std::thread::sleep(Duration::from_millis(50));
+        }
         let received = gateway.application.received();
         gateway.application.forget();
-        if let Err(what) = held(&attack, &received, &answer, door) {
+        if let Err(what) = held(&attack, &received, &came.octets, door) {
             broken.push(what);
         }
-        let text = String::from_utf8_lossy(&answer).into_owned();
-        let id = text.lines().find_map(|line| line.strip_prefix("x-vestibule-id: ").or_else(|| line.strip_prefix("X-Vestibule-Id: ")));
-        if let Some(id) = id {
-            ids.insert(id.trim().to_owned(), attack.name.clone());
+        if let Some(id) = came.id {
+            ids.insert(id, attack.name.clone());
         }
-        answers.insert(attack.name, status.to_string());
+        // Whether the answer is the application's is a part of it.
+        if !received.is_empty() && (200..300).contains(&came.first) {
+            forwarded.push(attack.name.clone());
+        }
+        answers.insert(attack.name, came.first.to_string());
     }
     // The reasons, once the audit is written.
     std::thread::sleep(Duration::from_millis(500));
@@ -161,6 +130,11 @@ fn run(door: &str, address: SocketAddr, gateway: &Gateway) -> (BTreeMap<String, 
             && !status.contains(' ')
         {
             *status = format!("{status} {}", reason.to_string().trim_matches('"').replace(['"', '{', '}'], ""));
+        }
+    }
+    for name in forwarded {
+        if let Some(status) = answers.get_mut(&name) {
+            status.push_str(" forwarded");
         }
     }
     (answers, broken)
@@ -221,4 +195,112 @@ fn compare(doors: &BTreeMap<String, BTreeMap<String, String>>) {
         }
     }
     assert!(different.is_empty(), "{} answers changed:\n{}", different.len(), different.join("\n"));
+}
+
+/// Numbers and ranges of numbers in a table's first column.
+fn numbers(line: &str) -> Vec<u32> {
+    let column = line.trim_start_matches('|').split('|').next().unwrap_or_default();
+    let number = |text: &str| text.trim().parse::<u32>().ok();
+    let range = |part: &str| match part.split_once('–') {
+        Some((from, to)) => number(from).zip(number(to)).map(|(from, to)| (from..=to).collect()).unwrap_or_default(),
+        None => number(part).into_iter().collect::<Vec<_>>(),
+    };
+    column.split(',').flat_map(range).collect()
+}
+
+#[test]
+fn every_published_attack_of_these_groups_has_a_row_and_every_row_its_attacks() {
+    let model = std::fs::read_to_string(folder().join("../../../docs/threat-model.md")).unwrap();
+    // The summary row names no mechanism.
+    let rows = || model.lines().filter(|line| line.starts_with('|') && !line.starts_with("| 77–113"));
+    let known: std::collections::BTreeSet<u32> = rows().flat_map(numbers).collect();
+    // Groups D3, D4 and D5.
+    let missing: Vec<u32> = (77..=130).filter(|row| !known.contains(row)).collect();
+    assert!(missing.is_empty(), "docs/threat-model.md has no row for {missing:?}");
+    let attacks = attacks(8080);
+    for attack in &attacks {
+        assert!(known.contains(&attack.row), "{} is of row {}", attack.name, attack.row);
+    }
+    // What the issue counts.
+    let count = |start: &str| attacks.iter().filter(|attack| attack.name.starts_with(start)).count();
+    assert!(count("target-") >= 300 && count("redirect-") >= 200 && count("header-") >= 200, "too few");
+    assert!(count("smuggle-") + count("h2-") + count("head-") >= 100 && count("hop-") >= 12 && count("credential-") >= 60, "too few");
+    for pattern in model
+        .split('`')
+        .filter(|word| word.ends_with('*') && attacks.iter().any(|attack| word.starts_with(attack.name.split('-').next().unwrap())))
+    {
+        let start = pattern.trim_end_matches('*').split('*').next().unwrap();
+        assert!(count(start) > 0, "nothing in the corpus is called {pattern}");
+    }
+}
+
+/// Runs `vestibule attack`: its exit status and its report.
+fn attack(gateway: &Gateway, arguments: &[&str]) -> (Option<i32>, Value) {
+    let output = gateway.command(&[&["attack", "--json"], arguments].concat());
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    (output.status.code(), serde_json::from_str(&text).unwrap_or_else(|_| panic!("{text}{output:?}")))
+}
+
+#[test]
+fn an_operator_attacks_the_gateway_and_everything_holds() {
+    let gateway = Gateway::start().with_users();
+    let target = format!("http://app.north.localhost:{}/page", gateway.public);
+    let password = gateway.scratch.write("password-of-bob", USERS[1].1);
+    let known = ["--user", USERS[1].0, "--password-file", password.to_str().unwrap()];
+    let (status, report) = attack(&gateway, &[&["--target", &target, "--open", "/public/x"], &known[..]].concat());
+    assert_eq!(status, Some(0), "{report:#}");
+    assert_eq!((&report["verdict"], &report["answers_afterwards"]), (&"accepted".into(), &true.into()), "{report:#}");
+    assert!(report["checks"].as_array().unwrap().len() > 20, "{report:#}");
+    assert!(report["unseen"].as_u64().unwrap() > 0, "what was let in is not called held: {report:#}");
+    let left_out = report["left_out"].as_array().unwrap();
+    assert!(left_out.len() == 1 && left_out[0]["why"].as_str().unwrap().contains("--guesses"), "{report:#}");
+
+    // Whoever names less tries less, and is told.
+    let (status, report) = attack(&gateway, &["--target", &target, "--row", "85", "--row", "97"]);
+    assert_eq!((status, &report["verdict"]), (Some(0), &"accepted".into()), "{report:#}");
+    for wrong in [
+        "http://app.north.localhost:1/page",
+        "ftp://app.north.localhost/page",
+        &target.replace("/page", "/public/x"),
+        &target.replace("/page", ""),
+    ] {
+        let (status, report) = attack(&gateway, &["--target", wrong]);
+        assert_eq!(status, Some(2), "{wrong} {report:#}");
+        assert!(report["fix"].is_string() || report["error"].as_str().unwrap().contains("does not answer"), "{report:#}");
+    }
+}
+
+#[test]
+fn an_operator_is_shown_what_does_not_hold() {
+    let gateway = Gateway::start();
+    // A gateway that guards one spelling of its page, and follows whoever asks to be sent away.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            std::thread::spawn(move || {
+                let mut head = [0; 4096];
+                let read = stream.read(&mut head).unwrap_or(0);
+                let text = String::from_utf8_lossy(&head[..read]).into_owned();
+                let target = text.split(' ').nth(1).unwrap_or_default().to_owned();
+                let answer = match (target.as_str(), target.split_once("return_to=")) {
+                    ("/page", _) => "401 No\r\n".to_owned(),
+                    (_, Some((_, to))) => format!("303 See\r\nLocation: {to}\r\n"),
+                    (_, None) => "200 OK\r\n".to_owned(),
+                };
+                let _ = stream.write_all(format!("HTTP/1.1 {answer}Content-Length: 0\r\nConnection: close\r\n\r\n").as_bytes());
+            });
+        }
+    });
+    let target = format!("http://app.north.localhost:{port}/page");
+    let own = format!("app.north.localhost:{port}");
+    let (status, report) =
+        attack(&gateway, &["--target", &target, "--open", "/public/x", "--portal", &own, "--row", "77", "--row", "95", "--row", "97"]);
+    assert_eq!((status, &report["verdict"]), (Some(1), &"rejected".into()), "{report:#}");
+    let broken: Vec<_> = report["broken"].as_array().unwrap().iter().map(|broken| broken["name"].as_str().unwrap()).collect();
+    assert!(broken.contains(&"target-up0-slash3") && broken.contains(&"redirect-portal-0"), "{broken:?}");
+    assert!(!broken.iter().any(|name| name.starts_with("pre-auth-")), "{broken:?}");
+    let people = gateway.command(&["attack", "--target", &target, "--row", "97"]);
+    let text = String::from_utf8_lossy(&people.stdout).into_owned();
+    assert!(people.status.success() && text.contains("held") && text.contains("Not tried") == text.contains("need"), "{text}");
 }

@@ -238,19 +238,23 @@ fn a_proxy_that_shows_its_certificate_may_ask_without_being_named() {
     let Some(office) = Office::open() else { return };
     let questions = "speaks = \"auth-request\"";
     let demand = format!("{OPTIONAL}\nclient_certificates = \"required\"");
+    let unnamed = "speaks = \"auth-request\"\ntrusted_proxies = [\"192.0.2.1\"]";
     // The standard house has our own pages on a listener that forwards, so a second one asks.
-    let second = format!(
-        "\n[[listen]]\naddress = \"127.0.0.1:{{{{port}}}}\"\n{questions}\n\n[listen.tls]\ncertificates = [{{ certificate = \"server.pem\", key = {{ file = \"server.key\" }} }}]\n{demand}\n"
-    );
+    let second = |questions: &str| {
+        format!(
+            "\n[[listen]]\naddress = \"127.0.0.1:{{{{port}}}}\"\n{questions}\n\n[listen.tls]\ncertificates = [{{ certificate = \"server.pem\", key = {{ file = \"server.key\" }} }}]\n{demand}\n"
+        )
+    };
     let config = CONFIG.replacen("127.0.0.1:{{port}}", "127.0.0.1:0", 1);
-    let config = format!("{config}{second}");
+    let houses = [questions, unnamed].map(|questions| format!("{config}{}", second(questions)));
     let names = ["server.pem", "server.key", "north.pem", "north.crl"];
     let files: Vec<(&str, String)> = names.iter().map(|name| (*name, office.read(name))).collect();
     let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (*name, text.as_str())).collect();
-    let gateway = Gateway::with_files(&config, &files).with_users();
+    let [gateway, closed] = houses.map(|config| Gateway::with_files(&config, &files).with_users());
     let question = ["-H", "X-Original-Method: GET", "-H", "X-Original-URI: /public/x", "-H", "X-Forwarded-For: 203.0.113.5"];
     assert!(office.ask_as(&gateway, None, "/", &question).is_none());
     assert!(office.ask_as(&gateway, Some("stranger"), "/", &question).is_none());
+    assert_eq!(office.ask_as(&closed, Some("bob"), "/", &question).unwrap().status, 403, "others are named");
     let answer = office.ask_as(&gateway, Some("bob"), "/", &question).unwrap();
     assert_eq!(answer.status, 200, "{answer:?}");
     let decided = gateway.audit_of(&answer);

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use crate::support::{Application, Ask, Browser, Gateway, POLICY, Scratch, USERS, ask, exchange, free_port, get};
 
-/// The four that are run; Envoy speaks two dialects.
-pub const FRONTS: [Front; 5] = [Front::Nginx, Front::Caddy, Front::Haproxy, Front::Envoy, Front::EnvoyHttp];
+/// Those that are run; Envoy speaks two dialects.
+pub const FRONTS: [Front; 6] = [Front::Nginx, Front::Caddy, Front::Haproxy, Front::Envoy, Front::EnvoyHttp, Front::Traefik];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Front {
@@ -17,6 +17,8 @@ pub enum Front {
     Haproxy,
     Envoy,
     EnvoyHttp,
+    /// Run where somebody built it: it is no package here. What it asks is replayed in any case, see below.
+    Traefik,
 }
 
 /// The gateway of the example behind one real proxy.
@@ -41,7 +43,7 @@ fn examples() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/behind-a-proxy")
 }
 
-fn program(name: &str) -> Option<PathBuf> {
+pub fn program(name: &str) -> Option<PathBuf> {
     let own = std::env::var_os("VESTIBULE_PEERS_BIN").map(PathBuf::from);
     let path = std::env::var_os("PATH").unwrap_or_default();
     let sbin = ["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from);
@@ -56,6 +58,7 @@ impl Front {
             Self::Caddy => "caddy",
             Self::Haproxy => "haproxy",
             Self::Envoy | Self::EnvoyHttp => "envoy",
+            Self::Traefik => "traefik",
         }
     }
 
@@ -65,6 +68,7 @@ impl Front {
             Self::Caddy => &["Caddyfile"],
             Self::Haproxy => &["haproxy.cfg", "vestibule.lua"],
             Self::Envoy | Self::EnvoyHttp => &["envoy.yaml"],
+            Self::Traefik => &["traefik.yml"],
         }
     }
 
@@ -98,11 +102,11 @@ impl Front {
                     .replace("port_value: 9003", "port_value: 9004")
                     .replace("                      encode_raw_headers: true\n", "")
             }
-            Self::Caddy | Self::Haproxy | Self::Envoy => text.to_owned(),
+            Self::Caddy | Self::Haproxy | Self::Envoy | Self::Traefik => text.to_owned(),
         }
     }
 
-    fn command(self, program: &Path, dir: &Path) -> Command {
+    fn command(self, program: &Path, dir: &Path, port: u16) -> Command {
         let mut command = Command::new(program);
         command.current_dir(dir);
         match self {
@@ -111,6 +115,15 @@ impl Front {
             Self::Haproxy => command.args(["-f", "haproxy.cfg", "-db"]),
             Self::Envoy | Self::EnvoyHttp => {
                 command.args(["-c", "envoy.yaml", "--concurrency", "1", "--use-dynamic-base-id", "-l", "warn"])
+            }
+            Self::Traefik => {
+                let door = format!("--entryPoints.doors.address=127.0.0.1:{port}");
+                command.args([
+                    &door,
+                    "--providers.file.filename=traefik.yml",
+                    "--global.checkNewVersion=false",
+                    "--global.sendAnonymousUsage=false",
+                ])
             }
         };
         command
@@ -126,7 +139,8 @@ impl House {
     /// The same, with some text of the example left out.
     fn open_without(front: Front, omitted: &str) -> Option<Self> {
         let Some(program) = program(front.program()) else {
-            assert!(std::env::var("VESTIBULE_PEERS").as_deref() != Ok("required"), "{} is missing", front.program());
+            let required = std::env::var("VESTIBULE_PEERS").as_deref() == Ok("required");
+            assert!(!required || front == Front::Traefik, "{} is missing", front.program());
             println!("SKIPPED: {} is not installed", front.program());
             return None;
         };
@@ -143,7 +157,7 @@ impl House {
                 "\n[[concession]]\nwhat = \"plain-http\"\npartner = \"127.0.0.1:{}\"\nreason = \"a test\"\nexpires = \"2099-01-01\"\n",
                 ports[2]
             ),
-            Front::Nginx | Front::Caddy | Front::Haproxy => String::new(),
+            Front::Nginx | Front::Caddy | Front::Haproxy | Front::Traefik => String::new(),
         };
         let mut gateway = Gateway::with_files(&format!("{config}{more}{conceded}"), &[("policy.cedar", POLICY)]).with_users();
         gateway.application = application;
@@ -155,7 +169,7 @@ impl House {
             scratch.write(name, &put(&front.adapt(&text, scratch.path())));
         }
         let log = std::fs::File::create(scratch.path().join("log")).unwrap();
-        let proxy = front.command(&program, scratch.path()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        let proxy = front.command(&program, scratch.path(), ports[0]).stdout(Stdio::null()).stderr(log).spawn().unwrap();
         let address = SocketAddr::from(([127, 0, 0, 1], ports[0]));
         gateway.address = address;
         gateway.public = ports[0];
@@ -311,6 +325,57 @@ fn an_ambiguous_target_reaches_nobody() {
             house.gateway.application.forget();
         }
     });
+}
+
+/// Traefik's `ForwardAuth` as its documentation and its code describe it: always GET, the client's headers without those of the
+/// hop, and five of its own about the request.
+#[test]
+fn what_traefik_asks_is_answered_as_it_needs() {
+    let config = std::fs::read_to_string(examples().join("vestibule.toml")).unwrap();
+    let ports = PORTS.map(|_| free_port());
+    let config = with_ports(&config, ports).replace("policies/app.cedar", "policy.cedar");
+    let more = "\n[server]\nhealth = \"127.0.0.1:{{health}}\"\ncontrol_socket = \"{{dir}}/admin.sock\"\n\n[store]\npath = \"{{dir}}/data\"\n\n\
+                [audit]\nto = \"file\"\npath = \"{{dir}}/audit.jsonl\"\n";
+    let _gateway = Gateway::with_files(&format!("{config}{more}"), &[("policy.cedar", POLICY)]).with_users();
+    let authority = format!("app.north.localhost:{}", ports[0]);
+    let question = |method: &str, uri: &str| {
+        get("/")
+            .header("X-Forwarded-Method", method)
+            .header("X-Forwarded-Proto", "http")
+            .header("X-Forwarded-Host", &authority)
+            .header("X-Forwarded-Uri", uri)
+            .header("X-Forwarded-For", "127.0.0.1")
+            .header("X-Forwarded-Port", &ports[0].to_string())
+            .header("X-Forwarded-Server", "traefik-0")
+            .header("X-Real-Ip", "127.0.0.1")
+            .header("Accept-Encoding", "gzip")
+            .header("User-Agent", "curl/8.0")
+    };
+    let send = |ask: &Ask| exchange(SocketAddr::from(([127, 0, 0, 1], ports[4])), &ask.octets(&format!("127.0.0.1:{}", ports[4])));
+    let allowed = send(&question("GET", "/page?x=1").basic(USERS[1].0, USERS[1].1));
+    assert_eq!((allowed.status, allowed.header("x-vestibule-user")), (200, Some("bob")), "{allowed:?}");
+    // Traefik deletes what `authResponseHeaders` names from the request and copies what the answer has: empty is nothing.
+    let example = std::fs::read_to_string(examples().join("traefik.yml")).unwrap();
+    for name in example.lines().filter_map(|line| line.trim().strip_prefix("- ")).filter(|name| !name.contains(':')) {
+        assert!(allowed.header(name).is_some(), "the answer says nothing of {name}");
+    }
+    assert_eq!((allowed.header("authorization"), allowed.header("cookie")), (Some(""), Some("")));
+    assert_eq!(send(&question("DELETE", "/page").basic(USERS[1].0, USERS[1].1)).status, 403);
+    let nobody = send(&question("GET", "/page"));
+    assert!(nobody.status == 401 && nobody.header("www-authenticate").is_some() && !nobody.body.is_empty(), "{nobody:?}");
+    assert_eq!(send(&question("GET", "/page").browser()).status, 303);
+    assert_eq!(send(&question("GET", "/public/x")).status, 200);
+    // CVE-2026-40912: it forwards the raw path, whatever it matched.
+    for uri in
+        ["/public/../page", "/public/%2e%2e/page", "/public%2f..%2fpage", "/public/;x/../page", "http://app.south.localhost/public/x", ""]
+    {
+        assert_eq!(send(&question("GET", uri)).status, 400, "{uri}");
+    }
+    let twice = question("GET", "/public/x").header("X-Forwarded-Uri", "/page");
+    assert_eq!(send(&twice).status, 400);
+    for name in ["X-Vestibule-User", "x_vestibule_user"] {
+        assert_eq!(send(&question("GET", "/public/x").header(name, "root")).status, 400, "{name}");
+    }
 }
 
 impl House {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::lifecycle::wait_for;
 use crate::support::{Answer, Gateway, Scratch, ask, free_port, get};
 
 const SERVICE_PASSWORD: &str = "what the service account knows";
@@ -292,6 +293,59 @@ fn somebody_of_the_directory_gets_an_account_and_their_groups_follow() {
         .change("ldapmodify", &format!("dn: cn=staff,ou=groups,dc=example,dc=com\nchangetype: modify\ndelete: member\nmember: {ADA_DN}\n"));
     assert_eq!(gateway.send(&get("/api/orders").basic(ADA.0, ADA.1)).status, 403, "signed in, but no longer of the staff");
     assert_eq!(gateway.send(&get("/api/orders").cookie("vestibule", &session)).status, 401);
+}
+
+#[test]
+fn a_live_session_follows_the_directory_and_ends_with_it() {
+    let Some(slapd) = Slapd::start() else { return };
+    let gateway = gateway(&format!("{}\nrefresh = \"1s\"", slapd.plain()));
+    let sign_in = || gateway.send(&get("/api/orders").basic(ADA.0, ADA.1)).cookies().remove("vestibule").expect("a session");
+    let session = sign_in();
+    let status = |session: &str| gateway.send(&get("/api/orders").cookie("vestibule", session)).status;
+    let group = |change: &str, name: &str| {
+        slapd.change(
+            "ldapmodify",
+            &format!("dn: cn={name},ou=groups,dc=example,dc=com\nchangetype: modify\n{change}: member\nmember: {ADA_DN}\n"),
+        );
+    };
+    assert_eq!(status(&session), 200);
+    // A group more is heard of within the session.
+    slapd.change(
+        "ldapadd",
+        &format!("dn: cn=admins,ou=groups,dc=example,dc=com\nobjectClass: groupOfNames\ncn: admins\nmember: {ADA_DN}\n"),
+    );
+    wait_for(|| status(&session) == 200 && gateway.application.last().header("x-vestibule-groups") == Some("admins,staff"));
+    // A group less ends it, and nobody has to sign in for that.
+    group("delete", "staff");
+    wait_for(|| status(&session) == 401);
+    // Whoever may not enter any more is out: locked, and gone.
+    group("add", "staff");
+    let session = sign_in();
+    assert_eq!(status(&session), 200);
+    slapd.change(
+        "ldapmodify",
+        &format!("dn: {ADA_DN}\nchangetype: modify\nadd: pwdAccountLockedTime\npwdAccountLockedTime: 000001010000Z\n"),
+    );
+    wait_for(|| status(&session) == 401);
+    slapd.change("ldapmodify", &format!("dn: {ADA_DN}\nchangetype: modify\ndelete: pwdAccountLockedTime\n"));
+    let session = sign_in();
+    assert_eq!(status(&session), 200);
+    slapd.change("ldapdelete", &format!("{ADA_DN}\n"));
+    wait_for(|| status(&session) == 401);
+}
+
+#[test]
+fn a_live_session_goes_on_while_the_directory_is_down() {
+    let Some(slapd) = Slapd::start() else { return };
+    let gateway = gateway(&format!("{}\nrefresh = \"1s\"", slapd.plain()));
+    let session = gateway.send(&get("/api/orders").basic(ADA.0, ADA.1)).cookies().remove("vestibule").expect("a session");
+    drop(slapd);
+    let mut last = 0;
+    wait_for(|| {
+        last = gateway.send(&get("/api/orders").cookie("vestibule", &session)).status;
+        last != 200 || gateway.log().contains("goes on with what was read before")
+    });
+    assert_eq!(last, 200, "an outage is no logout");
 }
 
 #[test]

@@ -501,6 +501,11 @@ impl Gateway {
         self.wait_until_ready();
     }
 
+    /// Goes on with another process over the same store.
+    pub fn adopt(&mut self, child: Child) {
+        self.child = child;
+    }
+
     /// Sends a signal, e.g. `HUP`.
     pub fn signal(&self, name: &str) {
         assert!(Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status().unwrap().success());

@@ -68,6 +68,7 @@ impl Resolve<'_> {
         if written.timeout.value > LONGEST {
             self.error(&written.timeout, format!("one attempt may take {LONGEST} at most"));
         }
+        let refresh = self.positive(&written.refresh);
         let newcomers = match written.provision {
             true => Newcomers::Provisioned(ProfileName::from(written.profile.value.as_str())),
             false => Newcomers::Refused,
@@ -90,6 +91,7 @@ impl Resolve<'_> {
             exclusive: written.exclusive,
             connections: usize::from(written.connections.value),
             time_limit,
+            refresh,
         };
         // What was refused is not to be used, whatever it became.
         let refused = self.problems.iter().skip(before).any(|problem| problem.severity == crate::config::problem::Severity::Error);

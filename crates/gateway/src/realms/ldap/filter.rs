@@ -3,6 +3,7 @@
 //! A name like `*)(uid=*` must stay a name. It is escaped octet by octet, and the template is read once by the
 //! parser that reads the filled filter later, so that a filter that cannot work is refused when `check` runs.
 
+use uuid::Uuid;
 use vestibule_engine::identity::Username;
 
 /// Where the name goes.
@@ -43,6 +44,21 @@ impl Template {
         self.filled(&escape(name.as_str()))
     }
 
+    /// The filter that finds who has this id, if the template would find them by whatever name.
+    pub fn fill_id(&self, attribute: &str, id: &str) -> String {
+        let mut spellings = vec![escape(id)];
+        // How octets are shown that are no text, see `Entry::id`.
+        if let Ok(guid) = Uuid::parse_str(id) {
+            spellings.push(octets(&guid.to_bytes_le()));
+        } else if let Some(shown) = hexadecimal(id) {
+            spellings.push(octets(&shown));
+        }
+        let ids: String = spellings.iter().map(|id| format!("({attribute}={id})")).collect();
+        // In an extensible match an asterisk is a name (RFC 4515 §3).
+        let anybody = if self.0.contains(":=") { String::new() } else { self.filled("*") };
+        format!("(&(|{ids}){anybody})")
+    }
+
     fn filled(&self, value: &str) -> String {
         self.0.replace(PLACE, value)
     }
@@ -60,9 +76,37 @@ fn escape(value: &str) -> String {
     escaped
 }
 
+fn octets(octets: &[u8]) -> String {
+    octets.iter().map(|octet| format!("\\{octet:02x}")).collect()
+}
+
+fn hexadecimal(text: &str) -> Option<Vec<u8>> {
+    let digits = text.len().is_multiple_of(2) && text.bytes().all(|digit| digit.is_ascii_hexdigit());
+    digits.then(|| text.as_bytes().chunks(2).filter_map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_id_is_found_in_every_form_it_may_have_been_shown_from() {
+        let template = Template::parse("(&(objectClass=person)(uid={user}))").unwrap();
+        for (id, filter) in [
+            ("a*b", r"(&(|(id=a\2ab))(&(objectClass=person)(uid=*)))"),
+            ("0aff", r"(&(|(id=0aff)(id=\0a\ff))(&(objectClass=person)(uid=*)))"),
+            (
+                "01020304-0506-0708-090a-0b0c0d0e0f10",
+                r"(&(|(id=01020304-0506-0708-090a-0b0c0d0e0f10)(id=\04\03\02\01\06\05\08\07\09\0a\0b\0c\0d\0e\0f\10))(&(objectClass=person)(uid=*)))",
+            ),
+        ] {
+            let filled = template.fill_id("id", id);
+            assert_eq!(filled, filter);
+            assert!(ldap3::parse_filter(&filled).is_ok());
+        }
+        let extensible = Template::parse("(uid:caseExactMatch:={user})").unwrap();
+        assert_eq!(extensible.fill_id("id", "x"), "(&(|(id=x)))");
+    }
 
     #[test]
     fn a_name_stays_a_name() {

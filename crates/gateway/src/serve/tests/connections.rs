@@ -74,6 +74,63 @@ async fn certificates_follow_the_server_name_and_the_host_must_agree() {
     }
 }
 
+/// Passes octets on as they are, but each TLS record of the client's in many: RFC 8446 §5.1 allows it, and whoever looks for
+/// the server name in the first record alone sees none.
+async fn through_pieces(to: SocketAddr) -> SocketAddr {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (mut client, _) = listener.accept().await.unwrap();
+        let mut server = TcpStream::connect(to).await.unwrap();
+        let mut head = [0; 5];
+        client.read_exact(&mut head).await.unwrap();
+        let mut hello = vec![0; usize::from(u16::from_be_bytes([head[3], head[4]]))];
+        client.read_exact(&mut hello).await.unwrap();
+        assert_eq!((head[0], hello[0]), (22, 1), "a ClientHello");
+        for piece in hello.chunks(7) {
+            server.write_all(&[&head[..3], &u16::try_from(piece.len()).unwrap().to_be_bytes(), piece].concat()).await.unwrap();
+            server.flush().await.unwrap();
+        }
+        let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_hello_in_pieces_names_the_same_host() {
+    let (first, first_der) = certificate(&["a.test"]);
+    let (second, second_der) = certificate(&["b.test"]);
+    let house = Plan { tls: Some(ListenerTls::new(&[first, second], None).unwrap()), ..Plan::to(echo().await) }.open();
+    let roots = [first_der, second_der];
+    for (host, want) in [("b.test", 200), ("a.test", 421)] {
+        let stream = connect(through_pieces(house.address).await, &roots, "b.test", &[]).await.unwrap();
+        assert_eq!(ask_tls(stream, host).await, want, "{host}");
+    }
+}
+
+#[tokio::test]
+async fn protocols_before_tls_1_2_get_no_handshake_and_nothing_is_read_early() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let (only, der) = certificate(&["a.test"]);
+    let house = Plan { tls: Some(ListenerTls::new(&[only], None).unwrap()), ..Plan::to(echo().await) }.open();
+    for version in [0_u8, 1, 2] {
+        // SSL 3, TLS 1.0 and 1.1: a hello with one old cipher suite and no extensions.
+        let hello = [&[3, version][..], &[7; 32], &[0, 0, 2, 0, 0x2f, 1, 0]].concat();
+        let length = u8::try_from(hello.len()).unwrap();
+        let record = [&[22, 3, version, 0, length + 4, 1, 0, 0, length][..], &hello].concat();
+        let mut stream = TcpStream::connect(house.address).await.unwrap();
+        stream.write_all(&record).await.unwrap();
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer).await;
+        assert_eq!(answer.first(), Some(&21), "an alert: {answer:?}");
+    }
+    let stream = connect(house.address, &[der], "a.test", &[]).await.unwrap();
+    let config = stream.get_ref().1;
+    assert_eq!(config.protocol_version(), Some(rustls::ProtocolVersion::TLSv1_3));
+    assert!(!config.is_early_data_accepted());
+}
+
 #[tokio::test]
 async fn http2_is_agreed_on_by_alpn_and_misdirection_is_seen_per_request() {
     let (files, der) = certificate(&["a.test", "b.test"]);

@@ -282,3 +282,83 @@ async fn an_upstream_proves_itself_and_sees_our_certificate() {
         assert_eq!(status(&get(house.address, "/", "").await), want, "{name} {}", identity.is_some());
     }
 }
+
+/// An upstream that answers the first request of each connection and does `then` with it. Counts the heads it read.
+async fn fickle(then: Then) -> (SocketAddr, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (address, heads) = (listener.local_addr().unwrap(), Arc::new(AtomicUsize::new(0)));
+    let counted = heads.clone();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let heads = counted.clone();
+            tokio::spawn(async move {
+                let mut head = [0; 4096];
+                if stream.read(&mut head).await.is_ok_and(|read| read > 0) {
+                    heads.fetch_add(1, Ordering::SeqCst);
+                    let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
+                }
+                match then {
+                    Then::Close => {}
+                    Then::Swallow => {
+                        if stream.read(&mut head).await.is_ok_and(|read| read > 0) {
+                            heads.fetch_add(1, Ordering::SeqCst);
+                        }
+                    }
+                }
+            });
+        }
+    });
+    (address, heads)
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Then {
+    /// As for a connection that was idle too long.
+    Close,
+    /// Reads the next request and hangs up: whether it was acted upon nobody knows.
+    Swallow,
+}
+
+/// Sends requests on one connection, so that they meet the same pool, and returns their statuses.
+async fn in_turn(address: SocketAddr, requests: &[&str]) -> Vec<u16> {
+    let mut client = TcpStream::connect(address).await.unwrap();
+    let mut statuses = Vec::new();
+    for request in requests {
+        client.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = until(&mut client, "\r\n\r\n").await;
+        let length: usize = field(&answer, "content-length").first().and_then(|length| length.parse().ok()).unwrap_or(0);
+        while body(&answer).len() < length {
+            let mut piece = [0; 1024];
+            let read = client.read(&mut piece).await.unwrap();
+            answer.push_str(&String::from_utf8_lossy(&piece[..read]));
+        }
+        statuses.push(status(&answer));
+        // Time for the upstream to do what it does.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    statuses
+}
+
+const GET: &str = "GET /x HTTP/1.1\r\nHost: a.test\r\n\r\n";
+const POST: &str = "POST /x HTTP/1.1\r\nHost: a.test\r\nContent-Length: 3\r\n\r\nabc";
+
+#[tokio::test]
+async fn an_upstream_that_closed_an_idle_connection_costs_no_request() {
+    let (address, heads) = fickle(Then::Close).await;
+    let house = Plan::to(address).open();
+    assert_eq!(in_turn(house.address, &[GET, GET, POST, POST, GET]).await, [200; 5]);
+    assert_eq!(heads.load(Ordering::SeqCst), 5, "each was sent once");
+}
+
+#[tokio::test]
+async fn what_an_upstream_may_have_acted_upon_is_repeated_only_where_that_changes_nothing() {
+    let (address, heads) = fickle(Then::Swallow).await;
+    let house = Plan::to(address).open();
+    // The second is swallowed and sent again; its connection swallows nothing yet.
+    assert_eq!(in_turn(house.address, &[GET, GET]).await, [200; 2]);
+    assert_eq!(heads.load(Ordering::SeqCst), 3);
+    let (address, heads) = fickle(Then::Swallow).await;
+    let house = Plan::to(address).open();
+    assert_eq!(in_turn(house.address, &[GET, POST]).await, [200, 502]);
+    assert_eq!(heads.load(Ordering::SeqCst), 2, "a POST is not sent twice");
+}

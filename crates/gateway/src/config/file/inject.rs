@@ -1,0 +1,78 @@
+//! What the application is told.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::config::values::{At, Pairs, Period};
+
+/// What the application is told.
+#[derive(Debug, JsonSchema)]
+#[schemars(tag = "type", rename_all = "kebab-case")]
+pub enum Inject {
+    /// Identity headers. A client's own copies are removed in every spelling.
+    Headers(HeadersInjector),
+    /// A JSON Web Token signed by the gateway, which publishes the public keys.
+    Jwt(JwtInjector),
+}
+
+/// Identity headers.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct HeadersInjector {
+    /// Which header carries what: `user`, `user-id`, `display-name`, `email`, `groups`, `profile`, `tenant`, `scheme`, `method`,
+    /// `level`, `request-id`, or `attribute:NAME` for what the issuer stated at login. `X-Vestibule-Id` is sent besides.
+    pub map: Pairs,
+}
+
+impl Default for HeadersInjector {
+    fn default() -> Self {
+        let pairs = [
+            ("X-Vestibule-User", "user"),
+            ("X-Vestibule-Groups", "groups"),
+            ("X-Vestibule-Tenant", "tenant"),
+            ("X-Vestibule-Profile", "profile"),
+            ("X-Vestibule-Scheme", "scheme"),
+        ];
+        Self { map: Pairs(pairs.map(|(header, fact)| (header.to_owned().into(), fact.to_owned().into())).into()) }
+    }
+}
+
+/// A signed token.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct JwtInjector {
+    /// For whom the token is; the application must check it (`aud`).
+    #[schemars(with = "String", example = &"orders")]
+    pub audience: At<String>,
+    /// The header that carries it.
+    #[serde(default = "jwt_header")]
+    pub header: At<String>,
+    /// How long a token is valid; at most an hour.
+    #[serde(default = "five_minutes")]
+    pub lifetime: At<Period>,
+}
+
+fn jwt_header() -> At<String> {
+    "X-Vestibule-Token".to_owned().into()
+}
+
+fn five_minutes() -> At<Period> {
+    Period::seconds(300).into()
+}
+
+/// What a permit may add.
+#[derive(Debug, JsonSchema)]
+#[schemars(tag = "type", rename_all = "kebab-case")]
+pub enum Response {
+    /// Request headers that the application sees when a permit names this response.
+    Headers(HeadersResponse),
+}
+
+/// Fixed headers.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HeadersResponse {
+    /// Names and values.
+    #[schemars(example = serde_json::json!({ "X-Role": "editor" }))]
+    pub set: At<Pairs>,
+}
