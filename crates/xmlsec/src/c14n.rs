@@ -128,8 +128,8 @@ pub(crate) fn write(
                 let here = if at == first && apex != Apex::Document { Some(apex) } else { None };
                 writer.start(element, node, here)?;
                 let rendered = writer.rendered.len();
-                let Element { name, namespace, .. } = *element;
-                writer.open.push(Open { end: node.end as usize, name, namespace, close: node.span.1, rendered });
+                let Element { name, namespace, plain_end, .. } = *element;
+                writer.open.push(Open { end: node.end as usize, name, namespace, close: node.span.1, plain_end, rendered });
                 after_root |= outside;
             }
             Kind::Text(text) => writer.text(*text)?,
@@ -196,6 +196,7 @@ struct Open {
     namespace: NamespaceId,
     /// Where it ends in the source.
     close: u32,
+    plain_end: bool,
     /// How many declarations are in force in its content.
     rendered: usize,
 }
@@ -205,6 +206,9 @@ impl<'t, S: Sink> Writer<'t, '_, S> {
     fn start(&mut self, element: &Element, node: &Node, apex: Option<Apex>) -> Result<(), Error> {
         let tree = self.tree;
         let is_apex = apex.is_some();
+        if element.verbatim && !is_apex && self.needs_nothing(element) {
+            return self.out.run(node.span.0, element.content);
+        }
         self.namespaces.clear();
         if self.form.exclusive {
             self.visible_namespaces(element)
@@ -284,14 +288,26 @@ impl<'t, S: Sink> Writer<'t, '_, S> {
             && own.iter().zip(&self.namespaces).all(|(own, rendered)| own.key == rendered.key && self.tree.declared(own) == rendered.prefix)
     }
 
+    /// Whether an element neither declares nor uses anything that is not in force already.
+    fn needs_nothing(&self, element: &Element) -> bool {
+        self.form.exclusive
+            && !element.prefixed
+            && element.declarations.0 == element.declarations.1
+            && (self.form.prefix_list.is_empty() || self.listed.is_some_and(|listed| listed.scope == element.scope))
+            && self.is_used_around(element)
+    }
+
+    /// Whether the element around is in the same namespace by the same prefix: what it uses itself is in force in its content.
+    fn is_used_around(&self, element: &Element) -> bool {
+        let prefix = |name: Name| self.tree.prefix_octets(name);
+        self.open.last().is_some_and(|open| open.namespace == element.namespace && prefix(open.name) == prefix(element.name))
+    }
+
     /// Exclusive canonicalization §3: declarations an element visibly uses, and those of the prefix list in scope.
     fn visible_namespaces(&mut self, element: &Element) {
         let tree = self.tree;
-        let prefix = tree.prefix_octets(element.name);
-        // What an element around uses itself is in force in its content.
-        let around = self.open.last().is_some_and(|open| open.namespace == element.namespace && tree.prefix_octets(open.name) == prefix);
-        if !around {
-            self.use_namespace(prefix, element.namespace);
+        if !self.is_used_around(element) {
+            self.use_namespace(tree.prefix_octets(element.name), element.namespace);
         }
         for attribute in tree.attributes(element) {
             if attribute.name.prefix != 0 {
@@ -370,14 +386,12 @@ impl<'t, S: Sink> Writer<'t, '_, S> {
     fn close_until(&mut self, at: usize) -> Result<(), Error> {
         while self.open.last().is_some_and(|open| open.end <= at) {
             let Some(open) = self.open.pop() else { break };
-            let (start, end) = (open.name.start, open.name.end());
-            // `</name>` without white space stands in the source already; `<name/>` does not.
-            let begin = open.close.saturating_sub(end - start + 3);
-            if begin > end && self.tree.octets(begin, begin + 2) == b"</" {
-                self.out.run(begin, open.close)?;
+            // `</name>` without white space stands in the source already.
+            if open.plain_end {
+                self.out.run(open.close.saturating_sub(u32::from(open.name.length) + 3), open.close)?;
             } else {
                 self.out.push(b"</")?;
-                self.out.push(self.tree.octets(start, end))?;
+                self.out.push(self.tree.octets(open.name.start, open.name.end()))?;
                 self.out.push(b">")?;
             }
             let before = self.open.last().map_or(0, |outer| outer.rendered);
@@ -474,6 +488,7 @@ const FEW: usize = 16;
 
 impl<S: Sink> Out<'_, '_, S> {
     /// Writes a span of the source.
+    #[inline]
     fn run(&mut self, start: u32, end: u32) -> Result<(), Error> {
         let (start, end) = (start as usize, end as usize);
         if self.run.end == start {

@@ -63,6 +63,7 @@ fn read<'a>(octets: &'a [u8], limits: &'a Limits) -> Result<Tree<&'a str>, Error
         declarations: Vec::with_capacity(32),
         namespaces: Vec::with_capacity(16),
         root: NodeId(0),
+        likely_ids: Vec::new(),
         plaintexts: Vec::new(),
     };
     let tag = Tag { attributes: 0, canonical: false, end: 0, prefix: None };
@@ -233,10 +234,20 @@ impl<'a> Parser<'a> {
             }
         };
         let declarations = (first_declaration, index(self.tree.declarations.len()));
-        let attributes = self.resolve_attributes()?;
+        let (attributes, prefixed) = self.resolve_attributes()?;
         let namespace = self.namespace_of_element(name, begin)?;
         let verbatim = !empty && self.tag.canonical && self.at == self.tag.end as usize + 1 && self.is_in_order(attributes);
-        let element = Element { name, namespace, attributes, declarations, scope: self.scope, content: index(self.at), verbatim };
+        let element = Element {
+            name,
+            namespace,
+            attributes,
+            declarations,
+            scope: self.scope,
+            content: index(self.at),
+            verbatim,
+            plain_end: false,
+            prefixed,
+        };
         let node = self.push(Kind::Element(element), begin)?;
         if empty {
             self.scope = outer;
@@ -345,12 +356,18 @@ impl<'a> Parser<'a> {
         found.map(|(place, _)| NamespaceId(index(place) + 2))
     }
 
-    /// Gives every attribute of the tag its namespace; refuses doubles by name as written and by expanded name.
-    fn resolve_attributes(&mut self) -> Result<(u32, u32), Error> {
+    /// Gives every attribute of the tag its namespace, and says whether one has a prefix; refuses doubles by name as written and by expanded name.
+    fn resolve_attributes(&mut self) -> Result<((u32, u32), bool), Error> {
         let first = self.tag.attributes;
+        let mut prefixed = false;
         for place in first..self.tree.attributes.len() {
             let Some(Attribute { name, .. }) = self.tree.attributes.get(place).copied() else { break };
             let begin = name.start as usize;
+            prefixed |= name.prefix != 0;
+            if matches!(self.octets.get(name.end() as usize - 1), Some(b'd' | b'D')) {
+                // The element becomes the next node.
+                self.tree.likely_ids.push((NodeId(index(self.tree.nodes.len())), index(place)));
+            }
             let namespace = if name.prefix == 0 { NamespaceId::NONE } else { self.namespace_of(name, begin, false)? };
             // At most `limits.attributes`, so that the square is bounded.
             let double = self.tree.attributes.get(first..place).unwrap_or_default().iter().any(|other| {
@@ -368,7 +385,7 @@ impl<'a> Parser<'a> {
                 attribute.namespace = namespace;
             }
         }
-        Ok((index(first), index(self.tree.attributes.len())))
+        Ok(((index(first), index(self.tree.attributes.len())), prefixed))
     }
 
     /// Canonical XML §2.3: by namespace name, then local name; unprefixed attributes first.
@@ -408,7 +425,7 @@ impl<'a> Parser<'a> {
             return self.fail_at(Malformed::Mismatch, begin);
         }
         self.at += expected.len();
-        self.skip_space();
+        let plain = !self.skip_space();
         match self.peek() {
             Some(b'>') => self.at += 1,
             Some(_) => return self.fail_at(Malformed::Mismatch, begin),
@@ -418,6 +435,9 @@ impl<'a> Parser<'a> {
         if let Some(node) = self.tree.nodes.get_mut(open.node.0 as usize) {
             node.end = end;
             node.span.1 = to;
+            if let Kind::Element(element) = &mut node.kind {
+                element.plain_end = plain;
+            }
         }
         self.scope = open.outer;
         self.in_scope = open.outer_count;

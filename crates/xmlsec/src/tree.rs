@@ -67,6 +67,10 @@ pub(crate) struct Element {
     pub(crate) content: u32,
     /// The start tag is written as canonicalization writes it, if the declarations that it has to have are its own.
     pub(crate) verbatim: bool,
+    /// There is an end tag, and no white space in it.
+    pub(crate) plain_end: bool,
+    /// An attribute has a prefix.
+    pub(crate) prefixed: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -158,6 +162,8 @@ pub(crate) struct Tree<S = String> {
     pub(crate) declarations: Vec<Declaration>,
     pub(crate) namespaces: Vec<(Text, u32)>,
     pub(crate) root: NodeId,
+    /// Attributes whose names end as the ids of all standards do, and their elements.
+    pub(crate) likely_ids: Vec<(NodeId, u32)>,
     /// What of the source stood there encrypted.
     pub(crate) plaintexts: Vec<Plaintext>,
 }
@@ -174,8 +180,8 @@ pub(crate) struct Plaintext {
 impl Tree<&str> {
     /// The tree with another source, which has to be the same octets.
     pub(crate) fn over<S>(self, source: S) -> Tree<S> {
-        let Self { source: _, heap, nodes, attributes, declarations, namespaces, root, plaintexts } = self;
-        Tree { source, heap, nodes, attributes, declarations, namespaces, root, plaintexts }
+        let Self { source: _, heap, nodes, attributes, declarations, namespaces, root, likely_ids, plaintexts } = self;
+        Tree { source, heap, nodes, attributes, declarations, namespaces, root, likely_ids, plaintexts }
     }
 }
 
