@@ -61,7 +61,7 @@ pub enum Error {
         uri: String,
     },
     /// A reference that leads nowhere, or out of the document.
-    #[error("the reference {uri:?} is refused: {why}")]
+    #[error("the reference {:?} is refused: {why}", uri.as_deref().unwrap_or("none"))]
     ReferenceRefused {
         /// The URI, cut to a sane length; `None` where the attribute is absent.
         uri: Option<String>,

@@ -125,6 +125,8 @@ pub struct Failure {
     pub message: String,
     /// What to do next.
     pub fix: Option<String>,
+    /// What is wrong with the configuration, if that is what happened.
+    pub problems: Vec<Problem>,
 }
 
 /// How a command failed; decides the exit status.
@@ -139,12 +141,12 @@ pub enum FailureKind {
 impl Failure {
     /// The answer is no.
     pub fn refused(message: impl Into<String>) -> Self {
-        Self { kind: FailureKind::Refused, message: message.into(), fix: None }
+        Self { kind: FailureKind::Refused, message: message.into(), fix: None, problems: Vec::new() }
     }
 
     /// It could not be tried.
     pub fn not_tried(message: impl Into<String>) -> Self {
-        Self { kind: FailureKind::NotTried, message: message.into(), fix: None }
+        Self { kind: FailureKind::NotTried, message: message.into(), fix: None, problems: Vec::new() }
     }
 
     /// What to do next.

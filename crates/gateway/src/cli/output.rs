@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::Failure;
+use crate::config::problem::Colour;
 
 /// Columns are this far apart.
 const GAP: usize = 2;
@@ -155,8 +156,15 @@ impl Output {
     /// they read one stream.
     pub fn failure(&mut self, failure: &Failure) {
         if self.is_json() {
-            return self.json(&json!({ "error": failure.message, "fix": failure.fix }));
+            let mut value = json!({ "error": failure.message, "fix": failure.fix });
+            if !failure.problems.is_empty() {
+                value["problems"] = json!(failure.problems);
+            }
+            return self.json(&value);
         }
+        // They have lines of their own and are clean already.
+        let colour = Colour::of(&io::stderr());
+        self.errors.extend(failure.problems.iter().map(|problem| problem.render(colour) + "\n"));
         self.errors.push_str(&format!("error: {}\n", clean(&failure.message)));
         if let Some(fix) = &failure.fix {
             self.errors.push_str(&format!("  fix: {}\n", clean(fix)));
@@ -208,6 +216,7 @@ fn clean(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::problem::Problem;
 
     fn table(form: Form) -> String {
         let mut output = Output::new(form);
@@ -252,6 +261,18 @@ mod tests {
         output.failure(&Failure::refused("x\x1b]0;y\x07"));
         assert_eq!(output.text(), "a\\u{1b}[2Jb\\r\\n\\u{202e}c\n");
         assert!(!output.errors.contains(['\x1b', '\x07']));
+    }
+
+    #[test]
+    fn problems_with_the_configuration_keep_their_lines() {
+        let problem = Problem::of_file("v.toml".as_ref(), "no").help("do");
+        let failure = Failure { problems: vec![problem], ..Failure::refused("not valid") };
+        let mut output = Output::new(Form::Plain);
+        output.failure(&failure);
+        assert!(output.errors.contains("v.toml: error: no\n") && output.errors.ends_with("error: not valid\n"), "{}", output.errors);
+        let mut output = Output::new(Form::Json);
+        output.failure(&failure);
+        assert_eq!(serde_json::from_str::<serde_json::Value>(output.text()).unwrap()["problems"][0]["message"], "no");
     }
 
     #[test]

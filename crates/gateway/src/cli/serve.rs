@@ -9,7 +9,6 @@ use crate::audit::trace::{self, Format};
 use crate::cli::output::Output;
 use crate::cli::{Answer, Failure, finish};
 use crate::config::Purpose;
-use crate::config::problem::Colour;
 use crate::serve::hand_over::{Inherited, Successor};
 use crate::serve::house::{self, Refused, Told};
 
@@ -51,13 +50,12 @@ impl Serve {
     }
 }
 
-/// Says what is wrong: with the configuration as `check` does, with anything else in a sentence.
+/// What is wrong: with the configuration as `check` says it, with anything else in a sentence.
 pub fn refused(refused: Refused) -> Failure {
     match refused {
         Refused::Configuration(problems) => {
-            let colour = Colour::of(&std::io::stderr());
-            let text: Vec<String> = problems.iter().map(|problem| problem.render(colour)).collect();
-            Failure::refused(text.join("\n")).fix("mend the configuration; `vestibule check` says the same without starting anything")
+            let fix = "mend it; `vestibule check` says the same without starting anything";
+            Failure { problems, ..Failure::refused("the configuration is not valid").fix(fix) }
         }
         Refused::System(why) => Failure::not_tried(why),
     }
