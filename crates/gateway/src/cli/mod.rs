@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use output::Output;
+use crate::config::problem::Problem;
 
 pub mod ask;
 pub mod attack;
