@@ -9,8 +9,8 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use output::Output;
 use crate::config::problem::Problem;
+use output::Output;
 
 pub mod ask;
 pub mod attack;
