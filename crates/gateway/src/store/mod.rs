@@ -13,6 +13,9 @@ mod telling;
 
 use vestibule_engine::store::Kind;
 
+/// What has died is kept for so long, in microseconds: a node whose clock is behind, or is set back, must still find a spent token.
+const REMAINS: i64 = 10 * 60 * 1_000_000;
+
 /// Whether a key or group is of this kind.
 fn is_of(text: &str, kind: Kind) -> bool {
     let found = text.strip_prefix('{').and_then(|text| text.split_once("}:")).and_then(|(_, rest)| rest.split_once(':'));
