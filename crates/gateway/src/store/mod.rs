@@ -1,6 +1,9 @@
 //! The store backends.
 
 pub mod embedded;
+#[cfg(test)]
+#[expect(clippy::print_stdout, clippy::disallowed_methods, reason = "it prints how long things take")]
+mod measure;
 pub mod overlay;
 #[cfg(test)]
 #[path = "../../tests/peers/mod.rs"]
