@@ -16,7 +16,7 @@ pub use wire::Wire;
 pub const PASSWORD: &str = "what the store asks";
 
 /// Whether a program is there; if not, says so, or fails where it must be.
-fn is_there(found: bool, what: &str) -> bool {
+pub fn is_there(found: bool, what: &str) -> bool {
     if !found {
         assert!(std::env::var("VESTIBULE_PEERS").as_deref() != Ok("required"), "{what} is missing");
         println!("SKIPPED: {what} is not installed");
