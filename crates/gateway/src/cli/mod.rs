@@ -21,6 +21,7 @@ pub mod doctor;
 pub mod explain;
 pub mod hash;
 pub mod key;
+pub mod metadata;
 pub mod output;
 pub mod serve;
 pub mod server;
@@ -88,6 +89,9 @@ pub enum Command {
     /// The store of stopped gateways
     #[command(subcommand)]
     Store(store::StoreCommand),
+    /// What partners of SAML 2.0 need to know of us
+    #[command(subcommand)]
+    Metadata(metadata::MetadataCommand),
     /// Signed and encrypted XML documents
     #[command(subcommand)]
     Xml(xml::XmlCommand),
@@ -206,6 +210,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Demo(demo) => return demo.run(output),
         Command::Serve(serve) => return serve.run(common.config_path(), output),
         Command::Check(check) => return check.print(&common),
+        Command::Metadata(metadata) => return metadata.run(&common, output),
         Command::Explain(explain) => explain.run(&common, &mut output),
         Command::Doctor(doctor) => doctor.run(&common, &mut output),
         Command::Attack(attack) => attack.run(&mut output),
