@@ -1,58 +1,67 @@
-//! `vestibule metadata`: what a partner of SAML 2.0 needs to know of us, from the configuration; no server has to run.
+//! `vestibule metadata`: what partners of a tenant are to be given, from the configuration alone.
 
-use std::io::Write as _;
-use std::process::ExitCode;
-
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use vestibule_engine::clock::{Clock as _, SystemClock};
 
-use crate::cli::output::Output;
-use crate::cli::{Answer, Common, Failure, finish};
-use crate::config::{self, Purpose, build};
+use super::output::Output;
+use super::{Answer, Common, Failure};
+use crate::config::checked::{Checked, Tenant};
+use crate::config::{self, Purpose};
 use crate::serve::pages;
 
-/// Metadata of SAML 2.0, to be given to a partner.
+/// Metadata for partners
 #[derive(Debug, Subcommand)]
 pub enum MetadataCommand {
-    /// Those of a tenant as an identity provider
-    Idp {
-        /// The tenant
-        #[arg(value_name = "TENANT")]
-        tenant: String,
-    },
+    /// Print a tenant's metadata as an identity provider
+    Idp(Whose),
+}
+
+/// Whose metadata.
+#[derive(Debug, Args)]
+pub struct Whose {
+    /// The tenant
+    #[arg(value_name = "TENANT")]
+    tenant: String,
 }
 
 impl MetadataCommand {
-    /// Prints them.
-    pub fn run(&self, common: &Common, output: Output) -> ExitCode {
-        let xml = match self {
-            Self::Idp { tenant } => idp(common, tenant),
+    /// Runs it.
+    ///
+    /// # Errors
+    /// When the configuration cannot be used, or the tenant is none.
+    pub fn run(self, common: &Common, output: &mut Output) -> Result<Answer, Failure> {
+        let path = common.config_path();
+        let loaded = config::load(&path, Purpose::Serve, SystemClock::default().now(), |_| Vec::new());
+        let (checked, _) = loaded.map_err(|problems| {
+            let mut failure = Failure::not_tried(format!("{} cannot be used", path.display()));
+            failure.problems = problems;
+            failure
+        })?;
+        let text = match self {
+            Self::Idp(whose) => identity_provider(whose.of(&checked)?)?,
         };
-        match xml {
-            Ok(xml) => match std::io::stdout().write_all(format!("{xml}\n").as_bytes()) {
-                Ok(()) => ExitCode::SUCCESS,
-                // Whoever read us has read enough.
-                Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
-                Err(_) => ExitCode::from(2),
-            },
-            Err(failure) => finish(Err::<Answer, Failure>(failure), output),
+        if output.is_json() {
+            output.json(&serde_json::json!({ "metadata": text }));
+        } else {
+            output.verbatim(&text);
+            output.verbatim("\n");
         }
+        Ok(Answer::Yes)
     }
 }
 
-fn idp(common: &Common, tenant: &str) -> Result<String, Failure> {
-    let path = common.config_path();
-    let loaded = config::load(&path, Purpose::Serve, SystemClock::default().now(), build::policy_problems);
-    let (checked, _) = loaded.map_err(|problems| {
-        let kind = crate::cli::FailureKind::NotTried;
-        Failure { kind, message: format!("{} is not valid", path.display()), fix: None, problems }
-    })?;
-    let Some(found) = checked.tenants.iter().find(|known| known.id.as_str() == tenant) else {
-        return Err(Failure::not_tried(format!("there is no tenant `{tenant}`")));
+impl Whose {
+    fn of<'c>(&self, checked: &'c Checked) -> Result<&'c Tenant, Failure> {
+        let found = checked.tenants.iter().find(|tenant| tenant.id.as_str() == self.tenant);
+        found.ok_or_else(|| Failure::not_tried(format!("there is no tenant {}", self.tenant)))
+    }
+}
+
+fn identity_provider(tenant: &Tenant) -> Result<String, Failure> {
+    let (Some(role), Some(portal)) = (&tenant.idp, &tenant.portal_origin) else {
+        return Err(Failure::not_tried(format!("the tenant {} is no identity provider", tenant.id))
+            .fix(format!("add [tenant.{}.idp] with its certificate and key", tenant.id)));
     };
-    let (Some(role), Some(portal)) = (&found.idp, &found.portal_origin) else {
-        let fix = format!("add [tenant.{tenant}.idp] with its certificate and key");
-        return Err(Failure::refused(format!("the tenant `{tenant}` is no identity provider")).fix(fix));
-    };
-    pages::idp_metadata(role, portal, &found.title).map_err(|why| Failure::not_tried(why.to_string()))
+    let written = pages::idp_metadata(role, portal, &tenant.title);
+    written.map_err(|why| Failure::not_tried(format!("the metadata cannot be written: {why}")))
 }

@@ -89,7 +89,7 @@ pub enum Command {
     /// The store of stopped gateways
     #[command(subcommand)]
     Store(store::StoreCommand),
-    /// What partners of SAML 2.0 need to know of us
+    /// Metadata for partners
     #[command(subcommand)]
     Metadata(metadata::MetadataCommand),
     /// Signed and encrypted XML documents
@@ -210,7 +210,6 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Demo(demo) => return demo.run(output),
         Command::Serve(serve) => return serve.run(common.config_path(), output),
         Command::Check(check) => return check.print(&common),
-        Command::Metadata(metadata) => return metadata.run(&common, output),
         Command::Explain(explain) => explain.run(&common, &mut output),
         Command::Doctor(doctor) => doctor.run(&common, &mut output),
         Command::Attack(attack) => attack.run(&mut output),
@@ -219,6 +218,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Key(key) => key.run(&common, &mut output),
         Command::Session(session) => session.run(&common, &mut output),
         Command::Store(store) => store.run(&common, &mut output),
+        Command::Metadata(metadata) => metadata.run(&common, &mut output),
         Command::Xml(xml) => xml.run(&mut output),
         Command::Status => server::status(&common, &mut output),
         Command::Reload => server::reload(&common, &mut output),

@@ -51,6 +51,10 @@ title = "Travel <desk>"
 groups = ["admins"]
 encrypt = "never"
 
+[service_provider.recorded]
+tenant = "north"
+metadata = "recorded.xml"
+
 [service_provider.southern]
 tenant = "south"
 metadata = "wiki.xml"
@@ -106,6 +110,7 @@ fn house() -> Gateway {
         ("idp.key", recorded("idp-rsa2048.key")),
         ("wiki.xml", provider(WIKI, false)),
         ("travel.xml", provider(TRAVEL, true)),
+        ("recorded.xml", provider("https://gw.example.com/saml/sp", false)),
     ];
     let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (*name, text.as_str())).collect();
     Gateway::with_files(&template, &files).with_users()
@@ -365,6 +370,12 @@ fn a_login_begins_here() {
     let accepted = wiki.consume(&fields["SAMLResponse"], None).unwrap();
     assert_eq!(accepted.in_response_to, None);
     assert_eq!(browser.load(&format!("http://{PORTAL}/saml/idp/start/nobody")).status, 404);
+    // The command says what the page says, and a tenant that is none says so.
+    let config = gateway.scratch.path().join("vestibule.toml");
+    let said = gateway.command(&["metadata", "idp", "north", "--config", config.to_str().unwrap()]);
+    let shown = gateway.send_to(PORTAL, &crate::support::get("/saml/idp/metadata"));
+    assert_eq!((said.status.code(), String::from_utf8_lossy(&said.stdout).trim_end()), (Some(0), shown.body.as_str()));
+    assert_eq!(gateway.command(&["metadata", "idp", "west", "--config", config.to_str().unwrap()]).status.code(), Some(2));
     // Nobody signed in: the login page comes first, and the way goes on.
     let mut stranger = gateway.browser();
     let page = sign_in(&mut stranger, &format!("http://{PORTAL}/saml/idp/start/wiki"), "ada", PASSWORD);
@@ -576,4 +587,52 @@ fn nothing_is_answered_to_strangers() {
     let (url, _) = wiki.asks(|_| {}, None);
     let query = url.split_once('?').unwrap().1.to_owned();
     assert_eq!(browser.load(&format!("http://login.south.localhost/saml/idp/sso?{query}")).status, 403, "sent to another");
+}
+
+/// Every hostile file of the corpus, whatever it was made for, at every door: nobody is answered, and nothing breaks.
+#[test]
+fn hostile_messages_of_the_corpus_are_refused_at_every_door() {
+    let gateway = house();
+    let mut browser = gateway.browser();
+    sign_in(&mut browser, &format!("http://{PORTAL}/"), "ada", PASSWORD);
+    let session = browser.cookie(PORTAL, "vestibule").unwrap();
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../corpus/attacks/saml");
+    let mut seen = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let octets = std::fs::read(&path).unwrap();
+        let form = |body: Vec<u8>, page: &str| {
+            ask("POST", page).browser().cookie("vestibule", &session).header("Content-Type", "application/x-www-form-urlencoded").body(body)
+        };
+        let in_field = |field: &str| {
+            let value = percent_encoding::utf8_percent_encode(&STANDARD.encode(&octets), percent_encoding::NON_ALPHANUMERIC).to_string();
+            format!("{field}={value}").into_bytes()
+        };
+        let (sso, slo) = ("/saml/idp/sso", "/saml/idp/slo");
+        let asks = match path.extension().and_then(|extension| extension.to_str()) {
+            Some("xml") => vec![
+                form(in_field("SAMLRequest"), sso),
+                form(in_field("SAMLRequest"), slo),
+                form(in_field("SAMLResponse"), slo),
+                ask("POST", "/saml/idp/artifact").header("Content-Type", "text/xml").body(octets.clone()),
+            ],
+            Some("form") => vec![form(octets.clone(), sso), form(octets.clone(), slo)],
+            Some("query") => {
+                let query = String::from_utf8(octets.clone()).unwrap();
+                [sso, slo]
+                    .map(|page| crate::support::get(&format!("{page}?{}", query.trim())).browser().cookie("vestibule", &session))
+                    .into()
+            }
+            _ => continue,
+        };
+        for (door, ask) in asks.iter().enumerate() {
+            let answer = gateway.send_to(PORTAL, ask);
+            let fault = door == 3 && answer.status == 500 && answer.body.contains("Fault>");
+            assert!(fault || (400..500).contains(&answer.status), "{} at door {door}: {answer:?}", path.display());
+            assert!(!answer.body.contains("SAMLResponse") && answer.header("location").is_none(), "{}: {answer:?}", path.display());
+            seen += 1;
+        }
+    }
+    assert!(seen > 300, "only {seen} messages");
+    assert_eq!(browser.load(&format!("http://{PORTAL}/")).status, 200, "the session lives on");
 }

@@ -17,8 +17,7 @@ mod sso;
 use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
-use http::{HeaderValue, Method, Response, StatusCode};
+use http::{Method, Response, StatusCode};
 use http_body_util::Full;
 use vestibule_engine::audit::{Reason, Ruling};
 use vestibule_engine::identity::{GroupName, Identity, Issuer, TenantId};
@@ -29,7 +28,7 @@ use vestibule_saml::metadata::{Endpoint, Entity, IdpRole, IndexedEndpoint, KeyDe
 use vestibule_saml::names::binding;
 use vestibule_saml::{Incoming, Rejection};
 
-use super::{Portal, Visit};
+use super::{Portal, Visit, reply};
 use crate::config::checked::{Checked, IdentityProviderRole, NameKind, ServiceProvider};
 
 /// Below which all of it is.
@@ -89,14 +88,6 @@ impl Federation {
 
     fn at(&self, page: &str) -> String {
         format!("{}{PREFIX}{page}", self.portal)
-    }
-
-    /// What service providers need to know.
-    ///
-    /// # Errors
-    /// What cannot be written.
-    fn metadata(&self, title: &str) -> Result<String, vestibule_saml::Error> {
-        metadata(&self.role, &self.portal, title)
     }
 }
 
@@ -183,7 +174,7 @@ impl Portal {
         let method = visit.request.method.clone();
         let (get, post) = (method == Method::GET, method == Method::POST);
         match page {
-            "metadata" if get || method == Method::HEAD => Ok(self.show_metadata(visit, federation)),
+            "metadata" if get || method == Method::HEAD => Self::show_metadata(visit, federation),
             "sso" if get || post => self.take_request(visit, federation).await,
             "continue" if get => self.go_on(visit, federation).await,
             "slo" if get || post => self.take_logout(visit, federation).await,
@@ -201,14 +192,8 @@ impl Portal {
         }
     }
 
-    fn show_metadata(&self, visit: &mut Visit<'_>, federation: &Federation) -> Response<Full<Bytes>> {
-        let Ok(xml) = federation.metadata(&visit.tenant.title) else { return visit.missing() };
-        let mut response = Response::new(Full::new(Bytes::from(xml)));
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/samlmetadata+xml"));
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        response
+    fn show_metadata(visit: &Visit<'_>, federation: &Federation) -> Result<Response<Full<Bytes>>, Unavailable> {
+        metadata(&federation.role, &federation.portal, &visit.tenant.title).map(reply::metadata).map_err(unwritten)
     }
 
     /// The message in a query or a form.
