@@ -101,7 +101,7 @@ fn python_service_providers_accept_our_logins() {
                 let fields = crate::support::hidden_fields(made["form"].as_str().unwrap());
                 let fields: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
                 let taken = browser.post(PORTAL, "/saml/idp/sso", &fields);
-                sign_in(&mut browser, taken.header("location").unwrap(), "ada", PASSWORD)
+                sign_in(&mut browser, &format!("http://{PORTAL}{}", taken.header("location").unwrap()), "ada", PASSWORD)
             }
         };
         let message = &posted(&page)["SAMLResponse"];
