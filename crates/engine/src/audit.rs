@@ -3,6 +3,8 @@
 //! Three readers, three texts: the client gets a generic sentence and the request id; the log gets the
 //! cause chain; the audit gets a [`Reason`]. Nothing here can hold a password, an assertion or a session id.
 
+mod line;
+
 use std::fmt::Debug;
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -64,10 +64,10 @@ pub struct Injection {
 #[derive(Debug, Clone, Default)]
 pub struct Strip {
     headers: HashSet<String>,
-    /// Headers the injectors could set.
-    injected: Vec<HeaderName>,
     /// Headers schemes read credentials from.
     consumed: Vec<HeaderName>,
+    /// These, those the injectors could set and the cookies, each once.
+    named: Vec<HeaderName>,
     cookies: Vec<String>,
     query: Vec<String>,
 }
@@ -96,8 +96,8 @@ impl Strip {
     pub fn new<'a>(injected: impl IntoIterator<Item = &'a HeaderName>, consumed: impl IntoIterator<Item = &'a Place>) -> Self {
         let mut strip = Self::default();
         strip.headers.extend(ALWAYS.map(str::to_owned));
-        strip.injected.extend(injected.into_iter().cloned());
-        strip.headers.extend(strip.injected.iter().map(|name| fold(name.as_str())));
+        strip.named.extend(injected.into_iter().cloned());
+        strip.headers.extend(strip.named.iter().map(|name| fold(name.as_str())));
         for place in consumed {
             match place {
                 Place::Header(name) => {
@@ -110,6 +110,10 @@ impl Strip {
                 Place::PathParameter(_) | Place::SoapToken => {}
             }
         }
+        strip.named.extend(strip.consumed.iter().cloned());
+        strip.named.push(http::header::COOKIE);
+        let mut seen = HashSet::new();
+        strip.named.retain(|name| seen.insert(name.clone()));
         strip
     }
 
@@ -215,18 +219,17 @@ impl Changes {
     /// The difference that a grant makes to the request it was given for. Every header that is ours is named, whether the
     /// client sent it or not: a proxy that copies what we say then has no gap to fill (attacks 84, 86).
     pub fn of(request: &CheckRequest, strip: &Strip, injection: &Injection) -> Self {
-        let mut names: Vec<HeaderName> = request.headers.keys().filter(|name| strip.covers(name)).cloned().collect();
-        names.extend(strip.injected.iter().chain(&strip.consumed).cloned());
-        names.extend(injection.set.iter().map(|(name, _)| name.clone()));
-        names.push(http::header::COOKIE);
+        let sent = request.headers.keys().filter(|name| strip.covers(name) && !strip.named.contains(name));
+        let mut names: Vec<HeaderName> = strip.named.iter().chain(sent).cloned().collect();
+        for (name, _) in &injection.set {
+            if !names.contains(name) {
+                names.push(name.clone());
+            }
+        }
         let (mut headers, mut target) = (request.headers.clone(), request.target.clone());
         tell(&mut headers, &mut target, strip, injection);
-        let (mut set, mut remove) = (Vec::new(), Vec::new());
-        let mut seen = HashSet::new();
+        let (mut set, mut remove) = (Vec::with_capacity(names.len()), Vec::with_capacity(names.len()));
         for name in names {
-            if !seen.insert(name.clone()) {
-                continue;
-            }
             match headers.get(&name) {
                 Some(value) => set.push((name, value.clone())),
                 None => remove.push(name),

@@ -257,7 +257,7 @@ impl Passwords {
         let now = self.clock.now();
         let mut was_closed = false;
         for origin in [Origin::Anywhere, Origin::Listed] {
-            was_closed |= self.gates.clear(&account_key(tenant, username, origin), now).await;
+            was_closed |= self.gates.clear(&account_key(tenant, username, origin), &self.account_rule(), now).await;
         }
         self.forget(tenant, username);
         if was_closed {
@@ -342,28 +342,34 @@ impl Passwords {
         let now = self.clock.now();
         let (account_rule, address_rule) = (self.account_rule(), self.address_rule());
         if let Some(accepted) = asked.accepted {
-            // A known device that passes a closed gate leaves it closed: the guessing behind it has not ended.
-            if passage.account_window.is_some() {
-                self.gates.clear(&passage.account, now).await;
-            }
-            self.gates.give_back(&passage.address, &address_rule, passage.address_window, now).await;
+            let account = async {
+                // A known device that passes a closed gate leaves it closed: the guessing behind it has not ended.
+                if passage.account_window.is_some() {
+                    self.gates.clear(&passage.account, &account_rule, now).await;
+                }
+            };
+            tokio::join!(account, self.gates.give_back(&passage.address, &address_rule, passage.address_window, now));
             self.forget(attempt.tenant, attempt.username);
             return Ok(accepted);
         }
-        if let Some(closed) = self.gates.failed(&passage.address, &address_rule, now).await {
+        // An outage of the directory must not lock out its users: then only a compared hash counts.
+        let counts = asked.unavailable.is_none() || asked.compared;
+        let account = async {
+            let window = passage.account_window?;
+            if counts {
+                return self.gates.failed(&passage.account, &account_rule, now).await;
+            }
+            self.gates.give_back(&passage.account, &account_rule, window, now).await;
+            None
+        };
+        let (account, address) = tokio::join!(account, self.gates.failed(&passage.address, &address_rule, now));
+        if let Some(closed) = address {
             let subject = address_range(attempt.client.address).to_string();
             trail.events.push(Event::GateClosed { gate: Gate::Address, subject, seconds: closed.as_secs() });
         }
-        if let Some(window) = passage.account_window {
-            // An outage of the directory must not lock out its users: then only a compared hash counts.
-            if asked.unavailable.is_none() || asked.compared {
-                if let Some(closed) = self.gates.failed(&passage.account, &account_rule, now).await {
-                    let subject = hashed_name(attempt.username);
-                    trail.events.push(Event::GateClosed { gate: Gate::Account, subject, seconds: closed.as_secs() });
-                }
-            } else {
-                self.gates.give_back(&passage.account, &account_rule, window, now).await;
-            }
+        if let Some(closed) = account {
+            let subject = hashed_name(attempt.username);
+            trail.events.push(Event::GateClosed { gate: Gate::Account, subject, seconds: closed.as_secs() });
         }
         if let Some(down) = asked.unavailable {
             return Err(down);

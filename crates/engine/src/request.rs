@@ -10,12 +10,18 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderName, Method};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::audit::Reason;
 use crate::clock::Timestamp;
+
+const SOAP_ACTION: HeaderName = HeaderName::from_static("soapaction");
+const REQUESTED_WITH: HeaderName = HeaderName::from_static("x-requested-with");
+const FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+const FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
+const PURPOSE: HeaderName = HeaderName::from_static("sec-purpose");
 
 /// Longest path we accept, in octets.
 pub const MAX_PATH: usize = 8 * 1024;
@@ -327,6 +333,20 @@ impl Host {
         self.port
     }
 
+    /// Whether this is how it is written.
+    pub fn is_spelled(&self, authority: &[u8]) -> bool {
+        match (authority.strip_prefix(self.name.as_bytes()), self.port) {
+            (Some(b""), None) => true,
+            (Some([b':', digits @ ..]), Some(port)) => {
+                let number = digits.iter().try_fold(0_u32, |number, digit| {
+                    digit.is_ascii_digit().then(|| number.saturating_mul(10).saturating_add(u32::from(digit - b'0')))
+                });
+                number == Some(u32::from(port)) && (digits.len() == 1 || !digits.starts_with(b"0"))
+            }
+            (Some(_) | None, _) => false,
+        }
+    }
+
     /// Whether this is `localhost` or below it (RFC 6761 §6.3).
     pub fn is_localhost(&self) -> bool {
         &*self.name == "localhost" || self.name.ends_with(".localhost")
@@ -560,20 +580,20 @@ pub enum ClientKind {
 
 impl ClientKind {
     fn of(method: &Method, headers: &HeaderMap, target: &Target) -> Self {
-        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
         let media_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let essence = media_type.split(';').next().unwrap_or_default().trim();
         if essence.eq_ignore_ascii_case("application/soap+xml") {
             return Self::Soap12;
         }
-        if headers.contains_key("soapaction") {
+        if headers.contains_key(&SOAP_ACTION) {
             return Self::Soap11;
         }
-        let from_page = text("x-requested-with").is_some();
+        let from_page = text(&REQUESTED_WITH).is_some();
         let readable = method == Method::GET || method == Method::HEAD;
-        if let Some(mode) = text("sec-fetch-mode") {
-            let page = matches!(text("sec-fetch-dest"), Some("document" | "iframe" | "frame"));
-            let prefetch = text("sec-purpose").is_some_and(|purpose| purpose.contains("prefetch"));
+        if let Some(mode) = text(&FETCH_MODE) {
+            let page = matches!(text(&FETCH_DEST), Some("document" | "iframe" | "frame"));
+            let prefetch = text(&PURPOSE).is_some_and(|purpose| purpose.contains("prefetch"));
             return if readable && mode == "navigate" && page && !from_page && !prefetch { Self::Browser } else { Self::Script };
         }
         if from_page || headers.contains_key(http::header::ORIGIN) {
@@ -664,11 +684,15 @@ mod tests {
         for (raw, want) in [
             ("A.Example.", "a.example"),
             ("a.example:8443", "a.example:8443"),
+            ("a.example:080", "a.example:80"),
+            ("a.example:0", "a.example:0"),
             ("[::1]:80", "[::1]:80"),
             ("[0:0::1]", "[::1]"),
             ("127.0.0.1", "127.0.0.1"),
         ] {
-            assert_eq!(Host::parse(raw).unwrap().to_string(), want);
+            let host = Host::parse(raw).unwrap();
+            assert_eq!(host.to_string(), want);
+            assert!(host.is_spelled(want.as_bytes()) && (raw == want || !host.is_spelled(raw.as_bytes())), "{raw}");
         }
         for raw in ["", ".", "a..b", "a:", "a:x", "a:70000", "u@a", "a/b", "-a", "a b", "[::1", "[::1]x", "a,b", "\u{e9}.example"] {
             assert_eq!(Host::parse(raw), Err(Malformed::Host), "{raw}");

@@ -301,6 +301,13 @@ pub struct Step {
     pub took: Duration,
 }
 
+impl Step {
+    /// How long it took, to the microsecond.
+    pub(crate) fn milliseconds(&self) -> f64 {
+        millis::of(self.took)
+    }
+}
+
 /// How a step ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -322,8 +329,12 @@ mod millis {
 
     use serde::{Deserialize, Deserializer, Serializer};
 
+    pub fn of(value: Duration) -> f64 {
+        (value.as_secs_f64() * 1e6).round() / 1e3
+    }
+
     pub fn serialize<S: Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_f64((value.as_secs_f64() * 1e6).round() / 1e3)
+        serializer.serialize_f64(of(*value))
     }
 
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {

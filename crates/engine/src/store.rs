@@ -235,6 +235,24 @@ pub fn digest(parts: &[&[u8]]) -> [u8; 32] {
     octets
 }
 
+/// What stands for these parts and no others in a cache: each after its length. Hashing them well would cost every
+/// request more than what is remembered; only long ones are, so that a cache stays as small as it was planned.
+pub fn name(parts: &[&[u8]]) -> Vec<u8> {
+    let length = parts.iter().map(|part| part.len() + size_of::<u64>()).sum();
+    if length > LONGEST_NAME {
+        return digest(parts).to_vec();
+    }
+    let mut name = Vec::with_capacity(length);
+    for part in parts {
+        name.extend_from_slice(&(part.len() as u64).to_be_bytes());
+        name.extend_from_slice(part);
+    }
+    name
+}
+
+/// Octets of a [`name`].
+const LONGEST_NAME: usize = 512;
+
 /// A set of entries that are listed and removed together, e.g. all sessions of a user: `{tenant}:kind:name`.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Group(Box<str>);

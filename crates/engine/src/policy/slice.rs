@@ -16,10 +16,10 @@ use crate::decision::Permits;
 use crate::identity::{Identity, PolicyId, ResponseName};
 use crate::request::CheckRequest;
 use crate::route::Found;
-use crate::store::digest;
+use crate::store::name;
 
 /// Decisions already made, for all slices of an engine together, so that memory does not grow with routes.
-pub struct Decisions(pub(super) Cache<[u8; 32], Verdict>);
+pub struct Decisions(pub(super) Cache<Box<[u8]>, Verdict>);
 
 impl Decisions {
     /// How many decisions one engine remembers.
@@ -71,13 +71,13 @@ impl Slice {
             return self.evaluate(question);
         }
         let key = self.key(question);
-        if let Some(verdict) = self.decisions.0.get(&key) {
+        if let Some(verdict) = self.decisions.0.get(&*key) {
             return verdict;
         }
         let verdict = self.evaluate(question);
         // An error is made anew each time, so that each is logged.
         if !matches!(verdict, Verdict::Error(_)) {
-            self.decisions.0.insert(key, verdict.clone());
+            self.decisions.0.insert(key.into(), verdict.clone());
         }
         verdict
     }
@@ -85,7 +85,7 @@ impl Slice {
     /// Everything this slice reads and nothing else, or the same decision would be kept once for each route, path and user.
     /// The number of the slice stands for the engine's generation and for what is read; whatever changes of a user
     /// changes a part, so that its epoch need not be one.
-    fn key(&self, question: &Question<'_>) -> [u8; 32] {
+    fn key(&self, question: &Question<'_>) -> Vec<u8> {
         let Question { identity, request, found, operation, now: _ } = question;
         let user = &identity.user;
         let number = self.number.to_be_bytes();
@@ -116,7 +116,7 @@ impl Slice {
                 Part::Context => {}
             }
         }
-        digest(&parts)
+        name(&parts)
     }
 
     pub(super) fn evaluate(&self, question: &Question<'_>) -> Verdict {

@@ -5,11 +5,13 @@
 //! (attack 99). So a guess is counted when it enters and given back if it turns out not to be one: a guess that
 //! is abandoned half-way stays counted.
 
+use std::collections::{HashMap, hash_map};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use quick_cache::sync::Cache;
+use tokio::sync::oneshot;
 
 use crate::clock::Timestamp;
 use crate::scheme::Unavailable;
@@ -46,30 +48,31 @@ pub(super) struct Window(i64);
 /// All gates, kept in the store that all nodes share.
 ///
 /// While the store is down they are kept in this process: counting fails open across nodes, never verification (§9.11).
-pub(super) struct Gates {
+#[derive(Clone)]
+pub(super) struct Gates(Arc<Inner>);
+
+struct Inner {
     store: Arc<dyn ExpiringStore>,
     local: Cache<Key, Count>,
-    /// Writers of one gate in this process take turns, so that the store sees conflicts only between nodes.
-    turns: Box<[tokio::sync::Mutex<()>]>,
+    /// Changes of gates at which somebody is at work. They are made together: so many guesses of one address cost one
+    /// commit of the store instead of one each, and the store sees conflicts only between nodes.
+    waiting: Mutex<HashMap<Key, Vec<Pending>>>,
 }
 
 /// Gates kept in this process while the store is down.
 const LOCAL: usize = 16_384;
-/// How many writers may work on different gates at once.
-const TURNS: usize = 64;
 /// Conflicts between nodes before a gate counts as closed: contention must not open it.
 const CONFLICTS: usize = 64;
 
 impl Gates {
     pub(super) fn new(store: Arc<dyn ExpiringStore>) -> Self {
-        let turns = (0..TURNS).map(|_| tokio::sync::Mutex::new(())).collect();
-        Self { store, local: Cache::new(LOCAL), turns }
+        Self(Arc::new(Inner { store, local: Cache::new(LOCAL), waiting: Mutex::default() }))
     }
 
     /// Counts one who enters, unless the gate is closed or full.
     pub(super) async fn enter(&self, key: &Key, rule: &Rule, now: Timestamp) -> Entry {
-        let now = now.as_millisecond();
-        self.update(key, rule, now, Entry::Closed, |count| {
+        let (rule, now) = (*rule, now.as_millisecond());
+        let counted = self.update(key, rule, now, move |count| {
             if count.closed_until > now {
                 return Entry::Closed;
             }
@@ -82,14 +85,14 @@ impl Gates {
             }
             count.failures = count.failures.saturating_add(1);
             Entry::Open(Window(count.since))
-        })
-        .await
+        });
+        counted.await.unwrap_or(Entry::Closed)
     }
 
     /// One who entered has failed. Says for how long the gate is closed if that closed it.
     pub(super) async fn failed(&self, key: &Key, rule: &Rule, now: Timestamp) -> Option<Duration> {
-        let now = now.as_millisecond();
-        self.update(key, rule, now, None, |count| {
+        let (rule, now) = (*rule, now.as_millisecond());
+        let counted = self.update(key, rule, now, move |count| {
             if count.failures < rule.failures || count.closed_until > now {
                 return None;
             }
@@ -98,90 +101,168 @@ impl Gates {
             count.closings = count.closings.saturating_add(1);
             count.closed_until = now.saturating_add(millis(closed));
             Some(closed)
-        })
-        .await
+        });
+        counted.await.flatten()
     }
 
     /// One who entered was not guessing.
     pub(super) async fn give_back(&self, key: &Key, rule: &Rule, window: Window, now: Timestamp) {
-        let now = now.as_millisecond();
-        self.update(key, rule, now, (), |count| {
+        let counted = self.update(key, *rule, now.as_millisecond(), move |count| {
             if count.since == window.0 && count.closed_until == 0 {
                 count.failures = count.failures.saturating_sub(1);
             }
-        })
-        .await;
+        });
+        // Who is not given back stays counted.
+        let _ = counted.await;
     }
 
     /// Forgets everything about this gate. Says whether it was closed.
-    pub(super) async fn clear(&self, key: &Key, now: Timestamp) -> bool {
-        let _turn = self.turn(key).await;
-        let local = self.local.remove(key).map(|(_, count)| count);
-        let stored = match self.store.take(key).await {
-            Ok(value) => value.as_deref().map(Count::read),
-            Err(down) => {
-                tracing::warn!(error = %down, "a gate could not be cleared in the store");
-                None
-            }
-        };
-        stored.or(local).is_some_and(|count| count.closed_until > now.as_millisecond())
+    pub(super) async fn clear(&self, key: &Key, rule: &Rule, now: Timestamp) -> bool {
+        let local = self.0.local.remove(key).is_some_and(|(_, count)| count.closed_until > now.as_millisecond());
+        let now = now.as_millisecond();
+        let stored = self.update(key, *rule, now, move |count| std::mem::take(count).closed_until > now).await;
+        local || stored.unwrap_or(false)
     }
 
-    /// Changes a gate atomically. `contended` is the answer when other nodes win every time.
-    async fn update<T>(&self, key: &Key, rule: &Rule, now: i64, contended: T, mut change: impl FnMut(&mut Count) -> T + Send) -> T {
-        let _turn = self.turn(key).await;
-        for _ in 0..CONFLICTS {
-            match self.try_update(key, rule, now, &mut change).await {
-                Ok(Some(done)) => return done,
-                Ok(None) => tokio::task::yield_now().await,
-                Err(down) => {
-                    tracing::warn!(error = %down, "failures are counted in this process only");
-                    let mut count = self.local.get(key).unwrap_or_default();
-                    let done = change(&mut count);
-                    self.local.insert(key.clone(), count);
-                    return done;
-                }
-            }
-        }
-        tracing::warn!("a gate is changed by other nodes all the time");
-        contended
-    }
-
-    async fn try_update<T>(
+    /// Changes a gate atomically. `None` if other nodes won every time: the gate is as it was.
+    async fn update<T: Send + 'static>(
         &self,
         key: &Key,
-        rule: &Rule,
+        rule: Rule,
         now: i64,
-        change: &mut (impl FnMut(&mut Count) -> T + Send),
-    ) -> Result<Option<T>, Unavailable> {
-        let held = self.store.get(key).await?;
-        let before = held.as_ref().map(|(value, _)| Count::read(value)).unwrap_or_default();
-        let mut count = before;
-        let done = change(&mut count);
-        if count == before {
-            return Ok(Some(done));
-        }
-        let keep = count.keep(rule, now);
-        let written = match held {
-            None => self.store.insert(key, &count.write(), keep, &[], None).await? == Insert::Inserted,
-            Some((_, version)) => self.store.replace(key, version, &count.write()).await? && self.store.extend(key, keep).await?,
+        change: impl FnMut(&mut Count) -> T + Send + 'static,
+    ) -> Option<T> {
+        let (reply, answer) = oneshot::channel();
+        let pending = Pending { rule, now, work: Box::new(Work { change, said: None, reply }) };
+        let worker = match self.0.waiting().entry(key.clone()) {
+            hash_map::Entry::Occupied(mut at_work) => {
+                at_work.get_mut().push(pending);
+                None
+            }
+            hash_map::Entry::Vacant(free) => {
+                free.insert(vec![pending]);
+                Some(Worker { inner: self.0.clone(), key: key.clone() })
+            }
         };
-        Ok(written.then_some(done))
-    }
-
-    async fn turn(&self, key: &Key) -> Option<tokio::sync::MutexGuard<'_, ()>> {
-        // The last octets of a key are a digest: any two of them spread keys evenly.
-        let sum: usize = key.as_str().bytes().rev().take(8).map(usize::from).sum();
-        match self.turns.get(sum % TURNS) {
-            Some(turn) => Some(turn.lock().await),
-            None => None,
+        // A task of its own: whoever hangs up must not take the others' changes along.
+        if let Some(worker) = worker {
+            tokio::spawn(worker.run());
         }
+        answer.await.ok()
     }
 }
 
 impl fmt::Debug for Gates {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Gates").field("store", &self.store).finish_non_exhaustive()
+        f.debug_struct("Gates").field("store", &self.0.store).finish_non_exhaustive()
+    }
+}
+
+/// A change that waits to be made.
+struct Pending {
+    rule: Rule,
+    now: i64,
+    work: Box<dyn Change>,
+}
+
+/// A change of a gate and whom to tell. Dropped untold, it was not made.
+trait Change: Send {
+    fn make(&mut self, count: &mut Count);
+    fn tell(self: Box<Self>);
+}
+
+struct Work<T, C> {
+    change: C,
+    said: Option<T>,
+    reply: oneshot::Sender<T>,
+}
+
+impl<T: Send, C: FnMut(&mut Count) -> T + Send> Change for Work<T, C> {
+    fn make(&mut self, count: &mut Count) {
+        self.said = Some((self.change)(count));
+    }
+
+    fn tell(self: Box<Self>) {
+        if let Some(said) = self.said {
+            // Whoever asked may have gone.
+            let _ = self.reply.send(said);
+        }
+    }
+}
+
+/// Works at one gate until nobody waits there. However it ends, the next who comes finds the gate free.
+struct Worker {
+    inner: Arc<Inner>,
+    key: Key,
+}
+
+impl Worker {
+    async fn run(self) {
+        while let Some(batch) = self.next() {
+            self.inner.make(&self.key, batch).await;
+        }
+    }
+
+    /// What waits. Once nothing does, the gate is free.
+    fn next(&self) -> Option<Vec<Pending>> {
+        let mut waiting = self.inner.waiting();
+        let batch = waiting.get_mut(&self.key).map(std::mem::take).filter(|batch| !batch.is_empty());
+        if batch.is_none() {
+            waiting.remove(&self.key);
+        }
+        batch
+    }
+}
+
+impl Inner {
+    fn waiting(&self) -> MutexGuard<'_, HashMap<Key, Vec<Pending>>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes these changes in order, all or none.
+    async fn make(&self, key: &Key, mut batch: Vec<Pending>) {
+        for _ in 0..CONFLICTS {
+            match self.try_make(key, &mut batch).await {
+                Ok(true) => return batch.into_iter().for_each(|pending| pending.work.tell()),
+                Ok(false) => tokio::task::yield_now().await,
+                Err(down) => {
+                    tracing::warn!(error = %down, "failures are counted in this process only");
+                    let mut count = self.local.get(key).unwrap_or_default();
+                    for mut pending in batch {
+                        pending.work.make(&mut count);
+                        pending.work.tell();
+                    }
+                    self.local.insert(key.clone(), count);
+                    return;
+                }
+            }
+        }
+        tracing::warn!("a gate is changed by other nodes all the time");
+    }
+
+    async fn try_make(&self, key: &Key, batch: &mut [Pending]) -> Result<bool, Unavailable> {
+        let held = self.store.get(key).await?;
+        let before = held.as_ref().map(|(value, _)| Count::read(value)).unwrap_or_default();
+        let mut count = before;
+        let mut keep = Duration::ZERO;
+        for pending in batch {
+            pending.work.make(&mut count);
+            keep = count.keep(&pending.rule, pending.now);
+        }
+        if count == before {
+            return Ok(true);
+        }
+        let Some((_, version)) = held else {
+            return Ok(self.store.insert(key, &count.write(), keep, &[], None).await? == Insert::Inserted);
+        };
+        if count == Count::default() {
+            return self.store.take(key).await.map(|_| true);
+        }
+        // Within its window and while it was not closed again an entry lives long enough as it is.
+        let same = (before.since, before.closed_until, before.closings) == (count.since, count.closed_until, count.closings);
+        // First, so that a change that was made is never made again.
+        let lives = same || self.store.extend(key, keep).await?;
+        Ok(lives && self.store.replace(key, version, &count.write()).await?)
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::*;
 use crate::clock::{ManualClock, SystemClock};
+use crate::fixtures::now;
 use crate::identity::UserId;
 use crate::scheme::Reach;
 use crate::store::{ChangeStream, Changes, Group, Insert, Version};
@@ -12,6 +13,7 @@ use crate::store::{ChangeStream, Changes, Group, Insert, Version};
 #[derive(Debug, Default)]
 struct Shelf {
     entries: Mutex<HashMap<Key, (Vec<u8>, u64)>>,
+    writes: AtomicUsize,
     down: AtomicBool,
 }
 
@@ -26,6 +28,7 @@ impl ExpiringStore for Shelf {
     async fn insert(&self, key: &Key, value: &[u8], _: Duration, _: &[Group], _: Option<(&Group, u32)>) -> Result<Insert, Unavailable> {
         self.up()?;
         tokio::task::yield_now().await;
+        self.writes.fetch_add(1, Ordering::SeqCst);
         let mut entries = self.entries.lock().unwrap();
         if entries.contains_key(key) {
             return Ok(Insert::Exists);
@@ -43,6 +46,7 @@ impl ExpiringStore for Shelf {
     async fn replace(&self, key: &Key, expected: Version, value: &[u8]) -> Result<bool, Unavailable> {
         self.up()?;
         tokio::task::yield_now().await;
+        self.writes.fetch_add(1, Ordering::SeqCst);
         match self.entries.lock().unwrap().get_mut(key) {
             Some((held, version)) if *version == expected.0 => {
                 *held = value.to_vec();
@@ -610,4 +614,31 @@ async fn more_attempts_of_one_address_than_may_wait_are_refused_unasked() {
     assert_eq!(third.reason(), Some(Reason::TooManyWaiting));
     assert!([first, second, other].iter().all(|said| said.accepted_by().is_some()));
     assert_eq!(house.ask(&family, "c", "I").await.accepted_by(), Some("local"), "a seat is given back");
+}
+
+#[tokio::test]
+async fn guesses_at_one_gate_share_its_writes_and_each_is_counted_once() {
+    let shelf = Arc::new(Shelf::default());
+    let gates = Gates::new(shelf.clone());
+    let rule = Rule { failures: 20, window: DAY, closed: DAY, longest: DAY };
+    let key = address_key([192, 0, 2, 1].into());
+    let entries = futures_util::future::join_all((0..24).map(|_| gates.enter(&key, &rule, now()))).await;
+    let open = entries.iter().filter(|entry| matches!(entry, Entry::Open(_))).count();
+    assert_eq!((open, entries.len() - open), (20, 4));
+    assert_eq!(shelf.writes.load(Ordering::SeqCst), 1);
+    // Nobody is at work there any more, and what was counted stands.
+    assert_eq!(gates.enter(&key, &rule, now()).await, Entry::Full);
+    gates.clear(&key, &rule, now()).await;
+    assert!(shelf.entries.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn whoever_hangs_up_stays_counted_and_stops_nobody() {
+    let gates = Gates::new(Arc::new(Shelf::default()));
+    let rule = Rule { failures: 2, window: DAY, closed: DAY, longest: DAY };
+    let key = address_key([192, 0, 2, 1].into());
+    let gone = futures_util::FutureExt::now_or_never(gates.enter(&key, &rule, now()));
+    assert_eq!(gone, None);
+    assert!(matches!(gates.enter(&key, &rule, now()).await, Entry::Open(_)));
+    assert_eq!(gates.enter(&key, &rule, now()).await, Entry::Full);
 }

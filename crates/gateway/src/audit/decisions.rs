@@ -22,8 +22,9 @@ const WAITING: usize = 8192;
 const RESERVED: usize = WAITING / 2;
 /// Records written at once.
 const BATCH: usize = 256;
-/// Rest between two writes. Each is a transaction, and a record alone in one costs ten times its share of a full one.
-const REST: Duration = Duration::from_millis(100);
+/// Rest between two writes. Each is a transaction, and a record alone in one costs ten times its share of a full one; a
+/// record in a full one costs as much as judging its request. A thousand a second are more than anybody asks about.
+const REST: Duration = Duration::from_millis(250);
 
 /// A sink that keeps decisions and logins in the durable store.
 #[derive(Debug)]

@@ -159,10 +159,9 @@ impl Drop for Log {
 impl Sink for Log {
     fn record(&self, event: &Recorded) {
         let mut line = Vec::with_capacity(LINE);
-        if let Err(error) = serde_json::to_writer(&mut line, event) {
+        if let Err(error) = event.write_line(&mut line) {
             return self.shared.lose(&mut self.shared.lock(), &error.to_string());
         }
-        line.push(b'\n');
         let mut queue = self.shared.lock();
         if queue.closing {
             return self.shared.lose(&mut queue, "the log is closed");

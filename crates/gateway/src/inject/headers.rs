@@ -196,14 +196,14 @@ impl Injector for HeadersInjector {
     }
 
     async fn inject(&self, asked: &Granted<'_>) -> Result<Injection, String> {
-        let mut injection = Injection::default();
+        let mut injection = Injection { set: Vec::with_capacity(self.headers.len()), ..Injection::default() };
         let id = [(&ID, &Fact::RequestId)];
         for (header, fact) in id.into_iter().chain(self.rules.iter().map(|(header, fact)| (header, fact))) {
             let Some(value) = fact.value(asked) else { continue };
             if value.len() > MAX_VALUE {
                 return Err(format!("the value of {header} has {} octets, more than {MAX_VALUE}", value.len()));
             }
-            let value = HeaderValue::from_str(&value).map_err(|_| format!("the value of {header} is not a header value"))?;
+            let value = HeaderValue::try_from(value).map_err(|_| format!("the value of {header} is not a header value"))?;
             injection.set.push((header.clone(), value));
         }
         Ok(injection)
@@ -221,9 +221,13 @@ fn list<'a>(values: impl Iterator<Item = &'a str>) -> String {
 
 /// Percent-encodes everything that is not harmless in any header syntax.
 fn encode(text: &str) -> String {
+    let is_harmless = |octet: u8| octet.is_ascii_alphanumeric() || b"-._~@+:/=&'".contains(&octet);
+    if text.bytes().all(is_harmless) {
+        return text.to_owned();
+    }
     let mut encoded = String::with_capacity(text.len());
     for octet in text.bytes() {
-        if octet.is_ascii_alphanumeric() || b"-._~@+:/=&'".contains(&octet) {
+        if is_harmless(octet) {
             encoded.push(char::from(octet));
         } else {
             // Writing to a String cannot fail.

@@ -18,7 +18,7 @@ use serde_json::Map;
 use vestibule_engine::clock::random;
 use vestibule_engine::identity::Identity;
 use vestibule_engine::inject::{Granted, Injection, Injector};
-use vestibule_engine::store::digest;
+use vestibule_engine::store;
 use vestibule_engine::tenant::Tenant;
 use vestibule_oidc::claims::Claims;
 use vestibule_oidc::jose::{InjectedJwt, SigningKey};
@@ -78,7 +78,7 @@ pub struct JwtInjector {
     settings: Settings,
     life: i64,
     keys: Arc<KeyRing<InjectedJwt>>,
-    cache: Cache<[u8; 32], Kept>,
+    cache: Cache<Box<[u8]>, Kept>,
 }
 
 /// A token that may be sent again until `until`, seconds since 1970.
@@ -114,13 +114,13 @@ impl JwtInjector {
         let key = self.keys.current();
         let issuer = self.issuer(tenant);
         let name = kept_name(identity, &issuer, key.id());
-        if let Some(kept) = self.cache.get(&name)
+        if let Some(kept) = self.cache.get(&*name)
             && now < kept.until
         {
             return Ok(kept.value);
         }
         let kept = self.sign(identity, issuer, &key, now)?;
-        self.cache.insert(name, kept.clone());
+        self.cache.insert(name.into(), kept.clone());
         Ok(kept.value)
     }
 
@@ -198,11 +198,11 @@ fn about(identity: &Identity) -> Map<String, serde_json::Value> {
     claims
 }
 
-/// The name under which a token is kept: all it says, who carries it, and the key that signs it. The hash is
-/// over length-prefixed parts, so that no two callers share one name (attack 92).
+/// The name under which a token is kept: all it says, who carries it, and the key that signs it. Its
+/// parts are length-prefixed, so that no two callers share one name (attack 92).
 ///
 /// A session-less caller proves itself with every request; its `auth_time` is that of the first of them.
-fn kept_name(identity: &Identity, issuer: &str, key: &str) -> [u8; 32] {
+fn kept_name(identity: &Identity, issuer: &str, key: &str) -> Vec<u8> {
     let user = &identity.user;
     let authenticated_at = identity.authenticated_at.as_second().to_be_bytes();
     let (carrier, until) = match &identity.session {
@@ -233,7 +233,7 @@ fn kept_name(identity: &Identity, issuer: &str, key: &str) -> [u8; 32] {
         &groups,
     ];
     parts.extend(user.groups.iter().map(|group| group.as_str().as_bytes()));
-    digest(&parts)
+    store::name(&parts)
 }
 
 #[cfg(test)]

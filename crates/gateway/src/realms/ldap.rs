@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use ldap3::controls::RawControl;
-use ldap3::{DerefAliases, LdapError, ResultEntry, Scope, SearchEntry, SearchOptions};
+use ldap3::{DerefAliases, Ldap, LdapError, LdapResult, ResultEntry, Scope, SearchEntry, SearchOptions};
 use quick_cache::sync::Cache;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
@@ -247,6 +247,12 @@ impl Realm for LdapRealm {
     }
 }
 
+async fn bind_as(ldap: &mut Ldap, entry: &Entry, password: &Secret<String>) -> Result<LdapResult, LdapError> {
+    // Not critical: a server that does not know it answers without.
+    let control = RawControl { ctype: PASSWORD_POLICY.to_owned(), crit: false, val: None };
+    ldap.with_controls(control).simple_bind(&entry.dn, password.reveal()).await
+}
+
 /// What a search came to.
 enum Found {
     Nobody,
@@ -400,20 +406,26 @@ impl Inner {
         attributes
     }
 
-    /// Tries the password, on a connection of its own.
+    /// Tries the password on a kept connection, and once more on a new one if that was closed meanwhile.
     async fn bind(&self, entry: &Entry, password: &Secret<String>) -> Result<Result<Policy, Reason>, Unavailable> {
-        let mut ldap = self.pool.connect().await?;
-        // Not critical: a server that does not know it answers without.
-        let control = RawControl { ctype: PASSWORD_POLICY.to_owned(), crit: false, val: None };
-        let bound = ldap.with_controls(control).simple_bind(&entry.dn, password.reveal()).await;
+        let mut binder = self.pool.binder().await?;
+        let bound = match bind_as(&mut binder.ldap, entry, password).await {
+            Err(error) if binder.reused => {
+                tracing::debug!(realm = %self.settings.name, %error, "a kept connection to the directory was closed");
+                binder = self.pool.fresh_binder().await?;
+                bind_as(&mut binder.ldap, entry, password).await
+            }
+            bound => bound,
+        };
         let result = bound.map_err(|error| self.pool.down(error))?;
         let said = result.ctrls.iter().find(|control| control.1.ctype == PASSWORD_POLICY).and_then(|control| control.1.val.as_deref());
         let policy = said.map(Policy::parse).unwrap_or_default();
-        // The connection closes either way; a directory that is told so need not wait for that.
-        if let Err(error) = ldap.unbind().await {
-            tracing::debug!(%error, "the directory closed first");
+        let verdict = judge(result.rc, &result.text, policy, self.settings.dialect);
+        // What answered oddly is not asked again.
+        if matches!(verdict, Verdict::Accepted | Verdict::Refused(_)) {
+            self.pool.keep_binder(binder);
         }
-        match judge(result.rc, &result.text, policy, self.settings.dialect) {
+        match verdict {
             Verdict::Accepted => Ok(Ok(policy)),
             Verdict::Refused(Reason::WrongPassword) if entry.may_be_locked(self.settings.dialect) => Ok(Err(Reason::Locked)),
             Verdict::Refused(reason) => Ok(Err(reason)),

@@ -5,14 +5,14 @@
 //! connections end with their next answer, HTTP/2 ones with a GOAWAY.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use http::Version;
+use http::{HeaderValue, Version};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -443,6 +443,8 @@ fn builder(limits: &Limits) -> auto::Builder<TokioExecutor> {
 #[derive(Debug)]
 pub struct Peer {
     origin: Origin,
+    /// Its address as applications are told it; most requests come from there.
+    address: Option<HeaderValue>,
     tls: Option<ListenerTls>,
     /// The certificate it showed.
     presented: Option<Presented>,
@@ -474,6 +476,7 @@ impl Peer {
             load.fetch_add(1, Ordering::Relaxed);
         }
         Arc::new(Self {
+            address: HeaderValue::try_from(origin.address.to_canonical().to_string()).ok(),
             origin,
             tls,
             presented,
@@ -494,6 +497,14 @@ impl Peer {
     /// Where the connection comes from.
     pub fn origin(&self) -> &Origin {
         &self.origin
+    }
+
+    /// An address as a field; that of the connection is written once.
+    pub fn address_field(&self, address: IpAddr) -> Option<HeaderValue> {
+        if address == self.origin.address.to_canonical() {
+            return self.address.clone();
+        }
+        HeaderValue::try_from(address.to_string()).ok()
     }
 
     /// The data thread it lives on.

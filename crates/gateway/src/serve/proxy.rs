@@ -12,7 +12,9 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, SET_COOKIE, TRANSFER_ENCODING, UPGRADE};
+use http::header::{
+    CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, PROXY_AUTHENTICATE, SET_COOKIE, TRANSFER_ENCODING, UPGRADE,
+};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::{Body as _, Incoming};
 use hyper::upgrade::OnUpgrade;
@@ -37,13 +39,17 @@ use crate::serve::framing::Verdict;
 use crate::serve::listen::Peer;
 use crate::serve::operation;
 use crate::serve::proxy_protocol::ProxyProtocol;
-use crate::serve::read::{Arrived, Hop, TrustedProxies, read};
+use crate::serve::read::{Arrived, Hop, TrustedProxies, read, remove_all};
 use crate::serve::upgrade;
 
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const OURS: &str = "x-vestibule-";
+/// What an answer says to the next hop only.
+static CONNECTION_ONLY: [HeaderName; 6] = [CONNECTION, TRANSFER_ENCODING, UPGRADE, PROXY_AUTHENTICATE, KEEP_ALIVE, PROXY_CONNECTION];
 
 /// What all data threads share.
 #[derive(Debug)]
@@ -375,7 +381,7 @@ impl Passage<'_> {
             return self.failed(Failure::Internal, kind, Some(&found), &method);
         };
         hop.forget(&mut request.headers);
-        let told = Told::of(&request);
+        let told = Told::of(&request, self.peer);
         let Prepared { target, mut headers, body } = prepare(request, strip, &injection);
         without_our_cookies(&mut headers);
         told.write(&mut headers, self.id);
@@ -494,10 +500,10 @@ struct Told {
 }
 
 impl Told {
-    fn of(request: &CheckRequest) -> Self {
+    fn of(request: &CheckRequest, peer: &Peer) -> Self {
         Self {
-            host: HeaderValue::try_from(request.host.to_string()).ok(),
-            address: HeaderValue::try_from(request.client.address.to_string()).ok(),
+            host: host_field(request),
+            address: peer.address_field(request.client.address),
             proto: match request.client.channel {
                 Channel::Tls => HeaderValue::from_static("https"),
                 Channel::Plain => HeaderValue::from_static("http"),
@@ -521,6 +527,12 @@ impl Told {
     }
 }
 
+/// The host as it was judged: the client's own field, which is shared, if it is spelled so.
+fn host_field(request: &CheckRequest) -> Option<HeaderValue> {
+    let field = request.headers.get(HOST).filter(|field| request.host.is_spelled(field.as_bytes()));
+    field.cloned().or_else(|| HeaderValue::try_from(request.host.to_string()).ok())
+}
+
 /// Removes from an upstream's answer what concerned its connection only, and what is ours to say.
 fn clean(headers: &mut HeaderMap) {
     if headers.contains_key(TRANSFER_ENCODING) {
@@ -531,11 +543,7 @@ fn clean(headers: &mut HeaderMap) {
             headers.remove(token);
         }
     }
-    for name in [CONNECTION, TRANSFER_ENCODING, UPGRADE, http::header::PROXY_AUTHENTICATE] {
-        headers.remove(name);
-    }
-    headers.remove("keep-alive");
-    headers.remove("proxy-connection");
+    remove_all(headers, &CONNECTION_ONLY);
     let ours: Vec<HeaderName> = headers.keys().filter(|name| is_ours(name.as_str())).cloned().collect();
     for name in ours {
         headers.remove(name);

@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use http::header::{CONNECTION, COOKIE, EXPECT, HOST, TE, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use vestibule_engine::Timestamp;
@@ -20,12 +20,18 @@ const MAX_NAMED: usize = 32;
 const MAX_HOPS: usize = 32;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const PROXY_AUTHORIZATION: HeaderName = HeaderName::from_static("proxy-authorization");
 /// CGI servers turn it into `HTTP_PROXY`, which many libraries obey.
 const PROXY: HeaderName = HeaderName::from_static("proxy");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+/// What a request says to the next hop only.
+static CONNECTION_ONLY: [HeaderName; 7] = [CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, TE, TRANSFER_ENCODING, EXPECT, HTTP2_SETTINGS];
+/// What is judged, and not for the application.
+static NOT_FORWARDED: [HeaderName; 5] = [UPGRADE, PROXY_AUTHORIZATION, PROXY, CONTENT_LENGTH, TRAILER];
 
 /// A request that could be read.
 #[derive(Debug)]
@@ -189,9 +195,7 @@ impl Hop {
             return Err(Malformed::Framing);
         }
         hop.trailers = headers.get_all(TE).iter().any(|value| value.as_bytes().eq_ignore_ascii_case(b"trailers"));
-        for name in [CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, TE, TRANSFER_ENCODING, EXPECT] {
-            headers.remove(name);
-        }
+        remove_all(headers, &CONNECTION_ONLY);
         let upgrades = headers.get_all(UPGRADE).iter().count();
         if wants_upgrade && version == Version::HTTP_11 && upgrades > 0 {
             if upgrades > 1 {
@@ -203,7 +207,6 @@ impl Hop {
         if hop.upgrade.is_none() {
             headers.remove(UPGRADE);
         }
-        headers.remove("http2-settings");
         Ok(hop)
     }
 
@@ -216,12 +219,18 @@ impl Hop {
                 headers.remove(name);
             }
         }
-        for name in [UPGRADE, PROXY_AUTHORIZATION, PROXY, http::header::CONTENT_LENGTH, http::header::TRAILER] {
-            headers.remove(name);
-        }
+        remove_all(headers, &NOT_FORWARDED);
         if self.trailers {
             headers.insert(TE, HeaderValue::from_static("trailers"));
         }
+    }
+}
+
+/// Removes those of these fields that are there: few are, so that it is cheaper to look at what came than for each.
+pub fn remove_all(headers: &mut HeaderMap, names: &[HeaderName]) {
+    let doomed: Vec<HeaderName> = headers.keys().filter(|name| names.contains(name)).cloned().collect();
+    for name in doomed {
+        headers.remove(name);
     }
 }
 

@@ -1,10 +1,11 @@
 //! Connections of the service account, reused for searches, and a bound on how many attempts are under way.
 //!
-//! Directories close idle connections, and a storm of guesses must not open one connection each. A user's bind
-//! happens on a connection of its own: on a shared one it would change whose searches follow.
+//! Directories close idle connections, and a storm of guesses must not open one connection each. Users are bound on
+//! connections on which nothing else happens: on one that searches a bind would change whose searches follow, and each
+//! bind begins by forgetting who was bound before (RFC 4511 §4.2.1).
 
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ldap3::{Ldap, Scope, SearchOptions};
@@ -44,6 +45,8 @@ pub struct Pool {
     clock: Arc<dyn Clock>,
     seats: Semaphore,
     idle: Mutex<Vec<Idle>>,
+    /// For binds of users.
+    binders: Mutex<Vec<Idle>>,
 }
 
 impl std::fmt::Debug for Pool {
@@ -57,7 +60,7 @@ struct Idle {
     since: Duration,
 }
 
-/// A connection on which the service account is bound.
+/// A connection to search on, on which the service account is bound, or one to bind users on.
 pub struct Searcher {
     /// The connection.
     pub ldap: Ldap,
@@ -78,6 +81,7 @@ impl Pool {
             clock,
             seats: Semaphore::new(*connections),
             idle: Mutex::new(Vec::new()),
+            binders: Mutex::new(Vec::new()),
         }
     }
 
@@ -125,11 +129,37 @@ impl Pool {
         self.kept().push(Idle { ldap: searcher.ldap, since });
     }
 
+    /// A connection to bind users on: a kept one, or a new one.
+    ///
+    /// # Errors
+    /// No server can be reached.
+    pub async fn binder(&self) -> Result<Searcher, Unavailable> {
+        let kept = self.kept_binders().pop();
+        match kept {
+            Some(Idle { ldap, .. }) => Ok(Searcher { ldap, reused: true }),
+            None => self.fresh_binder().await,
+        }
+    }
+
+    /// A new connection to bind users on.
+    ///
+    /// # Errors
+    /// No server can be reached.
+    pub async fn fresh_binder(&self) -> Result<Searcher, Unavailable> {
+        Ok(Searcher { ldap: self.connect().await?, reused: false })
+    }
+
+    /// Keeps a connection on which a bind was answered.
+    pub fn keep_binder(&self, binder: Searcher) {
+        let since = self.clock.monotonic();
+        self.kept_binders().push(Idle { ldap: binder.ldap, since });
+    }
+
     /// A new connection on which nobody is bound, to the first server that can be reached.
     ///
     /// # Errors
     /// None can.
-    pub async fn connect(&self) -> Result<Ldap, Unavailable> {
+    async fn connect(&self) -> Result<Ldap, Unavailable> {
         let mut last = io::Error::other("there is no server");
         for server in &self.servers {
             let opened = timeout(self.connect_time, wire::open(server)).await;
@@ -153,8 +183,16 @@ impl Pool {
         self.kept().pop()
     }
 
-    fn kept(&self) -> std::sync::MutexGuard<'_, Vec<Idle>> {
-        self.idle.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    fn kept(&self) -> MutexGuard<'_, Vec<Idle>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Those for binds that may still be open. Whether one is cannot be asked: all that may happen on it are binds.
+    fn kept_binders(&self) -> MutexGuard<'_, Vec<Idle>> {
+        let mut kept = self.binders.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.clock.monotonic();
+        kept.retain_mut(|idle| !idle.ldap.is_closed() && now.saturating_sub(idle.since) <= FRESH);
+        kept
     }
 }
 
