@@ -4,6 +4,7 @@
 
 mod admin;
 mod attacks;
+mod audit;
 mod bad_input;
 mod browser;
 mod chain;
@@ -15,8 +16,10 @@ mod faults;
 mod hand_over;
 mod ldap;
 mod lifecycle;
+mod limits;
 mod login;
 mod nginx;
+mod packaging;
 mod passwords;
 #[path = "../peers/mod.rs"]
 #[expect(dead_code, reason = "the stores' own tests need more of it")]

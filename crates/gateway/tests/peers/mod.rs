@@ -12,7 +12,7 @@ use std::time::Duration;
 pub const PASSWORD: &str = "what the store asks";
 
 /// Whether a program is there; if not, says so, or fails where it must be.
-fn is_there(found: bool, what: &str) -> bool {
+pub fn is_there(found: bool, what: &str) -> bool {
     if !found {
         assert!(std::env::var("VESTIBULE_PEERS").as_deref() != Ok("required"), "{what} is missing");
         println!("SKIPPED: {what} is not installed");
@@ -33,7 +33,7 @@ fn directory(what: &str) -> PathBuf {
 }
 
 /// Writes `ca.pem`, and a certificate for `localhost` and its key.
-fn certificates(directory: &Path) {
+pub fn certificates(directory: &Path) {
     let mut ca = rcgen::CertificateParams::new(Vec::new()).unwrap();
     ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     let ca_key = rcgen::KeyPair::generate().unwrap();
@@ -47,7 +47,7 @@ fn certificates(directory: &Path) {
     }
 }
 
-fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
+pub fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
     for _ in 0..1500 {
         if condition() {
             return;
