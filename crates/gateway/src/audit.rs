@@ -16,7 +16,8 @@ pub mod file;
 pub mod line;
 pub mod log;
 pub mod meter;
-pub mod schema;
+#[cfg(test)]
+mod schema;
 pub mod syslog;
 pub mod trace;
 pub mod verify;

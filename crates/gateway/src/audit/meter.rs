@@ -46,6 +46,8 @@ pub fn install(control: &Handle) -> Result<PrometheusHandle, BuildError> {
     describe_gauge!("vestibule_audit_failing", "1 while audit records cannot be written there, and nothing is judged");
     describe_gauge!("vestibule_audit_waiting_octets", "Audit records that wait to be written there");
     describe_counter!("vestibule_audit_syslog_connections_total", "Connections made to the syslog collector");
+    describe_counter!("vestibule_requests_shed_total", "Requests turned away before they were judged, by what there was too much of");
+    describe_gauge!("vestibule_requests_in_flight", "Requests that have a place");
     describe_counter!("vestibule_audit_refusals_total", "Times something was not done because it could not be recorded");
     describe_counter!("vestibule_audit_sync_failures_total", "Failures to synchronise the audit file");
     describe_counter!("vestibule_decision_log_dropped_total", "Decisions that explain cannot find");

@@ -1,8 +1,6 @@
 //! What an audit record can say, generated from `engine/src/audit.rs`: a JSON Schema for programs and a page for people.
 //! Both are committed; a test holds them against the types, so that a word that changes is a visible change.
 
-#![cfg(test)]
-
 use std::fmt::Write as _;
 
 use schemars::generate::SchemaSettings;

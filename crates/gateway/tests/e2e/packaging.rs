@@ -156,3 +156,25 @@ fn the_debian_package_installs_checks_its_configuration_and_goes_again() {
     dpkg(&["--purge", "vestibule"]);
     assert!(!root.join("etc/vestibule/credentials").exists());
 }
+
+#[test]
+fn the_sidecar_of_the_examples_serves() {
+    let example =
+        |name: &str| std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/sidecar").join(name)).unwrap();
+    let template = example("vestibule.toml")
+        .replace("0.0.0.0:8080", "127.0.0.1:{{port}}")
+        .replace("10.0.0.0/8", "127.0.0.0/8")
+        .replace("0.0.0.0:9180", "127.0.0.1:{{health}}")
+        .replace("/run/vestibule/control.sock", "{{dir}}/admin.sock")
+        .replace("/var/lib/vestibule", "{{dir}}/data")
+        .replace("http://127.0.0.1:9000", "http://{{app}}")
+        .replace("policies/app.cedar", "app.cedar");
+    let gateway = Gateway::with_files(&template, &[("app.cedar", &example("policies/app.cedar"))]);
+    let file = gateway.scratch.write("password", "correct horse battery");
+    let added = gateway.command(&["user", "add", "ada", "--password-file", file.to_str().unwrap()]);
+    assert!(added.status.success(), "{added:?}");
+    let ask = |ask: crate::support::Ask| gateway.send(&ask.header("Host", "app.example.com").header("X-Forwarded-Proto", "https"));
+    assert_eq!(ask(get("/")).status, 401);
+    assert_eq!(ask(get("/").basic("ada", "correct horse battery")).status, 200);
+    assert_eq!(ask(crate::support::ask("POST", "/").basic("ada", "correct horse battery")).status, 403, "writing needs a group");
+}
