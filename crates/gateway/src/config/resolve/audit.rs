@@ -24,11 +24,11 @@ impl Resolve<'_> {
                 "stdout" => audit.stdout = true,
                 "file" => match &written.path {
                     Some(path) => audit.file = Some(self.path(&path.value)),
-                    None => self.lacks(&written.to, "file", "path = \"audit.jsonl\""),
+                    None => self.lacks(&written.to, "a file", "path = \"audit.jsonl\""),
                 },
                 "syslog" => match &written.syslog {
                     Some(syslog) => audit.syslog = self.syslog(&syslog.value),
-                    None => self.lacks(&written.to, "syslog", "[audit.syslog] with server = \"tls://logs.example.com:6514\""),
+                    None => self.lacks(&written.to, "a syslog collector", "[audit.syslog] with server = \"tls://logs.example.com:6514\""),
                 },
                 unknown => {
                     let help = suggest(unknown, ["stdout", "file", "syslog"]);
