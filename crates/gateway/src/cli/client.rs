@@ -107,6 +107,7 @@ mod tests {
             | Command::Store(_)
             | Command::Attack(_)
             | Command::Audit(_)
+            | Command::Metadata(_)
             | Command::Xml(_) => {
                 panic!("this command asks no server")
             }
