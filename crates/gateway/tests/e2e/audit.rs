@@ -27,7 +27,7 @@ fn a_file_holds_over_restarts_and_kills_and_shows_what_was_changed() {
     let key = serde_json::from_str::<serde_json::Value>(&key).unwrap()["audit_key"].as_str().unwrap().to_owned();
     for _ in 0..3 {
         let answer = gateway.send(&get("/public/x"));
-        gateway.audit_of(&answer);
+        wait_for("its record", || std::fs::read_to_string(&file).unwrap().contains(answer.header("x-vestibule-id").unwrap()));
         gateway.kill();
         // What a process that dies in the middle of a line leaves behind.
         let mut end = std::fs::OpenOptions::new().append(true).open(&file).unwrap();
@@ -167,10 +167,14 @@ fn a_real_collector_hears_everything_that_was_decided_and_without_it_nothing_is(
     let one = received.iter().find(|parts| parts[2] == "request.decided").unwrap();
     assert_eq!((one[0].as_str(), one[1].as_str()), ("86", "vestibule"), "authpriv.info: {one:?}");
     assert!(one[3].starts_with("[meta sequenceId=\""), "{one:?}");
-    wait_for("a seal", || collector.received().iter().any(|parts| parts[2] == "audit.sealed"));
     // A record noted there holds the file, even against somebody who cuts off its end.
-    let seal = collector.received().into_iter().rev().find(|parts| parts[2] == "audit.sealed").unwrap();
-    let seal: serde_json::Value = serde_json::from_str(seal[4].trim()).unwrap();
+    let seal = |collector: &Collector| {
+        let seals = collector.received().into_iter().filter(|parts| parts[2] == "audit.sealed");
+        let seal: Option<serde_json::Value> = seals.last().map(|parts| serde_json::from_str(parts[4].trim()).unwrap());
+        seal.filter(|seal| seal["sealed"].as_u64().unwrap() > 2)
+    };
+    wait_for("a seal", || seal(&collector).is_some());
+    let seal = seal(&collector).unwrap();
     let anchor = format!("{}:{}", seal["sealed"], seal["sealed_hash"].as_str().unwrap());
     let file = gateway.scratch.path().join("audit.jsonl");
     assert_eq!(verify(&file, &["--anchor", &anchor]).status.code(), Some(0));
