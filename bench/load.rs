@@ -1,12 +1,14 @@
 //! Load that does not wait for the server: `rustc -O bench/load.rs`, no libraries.
 //!
 //!   load http RATE SECONDS CONNECTIONS ADDRESS STATUS FILE...   requests of HTTP/1.1, as octets in files, in turn
+//!   load shed RATE SECONDS CONNECTIONS ADDRESS STATUS FILE...   the same, telling those answered with STATUS from the rest
+//!   load application PORT MILLISECONDS                          an application that takes so long for each request
 //!   load bind SECONDS CONNECTIONS ADDRESS DN PASSWORD           simple binds of LDAP, each on a connection of its own
 //!
 //! With a rate the loop is open: each request has its time whatever became of those before it, and its latency counts from
 //! that time. A closed loop asks a slow server less often and so hides what its users wait (coordinated omission). A rate
 //! of 0 closes the loop: each connection asks as soon as it was answered. Prints per second, p50 and p99 in milliseconds,
-//! and answers that were not `STATUS` (0: any).
+//! and answers that were not `STATUS` (0: any); `shed` the same of those that were, then the others per second and their p99.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -18,10 +20,11 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
-        ["http", rate, seconds, connections, address, status, files @ ..] if !files.is_empty() => {
+        ["application", port, milliseconds] => application(number(port) as u16, Duration::from_secs_f64(number(milliseconds) / 1000.0)),
+        [what @ ("http" | "shed"), rate, seconds, connections, address, status, files @ ..] if !files.is_empty() => {
             let requests: Vec<Vec<u8>> = files.iter().map(|file| std::fs::read(file).expect("a file")).collect();
             let (status, address) = (number(status) as u16, (*address).to_owned());
-            run(number(rate), number(seconds), number(connections) as usize, move |place| {
+            run(*what == "shed", number(rate), number(seconds), number(connections) as usize, move |place| {
                 let mut kept = None;
                 let (address, requests) = (address.clone(), requests.clone());
                 Box::new(move |turn| ask(&mut kept, &address, &requests[(turn + place) % requests.len()], status))
@@ -29,7 +32,7 @@ fn main() {
         }
         ["bind", seconds, connections, address, dn, password] => {
             let (address, message) = ((*address).to_owned(), bind_request(dn.as_bytes(), password.as_bytes()));
-            run(0.0, number(seconds), number(connections) as usize, move |_| {
+            run(false, 0.0, number(seconds), number(connections) as usize, move |_| {
                 let (address, message) = (address.clone(), message.clone());
                 Box::new(move |_| bind(&address, &message))
             });
@@ -47,16 +50,16 @@ fn number(text: &str) -> f64 {
 
 type Act = Box<dyn FnMut(usize) -> bool>;
 
-fn run(rate: f64, seconds: f64, connections: usize, actor: impl Fn(usize) -> Act + Send + Sync + 'static) {
+fn run(apart: bool, rate: f64, seconds: f64, connections: usize, actor: impl Fn(usize) -> Act + Send + Sync + 'static) {
     let (next, actor) = (Arc::new(AtomicUsize::new(0)), Arc::new(actor));
-    let (found, bad) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicUsize::new(0)));
+    let (found, bad) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Vec::new())));
     let began = Instant::now();
     let threads: Vec<_> = (0..connections)
         .map(|place| {
             let (next, actor, found, bad) = (next.clone(), actor.clone(), found.clone(), bad.clone());
             std::thread::spawn(move || {
                 let mut act = actor(place);
-                let mut own = Vec::new();
+                let (mut own, mut others) = (Vec::new(), Vec::new());
                 loop {
                     let turn = next.fetch_add(1, Ordering::Relaxed);
                     let due = if rate > 0.0 { began + Duration::from_secs_f64(turn as f64 / rate) } else { Instant::now() };
@@ -66,12 +69,16 @@ fn run(rate: f64, seconds: f64, connections: usize, actor: impl Fn(usize) -> Act
                     if let Some(early) = due.checked_duration_since(Instant::now()) {
                         std::thread::sleep(early);
                     }
-                    if !act(turn) {
-                        bad.fetch_add(1, Ordering::Relaxed);
+                    let good = act(turn);
+                    if good || !apart {
+                        own.push(due.elapsed());
                     }
-                    own.push(due.elapsed());
+                    if !good {
+                        others.push(due.elapsed());
+                    }
                 }
                 found.lock().unwrap().extend(own);
+                bad.lock().unwrap().extend(others);
             })
         })
         .collect();
@@ -79,10 +86,43 @@ fn run(rate: f64, seconds: f64, connections: usize, actor: impl Fn(usize) -> Act
         thread.join().unwrap();
     }
     let took = began.elapsed().as_secs_f64();
-    let mut found = Arc::try_unwrap(found).unwrap().into_inner().unwrap();
-    found.sort();
-    let at = |part: f64| found.get(((found.len() as f64 * part) as usize).min(found.len().saturating_sub(1))).copied().unwrap_or_default().as_secs_f64() * 1000.0;
-    println!("{:.1} {:.3} {:.3} {}", found.len() as f64 / took, at(0.5), at(0.99), bad.load(Ordering::Relaxed));
+    let sorted = |times: Arc<Mutex<Vec<Duration>>>| {
+        let mut times = Arc::try_unwrap(times).unwrap().into_inner().unwrap();
+        times.sort();
+        times
+    };
+    let (found, bad) = (sorted(found), sorted(bad));
+    let at = |times: &[Duration], part: f64| {
+        times.get(((times.len() as f64 * part) as usize).min(times.len().saturating_sub(1))).copied().unwrap_or_default().as_secs_f64() * 1000.0
+    };
+    print!("{:.1} {:.3} {:.3} ", found.len() as f64 / took, at(&found, 0.5), at(&found, 0.99));
+    if apart {
+        println!("{:.1} {:.3}", bad.len() as f64 / took, at(&bad, 0.99));
+    } else {
+        println!("{}", bad.len());
+    }
+}
+
+/// Answers each request after a while, on as many connections as there are.
+fn application(port: u16, takes: Duration) {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", port)).expect("a free port");
+    for mut stream in listener.incoming().flatten() {
+        std::thread::spawn(move || {
+            let _ = stream.set_nodelay(true);
+            let mut reader = BufReader::new(stream.try_clone().expect("a stream"));
+            let mut line = String::new();
+            // Requests of this bench have no body.
+            while reader.read_line(&mut line).is_ok_and(|read| read > 0) {
+                if line == "\r\n" {
+                    std::thread::sleep(takes);
+                    if stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").is_err() {
+                        return;
+                    }
+                }
+                line.clear();
+            }
+        });
+    }
 }
 
 fn ask(kept: &mut Option<BufReader<TcpStream>>, address: &str, request: &[u8], status: u16) -> bool {

@@ -10,15 +10,17 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::{Clock, Timestamp};
-use crate::decision::Uncarried;
+use crate::decision::{Shed, Uncarried};
 use crate::identity::{PolicyId, RealmName, ResponseName, RouteName, SchemeName, TenantId};
 use crate::request::{Malformed, RequestId};
 use crate::scheme::{Step, Unavailable, Verdict};
 
-/// The version of the event format, in every record.
+/// The version of the event format, in every record. It changes when a field changes its meaning or goes; events, fields and words
+/// may be added without.
 pub const VERSION: u8 = 1;
 
 /// Where events go.
@@ -36,20 +38,24 @@ pub trait Sink: Debug + Send + Sync {
 }
 
 /// An event with the fields every event has. Fields keep one name everywhere.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Recorded {
     /// Format version.
     pub v: u8,
     /// When.
+    #[schemars(with = "String", extend("format" = "date-time"))]
     pub time: Timestamp,
     /// In which request; none for what the gateway does by itself.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[schemars(with = "Option<String>", extend("format" = "uuid"))]
     pub request_id: Option<RequestId>,
     /// From where.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[schemars(with = "Option<String>")]
     pub client: Option<IpAddr>,
     /// In which tenant.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[schemars(with = "Option<String>")]
     pub tenant: Option<TenantId>,
     /// What.
     #[serde(flatten)]
@@ -57,7 +63,7 @@ pub struct Recorded {
 }
 
 /// What happened.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "event")]
 pub enum Event {
     /// The one record of a decision.
@@ -73,6 +79,7 @@ pub enum Event {
     #[serde(rename = "login.succeeded")]
     LoginSucceeded {
         /// By which scheme.
+        #[schemars(with = "String")]
         scheme: SchemeName,
         /// Checked by which realm or issuer.
         realm: String,
@@ -83,6 +90,7 @@ pub enum Event {
     #[serde(rename = "login.rejected")]
     LoginRejected {
         /// By which scheme.
+        #[schemars(with = "String")]
         scheme: SchemeName,
         /// The name that was tried, hashed if no such user exists: people type passwords into the name field.
         #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -94,10 +102,13 @@ pub enum Event {
     #[serde(rename = "login.fell_through")]
     LoginFellThrough {
         /// By which scheme.
+        #[schemars(with = "String")]
         scheme: SchemeName,
         /// Which realm refused.
+        #[schemars(with = "String")]
         refused_by: RealmName,
         /// Which realm accepted.
+        #[schemars(with = "String")]
         realm: RealmName,
         /// Who.
         subject: String,
@@ -128,6 +139,7 @@ pub enum Event {
         /// Whose.
         subject: String,
         /// By which scheme.
+        #[schemars(with = "String")]
         scheme: SchemeName,
     },
     /// A session ended.
@@ -170,6 +182,32 @@ pub enum Event {
         #[serde(skip_serializing_if = "Option::is_none", default)]
         problem: Option<String>,
     },
+    /// An audit file was opened: its chain begins, or goes on. The first record of every file and of every process.
+    #[serde(rename = "audit.opened")]
+    AuditOpened {
+        /// The number of the record before it; 0 if there is none.
+        previous: u64,
+        /// That record's hash.
+        previous_hash: String,
+        /// The key that seals the chain.
+        key: String,
+        /// Octets of the line before, which a dying process left half written.
+        #[serde(skip_serializing_if = "is_zero", default)]
+        torn: u64,
+        /// Records that were sealed and are not in the file any more.
+        #[serde(skip_serializing_if = "is_zero", default)]
+        missing: u64,
+    },
+    /// The chain of an audit file was signed. Goes to every place that records go to.
+    #[serde(rename = "audit.sealed")]
+    AuditSealed {
+        /// The number of the last record that is signed.
+        sealed: u64,
+        /// Its hash.
+        sealed_hash: String,
+        /// The signature, by the key that `audit.opened` names.
+        signature: String,
+    },
     /// An administrator changed something.
     #[serde(rename = "admin.changed")]
     AdminChanged {
@@ -182,8 +220,12 @@ pub enum Event {
     },
 }
 
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
 /// The record of a decision.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Decided {
     /// The method.
     pub method: String,
@@ -193,11 +235,13 @@ pub struct Decided {
     pub path: String,
     /// The route it took.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[schemars(with = "Option<String>")]
     pub route: Option<RouteName>,
     /// Allow, challenge, deny or fail.
     pub decision: Ruling,
     /// The scheme that recognised the caller.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[schemars(with = "Option<String>")]
     pub scheme: Option<SchemeName>,
     /// Who they are.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -207,9 +251,11 @@ pub struct Decided {
     pub reason: Option<Reason>,
     /// The policies that decided.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    #[schemars(with = "Vec<String>")]
     pub policy: Vec<PolicyId>,
     /// The responses they named.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    #[schemars(with = "Vec<String>")]
     pub responses: Vec<ResponseName>,
     /// Every step of the chain.
     pub steps: Vec<Step>,
@@ -218,7 +264,7 @@ pub struct Decided {
 }
 
 /// How a decision ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Ruling {
     /// Forwarded.
@@ -232,7 +278,7 @@ pub enum Ruling {
 }
 
 /// Which counter closed a gate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Gate {
     /// One account's.
@@ -242,7 +288,7 @@ pub enum Gate {
 }
 
 /// Why a session ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Ending {
     /// The user signed out.
@@ -262,7 +308,7 @@ pub enum Ending {
 }
 
 /// The true reason of a refusal. Grows with every scheme; never shown to a client.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
     // Reading the request
@@ -372,6 +418,8 @@ pub enum Reason {
     Injection,
     /// The door cannot carry what the route needs.
     Uncarried(Uncarried),
+    /// More is asked than is served: it was turned away before anybody was asked who it is.
+    Shed(Shed),
     /// The one-shot code is unknown, used or expired.
     BadCode,
     /// The login form had expired or came from elsewhere.
@@ -475,6 +523,8 @@ mod tests {
             | Event::AssertionIssued { .. }
             | Event::KeyRotated { .. }
             | Event::ConfigReloaded { .. }
+            | Event::AuditOpened { .. }
+            | Event::AuditSealed { .. }
             | Event::AdminChanged { .. } => (),
         };
         let full = Decided {
@@ -556,6 +606,18 @@ mod tests {
             (
                 Event::ConfigReloaded { accepted: false, problem: Some("line 3".into()) },
                 r#"config.reloaded","accepted":false,"problem":"line 3"}"#,
+            ),
+            (
+                Event::AuditOpened { previous: 4, previous_hash: "h".into(), key: "k".into(), torn: 0, missing: 0 },
+                r#"audit.opened","previous":4,"previous_hash":"h","key":"k"}"#,
+            ),
+            (
+                Event::AuditOpened { previous: 4, previous_hash: "h".into(), key: "k".into(), torn: 7, missing: 2 },
+                r#"audit.opened","previous":4,"previous_hash":"h","key":"k","torn":7,"missing":2}"#,
+            ),
+            (
+                Event::AuditSealed { sealed: 5, sealed_hash: "h".into(), signature: "s".into() },
+                r#"audit.sealed","sealed":5,"sealed_hash":"h","signature":"s"}"#,
             ),
             (
                 Event::AdminChanged { by: "root".into(), action: "user.disable".into(), subject: "ada".into() },

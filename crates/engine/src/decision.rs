@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::audit::Reason;
@@ -85,10 +86,44 @@ pub enum Denial {
     Injection(String),
     /// The door it came by cannot carry what the route needs. 501, nothing is forwarded.
     Uncarried(Uncarried),
+    /// More is asked than is served, for so many seconds. 429 or 503, before anybody is asked who it is.
+    Shed(Shed, u32),
+}
+
+/// Of what there is too much.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Shed {
+    /// Requests a second from one address.
+    AddressRate,
+    /// Requests at one time from one address.
+    AddressRequests,
+    /// Requests a second of one route.
+    RouteRate,
+    /// Requests at one time of one route.
+    RouteRequests,
+    /// Requests at one time.
+    Requests,
+}
+
+impl Shed {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::AddressRate, Self::AddressRequests, Self::RouteRate, Self::RouteRequests, Self::Requests];
+
+    /// The word of the audit and of metrics.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::AddressRate => "address_rate",
+            Self::AddressRequests => "address_requests",
+            Self::RouteRate => "route_rate",
+            Self::RouteRequests => "route_requests",
+            Self::Requests => "requests",
+        }
+    }
 }
 
 /// What a door that only answers another proxy cannot do for a route (architecture §3).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Uncarried {
     /// It does not bring the body the route reads.
@@ -120,6 +155,7 @@ impl Denial {
             Self::MustChangePassword => Reason::MustChangePassword,
             Self::Injection(_) => Reason::Injection,
             Self::Uncarried(what) => Reason::Uncarried(*what),
+            Self::Shed(what, _) => Reason::Shed(*what),
         }
     }
 }

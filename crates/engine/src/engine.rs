@@ -221,6 +221,17 @@ impl Engine {
         judgement
     }
 
+    /// Refuses a request before it is judged, and records that.
+    pub fn turn_away(&self, request: &CheckRequest, found: Option<Found>, denial: Denial) -> Judgement {
+        if let Err(down) = self.sink.ready() {
+            return Judgement::undecided(Decision::Fail(down));
+        }
+        let judgement = Judgement { found, ..Judgement::undecided(Decision::Deny(denial)) };
+        let (decided, _) = describe(request, &judgement, Trail::new(self.clock.clone()));
+        self.record(request, judgement.found.as_ref(), Event::RequestDecided(decided));
+        judgement
+    }
+
     /// Records that a request could not be read.
     pub fn unreadable(&self, id: RequestId, client: IpAddr, reason: Malformed) {
         let event = Event::RequestUnreadable { reason };

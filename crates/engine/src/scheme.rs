@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use http::HeaderName;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::audit::{Reason, Trail};
@@ -287,9 +288,10 @@ pub enum Replay {
 }
 
 /// One step of a chain as it went, for the audit and for `explain`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Step {
     /// The scheme, or the realm's step within a family.
+    #[schemars(with = "String")]
     pub scheme: SchemeName,
     /// How it ended.
     pub verdict: Verdict,
@@ -298,6 +300,7 @@ pub struct Step {
     pub reason: Option<Reason>,
     /// How long it took.
     #[serde(rename = "ms", with = "millis")]
+    #[schemars(with = "f64")]
     pub took: Duration,
 }
 
@@ -309,7 +312,7 @@ impl Step {
 }
 
 /// How a step ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// Nothing for this step in the request.

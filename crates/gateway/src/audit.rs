@@ -1,6 +1,6 @@
-//! Where audit events go: standard output or a file, the decision log, and the metrics that count them.
+//! Where audit events go: standard output, a file, a syslog collector, the decision log, and the metrics that count them.
 //!
-//! The audit proper ([`log::Log`]) loses nothing silently: while it cannot write it says so, and the engine
+//! The audit proper ([`Audit`]) loses nothing silently: while one of its places cannot be written it says so, and the engine
 //! judges nothing. The decision log ([`decisions::DecisionLog`]), which `explain ID` reads, is a convenience
 //! and drops what it cannot take, counting what it dropped. An attacker who fills a disk closes doors; he
 //! opens none and hides nothing.
@@ -10,10 +10,61 @@ use std::sync::Arc;
 use vestibule_engine::audit::{Recorded, Sink};
 use vestibule_engine::scheme::Unavailable;
 
+pub mod chain;
 pub mod decisions;
+pub mod file;
+pub mod line;
 pub mod log;
 pub mod meter;
+#[cfg(test)]
+mod schema;
+pub mod syslog;
 pub mod trace;
+pub mod verify;
+
+/// The audit proper: every record goes to each of its places, written once.
+#[derive(Debug)]
+pub struct Audit(Vec<Arc<log::Log>>);
+
+impl Audit {
+    /// Writes to these.
+    pub fn new(logs: Vec<Arc<log::Log>>) -> Self {
+        Self(logs)
+    }
+
+    /// Looks for files anew, as SIGHUP asks after a rotation. Renaming one is noticed without.
+    pub fn reopen(&self) {
+        self.0.iter().for_each(|log| log.reopen());
+    }
+
+    /// What is wrong, while something is.
+    pub fn failing(&self) -> Option<String> {
+        self.0.iter().find_map(|log| log.failing())
+    }
+
+    /// How many lines were lost.
+    pub fn lost(&self) -> u64 {
+        self.0.iter().map(|log| log.lost()).sum()
+    }
+
+    /// Writes what is waiting and ends. A file tells the others of its seals, so it stands last and is closed first.
+    pub fn close(&self) {
+        self.0.iter().rev().for_each(|log| log.close());
+    }
+}
+
+impl Sink for Audit {
+    fn record(&self, event: &Recorded) {
+        match line::write(event) {
+            Ok(line) => self.0.iter().for_each(|log| log.append(&line)),
+            Err(error) => self.0.iter().for_each(|log| log.lose(&error.to_string())),
+        }
+    }
+
+    fn ready(&self) -> Result<(), Unavailable> {
+        self.0.iter().try_for_each(|log| log.ready())
+    }
+}
 
 /// Several sinks, told in order.
 #[derive(Debug, Clone)]

@@ -1,12 +1,18 @@
 //! A record as a line of JSON.
 //!
+//! Names, paths and hosts come from strangers. An attacker puts line ends into them to forge a record, escape sequences to
+//! repaint a terminal, characters that turn the reading direction to show another name. JSON escapes the first 32
+//! characters only; here every control character and every one that turns or hides text is written as `\uXXXX`.
+//!
 //! Every request writes one, and half of what serde took for it was looking for something to escape, octet by octet, in
 //! words that are our own. So the record of a decision is written here; a test holds it to what serde writes.
 
 use std::fmt::Display;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 
 use serde::Serialize;
+use serde_json::Serializer;
+use serde_json::ser::Formatter;
 
 use super::{Decided, Event, Recorded};
 use crate::scheme::Step;
@@ -29,7 +35,10 @@ impl Recorded {
             | Event::SessionEnded { .. }
             | Event::KeyRotated { .. }
             | Event::ConfigReloaded { .. }
-            | Event::AdminChanged { .. } => serde_json::to_writer(&mut *line, self)?,
+            | Event::AssertionIssued { .. }
+            | Event::AuditOpened { .. }
+            | Event::AuditSealed { .. }
+            | Event::AdminChanged { .. } => value(self, line)?,
         }
         line.push(b'\n');
         Ok(())
@@ -125,12 +134,12 @@ fn plain(name: &str, content: &impl Display, line: &mut Vec<u8>) -> Result<(), s
 }
 
 fn value(value: &impl Serialize, line: &mut Vec<u8>) -> Result<(), serde_json::Error> {
-    serde_json::to_writer(line, value)
+    value.serialize(&mut Serializer::with_formatter(line, Plain))
 }
 
 fn text(text: &str, line: &mut Vec<u8>) -> Result<(), serde_json::Error> {
     // All octets are looked at, whatever is found: so the compiler looks at many at once.
-    let escapes = text.bytes().fold(false, |found, octet| found | (octet < b' ') | (octet == b'"') | (octet == b'\\'));
+    let escapes = text.bytes().fold(false, |found, octet| found | !(b' '..0x7f).contains(&octet) | (octet == b'"') | (octet == b'\\'));
     if escapes {
         return value(&text, line);
     }
@@ -138,6 +147,36 @@ fn text(text: &str, line: &mut Vec<u8>) -> Result<(), serde_json::Error> {
     line.extend_from_slice(text.as_bytes());
     line.push(b'"');
     Ok(())
+}
+
+/// Compact JSON in which nothing acts.
+struct Plain;
+
+impl Formatter for Plain {
+    fn write_string_fragment<W: ?Sized + io::Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
+        if fragment.bytes().all(|octet| octet < 0x7f) {
+            return writer.write_all(fragment.as_bytes());
+        }
+        let mut rest = fragment;
+        while let Some((at, acting)) = rest.char_indices().find(|(_, c)| acts(*c)) {
+            let (before, from) = rest.split_at(at);
+            writer.write_all(before.as_bytes())?;
+            for unit in acting.encode_utf16(&mut [0; 2]) {
+                write!(writer, "\\u{unit:04x}")?;
+            }
+            rest = from.get(acting.len_utf8()..).unwrap_or_default();
+        }
+        writer.write_all(rest.as_bytes())
+    }
+}
+
+/// Whether a character does something instead of being seen.
+fn acts(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}'
+        )
 }
 
 #[cfg(test)]
@@ -202,7 +241,25 @@ mod tests {
             };
             let mut line = Vec::new();
             recorded.write_line(&mut line).unwrap();
-            prop_assert_eq!(String::from_utf8(line).unwrap(), serde_json::to_string(&recorded).unwrap() + "\n");
+            let mut whole = Vec::new();
+            value(&recorded, &mut whole).unwrap();
+            let (line, whole) = (String::from_utf8(line).unwrap(), String::from_utf8(whole).unwrap());
+            prop_assert_eq!(&line, &(whole + "\n"));
+            prop_assert_eq!(line.chars().filter(|c| acts(*c)).collect::<String>(), "\n");
+            // A number without end is null, which is none to read.
+            if ms.is_finite() {
+                prop_assert_eq!(serde_json::from_str::<serde_json::Value>(&line).unwrap(), serde_json::to_value(&recorded).unwrap());
+            }
+        }
+    }
+
+    #[test]
+    fn every_character_is_either_seen_or_escaped() {
+        for c in (0..=0x10_ffff).filter_map(char::from_u32) {
+            let mut written = Vec::new();
+            Plain.write_string_fragment(&mut written, c.encode_utf8(&mut [0; 4])).unwrap();
+            let written = String::from_utf8(written).unwrap();
+            assert_eq!(written.starts_with('\\') && written.len() > 1, acts(c), "{c:?}");
         }
     }
 }

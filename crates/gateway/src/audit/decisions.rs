@@ -97,6 +97,8 @@ impl Sink for DecisionLog {
             | Event::AssertionIssued { .. }
             | Event::KeyRotated { .. }
             | Event::ConfigReloaded { .. }
+            | Event::AuditOpened { .. }
+            | Event::AuditSealed { .. }
             | Event::AdminChanged { .. } => return,
         };
         // Asked first: a copy that nobody takes would cost as much as one that is kept.

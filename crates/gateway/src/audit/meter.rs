@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
-use metrics::{Counter, Histogram, counter, describe_counter, describe_histogram, histogram};
+use metrics::{Counter, Histogram, counter, describe_counter, describe_gauge, describe_histogram, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::runtime::Handle;
 
@@ -42,7 +42,12 @@ pub fn install(control: &Handle) -> Result<PrometheusHandle, BuildError> {
     describe_counter!("vestibule_key_changes_total", "Signing keys that changed their place");
     describe_counter!("vestibule_config_reloads_total", "Configurations offered, by whether they were accepted");
     describe_counter!("vestibule_admin_changes_total", "Changes by administrators");
-    describe_counter!("vestibule_audit_lost_total", "Audit records lost");
+    describe_counter!("vestibule_audit_lost_total", "Audit records lost, by where they should have gone");
+    describe_gauge!("vestibule_audit_failing", "1 while audit records cannot be written there, and nothing is judged");
+    describe_gauge!("vestibule_audit_waiting_octets", "Audit records that wait to be written there");
+    describe_counter!("vestibule_audit_syslog_connections_total", "Connections made to the syslog collector");
+    describe_counter!("vestibule_requests_shed_total", "Requests turned away before they were judged, by what there was too much of");
+    describe_gauge!("vestibule_requests_in_flight", "Requests that have a place");
     describe_counter!("vestibule_audit_refusals_total", "Times something was not done because it could not be recorded");
     describe_counter!("vestibule_audit_sync_failures_total", "Failures to synchronise the audit file");
     describe_counter!("vestibule_decision_log_dropped_total", "Decisions that explain cannot find");
@@ -130,6 +135,8 @@ impl Sink for Meter {
                 let accepted = if *accepted { "yes" } else { "no" };
                 counter!("vestibule_config_reloads_total", "accepted" => accepted).increment(1);
             }
+            // Files tell the other places of these, and nobody else.
+            Event::AuditOpened { .. } | Event::AuditSealed { .. } => {}
             Event::AdminChanged { .. } => counter!("vestibule_admin_changes_total").increment(1),
         }
     }

@@ -106,6 +106,7 @@ mod tests {
             | Command::Check(_)
             | Command::Store(_)
             | Command::Attack(_)
+            | Command::Audit(_)
             | Command::Metadata(_)
             | Command::Xml(_) => {
                 panic!("this command asks no server")

@@ -14,6 +14,7 @@ use output::Output;
 
 pub mod ask;
 pub mod attack;
+pub mod audit;
 pub mod check;
 pub mod client;
 pub mod demo;
@@ -86,6 +87,9 @@ pub enum Command {
     /// Sessions of a user
     #[command(subcommand)]
     Session(session::SessionCommand),
+    /// Audit files
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
     /// The store of stopped gateways
     #[command(subcommand)]
     Store(store::StoreCommand),
@@ -217,6 +221,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Hash(hash) => hash.run(&mut output),
         Command::Key(key) => key.run(&common, &mut output),
         Command::Session(session) => session.run(&common, &mut output),
+        Command::Audit(audit) => audit.run(&common, &mut output),
         Command::Store(store) => store.run(&common, &mut output),
         Command::Metadata(metadata) => metadata.run(&common, &mut output),
         Command::Xml(xml) => xml.run(&mut output),

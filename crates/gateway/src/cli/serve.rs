@@ -11,6 +11,7 @@ use crate::cli::{Answer, Failure, finish};
 use crate::config::Purpose;
 use crate::serve::hand_over::{Inherited, Successor};
 use crate::serve::house::{self, Refused, Told};
+use crate::serve::notify::{self, State};
 
 /// Serve requests until SIGTERM; SIGUSR2 makes room for an upgraded program
 #[derive(Debug, clap::Args)]
@@ -38,9 +39,14 @@ impl Serve {
         runtime.block_on(async {
             let open =
                 house::open(config, Purpose::Serve, std::sync::Arc::new(SystemClock::default()), inherited).await.map_err(refused)?;
+            open.announce();
             match open.until_told(&successor).await {
-                Told::Stop => open.close().await,
+                Told::Stop => {
+                    notify::tell(State::Stopping);
+                    open.close().await;
+                }
                 Told::HandOver => {
+                    notify::tell(State::Reloading);
                     let error = successor.take_over(open.hand_over().await);
                     return Err(Failure::not_tried(format!("the successor cannot be started: {error}")));
                 }

@@ -32,6 +32,7 @@ pub fn status(common: &Common, output: &mut Output) -> Result<Answer, Failure> {
             vec![name("tenants"), status.tenants.join(", ").into()],
             vec![name("routes"), status.routes.to_string().into()],
             vec![name("audit records lost"), lost],
+            vec![name("audit sealed by"), status.audit_key.unwrap_or_else(|| "nothing: it goes to no file".to_owned()).into()],
         ],
     );
     Ok(answer)

@@ -27,12 +27,14 @@ use vestibule_saml::binding::RelayState;
 use vestibule_saml::idp::RegisteredSp;
 use vestibule_saml::names::name_id;
 
+use crate::audit::syslog;
 use crate::call::Reach;
 use crate::realms::ldap;
 use crate::realms::local::MINIMUM_LENGTH;
 use crate::schemes::client_certificate::Mapping;
 use crate::schemes::identity_url;
 use crate::serve::client_certificates::{ClientTrust, ForwardedCertificate};
+use crate::serve::load;
 use crate::serve::proxy::Speaks;
 use crate::serve::proxy_protocol::ProxyProtocol;
 use crate::store::{postgres, redis};
@@ -84,6 +86,8 @@ pub struct Checked {
     pub audit: Audit,
     /// From where administrators and emergency accounts may sign in.
     pub administrators: Vec<IpNet>,
+    /// How much may be under way.
+    pub load: load::Settings,
     /// What weakens the installation; none has expired.
     pub concessions: Vec<Concession>,
 }
@@ -341,6 +345,8 @@ pub struct Route {
     pub clients: Vec<IpNet>,
     /// Whether the body is read before the chain.
     pub body: route::BodyNeed,
+    /// How much of it may be under way.
+    pub limits: load::RouteLimits,
 }
 
 /// A file of policies, as read.
@@ -621,20 +627,15 @@ pub struct Keys {
     pub algorithm: Algorithm,
 }
 
-/// What is written down.
+/// What is written down, and where; at least one place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Audit {
-    /// Where.
-    pub to: AuditTo,
-}
-
-/// Where audit records go.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AuditTo {
     /// Standard output.
-    Stdout,
+    pub stdout: bool,
     /// This file.
-    File(PathBuf),
+    pub file: Option<PathBuf>,
+    /// This collector.
+    pub syslog: Option<syslog::Settings>,
 }
 
 /// Something that weakens the installation.

@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use crate::config::values::{At, Named};
 
 mod inject;
+mod limits;
 mod listen;
 mod realm;
 mod record;
@@ -19,9 +20,10 @@ mod store;
 mod tenant;
 
 pub use inject::{HeadersInjector, Inject, JwtInjector, Response};
+pub use limits::{Load, Rate, RouteLimits};
 pub use listen::{Certificate, ClientCertificates, Limits, Listen, Server, Tls};
 pub use realm::{LdapDialect, LdapRealm, LdapScope, LocalRealm, Realm};
-pub use record::{Administrators, Algorithm, Audit, AuditTo, Concession, Keys};
+pub use record::{Administrators, Algorithm, Audit, Concession, Keys, Syslog};
 pub use route::{Access, BodyNeed, Csrf, Http2, Route, Upstream, UpstreamHost};
 pub use scheme::{ClientCertificateScheme, IdentityUrlScheme, LinkBy, OnReject, Scheme, SessionOwner};
 pub use service_provider::{Encrypt, IdentityProviderRole, ServiceProvider, Sign};
@@ -37,6 +39,8 @@ pub struct File {
     pub listen: Vec<At<Listen>>,
     /// The program itself.
     pub server: Server,
+    /// How much may be under way, and who is turned away when more is asked.
+    pub limits: Load,
     /// Whose requests they are: one table per organisation. The name stands in audit records and in policies.
     pub tenant: Named<At<Tenant>>,
     /// Which way requests take. The most specific match wins, whatever the order: literal segments before `*`

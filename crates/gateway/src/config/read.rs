@@ -26,6 +26,7 @@ impl File {
             match key.value.as_str() {
                 "listen" => file.listen = reader.list(&key, value),
                 "server" => file.server = reader.section(value),
+                "limits" => file.limits = reader.section(value),
                 "tenant" => file.tenant = reader.named(&key, value, Reader::plain),
                 "route" => file.route = reader.list(&key, value),
                 "upstream" => file.upstream = reader.named(&key, value, Reader::plain),
@@ -55,6 +56,7 @@ impl File {
 pub const SECTIONS: [&str; 17] = [
     "listen",
     "server",
+    "limits",
     "tenant",
     "route",
     "upstream",

@@ -3,9 +3,11 @@
 //! A configuration that half works is an open door nobody sees, so this refuses at start what could only fail,
 //! or silently protect nothing, at run time.
 
+mod audit;
 mod clients;
 mod directory;
 mod foreign;
+mod limits;
 mod parts;
 mod service_providers;
 mod store;
@@ -76,6 +78,7 @@ pub fn resolve(source: &Source, file: &File, purpose: Purpose, now: Timestamp) -
     let store = resolve.store();
     let keys = resolve.keys();
     let audit = resolve.audit();
+    let load = resolve.load();
     let administrators = resolve.closed_networks(&file.administrators.from, "administrators may not come from everywhere");
     let control_socket = file.server.control_socket.as_ref().map(|path| resolve.path(path));
     let server = server.with_control_socket(control_socket.unwrap_or_else(|| store.path.join("control.sock")));
@@ -112,6 +115,7 @@ pub fn resolve(source: &Source, file: &File, purpose: Purpose, now: Timestamp) -
         keys,
         audit,
         administrators,
+        load,
         concessions,
     };
     Ok((checked, problems))

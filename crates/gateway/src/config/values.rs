@@ -266,6 +266,15 @@ impl<'de> Deserialize<'de> for OneOrMore {
     }
 }
 
+impl Serialize for OneOrMore {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0.as_slice() {
+            [one] => one.serialize(serializer),
+            all => all.serialize(serializer),
+        }
+    }
+}
+
 impl JsonSchema for OneOrMore {
     fn inline_schema() -> bool {
         true

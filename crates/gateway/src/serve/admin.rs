@@ -81,6 +81,8 @@ pub trait Running: Debug + Send + Sync {
 
     /// How many audit records were lost since it began.
     fn audit_lost(&self) -> u64;
+    /// The key that seals the audit's file, if there is one.
+    fn audit_key(&self) -> Option<String>;
 
     /// Reads the configuration again, and records `config.reloaded`.
     ///
@@ -186,6 +188,7 @@ impl Admin {
             routes: engine.routes.len(),
             stopped: engine.sink.ready().err().map(|down| down.to_string()),
             audit_lost: self.running.audit_lost(),
+            audit_key: self.running.audit_key(),
         }
     }
 }

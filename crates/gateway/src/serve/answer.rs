@@ -12,7 +12,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use vestibule_engine::audit::Reason;
-use vestibule_engine::decision::{Challenges, Decision, Denial};
+use vestibule_engine::decision::{Challenges, Decision, Denial, Shed};
 use vestibule_engine::engine::Judgement;
 use vestibule_engine::identity::TenantId;
 use vestibule_engine::request::{CheckRequest, ClientKind, Malformed, RequestId};
@@ -28,7 +28,7 @@ const BOUNCE_SECONDS: u32 = 30;
 /// Counts them. Tells nobody anything, so it needs no protection.
 pub const BOUNCE_COOKIE: &str = "vestibule-bounces";
 /// `authentication-chain.md` §6.1: when to try again after an outage.
-const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("30");
+const RETRY_SECONDS: u32 = 30;
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
 
 /// How refusals are worded.
@@ -97,18 +97,19 @@ struct Refusal {
     sentence: &'static str,
     party: Party,
     challenges: Vec<Challenge>,
-    retry: bool,
+    /// When to try again, in seconds; 0 says nothing.
+    retry: u32,
     sign_in: Option<String>,
 }
 
 impl Refusal {
     fn new(status: StatusCode, code: u8, sentence: &'static str) -> Self {
         let party = if status.is_server_error() { Party::Server } else { Party::Client };
-        Self { status, code, sentence, party, challenges: Vec::new(), retry: false, sign_in: None }
+        Self { status, code, sentence, party, challenges: Vec::new(), retry: 0, sign_in: None }
     }
 
-    fn later(self) -> Self {
-        Self { retry: true, ..self }
+    fn later(self, seconds: u32) -> Self {
+        Self { retry: seconds, ..self }
     }
 }
 
@@ -122,7 +123,7 @@ impl Answers {
         let found = judgement.found.as_ref();
         let refusal = match &judgement.decision {
             Decision::Challenge(challenges) => return self.challenge(request, found, challenges, kind),
-            Decision::Fail(_) => Refusal::new(StatusCode::SERVICE_UNAVAILABLE, 4, "Service unavailable").later(),
+            Decision::Fail(_) => Refusal::new(StatusCode::SERVICE_UNAVAILABLE, 4, "Service unavailable").later(RETRY_SECONDS),
             Decision::Deny(denial) => match self.denied(request, found, denial, kind) {
                 Ok(refusal) => refusal,
                 Err(redirect) => return *redirect,
@@ -226,7 +227,7 @@ impl Answers {
             }
             Denial::NoRoute => Refusal::new(StatusCode::NOT_FOUND, 6, "Not found"),
             Denial::Rejected(rejection) if rejection.reason == Reason::TooManyWaiting => {
-                Refusal::new(StatusCode::TOO_MANY_REQUESTS, 20, "Too many attempts").later()
+                Refusal::new(StatusCode::TOO_MANY_REQUESTS, 20, "Too many attempts").later(RETRY_SECONDS)
             }
             Denial::Rejected(_) => {
                 let http = found.map(|found| found.tenant.chain.challenges(request, true).http).unwrap_or_default();
@@ -250,6 +251,13 @@ impl Answers {
             }
             Denial::Uncarried(_) => Refusal::new(StatusCode::NOT_IMPLEMENTED, 4, "This request cannot be carried this way"),
             Denial::Injection(_) => Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, 4, "Internal error"),
+            // RFC 6585 §4: a client that asks too much; else we, or the application, are asked too much.
+            Denial::Shed(Shed::AddressRate | Shed::AddressRequests | Shed::RouteRate, seconds) => {
+                Refusal::new(StatusCode::TOO_MANY_REQUESTS, 4, "Too many requests").later(*seconds)
+            }
+            Denial::Shed(Shed::RouteRequests | Shed::Requests, seconds) => {
+                Refusal::new(StatusCode::SERVICE_UNAVAILABLE, 4, "Service unavailable").later(*seconds)
+            }
         };
         Ok(refusal)
     }
@@ -287,8 +295,8 @@ impl Answers {
                 headers.append(WWW_AUTHENTICATE, challenge_text("Vestibule", realm, ClientKind::Api));
             }
         }
-        if retry {
-            headers.insert(RETRY_AFTER, RETRY_SECONDS);
+        if retry > 0 {
+            headers.insert(RETRY_AFTER, HeaderValue::from(retry));
         }
         dress(headers);
         response

@@ -18,6 +18,7 @@ use vestibule_engine::request::Malformed;
 
 use crate::forward::{BodyError, Download, Patient};
 use crate::serve::listen::InFlight;
+use crate::serve::load::Place;
 
 /// Octets per permit of the budget.
 const UNIT: usize = 1024;
@@ -110,6 +111,7 @@ pub struct Reply {
     from: Source,
     /// The request counts as in flight until its answer has been taken.
     _in_flight: Option<InFlight>,
+    _place: Option<Place>,
 }
 
 #[derive(Debug)]
@@ -124,22 +126,27 @@ enum Source {
 impl Reply {
     /// Our own words.
     pub fn whole(bytes: Bytes) -> Self {
-        Self { from: Source::Us(Some(bytes)), _in_flight: None }
+        Self { from: Source::Us(Some(bytes)), _in_flight: None, _place: None }
     }
 
     /// The answer to a gRPC call.
     pub fn call(message: Bytes, trailers: HeaderMap) -> Self {
-        Self { from: Source::Call(Some(message), Some(trailers)), _in_flight: None }
+        Self { from: Source::Call(Some(message), Some(trailers)), _in_flight: None, _place: None }
     }
 
     /// An upstream's.
     pub fn upstream(body: Download) -> Self {
-        Self { from: Source::Upstream(body), _in_flight: None }
+        Self { from: Source::Upstream(body), _in_flight: None, _place: None }
     }
 
     /// A page of ours.
     pub fn page(body: axum::body::Body) -> Self {
-        Self { from: Source::Pages(body), _in_flight: None }
+        Self { from: Source::Pages(body), _in_flight: None, _place: None }
+    }
+
+    /// Keeps the request's place until this body is gone.
+    pub fn keeping(self, place: Place) -> Self {
+        Self { _place: Some(place), ..self }
     }
 
     /// Keeps the request in flight until this body is gone.

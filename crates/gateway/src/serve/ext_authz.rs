@@ -175,6 +175,10 @@ async fn consider(passage: &Passage<'_>, dialect: Dialect, described: Described)
         request.headers.remove(*name);
     }
     let found = engine.routes.find(&request);
+    let _place = match passage.shared.load().enter(&passage.running.terms, &request, found.as_ref().ok()) {
+        Ok(place) => place,
+        Err(denial) => return passage.refused(&request, &engine.turn_away(&request, found.ok(), denial)),
+    };
     let admitted = match found.and_then(|found| admit(dialect, &mut request, found, body)) {
         Ok(found) => operation::note(&mut request, &found).await.map(|()| found).map_err(Denial::Malformed),
         Err(denial) => Err(denial),
@@ -184,6 +188,7 @@ async fn consider(passage: &Passage<'_>, dialect: Dialect, described: Described)
         Err(denial) => return passage.refused(&request, &engine.decide_found(&request, Err(denial)).await),
     };
     let judgement = engine.decide_found(&request, Ok(found)).await;
+    passage.shared.load().recognise(&request, &judgement);
     let Judgement { decision: Decision::Allow(grant), .. } = &judgement else {
         return passage.refused(&request, &judgement);
     };

@@ -51,5 +51,6 @@ async fn ready(State(health): State<Health>) -> Response {
 }
 
 async fn metrics(State(health): State<Health>) -> Response {
+    metrics::gauge!("vestibule_requests_in_flight").set(health.shared.load().under_way() as f64);
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], health.metrics.render()).into_response()
 }

@@ -36,12 +36,13 @@ use vestibule_engine::store::memory::{MemoryDurableStore, MemoryStore};
 use vestibule_engine::store::{DurableStore, ExpiringStore, Key, Kind};
 use vestibule_engine::users::Users;
 
-use crate::audit::FanOut;
+use crate::audit::chain::SealingKey;
 use crate::audit::decisions::DecisionLog;
-use crate::audit::log::{Fsync, Log};
+use crate::audit::log::Log;
 use crate::audit::meter::{self, Meter};
+use crate::audit::{Audit, FanOut};
 use crate::config::build::{self, Built, House};
-use crate::config::checked::{AnonymousDenied, AuditTo, Checked, Durable, Expiring};
+use crate::config::checked::{AnonymousDenied, Checked, Durable, Expiring};
 use crate::config::problem::{Colour, Problem};
 use crate::config::reload::{self, Cause, Watch};
 use crate::config::{self, Purpose};
@@ -57,6 +58,8 @@ use crate::serve::control::{OnControl, OwnPages};
 use crate::serve::hand_over::{Inherited, Successor};
 use crate::serve::health::{self, Health};
 use crate::serve::listen::{Capacity, Doors, Drained, Listener, ListenerTls};
+use crate::serve::load::Terms;
+use crate::serve::notify;
 use crate::serve::pages::{self, Brand, Portal};
 use crate::serve::proxy::{self, Shared};
 use crate::serve::read::TrustedProxies;
@@ -117,7 +120,7 @@ pub struct Open {
     /// The doors' own sockets once more, for a successor.
     sockets: Vec<TcpListener>,
     drain: Duration,
-    log: Arc<Log>,
+    log: Arc<Audit>,
     decisions: Arc<DecisionLog>,
     /// Its file goes when the house closes.
     admin: tokio::task::JoinHandle<()>,
@@ -135,17 +138,14 @@ pub async fn open(path: PathBuf, purpose: Purpose, clock: Arc<dyn Clock>, inheri
     let control = Handle::current();
     let metrics = meter::install(&control).map_err(|error| error.to_string())?;
     let stores = Stores::open(&checked, purpose, &clock).await?;
-    let log = match &checked.audit.to {
-        AuditTo::Stdout => Log::stdout(clock.clone()),
-        AuditTo::File(path) => Log::file(path, Fsync::EverySecond, clock.clone()),
-    };
-    let log = Arc::new(log.map_err(|error| format!("the audit cannot be written: {error}"))?);
+    let sealing = Arc::new(sealing_key(&checked)?);
+    let secrets = Secrets::load(&stores.durable, &sealing).await?;
+    let audit_key = Arc::new(SealingKey::new(&secrets.audit)?);
+    let log = Arc::new(audit(&checked, &audit_key, &clock).map_err(|error| format!("the audit cannot be written: {error}"))?);
     let decisions = Arc::new(DecisionLog::start(stores.durable.clone(), &control));
     let told: [Arc<dyn Sink>; 3] = [log.clone(), decisions.clone(), Arc::new(Meter::default())];
     let sink: Arc<dyn Sink> = Arc::new(FanOut::new(told));
 
-    let sealing = Arc::new(sealing_key(&checked)?);
-    let secrets = Secrets::load(&stores.durable, &sealing).await?;
     let keys = KeyRing::load_or_create(stores.durable.clone(), sealing, build::key_settings(&checked), clock.clone(), sink.clone())
         .await
         .map_err(|error| format!("signing keys: {error}"))?;
@@ -183,6 +183,7 @@ pub async fn open(path: PathBuf, purpose: Purpose, clock: Arc<dyn Clock>, inheri
         shared: OnceLock::new(),
         started: clock.now(),
         log: log.clone(),
+        audit_key: checked.audit.file.is_some().then(|| audit_key.public()),
         reloading: tokio::sync::Mutex::new(()),
     });
     let running = server.running(&checked, built)?;
@@ -257,6 +258,14 @@ impl Open {
         self.server.admin()
     }
 
+    /// Tells the service manager that we serve, and its watchdog, if there is one, that we live.
+    pub fn announce(&self) {
+        notify::tell(notify::State::Ready);
+        if let Some(period) = notify::watchdog() {
+            self.server.control.spawn(notify::watch(period, self.doors.beats()));
+        }
+    }
+
     /// Closes, but for the listening sockets: connections wait in them for a successor.
     pub async fn hand_over(mut self) -> Vec<TcpListener> {
         let sockets = std::mem::take(&mut self.sockets);
@@ -282,6 +291,22 @@ impl Open {
     }
 }
 
+/// The places of the audit. The file stands last: it tells the others of its seals.
+fn audit(checked: &Checked, key: &Arc<SealingKey>, clock: &Arc<dyn Clock>) -> Result<Audit, String> {
+    let mut logs = Vec::new();
+    if checked.audit.stdout {
+        logs.push(Arc::new(Log::stdout(clock.clone()).map_err(|error| error.to_string())?));
+    }
+    if let Some(syslog) = &checked.audit.syslog {
+        logs.push(Arc::new(Log::syslog(syslog, clock.clone())?));
+    }
+    if let Some(path) = &checked.audit.file {
+        let file = Log::file(path, key.clone(), logs.clone(), clock.clone());
+        logs.push(Arc::new(file.map_err(|error| format!("{}: {error}", path.display()))?));
+    }
+    Ok(Audit::new(logs))
+}
+
 async fn serve_health(listener: tokio::net::TcpListener, state: Health) {
     if let Err(error) = health::serve(listener, state).await {
         tracing::error!(%error, "the health listener ended");
@@ -295,8 +320,11 @@ async fn follow(server: Arc<Server>, watch: Watch) {
             if cause == Cause::Signal {
                 server.log.reopen();
             }
+            notify::tell(notify::State::Reloading);
+            let outcome = server.reload().await;
+            notify::tell(notify::State::Ready);
             // What is wrong has been logged and recorded.
-            server.reload().await.ok().map(|()| server.checked().watched().map(Path::to_owned).collect())
+            outcome.ok().map(|()| server.checked().watched().map(Path::to_owned).collect())
         })
     })
     .await;
@@ -414,6 +442,7 @@ struct Secrets {
     pages: Secret<[u8; 32]>,
     csrf: Secret<[u8; 32]>,
     devices: Secret<[u8; 32]>,
+    audit: Secret<[u8; 32]>,
 }
 
 impl Secrets {
@@ -429,7 +458,7 @@ impl Secrets {
             let octets: [u8; 32] = opened.reveal().as_slice().try_into().map_err(|_| format!("the stored secret {name} is damaged"))?;
             Ok::<_, String>(Secret::new(octets))
         };
-        Ok(Self { pages: one("pages").await?, csrf: one("csrf").await?, devices: one("devices").await? })
+        Ok(Self { pages: one("pages").await?, csrf: one("csrf").await?, devices: one("devices").await?, audit: one("audit").await? })
     }
 }
 
@@ -445,7 +474,9 @@ struct Server {
     checked: Mutex<Arc<Checked>>,
     shared: OnceLock<Arc<Shared>>,
     started: Timestamp,
-    log: Arc<Log>,
+    log: Arc<Audit>,
+    /// What seals the audit's file, if there is one.
+    audit_key: Option<String>,
     reloading: tokio::sync::Mutex<()>,
 }
 
@@ -498,6 +529,7 @@ impl Server {
             upstreams,
             pages: OnControl::new(self.control.clone(), service(portal)),
             answers: answers(checked, brands),
+            terms: Terms::new(checked.load.clone(), checked.routes.iter().map(|route| (route.name.clone(), route.limits))),
             doors: checked.listeners.iter().map(|listener| door(listener, &forwarding)).collect(),
             session_cookie: set_cookie,
         })
@@ -591,6 +623,10 @@ impl Administered for Administration {
 
     fn audit_lost(&self) -> u64 {
         self.0.log.lost()
+    }
+
+    fn audit_key(&self) -> Option<String> {
+        self.0.audit_key.clone()
     }
 
     async fn reload(&self) -> Result<(), String> {

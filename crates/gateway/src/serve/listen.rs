@@ -30,6 +30,7 @@ use crate::config::checked::Certificate;
 use crate::forward::HYPER_MAX_FIELDS;
 use crate::serve::client_certificates::{ClientTrust, Demand, Presented};
 use crate::serve::framing::{Framing, Verdict};
+use crate::serve::notify::BEAT;
 use crate::serve::proxy::{self, Limits, Running, Shared};
 use crate::serve::proxy_protocol::{self, ProxyProtocol, Refused, Stated};
 use crate::serve::read::{Origin, Word};
@@ -143,6 +144,7 @@ pub struct Doors {
     seats: Arc<Semaphore>,
     capacity: Capacity,
     threads: Vec<JoinHandle<()>>,
+    beats: Arc<[AtomicU64]>,
 }
 
 /// How stopping went.
@@ -166,6 +168,7 @@ impl Doors {
         let capacity = Capacity { threads: capacity.threads.max(1), ..capacity };
         let (accepting, _) = watch::channel(capacity.threads * listeners.len());
         let loads: Arc<[AtomicUsize]> = (0..capacity.threads).map(|_| AtomicUsize::new(0)).collect();
+        let beats: Arc<[AtomicU64]> = (0..capacity.threads).map(|_| AtomicU64::new(0)).collect();
         let mut threads = Vec::new();
         for number in 0..capacity.threads {
             let mut own = Vec::new();
@@ -185,9 +188,15 @@ impl Doors {
             };
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let name = format!("data-{number}");
-            threads.push(std::thread::Builder::new().name(name).spawn(move || runtime.block_on(live(own, house)))?);
+            let beats = beats.clone();
+            threads.push(std::thread::Builder::new().name(name).spawn(move || runtime.block_on(live(own, house, beats)))?);
         }
-        Ok(Self { shared, addresses, phase, accepting, seats, capacity, threads })
+        Ok(Self { shared, addresses, phase, accepting, seats, capacity, threads, beats })
+    }
+
+    /// A number for each data thread that grows while it lives.
+    pub fn beats(&self) -> Arc<[AtomicU64]> {
+        self.beats.clone()
     }
 
     /// Where the doors are.
@@ -240,7 +249,14 @@ impl House {
 }
 
 /// The life of a data thread.
-async fn live(listeners: Vec<Listener>, mut house: House) {
+async fn live(listeners: Vec<Listener>, mut house: House, beats: Arc<[AtomicU64]>) {
+    let thread = house.thread;
+    tokio::spawn(async move {
+        while let Some(beat) = beats.get(thread) {
+            beat.fetch_add(1, Ordering::Relaxed);
+            tokio::time::sleep(BEAT).await;
+        }
+    });
     for (door, listener) in listeners.into_iter().enumerate() {
         let house = House { door, ..house.clone() };
         tokio::spawn(async move {

@@ -12,6 +12,8 @@ pub mod hand_over;
 pub mod health;
 pub mod house;
 pub mod listen;
+pub mod load;
+pub mod notify;
 mod operation;
 pub mod pages;
 pub mod proxy;

@@ -37,6 +37,7 @@ use crate::serve::control::{OnControl, OwnPages};
 use crate::serve::ext_authz::{self, Dialect};
 use crate::serve::framing::Verdict;
 use crate::serve::listen::Peer;
+use crate::serve::load::{Load, Terms};
 use crate::serve::operation;
 use crate::serve::proxy_protocol::ProxyProtocol;
 use crate::serve::read::{Arrived, Hop, TrustedProxies, read, remove_all};
@@ -56,6 +57,7 @@ static CONNECTION_ONLY: [HeaderName; 6] = [CONNECTION, TRANSFER_ENCODING, UPGRAD
 pub struct Shared {
     running: ArcSwap<Running>,
     budget: BodyBudget,
+    load: Arc<Load>,
     draining: AtomicBool,
 }
 
@@ -69,6 +71,8 @@ pub struct Running {
     pub pages: OnControl<OwnPages>,
     /// How refusals are worded.
     pub answers: Answers,
+    /// How much may be under way.
+    pub terms: Terms,
     /// What each listener grants its clients, in the order of the listeners.
     pub doors: Vec<Door>,
     /// The text of the session cookie.
@@ -162,7 +166,12 @@ impl Default for Limits {
 impl Shared {
     /// Shares a configuration; bodies held whole use at most `body_budget` octets.
     pub fn new(running: Running, body_budget: usize) -> Arc<Self> {
-        Arc::new(Self { running: ArcSwap::from_pointee(running), budget: BodyBudget::new(body_budget), draining: AtomicBool::new(false) })
+        Arc::new(Self {
+            running: ArcSwap::from_pointee(running),
+            budget: BodyBudget::new(body_budget),
+            load: Arc::default(),
+            draining: AtomicBool::new(false),
+        })
     }
 
     /// The configuration in force.
@@ -178,6 +187,11 @@ impl Shared {
     /// The memory for bodies.
     pub fn budget(&self) -> &BodyBudget {
         &self.budget
+    }
+
+    /// What is under way.
+    pub fn load(&self) -> &Arc<Load> {
+        &self.load
     }
 
     /// Whether we are about to stop.
@@ -263,7 +277,7 @@ impl Passage<'_> {
     }
 
     async fn pass(&self, arrived: Arrived, body: Incoming, upgrade: Option<OnUpgrade>) -> Response<Reply> {
-        let Arrived { mut request, hop } = arrived;
+        let Arrived { request, hop } = arrived;
         let engine = &self.running.engine;
         let found = match engine.routes.find(&request) {
             Ok(found) if !self.peer.may_ask(request.host.name(), &found) => Err(Denial::Malformed(Malformed::Misdirected)),
@@ -271,6 +285,16 @@ impl Passage<'_> {
             Ok(found) if found.route.destination == Destination::Elsewhere => Err(Denial::NoRoute),
             other => other,
         };
+        let place = match self.shared.load.enter(&self.running.terms, &request, found.as_ref().ok()) {
+            Ok(place) => place,
+            Err(denial) => return self.refuse(&request, engine.turn_away(&request, found.ok(), denial)),
+        };
+        self.let_in(Arrived { request, hop }, found, body, upgrade).await.map(|reply| reply.keeping(place))
+    }
+
+    async fn let_in(&self, arrived: Arrived, found: Result<Found, Denial>, body: Incoming, upgrade: Option<OnUpgrade>) -> Response<Reply> {
+        let Arrived { mut request, hop } = arrived;
+        let engine = &self.running.engine;
         let found = match found {
             Ok(found) => found,
             Err(denial) => return self.refuse(&request, engine.decide_found(&request, Err(denial)).await),
@@ -293,6 +317,7 @@ impl Passage<'_> {
             return self.refuse(&request, engine.decide_found(&request, Err(Denial::Malformed(malformed))).await);
         }
         let judgement = engine.decide_found(&request, Ok(found)).await;
+        self.shared.load.recognise(&request, &judgement);
         let Judgement { decision: Decision::Allow(grant), opened, recognised, csrf_token, .. } = judgement else {
             return self.refuse(&request, judgement);
         };

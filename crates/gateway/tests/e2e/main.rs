@@ -4,6 +4,7 @@
 
 mod admin;
 mod attacks;
+mod audit;
 mod bad_input;
 mod balanced;
 mod balancer;
@@ -20,10 +21,14 @@ mod hand_over;
 mod identity_service;
 mod ldap;
 mod lifecycle;
+mod limits;
 mod load;
 mod login;
+mod login;
+mod nginx;
 mod nginx;
 mod outages;
+mod packaging;
 mod passwords;
 #[path = "../peers/mod.rs"]
 #[expect(dead_code, reason = "the stores' own tests need more of it")]

@@ -37,7 +37,7 @@ fn directory(what: &str) -> PathBuf {
 }
 
 /// Writes `ca.pem`, and a certificate for `localhost` and its key.
-fn certificates(directory: &Path) {
+pub fn certificates(directory: &Path) {
     let mut ca = rcgen::CertificateParams::new(Vec::new()).unwrap();
     ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     let ca_key = rcgen::KeyPair::generate().unwrap();
@@ -51,7 +51,7 @@ fn certificates(directory: &Path) {
     }
 }
 
-fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
+pub fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
     for _ in 0..1500 {
         if condition() {
             return;

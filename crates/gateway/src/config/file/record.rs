@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::secrets::SecretRef;
-use crate::config::values::{At, Net, Period};
+use crate::config::values::{At, Net, OneOrMore, Period};
 
 /// Keys that the gateway signs with.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
@@ -50,27 +50,50 @@ impl Default for RotationAge {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Audit {
-    /// Where audit records go: `stdout` or `file`.
-    pub to: At<AuditTo>,
-    /// The file. It is opened anew on SIGHUP, so that it can be rotated.
-    #[schemars(example = "/var/log/vestibule/audit.jsonl")]
+    /// Where audit records go: `stdout`, `file`, `syslog`, or several of them. While one of them cannot be written, nothing is
+    /// judged.
+    pub to: At<OneOrMore>,
+    /// The file. Its records form a chain, which `vestibule audit verify` checks. It may be renamed at any time, so that it can
+    /// be rotated.
+    #[schemars(with = "Option<String>", example = "/var/log/vestibule/audit.jsonl")]
     pub path: Option<At<PathBuf>>,
+    /// The collector of `syslog`.
+    #[serde(skip_serializing)]
+    pub syslog: Option<At<Syslog>>,
 }
 
 impl Default for Audit {
     fn default() -> Self {
-        Self { to: AuditTo::Stdout.into(), path: None }
+        Self { to: OneOrMore(vec!["stdout".to_owned().into()]).into(), path: None, syslog: None }
     }
 }
 
-/// Where audit records go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum AuditTo {
-    /// Standard output, one JSON object per line.
-    Stdout,
-    /// A file, one JSON object per line.
-    File,
+/// A syslog collector (RFC 5424).
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Syslog {
+    /// Where it is: `tls://host:port` (RFC 5425), `tcp://host:port` on this machine only, or `unix:///path` for datagrams.
+    #[schemars(with = "String", example = "tls://logs.example.com:6514")]
+    pub server: At<String>,
+    /// Certificates in PEM form that its own must descend from. Without it, those the system trusts.
+    #[serde(default)]
+    #[schemars(with = "Option<String>", example = "tls/logs-ca.pem")]
+    pub ca: Option<At<PathBuf>>,
+    /// The certificate we show it, in PEM form. Needs `client_key`.
+    #[serde(default)]
+    #[schemars(with = "Option<String>", example = "tls/gateway.pem")]
+    pub client_certificate: Option<At<PathBuf>>,
+    /// The private key of `client_certificate`, in PEM form.
+    #[serde(default)]
+    pub client_key: Option<At<SecretRef>>,
+    /// The facility of its messages, 0 to 23. 10 is `authpriv`, 13 the log audit.
+    #[serde(default = "authpriv")]
+    #[schemars(with = "u8")]
+    pub facility: At<u8>,
+}
+
+fn authpriv() -> At<u8> {
+    10.into()
 }
 
 /// Who may administer.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::config::file::RouteLimits;
 use crate::config::secrets::SecretRef;
 use crate::config::values::{At, Net, OneOrMore, Period, Size};
 
@@ -59,6 +60,9 @@ pub struct Route {
     /// need it: each body is then a SOAP message that names one operation, which its actions agree with, or is refused.
     #[serde(default)]
     pub body: Option<BodyNeed>,
+    /// How much of it may be under way. What is more is turned away.
+    #[serde(default)]
+    pub limits: RouteLimits,
 }
 
 /// Whether anonymous may pass.

@@ -11,7 +11,7 @@ use vestibule_engine::secret::Secret;
 use vestibule_engine::{realm, session};
 
 use super::Resolve;
-use crate::config::checked::{Audit, AuditTo, Cost, Hashing, Keys, Realm};
+use crate::config::checked::{Cost, Hashing, Keys, Realm};
 use crate::config::file;
 use crate::config::values::{At, Period, Size};
 use crate::realms::hashing::{MAX_LANES, MAX_MEMORY, MAX_PASSES};
@@ -151,23 +151,5 @@ impl Resolve<'_> {
                 Some("add [keys] with key_encryption_key, the same for all".to_owned());
         }
         Keys { key_encryption_key, rotation_age: age.value.0, algorithm: written.algorithm }
-    }
-
-    pub(super) fn audit(&mut self) -> Audit {
-        let written = &self.file.audit;
-        let to = match (written.to.value, &written.path) {
-            (file::AuditTo::Stdout, None) => AuditTo::Stdout,
-            (file::AuditTo::Stdout, Some(at)) => {
-                self.error(at, "the audit goes to standard output, so nothing would be written here").help =
-                    Some("write to = \"file\", or remove the path".to_owned());
-                AuditTo::Stdout
-            }
-            (file::AuditTo::File, Some(at)) => AuditTo::File(self.path(&at.value)),
-            (file::AuditTo::File, None) => {
-                self.error(&written.to, "the audit goes to a file, but none is named").help = Some("add path = \"audit.jsonl\"".to_owned());
-                AuditTo::Stdout
-            }
-        };
-        Audit { to }
     }
 }

@@ -126,7 +126,11 @@ impl Resolve<'_> {
         }
     }
 
-    fn client_certificate(&mut self, certificate: &At<std::path::PathBuf>, key: &At<SecretRef>) -> Option<Arc<rustls::sign::CertifiedKey>> {
+    pub(super) fn client_certificate(
+        &mut self,
+        certificate: &At<std::path::PathBuf>,
+        key: &At<SecretRef>,
+    ) -> Option<Arc<rustls::sign::CertifiedKey>> {
         let path = self.named_file(certificate);
         let secret = self.secret(key);
         let chain = self.or_error(certificate, pem::certificates(&path))?;
@@ -283,6 +287,7 @@ impl Resolve<'_> {
                 None => Some(None),
             };
             let body = self.body(written.body.as_ref());
+            let limits = self.route_limits(&written.limits);
             let (Some(scope), Some(pattern), Some(upstream)) = (scope, pattern, upstream) else { continue };
             let csrf = match written.csrf {
                 file::Csrf::Origin => Csrf::Origin,
@@ -302,6 +307,7 @@ impl Resolve<'_> {
                 csrf,
                 clients: written.clients.iter().map(|net| net.0).collect(),
                 body,
+                limits,
             };
             self.carried(&route, &written.pattern, listeners);
             routes.push((route, &written.pattern));

@@ -94,6 +94,8 @@ fn is_real(event: &Event) -> bool {
         | Event::AssertionIssued { .. }
         | Event::KeyRotated { .. }
         | Event::ConfigReloaded { .. }
+        | Event::AuditOpened { .. }
+        | Event::AuditSealed { .. }
         | Event::AdminChanged { .. } => false,
     }
 }
@@ -166,6 +168,7 @@ fn detail(decision: &Decision) -> Option<String> {
             Denial::MustChangePassword => Some("the password must be changed first".to_owned()),
             Denial::Injection(why) => Some(why.clone()),
             Denial::Uncarried(_) => Some("the door it came by cannot carry what the route needs".to_owned()),
+            Denial::Shed(what, _) => Some(format!("more is asked than `{}` allows", what.word())),
         },
     }
 }

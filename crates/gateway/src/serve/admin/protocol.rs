@@ -245,6 +245,8 @@ pub struct Status {
     pub stopped: Option<String>,
     /// How many audit records it lost since it began.
     pub audit_lost: u64,
+    /// The key that seals the audit's file, if there is one.
+    pub audit_key: Option<String>,
 }
 
 /// A signing key without its private part.

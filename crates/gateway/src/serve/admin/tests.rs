@@ -239,6 +239,10 @@ impl Running for Fake {
     fn preview(&self, _: &CheckRequest, _: &Judgement, kind: ClientKind) -> String {
         format!("{kind:?}")
     }
+    fn audit_key(&self) -> Option<String> {
+        Some("key".into())
+    }
+
     fn audit_lost(&self) -> u64 {
         7
     }

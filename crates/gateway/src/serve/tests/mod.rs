@@ -41,6 +41,7 @@ use crate::forward::{self, Address, HostHeader, HttpVersion, Transport, Upstream
 use crate::serve::answer::{Answers, Page};
 use crate::serve::control::{OnControl, OwnPages};
 use crate::serve::listen::{Capacity, Doors, Listener, ListenerTls};
+use crate::serve::load::Terms;
 use crate::serve::proxy::{Door, Limits, Running, Shared};
 
 const USER: HeaderName = HeaderName::from_static("x-user");
@@ -114,6 +115,7 @@ impl Plan {
                 }),
             },
             doors: vec![Door { limits: self.limits, ..Door::default() }],
+            terms: Terms::default(),
             session_cookie: |_, opened| opened.token.clone(),
             until_over: Arc::new(move |_| {
                 let over = over.clone();
