@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod action;
+pub mod delegated;
 mod envelope;
 mod error;
 mod fault;
