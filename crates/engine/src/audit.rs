@@ -16,6 +16,10 @@ use crate::identity::{PolicyId, RealmName, ResponseName, RouteName, SchemeName, 
 use crate::request::{Malformed, RequestId};
 use crate::scheme::{Step, Unavailable, Verdict};
 
+pub mod callout;
+
+pub use callout::Callout;
+
 /// The version of the event format, in every record.
 pub const VERSION: u8 = 1;
 
@@ -100,6 +104,9 @@ pub enum Event {
         /// Who.
         subject: String,
     },
+    /// An endpoint was asked whether a password is right.
+    #[serde(rename = "delegated.called")]
+    DelegatedCalled(Box<Callout>),
     /// Too many failures: a gate was closed.
     #[serde(rename = "gate.closed")]
     GateClosed {
@@ -441,6 +448,7 @@ mod tests {
             | Event::LoginSucceeded { .. }
             | Event::LoginRejected { .. }
             | Event::LoginFellThrough { .. }
+            | Event::DelegatedCalled(_)
             | Event::GateClosed { .. }
             | Event::GateOpened { .. }
             | Event::SessionOpened { .. }
@@ -497,6 +505,27 @@ mod tests {
             (
                 Event::LoginFellThrough { scheme: "basic".into(), refused_by: "corp".into(), realm: "local".into(), subject: "ada".into() },
                 r#"login.fell_through","scheme":"basic","refused_by":"corp","realm":"local","subject":"ada"}"#,
+            ),
+            (
+                Event::DelegatedCalled(Box::new(callout::Callout {
+                    realm: "corp".into(),
+                    subject: "ada".into(),
+                    user: crate::identity::UserId(Uuid::from_u128(9)),
+                    endpoint: "sso.example.net:443".into(),
+                    resolved: Some("192.0.2.7".parse().unwrap()),
+                    phase: callout::Phase::Parse,
+                    outcome: callout::Outcome::SoapFault,
+                    status: Some(500),
+                    ms: 12.5,
+                    tls: Some("TLSv1_3".into()),
+                    certificate_until: Some(now()),
+                    fault: Some("Server: down".into()),
+                })),
+                concat!(
+                    r#"delegated.called","realm":"corp","subject":"ada","user":"00000000-0000-0000-0000-000000000009","#,
+                    r#""endpoint":"sso.example.net:443","resolved":"192.0.2.7","phase":"parse","outcome":"soap_fault","status":500,"#,
+                    r#""ms":12.5,"tls":"TLSv1_3","certificate_until":"2009-02-13T23:31:30Z","fault":"Server: down"}"#
+                ),
             ),
             (
                 Event::GateClosed { gate: Gate::Account, subject: "h".into(), seconds: 900 },

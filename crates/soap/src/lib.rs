@@ -11,6 +11,7 @@ mod error;
 mod fault;
 mod media_type;
 mod multipart;
+pub mod partner_login;
 
 pub use action::{Declared, soap_action};
 pub use envelope::{Envelope, HeaderBlock, Operation, Target, Version};

@@ -14,22 +14,25 @@ use ipnet::IpNet;
 use rustls::pki_types::CertificateDer;
 use rustls::sign::CertifiedKey;
 
-use vestibule_engine::identity::{RealmName, ResponseName, RouteName, SchemeName, TenantId};
+use vestibule_engine::identity::{ProfileName, RealmName, ResponseName, RouteName, SchemeName, TenantId};
+use vestibule_engine::profile::Profiles;
 use vestibule_engine::realm;
 use vestibule_engine::request::Host;
 use vestibule_engine::route;
 use vestibule_engine::secret::Secret;
 use vestibule_engine::session;
+use vestibule_soap::delegated::Tolerance;
 
-use crate::realms::ldap;
+use crate::realms::{delegated, ldap};
 use crate::realms::local::MINIMUM_LENGTH;
 use crate::schemes::client_certificate::Mapping;
+use crate::serve::delegate;
 use crate::serve::client_certificates::{ClientTrust, ForwardedCertificate};
 use crate::serve::proxy::Speaks;
 use crate::serve::proxy_protocol::ProxyProtocol;
 use crate::store::{postgres, redis};
 
-pub use crate::config::file::{Algorithm, AnonymousDenied, Http2, LoginHost, UpstreamHost};
+pub use crate::config::file::{Algorithm, AnonymousDenied, ApiLogin, Http2, LoginHost, UpstreamHost};
 pub use crate::inject::headers::Fact;
 pub use crate::realms::hashing::Cost;
 
@@ -54,6 +57,12 @@ pub struct Checked {
     pub schemes: BTreeMap<SchemeName, Scheme>,
     /// The realms that some scheme asks.
     pub realms: BTreeMap<RealmName, Realm>,
+    /// What holds for kinds of users.
+    pub profiles: Arc<Profiles>,
+    /// What those are told whose passwords are checked elsewhere.
+    pub password_helps: BTreeMap<ProfileName, PasswordHelp>,
+    /// Where others ask.
+    pub delegates: Vec<Delegate>,
     /// The injectors that some route names.
     pub injectors: BTreeMap<Arc<str>, Injector>,
     /// What permits may add.
@@ -105,7 +114,7 @@ impl Checked {
         let tenant = self.tenants.iter().find(|known| known.id == *tenant);
         match tenant.and_then(|tenant| self.own_realm(tenant)).and_then(|(_, realm)| self.realms.get(realm)) {
             Some(Realm::Local { minimum_length }) => *minimum_length,
-            Some(Realm::Ldap(_)) | None => MINIMUM_LENGTH,
+            Some(Realm::Ldap(_) | Realm::Delegated(_)) | None => MINIMUM_LENGTH,
         }
     }
 }
@@ -202,6 +211,8 @@ pub struct Tenant {
     pub anonymous_denied: AnonymousDenied,
     /// Where its login page is.
     pub login: LoginHost,
+    /// How programs log in.
+    pub api_login: Vec<ApiLogin>,
 }
 
 /// How a tenant's pages look.
@@ -341,7 +352,7 @@ pub struct ClientCertificate {
 }
 
 /// Who checks passwords.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Realm {
     /// Our own users.
     Local {
@@ -350,6 +361,8 @@ pub enum Realm {
     },
     /// A directory.
     Ldap(Box<Ldap>),
+    /// A service that is asked.
+    Delegated(Box<Delegated>),
 }
 
 impl Realm {
@@ -357,6 +370,8 @@ impl Realm {
     pub fn then(&self) -> realm::Then {
         match self {
             Self::Ldap(ldap) if ldap.exclusive => realm::Then::NextIfUnknown,
+            // It says that it does not know whomever it does not check.
+            Self::Delegated(_) => realm::Then::NextIfUnknown,
             Self::Local { .. } | Self::Ldap(_) => realm::Then::Next,
         }
     }
@@ -417,6 +432,53 @@ pub enum LdapProtection {
     StartTls,
     /// Not at all: loopback, or conceded.
     Plain,
+}
+
+/// A service that is asked whether a password is right.
+#[derive(Debug, Clone)]
+pub struct Delegated {
+    /// Its host, without brackets.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// Path and query.
+    pub path: Secret<String>,
+    /// Whether TLS is spoken.
+    pub tls: bool,
+    /// Roots its certificate must descend from; empty means the system's.
+    pub ca: Vec<CertificateDer<'static>>,
+    /// What we show it.
+    pub client_certificate: Option<Arc<CertifiedKey>>,
+    /// What it calls a user.
+    pub username: delegated::UsernameSource,
+    /// Calls at one time.
+    pub calls: usize,
+    /// Waiting logins.
+    pub waiting: usize,
+    /// For one login.
+    pub time_limit: Duration,
+    /// How much of an answer may be off.
+    pub tolerance: Tolerance,
+    /// Also asked about logins from where they may not come.
+    pub force_callout: bool,
+}
+
+/// An endpoint that others ask.
+#[derive(Debug, Clone)]
+pub struct Delegate {
+    /// What it is made of.
+    pub settings: delegate::Settings,
+    /// Who checks the passwords.
+    pub realms: Vec<RealmName>,
+}
+
+/// What those are told who would change a password that is kept elsewhere.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PasswordHelp {
+    /// A sentence.
+    pub text: Option<String>,
+    /// Where they change it.
+    pub url: Option<String>,
 }
 
 /// What the application is told.
@@ -544,6 +606,8 @@ pub enum Conceded {
     PlainHttp(SocketAddr),
     /// Passwords in the clear on the way to the directory of this realm.
     PlainLdap(RealmName),
+    /// Passwords in the clear on the way to the service of this realm.
+    PlainDelegated(RealmName),
     /// A login page on the application's host of this tenant.
     LoginOnApplicationHost(TenantId),
 }
@@ -554,6 +618,7 @@ impl Conceded {
         match self {
             Self::PlainHttp(_) => "plain-http",
             Self::PlainLdap(_) => "plain-ldap",
+            Self::PlainDelegated(_) => "plain-delegated",
             Self::LoginOnApplicationHost(_) => "login-on-application-host",
         }
     }
@@ -562,7 +627,7 @@ impl Conceded {
     pub fn partner(&self) -> String {
         match self {
             Self::PlainHttp(address) => address.to_string(),
-            Self::PlainLdap(realm) => realm.to_string(),
+            Self::PlainLdap(realm) | Self::PlainDelegated(realm) => realm.to_string(),
             Self::LoginOnApplicationHost(tenant) => tenant.to_string(),
         }
     }

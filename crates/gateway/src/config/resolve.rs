@@ -4,6 +4,7 @@
 //! or silently protect nothing, at run time.
 
 mod clients;
+mod delegated;
 mod directory;
 mod parts;
 mod store;
@@ -64,7 +65,10 @@ pub fn resolve(source: &Source, file: &File, purpose: Purpose, now: Timestamp) -
     resolve.declared_upstreams(&listeners);
     let injectors = resolve.injectors();
     let routes = resolve.routes(&tenants, &injectors, &listeners);
+    // Before the realms: what an endpoint asks is used.
+    let delegates = resolve.delegates(&tenants);
     let realms = resolve.realms();
+    let (profiles, password_helps) = resolve.profiles(&realms);
     let responses = resolve.responses(&injectors);
     let session = resolve.session();
     let limits = resolve.limits();
@@ -98,6 +102,9 @@ pub fn resolve(source: &Source, file: &File, purpose: Purpose, now: Timestamp) -
         upstreams,
         schemes,
         realms,
+        profiles: Arc::new(profiles.into_iter().collect()),
+        password_helps,
+        delegates,
         injectors,
         responses,
         session,
@@ -271,6 +278,8 @@ impl Resolve<'_> {
             .chain(of(&file.upstream))
             .chain(of(&file.scheme))
             .chain(of(&file.realm))
+            .chain(of(&file.profile))
+            .chain(of(&file.delegate))
             .chain(of(&file.inject))
             .chain(of(&file.response))
             .chain(file.route.iter().filter_map(|route| route.value.name.as_ref()));
@@ -331,6 +340,13 @@ impl Resolve<'_> {
                     None
                 }
             },
+            "plain-delegated" => match self.file.realm.find(&written.partner.value) {
+                Some(_) => Some(Conceded::PlainDelegated(written.partner.value.as_str().into())),
+                None => {
+                    self.unknown(&written.partner, "realm", self.file.realm.names());
+                    None
+                }
+            },
             "login-on-application-host" => match self.file.tenant.find(&written.partner.value) {
                 Some(_) => Some(Conceded::LoginOnApplicationHost(written.partner.value.as_str().into())),
                 None => {
@@ -339,7 +355,7 @@ impl Resolve<'_> {
                 }
             },
             unknown => {
-                let help = suggest(unknown, ["plain-http", "plain-ldap", "login-on-application-host"]);
+                let help = suggest(unknown, ["plain-http", "plain-ldap", "plain-delegated", "login-on-application-host"]);
                 self.error(&written.what, format!("`{unknown}` is nothing that can be conceded")).help = help;
                 None
             }

@@ -24,6 +24,8 @@ use vestibule_engine::session::SessionRef;
 use vestibule_engine::store::{ExpiringStore, KeyRecord};
 use vestibule_engine::users::Users;
 
+use crate::realms::operators::{Operators, operators};
+
 use protocol::{AdminReply, AdminRequest, Confidential, KeyView, NewPassword, NewUser, PAGE, Refusal, SessionView, Status, Whom};
 use socket::Peer;
 
@@ -350,6 +352,7 @@ impl Desk<'_> {
     }
 
     async fn shut_out(&self, whom: &Whom, action: &str) -> Result<User, Refusal> {
+        self.keep_an_operator(&self.user(whom).await?).await?;
         let disable = |user: &mut User| {
             user.state = AccountState::Disabled;
             user.epoch += 1;
@@ -360,9 +363,29 @@ impl Desk<'_> {
         Ok(user)
     }
 
+    /// While passwords are checked elsewhere, the last account that is not is kept.
+    async fn keep_an_operator(&self, user: &User) -> Result<(), Refusal> {
+        if !user.is_operator() || !self.engine.admission.delegates() {
+            return Ok(());
+        }
+        let tenants: Vec<TenantId> = self.engine.routes.tenants().map(|tenant| tenant.id.clone()).collect();
+        match operators(&**self.admin.users.store(), &tenants, Some(user.id)).await? {
+            Operators::Present => Ok(()),
+            Operators::Missing | Operators::NobodyYet => Err(Refusal::Invalid(format!(
+                "{} is the last account that could sign in while the service that checks passwords is down; add another one first",
+                label(user)
+            ))),
+        }
+    }
+
     async fn passwd(&self, whom: &Whom, new: NewPassword, must_change: bool) -> Result<AdminReply, Refusal> {
         self.may_change()?;
-        let User { tenant, name, .. } = self.user(whom).await?;
+        let user = self.user(whom).await?;
+        if self.engine.admission.is_delegated(&user) {
+            let why = format!("the password of {} is checked by another service, and is changed there", label(&user));
+            return Err(Refusal::Invalid(why));
+        }
+        let User { tenant, name, .. } = user;
         let (hash, made) = self.hash(&tenant, &name, new).await?;
         let set = |user: &mut User| {
             user.password.clone_from(&hash);

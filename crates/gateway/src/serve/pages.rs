@@ -40,6 +40,7 @@ use vestibule_engine::store::ExpiringStore;
 use vestibule_engine::tenant::Tenant;
 
 pub use brand::Brand;
+pub use guard::is_cross_site;
 pub use cookie::COOKIES;
 pub use password::{Change, ChangePassword, Changed, OwnPasswords};
 pub use reply::refusal;

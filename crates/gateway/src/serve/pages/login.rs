@@ -136,7 +136,7 @@ impl Portal {
 
     /// Where somebody who is signed in goes.
     pub(super) async fn onward(&self, visit: &Visit<'_>, identity: &Identity, wish: &Wish) -> Result<Response<Full<Bytes>>, Unavailable> {
-        if identity.must_change_password() {
+        if self.engine.admission.must_change_password(&identity.user) {
             return Ok(reply::redirect(&wish.address("/password", visit.display)));
         }
         let location = match &wish.return_to {

@@ -217,6 +217,18 @@ pub struct ErrorPage<'a> {
     pub way: Option<(&'a str, &'a str)>,
 }
 
+/// The password is kept elsewhere.
+#[derive(Debug, Template)]
+#[template(path = "elsewhere.html")]
+pub struct ElsewherePage<'a> {
+    /// What surrounds it.
+    pub shell: Shell<'a>,
+    /// A sentence.
+    pub text: &'a str,
+    /// Where it is changed.
+    pub url: Option<&'a str>,
+}
+
 /// On the way to somebody else's page.
 #[derive(Debug, Template)]
 #[template(path = "leaving.html")]
