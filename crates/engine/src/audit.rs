@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::{Clock, Timestamp};
 use crate::decision::Uncarried;
-use crate::identity::{PolicyId, RealmName, ResponseName, RouteName, SchemeName, TenantId};
+use crate::identity::{PolicyId, RealmName, ResponseName, RouteName, SchemeName, TenantId, Username};
+use crate::realm::hashed_name;
 use crate::request::{Malformed, RequestId};
 use crate::scheme::{Step, Unavailable, Verdict};
 
@@ -358,6 +359,26 @@ pub enum Reason {
     StaleForm,
 }
 
+impl Reason {
+    /// Whether it is only said of somebody who exists. Other names are hashed in records: people type passwords into the name
+    /// field.
+    pub fn names_a_user(self) -> bool {
+        matches!(
+            self,
+            Self::WrongPassword
+                | Self::NoPassword
+                | Self::NoAccount
+                | Self::Disabled
+                | Self::Locked
+                | Self::Expired
+                | Self::OutsideHours
+                | Self::PasswordExpired
+                | Self::MustChangePassword
+                | Self::AddressNotListed
+        )
+    }
+}
+
 /// What is learnt on the way to a decision.
 #[derive(Debug)]
 pub struct Trail {
@@ -388,6 +409,14 @@ impl Trail {
     /// Time since the trail began.
     pub fn elapsed(&self) -> Duration {
         self.clock.monotonic().saturating_sub(self.started)
+    }
+
+    /// A login that was refused. `username` stands there as it is only if it is a user's.
+    pub fn refused(&mut self, scheme: &SchemeName, username: Option<&Username>, reason: Reason) {
+        let asked = self.events.iter().any(|event| matches!(event, Event::DelegatedCalled(_)));
+        let known = asked || reason.names_a_user();
+        let subject = username.map(|name| if known { name.to_string() } else { hashed_name(name) });
+        self.events.push(Event::LoginRejected { scheme: scheme.clone(), subject, reason });
     }
 
     /// Adds a step that began at `since`, a value of [`Trail::mark`].

@@ -213,6 +213,46 @@ pub fn wsdl(address: &str) -> String {
     WSDL.replace("{address}", &at)
 }
 
+/// What a description lacks of a service that can be asked; empty if it lacks nothing.
+///
+/// # Errors
+/// What is wrong with the document.
+pub fn missing_from(wsdl: &[u8]) -> Result<Vec<&'static str>, XmlError> {
+    Document::parse(wsdl, &LIMITS)?.claim::<Described>().map(|claimed| claimed.sender_says().0.clone())
+}
+
+struct Described(Vec<&'static str>);
+
+impl FromClaimed for Described {
+    fn from_claimed(root: ElementView<'_, Unsigned>) -> Result<Self, XmlError> {
+        const DESCRIPTION: &str = "http://schemas.xmlsoap.org/wsdl/";
+        const BINDING: &str = "http://schemas.xmlsoap.org/wsdl/soap/";
+        const SCHEMA: &str = "http://www.w3.org/2001/XMLSchema";
+        let mut all = Vec::new();
+        gather(root, &mut all);
+        let has = |namespace: &str, local: &str, attribute: &str, value: &str| {
+            all.iter().any(|element| element.is(namespace, local) && element.attribute("", attribute) == Some(value))
+        };
+        let wanted = [
+            ("the namespace", root.is(DESCRIPTION, "definitions") && root.attribute("", "targetNamespace") == Some(NAMESPACE)),
+            ("the operation Authenticate", has(DESCRIPTION, "operation", "name", "Authenticate")),
+            ("an empty soapAction", has(BINDING, "operation", "soapAction", "")),
+            ("the element Authenticate", has(SCHEMA, "element", "name", "Authenticate")),
+            ("the element AuthenticateResult", has(SCHEMA, "element", "name", ROOTS[0])),
+            ("the element Authenticated", has(SCHEMA, "element", "name", "Authenticated")),
+        ];
+        Ok(Self(wanted.into_iter().filter(|(_, there)| !there).map(|(what, _)| what).collect()))
+    }
+}
+
+/// All elements below; the document's depth is bounded.
+fn gather<'t>(element: ElementView<'t, Unsigned>, out: &mut Vec<ElementView<'t, Unsigned>>) {
+    for child in element.children() {
+        out.push(child);
+        gather(child, out);
+    }
+}
+
 const WSDL: &str = r###"<?xml version="1.0" encoding="UTF-8"?>
 <definitions xmlns="http://schemas.xmlsoap.org/wsdl/" xmlns:soap="http://schemas.xmlsoap.org/wsdl/soap/"
     xmlns:xsd="http://www.w3.org/2001/XMLSchema" xmlns:tns="urn:authentication.soap.sforce.com"
@@ -361,10 +401,23 @@ mod tests {
                 assert_eq!(read(&write_answer(verdict, root), Tolerance::Strict), Some(verdict));
             }
         }
-        let said = |text: &str| read(&answered(&format!(r#"<x:AuthenticateResult xmlns:x="{NAMESPACE}"><x:Authenticated>{text}</x:Authenticated></x:AuthenticateResult>"#)), Tolerance::Strict);
-        for (text, expected) in
-            [("1", Some(true)), ("0", Some(false)), ("\n true ", Some(true)), ("TRUE", None), ("yes", None), ("", None), ("true false", None)]
-        {
+        let said = |text: &str| {
+            read(
+                &answered(&format!(
+                    r#"<x:AuthenticateResult xmlns:x="{NAMESPACE}"><x:Authenticated>{text}</x:Authenticated></x:AuthenticateResult>"#
+                )),
+                Tolerance::Strict,
+            )
+        };
+        for (text, expected) in [
+            ("1", Some(true)),
+            ("0", Some(false)),
+            ("\n true ", Some(true)),
+            ("TRUE", None),
+            ("yes", None),
+            ("", None),
+            ("true false", None),
+        ] {
             assert_eq!(said(text), expected, "{text:?}");
         }
     }
@@ -380,7 +433,9 @@ mod tests {
             answered(yes),
             answered(&format!(r#"<Other xmlns="{NAMESPACE}">{yes}</Other>"#)),
             answered(&format!("<AuthenticateResult>{yes}</AuthenticateResult>")),
-            answered(&format!(r#"<AuthenticateResult xmlns="{NAMESPACE}">{yes}</AuthenticateResult><AuthenticateResult xmlns="{NAMESPACE}">{yes}</AuthenticateResult>"#)),
+            answered(&format!(
+                r#"<AuthenticateResult xmlns="{NAMESPACE}">{yes}</AuthenticateResult><AuthenticateResult xmlns="{NAMESPACE}">{yes}</AuthenticateResult>"#
+            )),
             result(&yes.repeat(2)),
             result(&format!("{yes}<Authenticated xmlns=\"\">false</Authenticated>")),
             result("<Authenticated xmlns=\"\">true</Authenticated>"),
@@ -401,9 +456,14 @@ mod tests {
 
     #[test]
     fn leniency_is_for_two_things_only() {
-        let inside = |namespace: &str| format!(r#"<AuthenticateResult xmlns="{NAMESPACE}"><Authenticated xmlns="{namespace}">true</Authenticated></AuthenticateResult>"#);
+        let inside = |namespace: &str| {
+            format!(
+                r#"<AuthenticateResult xmlns="{NAMESPACE}"><Authenticated xmlns="{namespace}">true</Authenticated></AuthenticateResult>"#
+            )
+        };
         assert_eq!(read(&answered(&inside("")), Tolerance::Lenient), Some(true));
-        let twelve = answered(&inside(NAMESPACE)).replace("http://schemas.xmlsoap.org/soap/envelope/", "http://www.w3.org/2003/05/soap-envelope");
+        let twelve =
+            answered(&inside(NAMESPACE)).replace("http://schemas.xmlsoap.org/soap/envelope/", "http://www.w3.org/2003/05/soap-envelope");
         assert_eq!(read(&twelve, Tolerance::Lenient), Some(true));
         assert_eq!(read(&answered(&inside("urn:other")), Tolerance::Lenient), None);
     }
@@ -421,6 +481,9 @@ mod tests {
     fn the_description_names_the_address() {
         let wsdl = wsdl("https://sso.example.net/da/a&b");
         assert!(wsdl.contains(r#"location="https://sso.example.net/da/a&amp;b""#));
-        assert!(vestibule_xmlsec::canonicalize(wsdl.as_bytes(), &Limits::MESSAGE, &vestibule_xmlsec::Canonicalization::EXCLUSIVE).is_ok());
+        assert_eq!(missing_from(wsdl.as_bytes()), Ok(Vec::new()));
+        let other = wsdl.replace("AuthenticateResult", "Result").replace("soapAction=\"\"", "soapAction=\"x\"");
+        assert_eq!(missing_from(other.as_bytes()).unwrap(), ["an empty soapAction", "the element AuthenticateResult"]);
+        assert!(missing_from(b"<html>").is_err());
     }
 }

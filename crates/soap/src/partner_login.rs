@@ -214,7 +214,11 @@ mod tests {
             valid_seconds: 1800,
         };
         let text = result.write(Interface::Partner);
-        assert!(text.contains("<sessionId>s&amp;s</sessionId>") && text.contains("<userFullName>Sara &lt;S&gt;</userFullName>"), "{}", *text);
+        assert!(
+            text.contains("<sessionId>s&amp;s</sessionId>") && text.contains("<userFullName>Sara &lt;S&gt;</userFullName>"),
+            "{}",
+            *text
+        );
         Document::parse(text.as_bytes(), &LIMITS).unwrap();
         let fault = write_login_fault(Interface::Partner, "INVALID_LOGIN", "Invalid & so on");
         let read = ReceivedFault::read(&Document::parse(fault.as_bytes(), &LIMITS).unwrap()).unwrap().unwrap();

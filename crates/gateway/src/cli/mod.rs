@@ -16,10 +16,12 @@ pub mod ask;
 pub mod attack;
 pub mod check;
 pub mod client;
+pub mod delegate;
 pub mod demo;
 pub mod doctor;
 pub mod explain;
 pub mod hash;
+pub mod history;
 pub mod key;
 pub mod output;
 pub mod serve;
@@ -85,6 +87,10 @@ pub enum Command {
     /// Sessions of a user
     #[command(subcommand)]
     Session(session::SessionCommand),
+    History(history::Shown),
+    /// Services that check passwords
+    #[command(subcommand)]
+    Delegate(delegate::DelegateCommand),
     /// The store of stopped gateways
     #[command(subcommand)]
     Store(store::StoreCommand),
@@ -213,6 +219,8 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Hash(hash) => hash.run(&mut output),
         Command::Key(key) => key.run(&common, &mut output),
         Command::Session(session) => session.run(&common, &mut output),
+        Command::History(history) => history.run(&common, &mut output),
+        Command::Delegate(delegate) => delegate.run(&common, &mut output),
         Command::Store(store) => store.run(&common, &mut output),
         Command::Xml(xml) => xml.run(&mut output),
         Command::Status => server::status(&common, &mut output),

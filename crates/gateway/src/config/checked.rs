@@ -23,11 +23,11 @@ use vestibule_engine::secret::Secret;
 use vestibule_engine::session;
 use vestibule_soap::delegated::Tolerance;
 
-use crate::realms::{delegated, ldap};
 use crate::realms::local::MINIMUM_LENGTH;
+use crate::realms::{delegated, ldap};
 use crate::schemes::client_certificate::Mapping;
-use crate::serve::delegate;
 use crate::serve::client_certificates::{ClientTrust, ForwardedCertificate};
+use crate::serve::delegate;
 use crate::serve::proxy::Speaks;
 use crate::serve::proxy_protocol::ProxyProtocol;
 use crate::store::{postgres, redis};

@@ -261,7 +261,9 @@ impl Realm for DelegatedRealm {
             | Outcome::SoapFault
             | Outcome::BadResponse
             | Outcome::BreakerOpen
-            | Outcome::TooManyWaiting => Err(Unavailable::new(settings.name.as_str(), format!("the endpoint was asked: {outcome:?} at {phase:?}"))),
+            | Outcome::TooManyWaiting => {
+                Err(Unavailable::new(settings.name.as_str(), format!("the endpoint was asked: {outcome:?} at {phase:?}")))
+            }
         }
     }
 

@@ -177,7 +177,11 @@ impl LdapRealm {
     /// A realm over a directory whose people are these users. Speaks to it on the runtime `control`.
     pub fn new(settings: Settings, users: Arc<Users>, clock: Arc<dyn Clock>, control: Handle) -> Self {
         let pool = Pool::new(&settings, clock.clone());
-        Self { inner: Arc::new(Inner { settings, pool, users, clock, pace: Pace::default(), due: Cache::new(REMEMBERED) }), control, accounts: true }
+        Self {
+            inner: Arc::new(Inner { settings, pool, users, clock, pace: Pace::default(), due: Cache::new(REMEMBERED) }),
+            control,
+            accounts: true,
+        }
     }
 
     /// The same directory for those who only want to know whether a password is right: accounts here are neither needed nor

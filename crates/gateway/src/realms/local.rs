@@ -326,7 +326,11 @@ mod tests {
         }
 
         async fn check(&self, name: &str, password: &str, from: &str, accounts: Accounts) -> Result<Account, Reason> {
-            match self.with(name, password, from, accounts, async |attempt| self.realm.verify(attempt, &mut Trail::new(self.clock.clone())).await).await.unwrap() {
+            match self
+                .with(name, password, from, accounts, async |attempt| self.realm.verify(attempt, &mut Trail::new(self.clock.clone())).await)
+                .await
+                .unwrap()
+            {
                 Check::Accepted(account) => Ok(account),
                 Check::Rejected(reason) => Err(reason),
             }

@@ -21,7 +21,7 @@ use vestibule_engine::identity::{
 use vestibule_engine::request::{CheckRequest, ClientKind, RequestId};
 use vestibule_engine::secret::Secret;
 use vestibule_engine::session::SessionRef;
-use vestibule_engine::store::{ExpiringStore, KeyRecord};
+use vestibule_engine::store::{ExpiringStore, HISTORY_KEPT, KeyRecord};
 use vestibule_engine::users::Users;
 
 use crate::realms::operators::{Operators, operators};
@@ -169,6 +169,13 @@ impl Admin {
                 Ok(AdminReply::Sessions(sessions.iter().map(view).collect()))
             }
             AdminRequest::SessionEnd { user, session } => desk.end(&user, session.as_deref()).await,
+            AdminRequest::History { of, tenant, user, most } => {
+                let tenant = desk.tenant(tenant.as_deref())?;
+                // Names are recorded as they are stored; what is no name is looked for as it stands.
+                let user = user.map(|user| Username::parse(&user).map_or(user, |name| name.to_string()));
+                let entries = self.users.store().history(of, &tenant, user.as_deref(), most.min(HISTORY_KEPT)).await?;
+                Ok(AdminReply::History(entries))
+            }
             AdminRequest::ExplainId { id } => match self.users.store().recorded(id).await? {
                 Some(recorded) => Ok(AdminReply::Decision(Box::new(recorded))),
                 None => Err(Refusal::NotFound(format!("no decision {id} is in the log: it is older than the log keeps, or not from here"))),

@@ -14,7 +14,6 @@ use serde::Deserialize;
 use vestibule_engine::audit::{Event, Reason, Ruling, Trail};
 use vestibule_engine::engine::{Ended, Engine};
 use vestibule_engine::identity::{Identity, SchemeName, Username};
-use vestibule_engine::realm::hashed_name;
 use vestibule_engine::request::{Body, CheckRequest};
 use vestibule_engine::route::Found;
 use vestibule_engine::scheme::{Callback, Login, Unavailable};
@@ -107,7 +106,13 @@ impl ApiLogin {
         response
     }
 
-    async fn log_in(&self, request: &CheckRequest, found: &Found, dialect: Dialect, trail: &mut Trail) -> Result<(Identity, Opened), Refused> {
+    async fn log_in(
+        &self,
+        request: &CheckRequest,
+        found: &Found,
+        dialect: Dialect,
+        trail: &mut Trail,
+    ) -> Result<(Identity, Opened), Refused> {
         if request.method != Method::POST {
             return Err(Refused::Unreadable(StatusCode::METHOD_NOT_ALLOWED));
         }
@@ -119,11 +124,6 @@ impl ApiLogin {
         let flow = found.tenant.chain.login_scheme().and_then(|scheme| Some((scheme.name().clone(), scheme.login_flow()?)));
         let Some((scheme, flow)) = flow else { return Err(Refused::Reason(Reason::SchemeNotConfigured)) };
         let name = Username::parse(found.tenant.local_name(credentials.username.reveal()));
-        let rejected = |reason: Reason| {
-            let known = matches!(reason, Reason::WrongPassword | Reason::Disabled | Reason::Locked | Reason::Expired | Reason::AddressNotListed);
-            let subject = name.as_ref().map(|name| if known { name.to_string() } else { hashed_name(name) });
-            Event::LoginRejected { scheme: scheme.clone(), subject, reason }
-        };
         match self.try_flow(request, found, flow, credentials, trail).await {
             Ok(Ok((identity, opened, realm))) => {
                 let subject = identity.user.name.to_string();
@@ -131,13 +131,13 @@ impl ApiLogin {
                 Ok((identity, opened))
             }
             Ok(Err(reason)) => {
-                trail.events.push(rejected(reason));
+                trail.refused(&scheme, name.as_ref(), reason);
                 Err(Refused::Reason(reason))
             }
             Err(down) => {
                 tracing::warn!(request_id = %request.id, error = %down, "a program could not be logged in");
                 let delegated = trail.events.iter().any(|event| matches!(event, Event::DelegatedCalled(_)));
-                trail.events.push(rejected(Reason::Unavailable));
+                trail.refused(&scheme, name.as_ref(), Reason::Unavailable);
                 Err(Refused::Down { delegated })
             }
         }
@@ -170,7 +170,14 @@ impl ApiLogin {
         Ok(Ok((identity, opened, realm)))
     }
 
-    fn welcome(&self, request: &CheckRequest, found: &Found, dialect: Dialect, identity: &Identity, opened: &Opened) -> Response<Full<Bytes>> {
+    fn welcome(
+        &self,
+        request: &CheckRequest,
+        found: &Found,
+        dialect: Dialect,
+        identity: &Identity,
+        opened: &Opened,
+    ) -> Response<Full<Bytes>> {
         let user = &identity.user;
         let user_id = user.id.to_string();
         let must_change = self.engine.admission.must_change_password(user);
@@ -218,8 +225,8 @@ fn read(request: &CheckRequest, dialect: Dialect) -> Result<Credentials, Refused
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Written {
-        username: Zeroizing<String>,
-        password: Zeroizing<String>,
+        username: String,
+        password: String,
     }
     let unreadable = Refused::Unreadable(StatusCode::BAD_REQUEST);
     let Body::Whole(octets) = &request.body else { return Err(unreadable) };
@@ -227,7 +234,7 @@ fn read(request: &CheckRequest, dialect: Dialect) -> Result<Credentials, Refused
         Dialect::Json => {
             // serde_json refuses a field that is there twice.
             let Ok(Written { username, password }) = serde_json::from_slice(octets) else { return Err(unreadable) };
-            (username.to_string(), password)
+            (username, Zeroizing::new(password))
         }
         Dialect::Soap(_) => {
             let Ok(login) = PartnerLogin::read(octets) else { return Err(unreadable) };
@@ -247,7 +254,9 @@ fn refuse(dialect: Dialect, refused: &Refused) -> Response<Full<Bytes>> {
         Refused::Down { delegated: true } => {
             (StatusCode::SERVICE_UNAVAILABLE, "SSO_SERVICE_DOWN", "Your company's authentication service is down.")
         }
-        Refused::Down { delegated: false } => (StatusCode::SERVICE_UNAVAILABLE, "SERVER_UNAVAILABLE", "Logging in is not possible right now."),
+        Refused::Down { delegated: false } => {
+            (StatusCode::SERVICE_UNAVAILABLE, "SERVER_UNAVAILABLE", "Logging in is not possible right now.")
+        }
     };
     let mut response = match dialect {
         Dialect::Json => {

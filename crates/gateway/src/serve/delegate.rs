@@ -18,7 +18,7 @@ use subtle::ConstantTimeEq as _;
 use vestibule_engine::audit::{Event, Reason, Ruling, Trail};
 use vestibule_engine::engine::{Ended, Engine};
 use vestibule_engine::identity::{SchemeName, TenantId, Username, password};
-use vestibule_engine::realm::{Accounts, Answer, Attempt, Offered, Passwords, RealmStep, hashed_name};
+use vestibule_engine::realm::{Accounts, Answer, Attempt, Offered, Passwords, RealmStep};
 use vestibule_engine::request::{Body, CheckRequest, Client, SECRET_PATHS, Shown};
 use vestibule_engine::route::Found;
 use vestibule_engine::scheme::{Unavailable, Who};
@@ -129,29 +129,35 @@ impl Delegate {
         }
         let octets = match &request.body {
             Body::Whole(octets) => octets,
-            Body::Unread => return fault(Code::Client, "there is no message", Ruling::Deny, Reason::MalformedCredential),
+            Body::Unread => return fault(Code::Sender, "there is no message", Ruling::Deny, Reason::MalformedCredential),
         };
         let question = match Question::read(octets) {
             Ok(question) => question,
             Err(error) => {
                 tracing::debug!(request_id = %request.id, reason = error.reason(), "a question cannot be read");
-                return fault(Code::Client, "the message cannot be read", Ruling::Deny, Reason::MalformedCredential);
+                return fault(Code::Sender, "the message cannot be read", Ruling::Deny, Reason::MalformedCredential);
             }
         };
         let judged = tokio::time::timeout(DEADLINE, self.judge(&question, request, found, engine, trail)).await;
         let judged = judged.unwrap_or_else(|_| Err(Unavailable::new("delegate", format!("no answer within {DEADLINE:?}"))));
         match judged {
-            Ok(Ok(())) => Outcome { response: message(StatusCode::OK, write_answer(true, self.settings.root)), ruling: Ruling::Allow, reason: None },
-            Ok(Err(Reason::TooManyWaiting)) => fault(Code::Server, "too many questions are waiting", Ruling::Fail, Reason::TooManyWaiting),
-            Ok(Err(reason)) => {
-                Outcome { response: message(StatusCode::OK, write_answer(false, self.settings.root)), ruling: Ruling::Deny, reason: Some(reason) }
+            Ok(Ok(())) => {
+                Outcome { response: message(StatusCode::OK, write_answer(true, self.settings.root)), ruling: Ruling::Allow, reason: None }
             }
+            Ok(Err(Reason::TooManyWaiting)) => {
+                fault(Code::Receiver, "too many questions are waiting", Ruling::Fail, Reason::TooManyWaiting)
+            }
+            Ok(Err(reason)) => Outcome {
+                response: message(StatusCode::OK, write_answer(false, self.settings.root)),
+                ruling: Ruling::Deny,
+                reason: Some(reason),
+            },
             Err(down) => {
                 tracing::warn!(request_id = %request.id, error = %down, "a password cannot be checked for another service");
                 match self.settings.on_outage {
                     OnOutage::Fault => {
                         let text = format!("backend unavailable ({})", request.id);
-                        fault(Code::Server, &text, Ruling::Fail, Reason::Unavailable)
+                        fault(Code::Receiver, &text, Ruling::Fail, Reason::Unavailable)
                     }
                     OnOutage::False => {
                         let response = message(StatusCode::OK, write_answer(false, self.settings.root));
@@ -177,7 +183,8 @@ impl Delegate {
         // Whoever may ask is believed about it; nobody else gets here.
         let source: Option<IpAddr> = question.source_ip.parse().ok();
         let judged = if self.admits(source) {
-            let client = Client { address: source.unwrap_or(request.client.address), certificate: Shown::Nothing, ..request.client.clone() };
+            let client =
+                Client { address: source.unwrap_or(request.client.address), certificate: Shown::Nothing, ..request.client.clone() };
             let attempt = Attempt {
                 tenant: &self.settings.tenant,
                 username: &username,
@@ -194,14 +201,10 @@ impl Delegate {
             Err(Reason::AddressNotListed)
         };
         let scheme = self.settings.name.clone();
-        trail.events.push(match &judged {
-            Ok(realm) => Event::LoginSucceeded { scheme, realm: realm.clone(), subject: username.to_string() },
-            Err(reason) => {
-                let known = *reason == Reason::WrongPassword;
-                let subject = if known { username.to_string() } else { hashed_name(&username) };
-                Event::LoginRejected { scheme, subject: Some(subject), reason: *reason }
-            }
-        });
+        match &judged {
+            Ok(realm) => trail.events.push(Event::LoginSucceeded { scheme, realm: realm.clone(), subject: username.to_string() }),
+            Err(reason) => trail.refused(&scheme, Some(&username), *reason),
+        }
         Ok(judged.map(drop))
     }
 
@@ -247,9 +250,11 @@ impl Delegates {
         let outcome = match (self.engine.sink.ready(), endpoint) {
             (Err(down), _) => {
                 tracing::warn!(request_id = %request.id, error = %down, "nothing can be recorded, so nothing is answered");
-                fault(Code::Server, "backend unavailable", Ruling::Fail, Reason::Unavailable)
+                fault(Code::Receiver, "backend unavailable", Ruling::Fail, Reason::Unavailable)
             }
-            (Ok(()), Some(endpoint)) if endpoint.knows(&request.client) => endpoint.answer(&request, &found, &self.engine, &mut trail).await,
+            (Ok(()), Some(endpoint)) if endpoint.knows(&request.client) => {
+                endpoint.answer(&request, &found, &self.engine, &mut trail).await
+            }
             (Ok(()), Some(endpoint)) => {
                 tracing::warn!(request_id = %request.id, endpoint = %endpoint.settings.name, address = %request.client.address, "a caller is neither listed nor shows a listed certificate");
                 refused(StatusCode::NOT_FOUND, Reason::AddressNotListed)

@@ -320,9 +320,11 @@ async fn refuse_lockout(checked: &Checked, store: &dyn DurableStore) -> Result<(
     let tenants: Vec<TenantId> = checked.tenants.iter().map(|tenant| tenant.id.clone()).collect();
     match operators(store, &tenants, None).await.map_err(|down| down.to_string())? {
         Operators::Present | Operators::NobodyYet => Ok(()),
-        Operators::Missing => Err("a profile delegates its passwords, and no administrator or emergency account could sign in while that service is down; \
+        Operators::Missing => {
+            Err("a profile delegates its passwords, and no administrator or emergency account could sign in while that service is down; \
             add one first: vestibule user add NAME --break-glass"
-            .to_owned()),
+                .to_owned())
+        }
     }
 }
 

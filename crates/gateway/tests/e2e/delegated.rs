@@ -9,18 +9,18 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::Value;
-use vestibule_soap::delegated::{AnswerRoot, wsdl, write_answer};
+use vestibule_soap::delegated::{AnswerRoot, write_answer, wsdl};
 
 use crate::lifecycle::wait_for;
 use crate::support::{Answer, Gateway, Scratch, free_port, get};
 
 /// Nothing else in the world is called so: it is searched for in everything that was written.
-const PASSWORD: &str = "s3cret&<x> \"q\" 'a' \u{1f511} marker-7f3a";
-const LOCAL: &str = "an old local password";
+pub const PASSWORD: &str = "s3cret&<x> \"q\" 'a' \u{1f511} marker-7f3a";
+pub const LOCAL: &str = "an old local password";
 
 /// What an endpoint does with a question.
 #[derive(Clone)]
-enum Behaviour {
+pub enum Behaviour {
     /// Answers with these octets and closes.
     Says(Vec<u8>),
     /// Says true to the right password, else false.
@@ -34,7 +34,7 @@ enum Behaviour {
 }
 
 /// An endpoint of our own, which remembers what it was asked.
-struct Endpoint {
+pub struct Endpoint {
     port: u16,
     behaviour: Arc<Mutex<Behaviour>>,
     asked: Arc<Mutex<Vec<(String, String)>>>,
@@ -44,7 +44,7 @@ trait Wire: Read + Write + Send {}
 impl<S: Read + Write + Send> Wire for S {}
 
 impl Endpoint {
-    fn start(tls: Option<Arc<rustls::ServerConfig>>) -> Self {
+    pub fn start(tls: Option<Arc<rustls::ServerConfig>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let endpoint = Self {
             port: listener.local_addr().unwrap().port(),
@@ -67,11 +67,11 @@ impl Endpoint {
         endpoint
     }
 
-    fn does(&self, behaviour: Behaviour) {
+    pub fn does(&self, behaviour: Behaviour) {
         *self.behaviour.lock().unwrap() = behaviour;
     }
 
-    fn says(&self, answer: impl Into<Vec<u8>>) {
+    pub fn says(&self, answer: impl Into<Vec<u8>>) {
         self.does(Behaviour::Says(answer.into()));
     }
 
@@ -79,7 +79,7 @@ impl Endpoint {
         self.asked.lock().unwrap().clone()
     }
 
-    fn plain(&self) -> String {
+    pub fn plain(&self) -> String {
         format!("url = \"http://127.0.0.1:{}/da/7c1e/authenticate\"", self.port)
     }
 }
@@ -131,7 +131,7 @@ fn read_request(reader: &mut impl BufRead) -> Option<(String, String)> {
     Some((head, String::from_utf8(body).unwrap()))
 }
 
-fn http(status: u16, body: &str) -> Vec<u8> {
+pub fn http(status: u16, body: &str) -> Vec<u8> {
     format!("HTTP/1.1 {status} X\r\nContent-Type: text/xml; charset=UTF-8\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into()
 }
 
@@ -140,7 +140,7 @@ fn gateway(realm: &str) -> Gateway {
     gateway_with(realm, &[])
 }
 
-fn gateway_with(realm: &str, files: &[(&str, &str)]) -> Gateway {
+pub fn gateway_with(realm: &str, files: &[(&str, &str)]) -> Gateway {
     let gateway = Gateway::with_files(&include_str!("delegated.toml").replace("{{realm}}", realm), files);
     add(&gateway, "root", &["--break-glass"]);
     add(&gateway, "sara", &["--profile", "sales", "--must-change"]);
@@ -149,19 +149,19 @@ fn gateway_with(realm: &str, files: &[(&str, &str)]) -> Gateway {
     gateway
 }
 
-fn add(gateway: &Gateway, name: &str, more: &[&str]) {
+pub fn add(gateway: &Gateway, name: &str, more: &[&str]) {
     let file = gateway.scratch.write("password", LOCAL);
     let arguments = ["user", "add", name, "--tenant", "north", "--group", "staff", "--password-file", file.to_str().unwrap()];
     let output = gateway.command(&[&arguments[..], more].concat());
     assert!(output.status.success(), "{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
 }
 
-fn try_it(gateway: &Gateway, name: &str, password: &str) -> Answer {
+pub fn try_it(gateway: &Gateway, name: &str, password: &str) -> Answer {
     gateway.send(&get("/api/orders").basic(name, password))
 }
 
 /// What was recorded of the call that a request made.
-fn called(gateway: &Gateway, answer: &Answer) -> Option<Value> {
+pub fn called(gateway: &Gateway, answer: &Answer) -> Option<Value> {
     gateway.audit_of(answer).into_iter().find(|record| record["event"] == "delegated.called")
 }
 
@@ -253,7 +253,8 @@ fn attack_075_what_is_no_answer_lets_nobody_in() {
     let gateway = gateway(&endpoint.plain());
     let yes = write_answer(true, AnswerRoot::Result);
     let no = write_answer(false, AnswerRoot::Result);
-    let twice = yes.replace("<Authenticated>true</Authenticated>", "<Authenticated>true</Authenticated><Authenticated>true</Authenticated>");
+    let twice =
+        yes.replace("<Authenticated>true</Authenticated>", "<Authenticated>true</Authenticated><Authenticated>true</Authenticated>");
     let roots = {
         let (from, to) = (yes.find("<AuthenticateResult").unwrap(), yes.find("</soapenv:Body>").unwrap());
         yes.replace(&yes[from..to], &yes[from..to].repeat(2))
@@ -262,7 +263,8 @@ fn attack_075_what_is_no_answer_lets_nobody_in() {
         r#"<e:Envelope xmlns:e="http://schemas.xmlsoap.org/soap/envelope/"><e:Body><e:Fault><faultcode>e:Server</faultcode>"#,
         "<faultstring>backend\nunavailable</faultstring></e:Fault></e:Body></e:Envelope>"
     );
-    let redirect = format!("HTTP/1.1 302 X\r\nLocation: http://127.0.0.1:{}/da/7c1e/authenticate\r\nContent-Length: 0\r\n\r\n", elsewhere.port);
+    let redirect =
+        format!("HTTP/1.1 302 X\r\nLocation: http://127.0.0.1:{}/da/7c1e/authenticate\r\nContent-Length: 0\r\n\r\n", elsewhere.port);
     for (name, answer, outcome) in [
         ("html", http(200, "<html><body>Authenticated>true</body></html>"), "bad_response"),
         ("nothing", http(200, ""), "bad_response"),
@@ -425,12 +427,12 @@ impl Drop for Peer {
     }
 }
 
-fn missing(what: &str) {
+pub fn missing(what: &str) {
     assert!(std::env::var("VESTIBULE_PEERS").as_deref() != Ok("required"), "{what} is missing");
     println!("SKIPPED: {what} is not installed");
 }
 
-fn data(name: &str) -> PathBuf {
+pub fn data(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
 }
 

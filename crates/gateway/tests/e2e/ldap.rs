@@ -11,12 +11,12 @@ use serde_json::Value;
 use crate::lifecycle::wait_for;
 use crate::support::{Answer, Gateway, Scratch, ask, free_port, get};
 
-const SERVICE_PASSWORD: &str = "what the service account knows";
-const ADA: (&str, &str) = ("ada", "directory password of ada");
+pub const SERVICE_PASSWORD: &str = "what the service account knows";
+pub const ADA: (&str, &str) = ("ada", "directory password of ada");
 /// Of ada, kept here.
 const INTERNAL: &str = "an old internal password";
 
-struct Slapd {
+pub struct Slapd {
     child: Child,
     port: u16,
     tls_port: u16,
@@ -25,7 +25,7 @@ struct Slapd {
 
 impl Slapd {
     /// A directory with a few people, or `None` (and a word) if slapd is not installed.
-    fn start() -> Option<Self> {
+    pub fn start() -> Option<Self> {
         let program =
             ["/usr/sbin/slapd", "/usr/local/sbin/slapd", "/usr/libexec/slapd"].map(PathBuf::from).into_iter().find(|path| path.exists());
         let Some(program) = program.filter(|_| Command::new("ldapmodify").arg("-VV").output().is_ok()) else {
@@ -94,7 +94,7 @@ impl Slapd {
     }
 
     /// Lines of the realm: in the clear, since this is loopback.
-    fn plain(&self) -> String {
+    pub fn plain(&self) -> String {
         format!("url = \"ldap://127.0.0.1:{}\"", self.port)
     }
 }

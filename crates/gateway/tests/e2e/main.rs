@@ -9,6 +9,7 @@ mod browser;
 mod chain;
 mod client_certificates;
 mod cluster;
+mod delegate;
 mod delegated;
 mod demo;
 mod doors;

@@ -12,7 +12,7 @@ use crate::config::values::{At, Net, OneOrMore, Pairs};
 #[serde(deny_unknown_fields)]
 pub struct Delegate {
     /// Whose passwords it checks.
-    #[schemars(with = "String", example = "north")]
+    #[schemars(with = "String", example = &"north")]
     pub tenant: At<String>,
     /// Who checks them: a realm of type `ldap` or `local`, or several that are asked in this order.
     #[schemars(example = &"corp")]

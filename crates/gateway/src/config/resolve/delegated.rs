@@ -131,7 +131,9 @@ impl Resolve<'_> {
             self.error(at, format!("port {port} belongs to another service")).help = Some(format!("use {usual}, or {LOWEST_PORT} and up"));
         }
         let realm = RealmName::from(name.value.as_str());
-        if url.scheme() == "http" && !is_loopback(host) && !self.is_conceded(&Conceded::PlainDelegated(realm)) {
+        // These are never looked up (RFC 6761 §6.3).
+        let local = is_loopback(host) || host.ends_with(".localhost");
+        if url.scheme() == "http" && !local && !self.is_conceded(&Conceded::PlainDelegated(realm)) {
             self.error(at, "passwords would go to the service in the clear").help =
                 Some("write https://, or concede `plain-delegated`".to_owned());
         }
@@ -139,7 +141,10 @@ impl Resolve<'_> {
     }
 
     /// Profiles, and what is to be told users whose passwords are checked elsewhere.
-    pub(super) fn profiles(&mut self, realms: &BTreeMap<RealmName, Realm>) -> (Vec<(ProfileName, Profile)>, BTreeMap<ProfileName, PasswordHelp>) {
+    pub(super) fn profiles(
+        &mut self,
+        realms: &BTreeMap<RealmName, Realm>,
+    ) -> (Vec<(ProfileName, Profile)>, BTreeMap<ProfileName, PasswordHelp>) {
         let file = self.file;
         let (mut profiles, mut helps) = (Vec::new(), BTreeMap::new());
         for (name, At { value: written, .. }) in &file.profile.0 {
@@ -147,7 +152,8 @@ impl Resolve<'_> {
             let delegated = written.delegated.as_ref().and_then(|at| self.delegate(&profile, at, realms));
             let addresses = written.from.iter().map(|at| at.value.0).collect();
             if let Some(at) = written.password_help.as_ref().or(written.password_url.as_ref()).filter(|_| written.delegated.is_none()) {
-                self.error(at, "these users change their passwords here").help = Some("add delegated = \"REALM\", or remove this".to_owned());
+                self.error(at, "these users change their passwords here").help =
+                    Some("add delegated = \"REALM\", or remove this".to_owned());
             }
             let url = written.password_url.as_ref().and_then(|at| {
                 let url = Url::parse(&at.value).ok().filter(|url| url.scheme() == "https" && url.has_host());

@@ -218,7 +218,8 @@ impl Resolve<'_> {
             let chain = self.chain(name, written);
             let forms = |name: &SchemeName| matches!(self.schemes.get(name), Some(Scheme::LoginForm { .. }));
             if let Some(at) = written.api_login.first().filter(|_| !chain.iter().any(forms)) {
-                self.error(at, "nobody would check the passwords of programs").help = Some("add a scheme of type login-form to the chain".to_owned());
+                self.error(at, "nobody would check the passwords of programs").help =
+                    Some("add a scheme of type login-form to the chain".to_owned());
             }
             if written.login.value == LoginHost::Application {
                 self.login_on_application_host(&written.login, &id, written);

@@ -126,7 +126,11 @@ impl Resolve<'_> {
         }
     }
 
-    pub(super) fn client_certificate(&mut self, certificate: &At<std::path::PathBuf>, key: &At<SecretRef>) -> Option<Arc<rustls::sign::CertifiedKey>> {
+    pub(super) fn client_certificate(
+        &mut self,
+        certificate: &At<std::path::PathBuf>,
+        key: &At<SecretRef>,
+    ) -> Option<Arc<rustls::sign::CertifiedKey>> {
         let path = self.named_file(certificate);
         let secret = self.secret(key);
         let chain = self.or_error(certificate, pem::certificates(&path))?;

@@ -5,7 +5,7 @@
 //! read and how long is bounded. What may have been asked is never asked again: the directory behind counts failures.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,8 +15,8 @@ use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use rustls::ClientConfig;
 use rustls::CertificateError;
+use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -101,40 +101,13 @@ async fn exchange(
         }
         Err(outcome) => return Err(outcome),
     };
-    progress.phase = Phase::Send;
-    let mut builder = http1::Builder::new();
-    // No copy of the body in a buffer that nobody zeroes.
-    builder.writev(true).max_buf_size(MAX_HEAD).title_case_headers(true);
-    let (mut sender, connection) = builder.handshake::<_, Full<Bytes>>(TokioIo::new(stream)).await.map_err(|_| Outcome::Unreachable)?;
-    let connection = tokio::spawn(connection);
-    let hang_up = HangUp(connection.abort_handle());
-    let request = Request::builder()
-        .method(Method::POST)
-        .uri(endpoint.path.reveal().as_str())
-        .header(HOST, host_header(endpoint))
+    let request = head(endpoint, Method::POST, endpoint.path.reveal())
         .header(CONTENT_TYPE, "text/xml; charset=UTF-8")
         .header(HeaderName::from_static("soapaction"), "\"\"")
-        .header(ACCEPT, "text/xml")
-        .header(CONNECTION, "close")
         .body(Full::new(Bytes::from_owner(message)))
         .map_err(|_| Outcome::Unreachable)?;
-    let sent = sender.send_request(request);
-    progress.phase = Phase::Wait;
-    let response = sent.await.map_err(|error| {
-        progress.fault = Some(tame(&error.to_string()));
-        if error.is_parse() || error.is_parse_too_large() { Outcome::BadResponse } else { Outcome::Unreachable }
-    })?;
-    let status = response.status();
-    progress.status = Some(status.as_u16());
-    progress.phase = Phase::Parse;
-    let body = Limited::new(response.into_body(), LIMITS.size).collect().await;
-    let body = body.map_err(|error| {
-        progress.fault = Some(tame(&error.to_string()));
-        if error.is::<http_body_util::LengthLimitError>() { Outcome::BadResponse } else { Outcome::Unreachable }
-    })?;
-    drop(hang_up);
-    let read = Answer::read(&body.to_bytes(), tolerance);
-    match (status, read) {
+    let (status, body) = send(stream, request, progress).await?;
+    match (status, Answer::read(&body, tolerance)) {
         (StatusCode::OK, Ok(Answer::Verdict(verdict))) => {
             progress.phase = Phase::Verdict;
             Ok(if verdict { Outcome::Ok } else { Outcome::Denied })
@@ -149,6 +122,50 @@ async fn exchange(
         }
         (_, Ok(_) | Err(_)) => Err(Outcome::HttpStatus),
     }
+}
+
+/// The description that an endpoint serves, if it does.
+pub async fn description(endpoint: &Endpoint, deadline: Instant) -> Option<Bytes> {
+    let fetch = async {
+        let mut progress = Progress::default();
+        let stream = connect(endpoint, &mut progress).await.ok()?;
+        let path = endpoint.path.reveal();
+        let path = if path.contains('?') { format!("{path}&wsdl") } else { format!("{path}?wsdl") };
+        let request = head(endpoint, Method::GET, &path).body(Full::default()).ok()?;
+        let (status, body) = send(stream, request, &mut progress).await.ok()?;
+        (status == StatusCode::OK).then_some(body)
+    };
+    timeout_at(deadline, fetch).await.ok().flatten()
+}
+
+fn head(endpoint: &Endpoint, method: Method, path: &str) -> http::request::Builder {
+    Request::builder().method(method).uri(path).header(HOST, host_header(endpoint)).header(ACCEPT, "text/xml").header(CONNECTION, "close")
+}
+
+/// Sends one request and reads its answer, as much as may be read.
+async fn send(stream: Box<dyn Stream>, request: Request<Full<Bytes>>, progress: &mut Progress) -> Result<(StatusCode, Bytes), Outcome> {
+    progress.phase = Phase::Send;
+    let mut builder = http1::Builder::new();
+    // No copy of the body in a buffer that nobody zeroes.
+    builder.writev(true).max_buf_size(MAX_HEAD).title_case_headers(true);
+    let (mut sender, connection) = builder.handshake::<_, Full<Bytes>>(TokioIo::new(stream)).await.map_err(|_| Outcome::Unreachable)?;
+    let connection = tokio::spawn(connection);
+    let _hang_up = HangUp(connection.abort_handle());
+    let sent = sender.send_request(request);
+    progress.phase = Phase::Wait;
+    let response = sent.await.map_err(|error| {
+        progress.fault = Some(tame(&error.to_string()));
+        if error.is_parse() || error.is_parse_too_large() { Outcome::BadResponse } else { Outcome::Unreachable }
+    })?;
+    let status = response.status();
+    progress.status = Some(status.as_u16());
+    progress.phase = Phase::Parse;
+    let body = Limited::new(response.into_body(), LIMITS.size).collect().await;
+    let body = body.map_err(|error| {
+        progress.fault = Some(tame(&error.to_string()));
+        if error.is::<http_body_util::LengthLimitError>() { Outcome::BadResponse } else { Outcome::Unreachable }
+    })?;
+    Ok((status, body.to_bytes()))
 }
 
 /// Ends the connection when nobody reads from it any more.
@@ -174,12 +191,12 @@ async fn connect(endpoint: &Endpoint, progress: &mut Progress) -> Result<Box<dyn
 
 async fn open(endpoint: &Endpoint, progress: &mut Progress) -> Result<Box<dyn Stream>, Outcome> {
     progress.phase = Phase::Dns;
-    let found = tokio::net::lookup_host((endpoint.host.as_str(), endpoint.port)).await.map_err(|error| {
+    let found = resolve(&endpoint.host, endpoint.port).await.map_err(|error| {
         progress.fault = Some(tame(&error.to_string()));
         Outcome::Unreachable
     })?;
     // Resolved once; who rebinds the name afterwards changes nothing.
-    let addresses: Vec<SocketAddr> = found.filter(|address| may_be_asked(address.ip())).collect();
+    let addresses: Vec<SocketAddr> = found.into_iter().filter(|address| may_be_asked(address.ip())).collect();
     progress.phase = Phase::Connect;
     let mut last = io::Error::other("the name has no address that may be asked");
     let mut opened = None;
@@ -210,6 +227,14 @@ async fn open(endpoint: &Endpoint, progress: &mut Progress) -> Result<Box<dyn St
     progress.tls = session.protocol_version().map(|version| format!("{version:?}"));
     progress.certificate_until = session.peer_certificates().and_then(|chain| chain.first()).and_then(certificate::not_after);
     Ok(Box::new(stream))
+}
+
+async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    // RFC 6761 §6.3: these names are this machine's, whatever a name server says.
+    if host == "localhost" || host.ends_with(".localhost") {
+        return Ok(vec![(Ipv4Addr::LOCALHOST, port).into(), (Ipv6Addr::LOCALHOST, port).into()]);
+    }
+    Ok(tokio::net::lookup_host((host, port)).await?.collect())
 }
 
 /// An address of this machine's own segment is where clouds keep their secrets.
