@@ -23,6 +23,7 @@ pub mod explain;
 pub mod hash;
 pub mod history;
 pub mod key;
+pub mod metadata;
 pub mod output;
 pub mod serve;
 pub mod server;
@@ -94,6 +95,9 @@ pub enum Command {
     /// The store of stopped gateways
     #[command(subcommand)]
     Store(store::StoreCommand),
+    /// Metadata for partners
+    #[command(subcommand)]
+    Metadata(metadata::MetadataCommand),
     /// Signed and encrypted XML documents
     #[command(subcommand)]
     Xml(xml::XmlCommand),
@@ -222,6 +226,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::History(history) => history.run(&common, &mut output),
         Command::Delegate(delegate) => delegate.run(&common, &mut output),
         Command::Store(store) => store.run(&common, &mut output),
+        Command::Metadata(metadata) => metadata.run(&common, &mut output),
         Command::Xml(xml) => xml.run(&mut output),
         Command::Status => server::status(&common, &mut output),
         Command::Reload => server::reload(&common, &mut output),

@@ -53,7 +53,7 @@ use crate::schemes::login_form::LoginForm;
 use crate::schemes::session::SessionScheme;
 use crate::serve::api_login;
 use crate::serve::delegate::Delegate;
-use crate::serve::pages::MAX_FORM;
+use crate::serve::pages::{IDP_PREFIX, MAX_FORM, MAX_SAML};
 
 /// For how long an answer to a password is of use.
 const PASSWORD_TIME: Duration = Duration::from_secs(10);
@@ -518,42 +518,42 @@ fn add_routes(routes: &mut Routes, checked: &Checked, house: &House, tenants: &[
 
 /// Login, logout and the like, on the portal; the landing and logout on application hosts.
 fn own_endpoints(routes: &mut Routes, tenant: &checked::Tenant, delegates: bool) -> Result<(), String> {
-    let mut mount = |scope: Scope, text: &str| {
+    let mut mount = |scope: Scope, text: &str, route: Route| {
         let pattern = Pattern::parse(text, Vec::new())?;
-        let built = match text {
-            DELEGATES => own_messages(text, "text/xml"),
-            _ if SOAP_LOGIN.contains(&text) => own_messages(text, "text/xml"),
-            api_login::JSON_PATH => own_messages(text, "application/json"),
-            _ => own(text),
-        };
-        routes.add(scope, &pattern, Arc::new(built)).map_err(|taken| format!("route {taken} takes {text}, which is ours"))
+        routes.add(scope, &pattern, Arc::new(route)).map_err(|taken| format!("route {taken} takes {text}, which is ours"))
     };
     if let Some(portal) = &tenant.portal {
-        mount(Scope::Host(portal.clone()), "/**")?;
+        mount(Scope::Host(portal.clone()), "/**", own("/**"))?;
+        if tenant.idp.is_some() {
+            let text = format!("{IDP_PREFIX}**");
+            let types = vec!["application/x-www-form-urlencoded".to_owned(), "text/xml".to_owned()];
+            let route = Route { body: BodyNeed::Whole { limit: MAX_SAML, types }, ..own(&text) };
+            mount(Scope::Host(portal.clone()), &text, route)?;
+        }
     }
     if delegates {
         let hosts = tenant.portal.as_ref().map_or(&tenant.hosts[..], std::slice::from_ref);
         for host in hosts {
-            mount(Scope::Host(host.clone()), DELEGATES)?;
+            mount(Scope::Host(host.clone()), DELEGATES, own_messages(DELEGATES, "text/xml"))?;
         }
     }
     for host in tenant.hosts.iter().chain(&tenant.portal) {
         for dialect in &tenant.api_login {
-            let paths = match dialect {
-                ApiLogin::Json => &[api_login::JSON_PATH][..],
-                ApiLogin::Soap => &SOAP_LOGIN[..],
+            let (paths, media_type) = match dialect {
+                ApiLogin::Json => (&[api_login::JSON_PATH][..], "application/json"),
+                ApiLogin::Soap => (&SOAP_LOGIN[..], "text/xml"),
             };
             for path in paths {
-                mount(Scope::Host(host.clone()), path)?;
+                mount(Scope::Host(host.clone()), path, own_messages(path, media_type))?;
             }
         }
     }
     for host in &tenant.hosts {
         let scope = Scope::Host(host.clone());
-        mount(scope.clone(), ON_APPLICATIONS)?;
+        mount(scope.clone(), ON_APPLICATIONS, own(ON_APPLICATIONS))?;
         if tenant.login == LoginHost::Application {
             for text in LOGIN_PAGES {
-                mount(scope.clone(), text)?;
+                mount(scope.clone(), text, own(text))?;
             }
         }
     }

@@ -35,6 +35,7 @@ impl File {
                 "delegate" => file.delegate = reader.named(&key, value, Reader::plain),
                 "inject" => file.inject = reader.named(&key, value, Reader::inject),
                 "response" => file.response = reader.named(&key, value, Reader::response),
+                "service_provider" => file.service_provider = reader.named(&key, value, Reader::plain),
                 "session" => file.session = reader.section(value),
                 "passwords" => file.passwords = reader.section(value),
                 "store" => file.store = reader.section(value),
@@ -53,7 +54,7 @@ impl File {
 }
 
 /// All sections, in the order of a request.
-pub const SECTIONS: [&str; 18] = [
+pub const SECTIONS: [&str; 19] = [
     "listen",
     "server",
     "tenant",
@@ -65,6 +66,7 @@ pub const SECTIONS: [&str; 18] = [
     "delegate",
     "inject",
     "response",
+    "service_provider",
     "session",
     "passwords",
     "store",

@@ -8,6 +8,7 @@ mod delegated;
 mod directory;
 mod foreign;
 mod parts;
+mod service_providers;
 mod store;
 mod tenants;
 mod traffic;
@@ -68,6 +69,7 @@ pub fn resolve(source: &Source, file: &File, purpose: Purpose, now: Timestamp) -
     let routes = resolve.routes(&tenants, &injectors, &listeners);
     // Before the realms: what an endpoint asks is used.
     let delegates = resolve.delegates(&tenants);
+    let service_providers = resolve.service_providers(&tenants);
     let realms = resolve.realms();
     let (profiles, password_helps) = resolve.profiles(&realms);
     let responses = resolve.responses(&injectors);
@@ -108,6 +110,7 @@ pub fn resolve(source: &Source, file: &File, purpose: Purpose, now: Timestamp) -
         delegates,
         injectors,
         responses,
+        service_providers,
         session,
         limits,
         hashing,
@@ -283,6 +286,7 @@ impl Resolve<'_> {
             .chain(of(&file.delegate))
             .chain(of(&file.inject))
             .chain(of(&file.response))
+            .chain(of(&file.service_provider))
             .chain(file.route.iter().filter_map(|route| route.value.name.as_ref()));
         for name in names {
             if !is_name(&name.value) {

@@ -502,7 +502,8 @@ impl Server {
             self.house.devices.clone(),
             Some(Arc::new(changes)),
             jwks,
-        );
+        )
+        .with_idps(pages::Idps::new(checked));
         let delegates = Delegates::new(engine.clone(), delegates);
         let mut upstreams = HashMap::new();
         for (name, upstream) in &checked.upstreams {

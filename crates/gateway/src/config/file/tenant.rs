@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::IdentityProviderRole;
 use crate::config::values::At;
 
 /// Whose requests they are.
@@ -47,6 +48,9 @@ pub struct Tenant {
     #[serde(default)]
     #[schemars(with = "Vec<ApiLogin>", example = ["json"])]
     pub api_login: Vec<At<ApiLogin>>,
+    /// The tenant as an identity provider of SAML 2.0, on its portal: its users sign in at `[service_provider]`s.
+    #[serde(default)]
+    pub idp: Option<At<IdentityProviderRole>>,
 }
 
 /// How programs log in.
