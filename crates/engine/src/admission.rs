@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::audit::{Reason, Trail};
 use crate::clock::Timestamp;
 use crate::identity::{AccountState, Identity, Issuer, User};
+use crate::profile::Profiles;
 use crate::scheme::{Asked, Proof, Rejection, Replay, Unavailable, Who};
 use crate::store::{ExpiringStore, Insert, Key, Kind, digest};
 use crate::tenant::Tenant;
@@ -24,6 +25,7 @@ pub struct Admission {
     rules: HashMap<Issuer, IssuerRules>,
     /// Where break-glass and administrator accounts may come from.
     break_glass_from: Vec<ipnet::IpNet>,
+    profiles: Arc<Profiles>,
 }
 
 /// What an issuer may say.
@@ -41,7 +43,27 @@ impl Admission {
         rules: HashMap<Issuer, IssuerRules>,
         break_glass_from: Vec<ipnet::IpNet>,
     ) -> Self {
-        Self { users, store, rules, break_glass_from }
+        Self { users, store, rules, break_glass_from, profiles: Arc::default() }
+    }
+
+    /// The same, for users of these profiles.
+    pub fn with_profiles(self, profiles: Arc<Profiles>) -> Self {
+        Self { profiles, ..self }
+    }
+
+    /// Whether nothing but changing the password is allowed: never where it is changed elsewhere.
+    pub fn must_change_password(&self, user: &User) -> bool {
+        user.must_change_password && self.profiles.delegate(user).is_none()
+    }
+
+    /// Whether any profile's passwords are checked elsewhere.
+    pub fn delegates(&self) -> bool {
+        self.profiles.delegates()
+    }
+
+    /// Whether this user's password is checked, and changed, elsewhere.
+    pub fn is_delegated(&self, user: &User) -> bool {
+        self.profiles.delegate(user).is_some()
     }
 
     /// Admits a proof presented in a request.
@@ -135,6 +157,9 @@ impl Admission {
             if !self.break_glass_from.iter().any(|net| net.contains(&client)) {
                 return Err(Rejection::family(Reason::AddressNotListed));
             }
+        }
+        if !self.profiles.admits(user, client) {
+            return Err(Rejection::family(Reason::AddressNotListed));
         }
         Ok(())
     }

@@ -15,9 +15,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::{Clock, Timestamp};
 use crate::decision::{Shed, Uncarried};
-use crate::identity::{PolicyId, RealmName, ResponseName, RouteName, SchemeName, TenantId};
+use crate::identity::{PolicyId, RealmName, ResponseName, RouteName, SchemeName, TenantId, Username};
+use crate::realm::hashed_name;
 use crate::request::{Malformed, RequestId};
 use crate::scheme::{Step, Unavailable, Verdict};
+
+pub mod callout;
+
+pub use callout::Callout;
 
 /// The version of the event format, in every record. It changes when a field changes its meaning or goes; events, fields and words
 /// may be added without.
@@ -113,6 +118,9 @@ pub enum Event {
         /// Who.
         subject: String,
     },
+    /// An endpoint was asked whether a password is right.
+    #[serde(rename = "delegated.called")]
+    DelegatedCalled(Box<Callout>),
     /// Too many failures: a gate was closed.
     #[serde(rename = "gate.closed")]
     GateClosed {
@@ -426,6 +434,26 @@ pub enum Reason {
     StaleForm,
 }
 
+impl Reason {
+    /// Whether it is only said of somebody who exists. Other names are hashed in records: people type passwords into the name
+    /// field.
+    pub fn names_a_user(self) -> bool {
+        matches!(
+            self,
+            Self::WrongPassword
+                | Self::NoPassword
+                | Self::NoAccount
+                | Self::Disabled
+                | Self::Locked
+                | Self::Expired
+                | Self::OutsideHours
+                | Self::PasswordExpired
+                | Self::MustChangePassword
+                | Self::AddressNotListed
+        )
+    }
+}
+
 /// What is learnt on the way to a decision.
 #[derive(Debug)]
 pub struct Trail {
@@ -456,6 +484,14 @@ impl Trail {
     /// Time since the trail began.
     pub fn elapsed(&self) -> Duration {
         self.clock.monotonic().saturating_sub(self.started)
+    }
+
+    /// A login that was refused. `username` stands there as it is only if it is a user's.
+    pub fn refused(&mut self, scheme: &SchemeName, username: Option<&Username>, reason: Reason) {
+        let asked = self.events.iter().any(|event| matches!(event, Event::DelegatedCalled(_)));
+        let known = asked || reason.names_a_user();
+        let subject = username.map(|name| if known { name.to_string() } else { hashed_name(name) });
+        self.events.push(Event::LoginRejected { scheme: scheme.clone(), subject, reason });
     }
 
     /// Adds a step that began at `since`, a value of [`Trail::mark`].
@@ -516,6 +552,7 @@ mod tests {
             | Event::LoginSucceeded { .. }
             | Event::LoginRejected { .. }
             | Event::LoginFellThrough { .. }
+            | Event::DelegatedCalled(_)
             | Event::GateClosed { .. }
             | Event::GateOpened { .. }
             | Event::SessionOpened { .. }
@@ -575,6 +612,27 @@ mod tests {
             (
                 Event::LoginFellThrough { scheme: "basic".into(), refused_by: "corp".into(), realm: "local".into(), subject: "ada".into() },
                 r#"login.fell_through","scheme":"basic","refused_by":"corp","realm":"local","subject":"ada"}"#,
+            ),
+            (
+                Event::DelegatedCalled(Box::new(callout::Callout {
+                    realm: "corp".into(),
+                    subject: "ada".into(),
+                    user: crate::identity::UserId(Uuid::from_u128(9)),
+                    endpoint: "sso.example.net:443".into(),
+                    resolved: Some("192.0.2.7".parse().unwrap()),
+                    phase: callout::Phase::Parse,
+                    outcome: callout::Outcome::SoapFault,
+                    status: Some(500),
+                    ms: 12.5,
+                    tls: Some("TLSv1_3".into()),
+                    certificate_until: Some(now()),
+                    fault: Some("Server: down".into()),
+                })),
+                concat!(
+                    r#"delegated.called","realm":"corp","subject":"ada","user":"00000000-0000-0000-0000-000000000009","#,
+                    r#""endpoint":"sso.example.net:443","resolved":"192.0.2.7","phase":"parse","outcome":"soap_fault","status":500,"#,
+                    r#""ms":12.5,"tls":"TLSv1_3","certificate_until":"2009-02-13T23:31:30Z","fault":"Server: down"}"#
+                ),
             ),
             (
                 Event::GateClosed { gate: Gate::Account, subject: "h".into(), seconds: 900 },

@@ -157,7 +157,7 @@ impl Engine {
         if route.access == Access::Open && route.destination == Destination::Own {
             return None;
         }
-        if identity.must_change_password() {
+        if self.admission.must_change_password(&identity.user) {
             return Some(Denial::MustChangePassword);
         }
         self.csrf.is_foreign(identity, asked).then_some(Denial::Csrf)
@@ -292,7 +292,7 @@ fn decided(request: &CheckRequest, found: Option<&Found>, ended: Ended, trail: T
     let decided = Decided {
         method: request.method.to_string(),
         host: request.host.to_string(),
-        path: request.target.path().to_owned(),
+        path: request.target.shown_path().to_owned(),
         route: found.map(|found| found.route.name.clone()),
         decision: ruling,
         scheme,

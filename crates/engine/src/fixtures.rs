@@ -18,7 +18,7 @@ use crate::request::{Body, Channel, CheckRequest, Client, Host, RequestId, Targe
 use crate::route::{Access, BodyNeed, Csrf, Destination, Found, Route};
 use crate::scheme::Unavailable;
 use crate::session::{LoginId, SessionRef};
-use crate::store::{ChangeStream, Changes, DurableStore, ExpiringStore, Group, Insert, Key, KeyRecord, Kind, Version};
+use crate::store::{ChangeStream, Changes, DurableStore, ExpiringStore, Group, History, Insert, Key, KeyRecord, Kind, Version};
 use crate::tenant::Tenant;
 use crate::users::Users;
 
@@ -261,6 +261,10 @@ impl DurableStore for FakeStore {
     }
 
     async fn recorded(&self, _: RequestId) -> Result<Option<Recorded>, Unavailable> {
+        panic!("not asked here")
+    }
+
+    async fn history(&self, _: History, _: &TenantId, _: Option<&str>, _: usize) -> Result<Vec<Recorded>, Unavailable> {
         panic!("not asked here")
     }
 

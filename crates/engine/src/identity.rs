@@ -262,11 +262,6 @@ impl Identity {
     pub fn tenant(&self) -> &TenantId {
         &self.user.tenant
     }
-
-    /// Whether nothing but changing the password is allowed.
-    pub fn must_change_password(&self) -> bool {
-        self.user.must_change_password
-    }
 }
 
 /// Who a grant is for.

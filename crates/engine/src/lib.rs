@@ -18,6 +18,7 @@ mod fixtures;
 pub mod identity;
 pub mod inject;
 pub mod policy;
+pub mod profile;
 pub mod realm;
 pub mod request;
 pub mod route;

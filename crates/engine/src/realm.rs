@@ -33,11 +33,11 @@ pub trait Realm: Debug + Send + Sync {
     /// The name the configuration gave it.
     fn name(&self) -> &RealmName;
 
-    /// Checks one attempt.
+    /// Checks one attempt. What else is worth a record goes into the trail; its line there is its caller's.
     ///
     /// # Errors
     /// [`Unavailable`] if it cannot be asked; never for a wrong password.
-    async fn verify(&self, attempt: &Attempt<'_>) -> Result<Check, Unavailable>;
+    async fn verify(&self, attempt: &Attempt<'_>, trail: &mut Trail) -> Result<Check, Unavailable>;
 
     /// The longest that checking one password takes, whoever's it is. A failure is not answered before that,
     /// or the accounts with dearer hashes would show.
@@ -458,7 +458,7 @@ async fn ask(steps: &[RealmStep], attempt: &Attempt<'_>, trail: &mut Trail) -> A
             trail.step(&step.scheme, Verdict::Skipped, None, since);
             continue;
         }
-        match step.realm.verify(&attempt).await {
+        match step.realm.verify(&attempt, trail).await {
             Ok(Check::Accepted(account)) => {
                 trail.step(&step.scheme, Verdict::Authenticated, None, since);
                 // Faithful to the documented chain, and a weakness worth an event (§9): the second password survives

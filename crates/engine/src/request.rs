@@ -110,10 +110,13 @@ impl fmt::Debug for CheckRequest {
             .field("id", &self.id)
             .field("method", &self.method)
             .field("host", &self.host)
-            .field("path", &self.target.path())
+            .field("path", &self.target.shown_path())
             .finish_non_exhaustive()
     }
 }
+
+/// What follows this in a path is a secret.
+pub const SECRET_PATHS: &str = "/.vestibule/delegate/";
 
 /// All cookies of a header map, in order (RFC 6265 §4.2.1). Malformed pairs are skipped.
 pub fn cookies(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
@@ -434,6 +437,11 @@ impl Target {
     /// The normalised path; begins with a slash, carries no parameters.
     pub fn path(&self) -> &str {
         &self.path
+    }
+
+    /// The path as records and logs show it: below [`SECRET_PATHS`] nothing of it.
+    pub fn shown_path(&self) -> &str {
+        if self.path.starts_with(SECRET_PATHS) { SECRET_PATHS } else { &self.path }
     }
 
     /// The path parameters that were split off, undecoded, in order.

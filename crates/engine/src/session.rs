@@ -118,6 +118,11 @@ impl Sessions {
         Self { store, users, settings, cache: Cache::new(CACHED), names: Names::default(), changes, scheme: SchemeName::from("session") }
     }
 
+    /// How long they live.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
     /// Opens a session for an admitted identity on `host`: always a new token and a new login, so that nothing
     /// planted before survives it (attack 54). A session that already carried the identity ends.
     ///

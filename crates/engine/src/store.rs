@@ -14,7 +14,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
-use crate::audit::Recorded;
+use crate::audit::{Event, Recorded};
 use crate::clock::Timestamp;
 use crate::identity::{ExternalId, GroupName, TenantId, User, UserId, Username};
 use crate::request::RequestId;
@@ -27,6 +27,51 @@ pub mod memory;
 
 /// Decisions that the log of a [`DurableStore`] keeps.
 pub const DECISIONS_KEPT: usize = 10_000;
+
+/// Entries that each history of a tenant keeps.
+pub const HISTORY_KEPT: usize = 10_000;
+
+/// What a [`DurableStore`] remembers of each tenant beside decisions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum History {
+    /// Who signed in, and who was refused.
+    Logins,
+    /// What became of asking other services whether a password is right.
+    Callouts,
+}
+
+impl History {
+    /// The histories that there are.
+    pub const ALL: [Self; 2] = [Self::Logins, Self::Callouts];
+
+    /// The word in stores.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Logins => "logins",
+            Self::Callouts => "callouts",
+        }
+    }
+
+    /// Which history an event belongs to, and the name of whom it concerns.
+    pub fn of(event: &Event) -> Option<(Self, Option<&str>)> {
+        match event {
+            Event::LoginSucceeded { subject, .. } => Some((Self::Logins, Some(subject))),
+            Event::LoginRejected { subject, .. } => Some((Self::Logins, subject.as_deref())),
+            Event::DelegatedCalled(callout) => Some((Self::Callouts, Some(&callout.subject))),
+            Event::RequestDecided(_)
+            | Event::RequestUnreadable { .. }
+            | Event::LoginFellThrough { .. }
+            | Event::GateClosed { .. }
+            | Event::GateOpened { .. }
+            | Event::SessionOpened { .. }
+            | Event::SessionEnded { .. }
+            | Event::KeyRotated { .. }
+            | Event::ConfigReloaded { .. }
+            | Event::AdminChanged { .. } => None,
+        }
+    }
+}
 
 /// Things that expire: sessions, replay ids, failure counters, artifacts, one-shot codes, quotas.
 ///
@@ -96,10 +141,13 @@ pub trait DurableStore: fmt::Debug + Send + Sync {
     async fn put_key(&self, key: &KeyRecord) -> Result<(), Unavailable>;
     /// All key records of a purpose, oldest first.
     async fn keys(&self, purpose: &str) -> Result<Vec<KeyRecord>, Unavailable>;
-    /// Appends the decisions among these to the decision log, which holds the latest [`DECISIONS_KEPT`].
+    /// Appends the decisions among these to the decision log, which holds the latest [`DECISIONS_KEPT`], and what belongs to a
+    /// history to its tenant's, which holds the latest [`HISTORY_KEPT`].
     async fn record(&self, entries: &[Recorded]) -> Result<(), Unavailable>;
     /// The logged decision of a request.
     async fn recorded(&self, id: RequestId) -> Result<Option<Recorded>, Unavailable>;
+    /// The latest entries of a tenant's history, newest first, at most `most`, those of `subject` where given.
+    async fn history(&self, of: History, tenant: &TenantId, subject: Option<&str>, most: usize) -> Result<Vec<Recorded>, Unavailable>;
     /// The store's epoch: raised when a backup is restored; sessions of an older one are dead.
     async fn epoch(&self) -> Result<u64, Unavailable>;
     /// A small installation-wide value, e.g. the demo mark.

@@ -5,6 +5,7 @@
 
 use aws_lc_rs::digest::{SHA256, digest};
 use rustls::pki_types::CertificateDer;
+use vestibule_engine::Timestamp;
 use vestibule_engine::identity::ExternalId;
 use vestibule_engine::request::{AlternativeName, ClientCertificate};
 use x509_parser::asn1_rs::{Any, Class, FromDer, Oid, Tag, oid};
@@ -48,6 +49,12 @@ pub fn read(der: &CertificateDer<'_>) -> Result<ClientCertificate, String> {
         issuer: name(parsed.issuer()),
         serial: hex(parsed.raw_serial()),
     })
+}
+
+/// When a certificate ends.
+pub fn not_after(der: &CertificateDer<'_>) -> Option<Timestamp> {
+    let (_, parsed) = X509Certificate::from_der(der).ok()?;
+    Timestamp::from_second(parsed.validity().not_after.timestamp()).ok()
 }
 
 /// The id of the user to whom this very certificate was linked.

@@ -201,7 +201,7 @@ fn element(name: &str, text: &str, out: &mut String) {
 }
 
 /// A text or an attribute in quotation marks. What XML cannot say becomes U+FFFD.
-fn escape(text: &str, out: &mut String) {
+pub(crate) fn escape(text: &str, out: &mut String) {
     for character in text.chars() {
         match character {
             '&' => out.push_str("&amp;"),

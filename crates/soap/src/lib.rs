@@ -5,11 +5,13 @@
 #![forbid(unsafe_code)]
 
 mod action;
+pub mod delegated;
 mod envelope;
 mod error;
 mod fault;
 mod media_type;
 mod multipart;
+pub mod partner_login;
 
 pub use action::{Declared, soap_action};
 pub use envelope::{Envelope, HeaderBlock, Operation, Target, Version};

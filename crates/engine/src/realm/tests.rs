@@ -103,7 +103,7 @@ impl Realm for Scripted {
         &self.name
     }
 
-    async fn verify(&self, attempt: &Attempt<'_>) -> Result<Check, Unavailable> {
+    async fn verify(&self, attempt: &Attempt<'_>, _: &mut Trail) -> Result<Check, Unavailable> {
         self.asked.fetch_add(1, Ordering::SeqCst);
         *self.last.lock().unwrap() = Some(attempt.accounts);
         tokio::time::sleep(self.slow).await;

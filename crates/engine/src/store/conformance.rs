@@ -9,14 +9,15 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use uuid::Uuid;
 
-use crate::audit::{Decided, Event, Recorded, Ruling, VERSION};
+use crate::audit::{Decided, Event, Reason, Recorded, Ruling, VERSION};
 use crate::clock::{Clock, ManualClock, Timestamp};
 use crate::identity::{AccountState, ExternalId, GroupName, Issuer, PasswordHash, ProfileName, TenantId, User, UserId, Username};
 use crate::request::RequestId;
 use crate::scheme::Unavailable;
 use crate::secret::Secret;
 use crate::store::{
-    Change, ChangeStream, DECISIONS_KEPT, DurableStore, ExpiringStore, Group, Insert, Key, KeyRecord, KeyState, Kind, Version,
+    Change, ChangeStream, DECISIONS_KEPT, DurableStore, ExpiringStore, Group, HISTORY_KEPT, History, Insert, Key, KeyRecord, KeyState,
+    Kind, Version,
 };
 
 const CALLERS: u32 = 100;
@@ -59,6 +60,7 @@ pub async fn durable<S: DurableStore + 'static>(make: impl Fn() -> Arc<S>) {
         users_are_listed_in_name_order(&*store).await?;
         keys_are_listed_oldest_first(&*store).await?;
         decisions_are_found_and_bounded(&*store).await?;
+        histories_are_kept_per_tenant_and_bounded(&*store).await?;
         a_setting_is_made_once(&store).await?;
         user_changes_are_heard(&*store).await
     };
@@ -489,6 +491,32 @@ async fn decisions_are_found_and_bounded(store: &dyn DurableStore) -> Result<(),
     assert_eq!(store.recorded(id(0)).await?, None, "the oldest makes room");
     assert_eq!(store.recorded(id(1)).await?, Some(decision(1)));
     assert_eq!(store.recorded(id(DECISIONS_KEPT)).await?, Some(decision(DECISIONS_KEPT)));
+    Ok(())
+}
+
+async fn histories_are_kept_per_tenant_and_bounded(store: &dyn DurableStore) -> Result<(), Unavailable> {
+    let entry = |n: usize, tenant: &str, subject: &str| Recorded {
+        v: VERSION,
+        time: Timestamp::UNIX_EPOCH,
+        request_id: Some(RequestId(Uuid::from_u128(n as u128 + 1))),
+        client: None,
+        tenant: Some(tenant.into()),
+        event: Event::LoginRejected { scheme: "form".into(), subject: Some(subject.into()), reason: Reason::WrongPassword },
+    };
+    let (old, bobs, elsewhere) = (entry(0, "north", "ada"), entry(1, "north", "bob"), entry(2, "south", "ada"));
+    store.record(&[old.clone(), bobs.clone(), elsewhere.clone()]).await?;
+    let (north, south) = (tenant(), TenantId::from("south"));
+    assert_eq!(north.as_str(), "north");
+    assert_eq!(store.history(History::Logins, &north, None, 9).await?, [bobs.clone(), old.clone()], "the newest first");
+    assert_eq!(store.history(History::Logins, &north, None, 1).await?, std::slice::from_ref(&bobs));
+    assert_eq!(store.history(History::Logins, &north, Some("ada"), 9).await?, [old]);
+    assert_eq!(store.history(History::Logins, &south, None, 9).await?, std::slice::from_ref(&elsewhere));
+    assert_eq!(store.history(History::Callouts, &north, None, 9).await?, []);
+    let many: Vec<Recorded> = (0..HISTORY_KEPT).map(|n| entry(n + 10, "north", "eve")).collect();
+    store.record(&many).await?;
+    assert_eq!(store.history(History::Logins, &north, Some("bob"), 9).await?, [], "the oldest makes room");
+    assert_eq!(store.history(History::Logins, &north, None, usize::MAX).await?.len(), HISTORY_KEPT);
+    assert_eq!(store.history(History::Logins, &south, None, 9).await?, [elsewhere], "in its own tenant only");
     Ok(())
 }
 

@@ -123,6 +123,10 @@ impl Sink for Meter {
             Event::LoginSucceeded { .. } => series().logins[0].increment(1),
             Event::LoginRejected { .. } => series().logins[1].increment(1),
             Event::LoginFellThrough { .. } => series().logins[2].increment(1),
+            Event::DelegatedCalled(callout) => {
+                let labels = [("realm", callout.realm.to_string()), ("outcome", callout.outcome.as_str().to_owned())];
+                counter!("vestibule_delegated_calls_total", &labels).increment(1);
+            }
             Event::GateClosed { gate, .. } => counter!("vestibule_gates_closed_total", "gate" => gate_label(*gate)).increment(1),
             Event::GateOpened { gate, .. } => counter!("vestibule_gates_opened_total", "gate" => gate_label(*gate)).increment(1),
             Event::SessionOpened { .. } => counter!("vestibule_sessions_opened_total").increment(1),

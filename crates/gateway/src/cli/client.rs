@@ -117,6 +117,8 @@ mod tests {
             Command::Hash(hash) => hash.run(&mut output),
             Command::Key(key) => key.run(&common, &mut output),
             Command::Session(session) => session.run(&common, &mut output),
+            Command::History(history) => history.run(&common, &mut output),
+            Command::Delegate(delegate) => delegate.run(&common, &mut output),
             Command::Status => crate::cli::server::status(&common, &mut output),
             Command::Reload => crate::cli::server::reload(&common, &mut output),
         };

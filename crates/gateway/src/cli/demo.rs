@@ -45,12 +45,18 @@ pub struct Demo {
 }
 
 /// Who the demo knows: tenant, name, groups, whether the password must be changed first.
-const USERS: [(&str, &str, &[&str], bool); 4] = [
+const USERS: [(&str, &str, &[&str], bool); 6] = [
     ("north", "ada", &["staff", "admins"], false),
     ("north", "bob", &["staff"], false),
     ("north", "new", &["staff"], true),
     ("south", "sol", &["staff"], false),
+    // The north asks the south whether her password is right.
+    ("north", DELEGATED, &["staff"], false),
+    ("south", DELEGATED, &["staff"], false),
 ];
+
+/// Whose password in the north the south checks.
+const DELEGATED: &str = "dee";
 
 const POLICY: &str = r#"// Whoever is on the staff may read and call SOAP; administrators may also write.
 @id("staff-may-read")
@@ -88,6 +94,8 @@ async fn play(port: u16, beside: Option<Kind>) -> Result<Answer, Failure> {
     if let (Some(kind), None) = (beside, &plan) {
         return Err(Failure::not_tried(format!("{} is not installed", kind.name())).fix("leave --beside out"));
     }
+    let secret = fresh_password().map_err(Failure::not_tried)? + &fresh_password().map_err(Failure::not_tried)?;
+    folder.write("path", &secret).map_err(Failure::not_tried)?;
     let service = IdentityService::start("id.localhost", Asked::default()).await.map_err(Failure::not_tried)?;
     folder.write("identity-service.pem", &service.authority).map_err(Failure::not_tried)?;
     identity_provider(&folder).map_err(Failure::not_tried)?;
@@ -103,7 +111,7 @@ async fn play(port: u16, beside: Option<Kind>) -> Result<Answer, Failure> {
             display_name: None,
             email: None,
             groups: groups.iter().map(|group| (*group).to_owned()).collect(),
-            profile: "employee".to_owned(),
+            profile: if name == DELEGATED { "partner" } else { "employee" }.to_owned(),
             must_change_password,
             break_glass: false,
             password: NewPassword::Given(Confidential(Secret::new(password.clone()))),
@@ -114,13 +122,13 @@ async fn play(port: u16, beside: Option<Kind>) -> Result<Answer, Failure> {
         }
         passwords.push(password);
     }
-    let [ada, bob, new, sol] = passwords.as_slice() else { return Err(Failure::not_tried("a user is missing")) };
+    let [ada, bob, new, sol, _, dee] = passwords.as_slice() else { return Err(Failure::not_tried("a user is missing")) };
     // It shows one thing more; the demo goes on without it.
     let neighbour =
         plan.as_ref().map(|plan| plan.start(folder.path(), port, north).inspect_err(|why| tracing::warn!(%why, "no proxy asks")));
     let behind = plan.as_ref().filter(|_| matches!(neighbour, Some(Ok(_))));
     let style = Style { colour: io::stdout().is_terminal() && !no_color() };
-    let screen = screen(port, folder.path(), [ada, bob, new, sol], &service, behind, style);
+    let screen = screen(port, folder.path(), [ada, bob, new, sol, dee, &secret], &service, behind, style);
     let printed = io::stdout().write_all(screen.as_bytes()).and_then(|()| io::stdout().flush());
     printed.map_err(|error| Failure::not_tried(error.to_string()))?;
     open.until_told_to_stop().await;
@@ -233,6 +241,7 @@ title = "North Ltd"
 hosts = ["app.north.localhost:{port}", "shop.north.localhost:{port}"{more_hosts}]
 portal = "login.north.localhost:{port}"
 chain = ["session", "salesforce", "basic", "form"]
+api_login = ["json", "soap"]
 
 [tenant.north.idp]
 certificate = "idp.crt"
@@ -274,11 +283,28 @@ forward = "http://{north}"
 
 [scheme.basic]
 type = "basic"
-realm = "local"
+realm = ["partner", "local"]
 
 [scheme.form]
 type = "login-form"
+realm = ["partner", "local"]
+
+[realm.partner]
+type = "delegated"
+url = "http://login.south.localhost:{port}/.vestibule/delegate"
+secret_path = {{ file = "path" }}
+
+[profile.partner]
+delegated = "partner"
+
+[delegate.south]
+tenant = "south"
 realm = "local"
+path = {{ file = "path" }}
+callers = ["127.0.0.0/8"]
+
+[administrators]
+from = ["127.0.0.0/8"]
 
 [scheme.salesforce]
 type = "identity-url"
@@ -314,7 +340,7 @@ type Try<'a> = (String, u16, &'a str);
 fn screen(
     port: u16,
     folder: &Path,
-    [ada, bob, new, sol]: [&String; 4],
+    [ada, bob, new, sol, dee, secret]: [&String; 6],
     service: &IdentityService,
     behind: Option<&Plan>,
     style: Style,
@@ -372,13 +398,31 @@ fn screen(
             ],
         ),
     ];
+    let question = format!(
+        "-H 'Content-Type: text/xml' -d '<e:Envelope xmlns:e=\"http://schemas.xmlsoap.org/soap/envelope/\"><e:Body><Authenticate xmlns=\"urn:authentication.soap.sforce.com\"><username>dee</username><password>{dee}</password><sourceIp>127.0.0.1</sourceIp></Authenticate></e:Body></e:Envelope>'"
+    );
+    let endpoint = format!("http://login.south.localhost:{port}/.vestibule/delegate/{secret}");
+    let json = |name: &str, password: &str| {
+        format!("-H 'Content-Type: application/json' -d '{{\"username\":\"{name}\",\"password\":\"{password}\"}}'")
+    };
+    groups.push((
+        "5  Delegated authentication",
+        vec![
+            (format!("curl -i -u dee:{dee} {app}/api/me"), 200, "the north asks the south by SOAP whether dee's password is right"),
+            (format!("curl -i -u dee:wrong {app}/api/me"), 401, "and believes it"),
+            (format!("curl -i {question} {endpoint}"), 200, "this is what it asks"),
+            (format!("curl -i '{endpoint}?wsdl'"), 200, "the service describes itself"),
+            (format!("curl -i {} {app}/.vestibule/login", json("dee", dee)), 200, "programs log in the same way"),
+            (format!("curl -i {} {app}/.vestibule/login", json("dee", "wrong")), 401, "or not"),
+        ],
+    ));
     let mut doctor = None;
     if let Some(plan) = behind {
         let front = format!("http://{}", plan.host());
         groups.push((
             match plan.kind {
-                Kind::Nginx => "5  Behind nginx, which asks (auth_request) and forwards by itself",
-                Kind::Caddy => "5  Behind Caddy, which asks (forward_auth) and forwards by itself",
+                Kind::Nginx => "6  Behind nginx, which asks (auth_request) and forwards by itself",
+                Kind::Caddy => "6  Behind Caddy, which asks (forward_auth) and forwards by itself",
             },
             vec![
                 (format!("curl -i {front}/api/orders"), 401, "nobody, so nothing is forwarded"),
@@ -411,7 +455,7 @@ fn screen(
         let _ = writeln!(text, "  {url}   {}", style.quiet(&format!("# {what}")));
     }
     let _ = writeln!(text, "\n  {:<7} {}", "ada", ada);
-    for (name, password) in [("bob", bob), ("new", new), ("sol", sol)] {
+    for (name, password) in [("bob", bob), ("new", new), ("sol", sol), (DELEGATED, dee)] {
         let _ = writeln!(text, "  {name:<7} {password}");
     }
     let _ = writeln!(

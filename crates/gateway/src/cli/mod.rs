@@ -17,10 +17,12 @@ pub mod attack;
 pub mod audit;
 pub mod check;
 pub mod client;
+pub mod delegate;
 pub mod demo;
 pub mod doctor;
 pub mod explain;
 pub mod hash;
+pub mod history;
 pub mod key;
 pub mod metadata;
 pub mod output;
@@ -90,6 +92,10 @@ pub enum Command {
     /// Audit files
     #[command(subcommand)]
     Audit(audit::AuditCommand),
+    History(history::Shown),
+    /// Services that check passwords
+    #[command(subcommand)]
+    Delegate(delegate::DelegateCommand),
     /// The store of stopped gateways
     #[command(subcommand)]
     Store(store::StoreCommand),
@@ -222,6 +228,8 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Key(key) => key.run(&common, &mut output),
         Command::Session(session) => session.run(&common, &mut output),
         Command::Audit(audit) => audit.run(&common, &mut output),
+        Command::History(history) => history.run(&common, &mut output),
+        Command::Delegate(delegate) => delegate.run(&common, &mut output),
         Command::Store(store) => store.run(&common, &mut output),
         Command::Metadata(metadata) => metadata.run(&common, &mut output),
         Command::Xml(xml) => xml.run(&mut output),

@@ -30,13 +30,15 @@ use vestibule_oidc::jose::{Algorithm, InjectedJwt};
 
 use crate::call::{self, Caller};
 use crate::certificate;
-use crate::config::checked::{self, Checked, Conceded, LoginHost};
+use crate::config::checked::{self, ApiLogin, Checked, Conceded, LoginHost};
 use crate::config::problem::{Problem, Source};
 use crate::forward::{HttpVersion, client_tls};
 use crate::inject::headers::HeadersInjector;
 use crate::inject::jwt::{self, JwtInjector};
 use crate::inject::response::ResponseInjector;
 use crate::keys::{self, KeyRing};
+use crate::realms::delegated::call::Endpoint;
+use crate::realms::delegated::{self, DelegatedRealm};
 use crate::realms::hashing::HashingPool;
 use crate::realms::ldap::pool::ServiceAccount;
 use crate::realms::ldap::wire::{Protection, Server, Tls};
@@ -49,6 +51,8 @@ use crate::schemes::identity_url::{self, IdentityUrlScheme};
 use crate::schemes::known_device::KnownDevices;
 use crate::schemes::login_form::LoginForm;
 use crate::schemes::session::SessionScheme;
+use crate::serve::api_login;
+use crate::serve::delegate::Delegate;
 use crate::serve::pages::{IDP_PREFIX, MAX_FORM, MAX_SAML};
 
 /// For how long an answer to a password is of use.
@@ -57,6 +61,10 @@ const PASSWORD_TIME: Duration = Duration::from_secs(10);
 const FOREIGN_SERVICE: call::Limits = call::Limits { connect: Duration::from_secs(2), whole: Duration::from_secs(5), octets: 64 * 1024 };
 /// Our own endpoints on the hosts of applications: all of it, so that no application can put a page there.
 const ON_APPLICATIONS: &str = "/.vestibule/**";
+/// Where others ask whether a password is right.
+const DELEGATES: &str = "/.vestibule/delegate/*";
+/// Where programs log in as older interfaces do.
+const SOAP_LOGIN: [&str; 2] = ["/services/Soap/u/*", "/services/Soap/c/*"];
 /// Our own endpoints where the login page is on the application's host, by concession.
 const LOGIN_PAGES: [&str; 5] = ["/login", "/logout", "/password", "/assets/**", "/.well-known/jwks.json"];
 
@@ -94,6 +102,8 @@ pub struct Built {
     pub passwords: Arc<Passwords>,
     /// The realms that hold our own users.
     pub local: HashMap<RealmName, Arc<LocalRealm>>,
+    /// Where others ask whether a password is right.
+    pub delegates: Vec<Delegate>,
 }
 
 /// Makes the engine of a configuration over an expiring store.
@@ -105,16 +115,23 @@ pub fn build(checked: &Checked, house: &House, expiring: &Arc<dyn ExpiringStore>
     let passwords = Arc::new(Passwords::new(expiring.clone(), house.clock.clone(), checked.limits.clone()));
     let mut local = HashMap::new();
     let mut realms: HashMap<RealmName, Arc<dyn Realm>> = HashMap::new();
+    // For those who ask from elsewhere: nobody gets an account by that.
+    let mut strangers: HashMap<RealmName, Arc<dyn Realm>> = HashMap::new();
     for (name, realm) in &checked.realms {
         match realm {
             checked::Realm::Local { minimum_length } => {
                 let (users, pool, operators_from) = (house.users.clone(), house.pool.clone(), checked.administrators.clone());
-                let realm = LocalRealm::new(name.clone(), users, pool, operators_from, *minimum_length);
+                let realm = LocalRealm::new(name.clone(), users, pool, operators_from, *minimum_length, checked.profiles.clone());
                 let realm = Arc::new(realm.map_err(|down| down.to_string())?);
                 realms.insert(name.clone(), realm.clone());
                 local.insert(name.clone(), realm);
             }
-            checked::Realm::Ldap(ldap) => drop(realms.insert(name.clone(), Arc::new(directory(name, ldap, house)?))),
+            checked::Realm::Ldap(ldap) => {
+                let realm = directory(name, ldap, house)?;
+                strangers.insert(name.clone(), Arc::new(realm.without_accounts()));
+                realms.insert(name.clone(), Arc::new(realm));
+            }
+            checked::Realm::Delegated(asked) => drop(realms.insert(name.clone(), Arc::new(service(name, asked, checked, house)?))),
         }
     }
     let schemes = Schemes {
@@ -125,6 +142,11 @@ pub fn build(checked: &Checked, house: &House, expiring: &Arc<dyn ExpiringStore>
         realms: &realms,
         generation: house.generations.fetch_add(1, Ordering::Relaxed),
     };
+    let endpoint = |asked: &checked::Delegate| {
+        let steps = schemes.steps_of(&asked.settings.name, &asked.realms, |name| strangers.get(name).or_else(|| realms.get(name)))?;
+        Ok::<_, String>(Delegate::new(asked.settings.clone(), steps, passwords.clone(), house.users.clone()))
+    };
+    let delegates = checked.delegates.iter().map(endpoint).collect::<Result<_, _>>()?;
     let mut routes = Routes::default();
     let mut tenants = Vec::new();
     for tenant in &checked.tenants {
@@ -142,7 +164,7 @@ pub fn build(checked: &Checked, house: &House, expiring: &Arc<dyn ExpiringStore>
     let rule = |(name, realm): (&RealmName, &checked::Realm)| {
         let local = match realm {
             checked::Realm::Local { .. } => true,
-            checked::Realm::Ldap(_) => false,
+            checked::Realm::Ldap(_) | checked::Realm::Delegated(_) => false,
         };
         (Issuer::from(name.as_str()), IssuerRules { local })
     };
@@ -152,13 +174,14 @@ pub fn build(checked: &Checked, house: &House, expiring: &Arc<dyn ExpiringStore>
     let rules = checked.realms.iter().map(rule).chain([certificates, foreign]).collect();
     let engine = Engine {
         routes,
-        admission: Admission::new(house.users.clone(), expiring.clone(), rules, checked.administrators.clone()),
+        admission: Admission::new(house.users.clone(), expiring.clone(), rules, checked.administrators.clone())
+            .with_profiles(checked.profiles.clone()),
         sessions,
         csrf: house.csrf.clone(),
         sink: house.sink.clone(),
         clock: house.clock.clone(),
     };
-    Ok(Built { engine, passwords, local })
+    Ok(Built { engine, passwords, local, delegates })
 }
 
 /// How signing keys are kept: published for as long as the longest token lives.
@@ -261,6 +284,38 @@ fn directory(name: &RealmName, checked: &checked::Ldap, house: &House) -> Result
         refresh: checked.refresh,
     };
     Ok(LdapRealm::new(settings, house.users.clone(), house.clock.clone(), control))
+}
+
+/// The realm that asks another service. Called on the control runtime, where its connections live.
+fn service(name: &RealmName, asked: &checked::Delegated, checked: &Checked, house: &House) -> Result<DelegatedRealm, String> {
+    let control = tokio::runtime::Handle::try_current().map_err(|error| error.to_string())?;
+    let settings = delegated::Settings {
+        name: name.clone(),
+        endpoint: endpoint(asked)?,
+        username: asked.username.clone(),
+        calls: asked.calls,
+        waiting: asked.waiting,
+        time_limit: asked.time_limit,
+        tolerance: asked.tolerance,
+        force_callout: asked.force_callout,
+    };
+    Ok(DelegatedRealm::new(settings, checked.profiles.clone(), house.users.clone(), house.clock.clone(), control))
+}
+
+/// Where a service is that checks passwords, with the trust that is put in it.
+///
+/// # Errors
+/// A sentence: nobody vouches for it, or its host is no name for TLS.
+pub fn endpoint(asked: &checked::Delegated) -> Result<Endpoint, String> {
+    let tls = match asked.tls {
+        false => None,
+        true => {
+            let config = client_tls(&asked.ca, asked.client_certificate.as_ref(), HttpVersion::Http1)?;
+            let name = ServerName::try_from(asked.host.clone()).map_err(|_| format!("`{}` is no name for TLS", asked.host))?;
+            Some((Arc::new(config), name))
+        }
+    };
+    Ok(Endpoint { host: asked.host.clone(), port: asked.port, path: asked.path.clone(), tls })
 }
 
 /// Makes the chains.
@@ -375,8 +430,17 @@ impl Schemes<'_> {
     }
 
     fn steps(&self, name: &SchemeName, realms: &[RealmName]) -> Result<Vec<RealmStep>, String> {
+        self.steps_of(name, realms, |realm| self.realms.get(realm))
+    }
+
+    fn steps_of<'r>(
+        &self,
+        name: &SchemeName,
+        realms: &[RealmName],
+        find: impl Fn(&RealmName) -> Option<&'r Arc<dyn Realm>>,
+    ) -> Result<Vec<RealmStep>, String> {
         let step = |realm: &RealmName| {
-            let found = self.realms.get(realm).ok_or_else(|| format!("there is no realm {realm}"))?;
+            let found = find(realm).ok_or_else(|| format!("there is no realm {realm}"))?;
             // A scheme over several realms has a line for each in the trail.
             let line = if realms.len() == 1 { name.clone() } else { SchemeName::from(format!("{name}/{realm}").as_str()) };
             let then = self.checked.realms.get(realm).map_or(Then::Next, checked::Realm::then);
@@ -446,13 +510,14 @@ fn add_routes(routes: &mut Routes, checked: &Checked, house: &House, tenants: &[
             .map_err(|taken| format!("route {taken} takes the same requests"))?;
     }
     for tenant in &checked.tenants {
-        own_endpoints(routes, tenant)?;
+        let delegates = checked.delegates.iter().any(|delegate| delegate.settings.tenant == tenant.id);
+        own_endpoints(routes, tenant, delegates)?;
     }
     Ok(())
 }
 
 /// Login, logout and the like, on the portal; the landing and logout on application hosts.
-fn own_endpoints(routes: &mut Routes, tenant: &checked::Tenant) -> Result<(), String> {
+fn own_endpoints(routes: &mut Routes, tenant: &checked::Tenant, delegates: bool) -> Result<(), String> {
     let mut mount = |scope: Scope, text: &str, route: Route| {
         let pattern = Pattern::parse(text, Vec::new())?;
         routes.add(scope, &pattern, Arc::new(route)).map_err(|taken| format!("route {taken} takes {text}, which is ours"))
@@ -464,6 +529,23 @@ fn own_endpoints(routes: &mut Routes, tenant: &checked::Tenant) -> Result<(), St
             let types = vec!["application/x-www-form-urlencoded".to_owned(), "text/xml".to_owned()];
             let route = Route { body: BodyNeed::Whole { limit: MAX_SAML, types }, ..own(&text) };
             mount(Scope::Host(portal.clone()), &text, route)?;
+        }
+    }
+    if delegates {
+        let hosts = tenant.portal.as_ref().map_or(&tenant.hosts[..], std::slice::from_ref);
+        for host in hosts {
+            mount(Scope::Host(host.clone()), DELEGATES, own_messages(DELEGATES, "text/xml"))?;
+        }
+    }
+    for host in tenant.hosts.iter().chain(&tenant.portal) {
+        for dialect in &tenant.api_login {
+            let (paths, media_type) = match dialect {
+                ApiLogin::Json => (&[api_login::JSON_PATH][..], "application/json"),
+                ApiLogin::Soap => (&SOAP_LOGIN[..], "text/xml"),
+            };
+            for path in paths {
+                mount(Scope::Host(host.clone()), path, own_messages(path, media_type))?;
+            }
         }
     }
     for host in &tenant.hosts {
@@ -490,6 +572,12 @@ fn own(text: &str) -> Route {
         clients: Vec::new(),
         destination: Destination::Own,
     }
+}
+
+/// An endpoint of ours that reads messages, not forms.
+fn own_messages(text: &str, media_type: &str) -> Route {
+    let body = BodyNeed::Whole { limit: vestibule_soap::delegated::LIMITS.size, types: vec![media_type.to_owned()] };
+    Route { body, ..own(text) }
 }
 
 /// Whether a route of this scope can take requests of this tenant.

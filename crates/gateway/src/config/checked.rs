@@ -16,7 +16,8 @@ use rustls::pki_types::CertificateDer;
 use rustls::sign::CertifiedKey;
 
 use vestibule_engine::Timestamp;
-use vestibule_engine::identity::{GroupName, RealmName, ResponseName, RouteName, SchemeName, TenantId};
+use vestibule_engine::identity::{GroupName, ProfileName, RealmName, ResponseName, RouteName, SchemeName, TenantId};
+use vestibule_engine::profile::Profiles;
 use vestibule_engine::realm;
 use vestibule_engine::request::Host;
 use vestibule_engine::route;
@@ -26,20 +27,21 @@ use vestibule_saml::Idp;
 use vestibule_saml::binding::RelayState;
 use vestibule_saml::idp::RegisteredSp;
 use vestibule_saml::names::name_id;
+use vestibule_soap::delegated::Tolerance;
 
 use crate::audit::syslog;
 use crate::call::Reach;
-use crate::realms::ldap;
 use crate::realms::local::MINIMUM_LENGTH;
+use crate::realms::{delegated, ldap};
 use crate::schemes::client_certificate::Mapping;
 use crate::schemes::identity_url;
 use crate::serve::client_certificates::{ClientTrust, ForwardedCertificate};
-use crate::serve::load;
+use crate::serve::{delegate, load};
 use crate::serve::proxy::Speaks;
 use crate::serve::proxy_protocol::ProxyProtocol;
 use crate::store::{postgres, redis};
 
-pub use crate::config::file::{Algorithm, AnonymousDenied, Http2, LoginHost, UpstreamHost};
+pub use crate::config::file::{Algorithm, AnonymousDenied, ApiLogin, Http2, LoginHost, UpstreamHost};
 pub use crate::inject::headers::Fact;
 pub use crate::realms::hashing::Cost;
 
@@ -64,6 +66,12 @@ pub struct Checked {
     pub schemes: BTreeMap<SchemeName, Scheme>,
     /// The realms that some scheme asks.
     pub realms: BTreeMap<RealmName, Realm>,
+    /// What holds for kinds of users.
+    pub profiles: Arc<Profiles>,
+    /// What those are told whose passwords are checked elsewhere.
+    pub password_helps: BTreeMap<ProfileName, PasswordHelp>,
+    /// Where others ask.
+    pub delegates: Vec<Delegate>,
     /// The injectors that some route names.
     pub injectors: BTreeMap<Arc<str>, Injector>,
     /// What permits may add.
@@ -119,7 +127,7 @@ impl Checked {
         let tenant = self.tenants.iter().find(|known| known.id == *tenant);
         match tenant.and_then(|tenant| self.own_realm(tenant)).and_then(|(_, realm)| self.realms.get(realm)) {
             Some(Realm::Local { minimum_length }) => *minimum_length,
-            Some(Realm::Ldap(_)) | None => MINIMUM_LENGTH,
+            Some(Realm::Ldap(_) | Realm::Delegated(_)) | None => MINIMUM_LENGTH,
         }
     }
 }
@@ -216,6 +224,8 @@ pub struct Tenant {
     pub anonymous_denied: AnonymousDenied,
     /// Where its login page is.
     pub login: LoginHost,
+    /// How programs log in.
+    pub api_login: Vec<ApiLogin>,
     /// The tenant as an identity provider; then it has a portal.
     pub idp: Option<IdentityProviderRole>,
 }
@@ -458,7 +468,7 @@ pub struct IdentityUrl {
 }
 
 /// Who checks passwords.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Realm {
     /// Our own users.
     Local {
@@ -467,6 +477,8 @@ pub enum Realm {
     },
     /// A directory.
     Ldap(Box<Ldap>),
+    /// A service that is asked.
+    Delegated(Box<Delegated>),
 }
 
 impl Realm {
@@ -474,6 +486,8 @@ impl Realm {
     pub fn then(&self) -> realm::Then {
         match self {
             Self::Ldap(ldap) if ldap.exclusive => realm::Then::NextIfUnknown,
+            // It says that it does not know whomever it does not check.
+            Self::Delegated(_) => realm::Then::NextIfUnknown,
             Self::Local { .. } | Self::Ldap(_) => realm::Then::Next,
         }
     }
@@ -534,6 +548,53 @@ pub enum LdapProtection {
     StartTls,
     /// Not at all: loopback, or conceded.
     Plain,
+}
+
+/// A service that is asked whether a password is right.
+#[derive(Debug, Clone)]
+pub struct Delegated {
+    /// Its host, without brackets.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// Path and query.
+    pub path: Secret<String>,
+    /// Whether TLS is spoken.
+    pub tls: bool,
+    /// Roots its certificate must descend from; empty means the system's.
+    pub ca: Vec<CertificateDer<'static>>,
+    /// What we show it.
+    pub client_certificate: Option<Arc<CertifiedKey>>,
+    /// What it calls a user.
+    pub username: delegated::UsernameSource,
+    /// Calls at one time.
+    pub calls: usize,
+    /// Waiting logins.
+    pub waiting: usize,
+    /// For one login.
+    pub time_limit: Duration,
+    /// How much of an answer may be off.
+    pub tolerance: Tolerance,
+    /// Also asked about logins from where they may not come.
+    pub force_callout: bool,
+}
+
+/// An endpoint that others ask.
+#[derive(Debug, Clone)]
+pub struct Delegate {
+    /// What it is made of.
+    pub settings: delegate::Settings,
+    /// Who checks the passwords.
+    pub realms: Vec<RealmName>,
+}
+
+/// What those are told who would change a password that is kept elsewhere.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PasswordHelp {
+    /// A sentence.
+    pub text: Option<String>,
+    /// Where they change it.
+    pub url: Option<String>,
 }
 
 /// What the application is told.
@@ -656,6 +717,8 @@ pub enum Conceded {
     PlainHttp(SocketAddr),
     /// Passwords in the clear on the way to the directory of this realm.
     PlainLdap(RealmName),
+    /// Passwords in the clear on the way to the service of this realm.
+    PlainDelegated(RealmName),
     /// A login page on the application's host of this tenant.
     LoginOnApplicationHost(TenantId),
     /// Addresses that are not public for the hosts of this scheme.
@@ -670,6 +733,7 @@ impl Conceded {
         match self {
             Self::PlainHttp(_) => "plain-http",
             Self::PlainLdap(_) => "plain-ldap",
+            Self::PlainDelegated(_) => "plain-delegated",
             Self::LoginOnApplicationHost(_) => "login-on-application-host",
             Self::PrivateAddresses(_) => "private-addresses",
             Self::SessionOwnerUnchecked(_) => "session-owner-unchecked",
@@ -680,7 +744,7 @@ impl Conceded {
     pub fn partner(&self) -> String {
         match self {
             Self::PlainHttp(address) => address.to_string(),
-            Self::PlainLdap(realm) => realm.to_string(),
+            Self::PlainLdap(realm) | Self::PlainDelegated(realm) => realm.to_string(),
             Self::LoginOnApplicationHost(tenant) => tenant.to_string(),
             Self::PrivateAddresses(scheme) | Self::SessionOwnerUnchecked(scheme) => scheme.to_string(),
         }

@@ -7,9 +7,11 @@ use schemars::JsonSchema;
 
 use crate::config::values::{At, Named};
 
+mod delegate;
 mod inject;
 mod limits;
 mod listen;
+mod profile;
 mod realm;
 mod record;
 mod route;
@@ -19,17 +21,19 @@ mod session;
 mod store;
 mod tenant;
 
+pub use delegate::{Delegate, OnOutage, ResponseRoot};
 pub use inject::{HeadersInjector, Inject, JwtInjector, Response};
 pub use limits::{Load, Rate, RouteLimits};
 pub use listen::{Certificate, ClientCertificates, Limits, Listen, Server, Tls};
-pub use realm::{LdapDialect, LdapRealm, LdapScope, LocalRealm, Realm};
+pub use profile::Profile;
+pub use realm::{DelegatedRealm, DelegatedUsername, LdapDialect, LdapRealm, LdapScope, LocalRealm, Realm};
 pub use record::{Administrators, Algorithm, Audit, Concession, Keys, Syslog};
 pub use route::{Access, BodyNeed, Csrf, Http2, Route, Upstream, UpstreamHost};
 pub use scheme::{ClientCertificateScheme, IdentityUrlScheme, LinkBy, OnReject, Scheme, SessionOwner};
 pub use service_provider::{Encrypt, IdentityProviderRole, ServiceProvider, Sign};
 pub use session::{Passwords, Session};
 pub use store::{DurableBackend, ExpiringBackend, Postgres, Redis, RedisTopology, Store};
-pub use tenant::{AnonymousDenied, Brand, LoginHost, Tenant};
+pub use tenant::{AnonymousDenied, ApiLogin, Brand, LoginHost, Tenant};
 
 /// Configuration of Vestibule, an authentication gateway.
 #[derive(Debug, Default, JsonSchema)]
@@ -53,6 +57,10 @@ pub struct File {
     pub scheme: Named<At<Scheme>>,
     /// Who checks passwords. A realm `local` of type `local` exists without being written.
     pub realm: Named<At<Realm>>,
+    /// What holds for a kind of user: who checks their passwords, from where they may come.
+    pub profile: Named<At<Profile>>,
+    /// Where others ask whether a password is right.
+    pub delegate: Named<At<Delegate>>,
     /// What the application is told; routes name these. An injector `headers` of type `headers` with its default
     /// headers exists without being written.
     pub inject: Named<At<Inject>>,

@@ -32,6 +32,8 @@ impl File {
                 "upstream" => file.upstream = reader.named(&key, value, Reader::plain),
                 "scheme" => file.scheme = reader.named(&key, value, Reader::scheme),
                 "realm" => file.realm = reader.named(&key, value, Reader::realm),
+                "profile" => file.profile = reader.named(&key, value, Reader::plain),
+                "delegate" => file.delegate = reader.named(&key, value, Reader::plain),
                 "inject" => file.inject = reader.named(&key, value, Reader::inject),
                 "response" => file.response = reader.named(&key, value, Reader::response),
                 "service_provider" => file.service_provider = reader.named(&key, value, Reader::plain),
@@ -53,7 +55,7 @@ impl File {
 }
 
 /// All sections, in the order of a request.
-pub const SECTIONS: [&str; 17] = [
+pub const SECTIONS: [&str; 19] = [
     "listen",
     "server",
     "limits",
@@ -62,6 +64,8 @@ pub const SECTIONS: [&str; 17] = [
     "upstream",
     "scheme",
     "realm",
+    "profile",
+    "delegate",
     "inject",
     "response",
     "service_provider",
@@ -76,7 +80,6 @@ pub const SECTIONS: [&str; 17] = [
 
 /// Words that later versions will know, so that the refusal can say so.
 const LATER_SCHEMES: [&str; 5] = ["identity-url", "oidc", "saml", "sso-token", "ws-security"];
-const LATER_REALMS: [&str; 1] = ["delegated"];
 const LATER_INJECTORS: [&str; 1] = ["ws-security"];
 const LATER_RESPONSES: [&str; 1] = ["ws-security"];
 
@@ -150,10 +153,11 @@ impl Reader<'_> {
     }
 
     fn realm(&mut self, value: Spanned<DeValue<'_>>) -> Option<At<Realm>> {
-        let (kind, value) = self.kind(value, "realm", &["local", "ldap"], &LATER_REALMS)?;
+        let (kind, value) = self.kind(value, "realm", &["local", "ldap", "delegated"], &[])?;
         match kind.as_str() {
             "local" => self.plain(value).map(|at| at.map(Realm::Local)),
-            _ => self.plain(value).map(|at| at.map(|ldap| Realm::Ldap(Box::new(ldap)))),
+            "ldap" => self.plain(value).map(|at| at.map(|ldap| Realm::Ldap(Box::new(ldap)))),
+            _ => self.plain(value).map(|at| at.map(|delegated| Realm::Delegated(Box::new(delegated)))),
         }
     }
 

@@ -5,6 +5,7 @@
 
 mod audit;
 mod clients;
+mod delegated;
 mod directory;
 mod foreign;
 mod limits;
@@ -68,8 +69,11 @@ pub fn resolve(source: &Source, file: &File, purpose: Purpose, now: Timestamp) -
     resolve.declared_upstreams(&listeners);
     let injectors = resolve.injectors();
     let routes = resolve.routes(&tenants, &injectors, &listeners);
+    // Before the realms: what an endpoint asks is used.
+    let delegates = resolve.delegates(&tenants);
     let service_providers = resolve.service_providers(&tenants);
     let realms = resolve.realms();
+    let (profiles, password_helps) = resolve.profiles(&realms);
     let responses = resolve.responses(&injectors);
     let session = resolve.session();
     let limits = resolve.limits();
@@ -104,6 +108,9 @@ pub fn resolve(source: &Source, file: &File, purpose: Purpose, now: Timestamp) -
         upstreams,
         schemes,
         realms,
+        profiles: Arc::new(profiles.into_iter().collect()),
+        password_helps,
+        delegates,
         injectors,
         responses,
         service_providers,
@@ -279,6 +286,8 @@ impl Resolve<'_> {
             .chain(of(&file.upstream))
             .chain(of(&file.scheme))
             .chain(of(&file.realm))
+            .chain(of(&file.profile))
+            .chain(of(&file.delegate))
             .chain(of(&file.inject))
             .chain(of(&file.response))
             .chain(of(&file.service_provider))
@@ -340,6 +349,13 @@ impl Resolve<'_> {
                     None
                 }
             },
+            "plain-delegated" => match self.file.realm.find(&written.partner.value) {
+                Some(_) => Some(Conceded::PlainDelegated(written.partner.value.as_str().into())),
+                None => {
+                    self.unknown(&written.partner, "realm", self.file.realm.names());
+                    None
+                }
+            },
             "login-on-application-host" => match self.file.tenant.find(&written.partner.value) {
                 Some(_) => Some(Conceded::LoginOnApplicationHost(written.partner.value.as_str().into())),
                 None => {
@@ -350,7 +366,14 @@ impl Resolve<'_> {
             "private-addresses" => self.conceded_scheme(&written.partner).map(Conceded::PrivateAddresses),
             "session-owner-unchecked" => self.conceded_scheme(&written.partner).map(Conceded::SessionOwnerUnchecked),
             unknown => {
-                let known = ["plain-http", "plain-ldap", "login-on-application-host", "private-addresses", "session-owner-unchecked"];
+                let known = [
+                    "plain-http",
+                    "plain-ldap",
+                    "plain-delegated",
+                    "login-on-application-host",
+                    "private-addresses",
+                    "session-owner-unchecked",
+                ];
                 let help = suggest(unknown, known);
                 self.error(&written.what, format!("`{unknown}` is nothing that can be conceded")).help = help;
                 None

@@ -10,7 +10,7 @@ use vestibule_engine::clock::ManualClock;
 use vestibule_engine::identity::{ExternalId, GroupName, TenantId, User, UserId, Username};
 use vestibule_engine::request::RequestId;
 use vestibule_engine::secret::Secret;
-use vestibule_engine::store::{ChangeStream, Changes};
+use vestibule_engine::store::{ChangeStream, Changes, History};
 use vestibule_oidc::claims::{Claims, Expected};
 use vestibule_oidc::jose::{InjectedJwt, SsoToken, TrustedKeys};
 use vestibule_oidc::jwks::Jwks;
@@ -96,6 +96,9 @@ impl DurableStore for Shelf {
         unreachable!()
     }
     async fn recorded(&self, _: RequestId) -> Result<Option<Recorded>, Unavailable> {
+        unreachable!()
+    }
+    async fn history(&self, _: History, _: &TenantId, _: Option<&str>, _: usize) -> Result<Vec<Recorded>, Unavailable> {
         unreachable!()
     }
     async fn epoch(&self) -> Result<u64, Unavailable> {

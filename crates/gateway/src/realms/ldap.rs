@@ -8,7 +8,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -19,7 +18,7 @@ use tokio::runtime::Handle;
 use tokio::time::timeout;
 use vestibule_engine::Timestamp;
 use vestibule_engine::admission::barred;
-use vestibule_engine::audit::Reason;
+use vestibule_engine::audit::{Reason, Trail};
 use vestibule_engine::clock::Clock;
 use vestibule_engine::identity::{
     AccountState, Attributes, ExternalId, GroupName, Issuer, ProfileName, RealmName, TenantId, User, UserId, Username,
@@ -35,6 +34,7 @@ use self::filter::Template;
 use self::pool::{Pool, Searcher, ServiceAccount};
 use self::result::{PASSWORD_POLICY, Policy, Verdict, judge};
 use self::wire::Server;
+use super::pace::Pace;
 
 pub mod entry;
 pub mod filter;
@@ -56,8 +56,6 @@ const TRIES: usize = 4;
 const REMEMBERED: usize = 100_000;
 /// After which somebody is read again who could not be read.
 const RETRY: Duration = Duration::from_secs(30);
-/// The longest that an attempt can make failures elsewhere wait.
-const SLOWEST: Duration = Duration::from_secs(2);
 
 /// How a directory spells what the standards leave open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -159,6 +157,8 @@ pub struct LdapRealm {
     inner: Arc<Inner>,
     /// Sockets belong to the control runtime, whichever core asks.
     control: Handle,
+    /// Whether who is accepted has an account here, or gets one.
+    accounts: bool,
 }
 
 #[derive(Debug)]
@@ -177,7 +177,17 @@ impl LdapRealm {
     /// A realm over a directory whose people are these users. Speaks to it on the runtime `control`.
     pub fn new(settings: Settings, users: Arc<Users>, clock: Arc<dyn Clock>, control: Handle) -> Self {
         let pool = Pool::new(&settings, clock.clone());
-        Self { inner: Arc::new(Inner { settings, pool, users, clock, pace: Pace::default(), due: Cache::new(REMEMBERED) }), control }
+        Self {
+            inner: Arc::new(Inner { settings, pool, users, clock, pace: Pace::default(), due: Cache::new(REMEMBERED) }),
+            control,
+            accounts: true,
+        }
+    }
+
+    /// The same directory for those who only want to know whether a password is right: accounts here are neither needed nor
+    /// made.
+    pub fn without_accounts(&self) -> Self {
+        Self { inner: self.inner.clone(), control: self.control.clone(), accounts: false }
     }
 }
 
@@ -187,7 +197,7 @@ impl Realm for LdapRealm {
         &self.inner.settings.name
     }
 
-    async fn verify(&self, attempt: &Attempt<'_>) -> Result<Check, Unavailable> {
+    async fn verify(&self, attempt: &Attempt<'_>, _: &mut Trail) -> Result<Check, Unavailable> {
         // A directory compares passwords, not digests of them.
         let Offered::Password(password) = attempt.secret else { return Ok(Check::Rejected(Reason::NoPassword)) };
         // `Passwords` refuses it before; whoever forgets that must not find a directory that says yes.
@@ -199,14 +209,14 @@ impl Realm for LdapRealm {
             // `rulings.md`: break-glass accounts are in the local realm only.
             Accounts::BreakGlass => return Ok(Check::Rejected(Reason::UnknownUser)),
         }
-        let inner = self.inner.clone();
+        let (inner, accounts) = (self.inner.clone(), self.accounts);
         let started = inner.clock.monotonic();
         let limit = inner.settings.time_limit.min(attempt.deadline.saturating_sub(started));
         let (tenant, username, password, now) = (attempt.tenant.clone(), attempt.username.clone(), password.clone(), attempt.now);
         // A task of its own: a directory whose answer breaks `ldap3` breaks that task, and somebody who hangs up
         // does not stop half-way what is then not counted.
         let task = self.control.spawn(async move {
-            match timeout(limit, inner.check(&tenant, &username, &password, now)).await {
+            match timeout(limit, inner.check(&tenant, &username, &password, now, accounts)).await {
                 Ok(answer) => answer,
                 Err(_) => Err(inner.pool.down(format!("no answer within {limit:?}"))),
             }
@@ -261,7 +271,14 @@ enum Found {
 }
 
 impl Inner {
-    async fn check(&self, tenant: &TenantId, username: &Username, password: &Secret<String>, now: Timestamp) -> Result<Check, Unavailable> {
+    async fn check(
+        &self,
+        tenant: &TenantId,
+        username: &Username,
+        password: &Secret<String>,
+        now: Timestamp,
+        accounts: bool,
+    ) -> Result<Check, Unavailable> {
         let _seat = self.pool.seat().await?;
         // Waiting for a seat is not the directory's time.
         let started = self.clock.monotonic();
@@ -296,6 +313,9 @@ impl Inner {
             }
         };
         self.pace.note(self.clock.monotonic().saturating_sub(started));
+        if !accounts {
+            return Ok(Check::Accepted(Account { who: Who::External(id), attributes: stated(policy), epoch: None }));
+        }
         let groups = entry.groups(&self.settings.groups).map_err(|why| self.pool.down(why))?;
         let admitted = match held {
             Some(user) => self.refresh(user.id, user.epoch, &entry, groups).await?,
@@ -532,22 +552,4 @@ fn is_entry(item: &ResultEntry) -> bool {
 fn stated(policy: Policy) -> Attributes {
     let warnings = [("password_expires_in", policy.expires_in), ("password_grace_logins", policy.grace_logins)];
     warnings.into_iter().filter_map(|(name, value)| Some((name.to_owned(), vec![value?.to_string()]))).collect()
-}
-
-/// How long attempts with a bind take of late, for the floor: a name that is unknown is answered without a bind.
-#[derive(Debug, Default)]
-struct Pace(AtomicU64);
-
-impl Pace {
-    /// A slower attempt counts at once, a faster one lets it sink slowly.
-    fn note(&self, took: Duration) {
-        let took = u64::try_from(took.min(SLOWEST).as_micros()).unwrap_or(u64::MAX);
-        let sink = |slowest: u64| Some(took.max(slowest - slowest / 64));
-        // INVARIANT: `sink` always gives a value.
-        let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, sink);
-    }
-
-    fn slowest(&self) -> Duration {
-        Duration::from_micros(self.0.load(Ordering::Relaxed))
-    }
 }

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use vestibule_engine::admission::barred;
 use vestibule_engine::audit::{Reason, Trail};
 use vestibule_engine::identity::{Attributes, PasswordHash, RealmName, SchemeName, TenantId, User, Username, password};
+use vestibule_engine::profile::Profiles;
 use vestibule_engine::realm::{Account, Accounts, Answer, Attempt, Check, Offered, Passwords, Realm, RealmStep, Then};
 use vestibule_engine::scheme::{Rejection, Unavailable, Who};
 use vestibule_engine::secret::Secret;
@@ -31,6 +32,7 @@ pub struct LocalRealm {
     pool: Arc<HashingPool>,
     operators_from: Vec<ipnet::IpNet>,
     minimum_length: usize,
+    profiles: Arc<Profiles>,
     decoy: PasswordHash,
     dearest: Dearest,
 }
@@ -111,10 +113,11 @@ impl LocalRealm {
         pool: Arc<HashingPool>,
         operators_from: Vec<ipnet::IpNet>,
         minimum_length: usize,
+        profiles: Arc<Profiles>,
     ) -> Result<Self, Unavailable> {
         let (decoy, dearest) = (decoy(pool.cost())?, Dearest::default());
         dearest.meet(&decoy);
-        Ok(Self { name, users, pool, operators_from, minimum_length, decoy, dearest })
+        Ok(Self { name, users, pool, operators_from, minimum_length, profiles, decoy, dearest })
     }
 
     /// Least characters of a new password.
@@ -188,6 +191,10 @@ impl LocalRealm {
         if let Some(reason) = barred(user) {
             return Err(reason);
         }
+        // A password that was once set here must not survive a revocation where it is checked now.
+        if self.profiles.delegate(user).is_some() {
+            return Err(Reason::NoPassword);
+        }
         let address = attempt.client.address.to_canonical();
         if user.is_operator() {
             let listed = self.operators_from.iter().any(|net| net.contains(&address));
@@ -219,7 +226,7 @@ impl Realm for LocalRealm {
         &self.name
     }
 
-    async fn verify(&self, attempt: &Attempt<'_>) -> Result<Check, Unavailable> {
+    async fn verify(&self, attempt: &Attempt<'_>, _: &mut Trail) -> Result<Check, Unavailable> {
         // We keep no password that a digest could be compared with.
         let Offered::Password(password) = attempt.secret else { return Ok(Check::Rejected(Reason::NoPassword)) };
         let user = self.users.by_name(attempt.tenant, attempt.username).await?;
@@ -282,13 +289,19 @@ mod tests {
         hashing::import(text, Cost::default()).unwrap()
     }
 
+    /// Whoever has the profile `elsewhere` has their password checked elsewhere.
+    fn profiles() -> Arc<Profiles> {
+        let profile = vestibule_engine::profile::Profile { delegated: Some("corp".into()), addresses: Vec::new() };
+        Arc::new([("elsewhere".into(), profile)].into_iter().collect())
+    }
+
     const RIGHT: &str = "correct horse battery";
 
     fn house() -> House {
         let (shelf, clock) = (Arc::new(Shelf::default()), Arc::new(SystemClock::default()));
         let users = Arc::new(Users::new(shelf.clone(), Duration::from_secs(1)));
         let pool = Arc::new(HashingPool::new(1, 64, Cost::default(), clock.clone()).unwrap());
-        let realm = LocalRealm::new("local".into(), users, pool, vec!["10.0.0.0/8".parse().unwrap()], MINIMUM_LENGTH).unwrap();
+        let realm = LocalRealm::new("local".into(), users, pool, vec!["10.0.0.0/8".parse().unwrap()], MINIMUM_LENGTH, profiles()).unwrap();
         let limits = Limits { floor: Duration::from_millis(1), ..Limits::default() };
         let passwords = Passwords::new(shelf.clone(), clock.clone(), limits);
         House { shelf, realm: Arc::new(realm), passwords, clock }
@@ -313,7 +326,11 @@ mod tests {
         }
 
         async fn check(&self, name: &str, password: &str, from: &str, accounts: Accounts) -> Result<Account, Reason> {
-            match self.with(name, password, from, accounts, async |attempt| self.realm.verify(attempt).await).await.unwrap() {
+            match self
+                .with(name, password, from, accounts, async |attempt| self.realm.verify(attempt, &mut Trail::new(self.clock.clone())).await)
+                .await
+                .unwrap()
+            {
                 Check::Accepted(account) => Ok(account),
                 Check::Rejected(reason) => Err(reason),
             }
@@ -337,12 +354,14 @@ mod tests {
         house.shelf.add("disabled", stored.clone(), |user| user.state = AccountState::Disabled);
         house.shelf.add("locked", stored.clone(), |user| user.state = AccountState::Locked);
         house.shelf.add("expired", stored.clone(), |user| user.state = AccountState::Expired);
+        house.shelf.add("delegated", stored.clone(), |user| user.profile = "elsewhere".into());
         house.shelf.add("elsewhere", stored, |user| user.tenant = "south".into());
         let check = async |name, password| {
             house.check(name, password, "192.0.2.1", Accounts::All).await.map(|account| (account.who, account.epoch))
         };
         assert_eq!(check("ada", RIGHT).await, Ok((Who::User(ada), Some(1))));
         assert_eq!(check("ada", "wrong").await, Err(Reason::WrongPassword));
+        assert_eq!(check("delegated", RIGHT).await, Err(Reason::NoPassword));
         assert_eq!(check("nobody", RIGHT).await, Err(Reason::UnknownUser));
         assert_eq!(check("elsewhere", RIGHT).await, Err(Reason::UnknownUser));
         assert_eq!(check("nohash", RIGHT).await, Err(Reason::NoPassword));

@@ -12,7 +12,9 @@ use vestibule_engine::audit::Recorded;
 use vestibule_engine::identity::{AccountState, ExternalId, GroupName, PasswordHash, TenantId, User, UserId, Username};
 use vestibule_engine::request::RequestId;
 use vestibule_engine::scheme::Unavailable;
-use vestibule_engine::store::{Change, ChangeStream, Changes, DurableStore, ExpiringStore, Group, Insert, Key, KeyRecord, Version};
+use vestibule_engine::store::{
+    Change, ChangeStream, Changes, DurableStore, ExpiringStore, Group, History, Insert, Key, KeyRecord, Version,
+};
 
 #[derive(Debug, Default)]
 pub(crate) struct Shelf {
@@ -116,6 +118,10 @@ impl DurableStore for Shelf {
     }
 
     async fn recorded(&self, _: RequestId) -> Result<Option<Recorded>, Unavailable> {
+        unreachable!()
+    }
+
+    async fn history(&self, _: History, _: &TenantId, _: Option<&str>, _: usize) -> Result<Vec<Recorded>, Unavailable> {
         unreachable!()
     }
 

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use http::header::{AUTHORIZATION, ORIGIN};
 use vestibule_engine::Timestamp;
 use vestibule_engine::admission::barred;
-use vestibule_engine::audit::{Reason, Trail};
+use vestibule_engine::audit::{Event, Reason, Trail};
 use vestibule_engine::basic::{Credentials, credentials, presents};
 use vestibule_engine::identity::{RealmName, SchemeName, User, Username};
 use vestibule_engine::realm::{Account, Answer};
@@ -114,6 +114,19 @@ impl Basic {
         trail.step(step.map_or(&self.settings.name, |step| &step.scheme), verdict, reason, since);
     }
 
+    /// Every password that was really checked is a login, for the history.
+    fn note(&self, answer: &Result<Answer, Unavailable>, username: &Username, trail: &mut Trail) {
+        let scheme = &self.settings.name;
+        match answer {
+            Ok(Answer::Accepted { realm, .. }) => {
+                let (realm, subject) = (realm.to_string(), username.to_string());
+                trail.events.push(Event::LoginSucceeded { scheme: scheme.clone(), realm, subject });
+            }
+            Ok(Answer::Rejected(rejection)) => trail.refused(scheme, Some(username), rejection.reason),
+            Err(_) => trail.refused(scheme, Some(username), Reason::Unavailable),
+        }
+    }
+
     fn now(&self) -> Duration {
         self.family.clock.monotonic()
     }
@@ -164,7 +177,7 @@ impl Scheme for Basic {
             return Ok(Outcome::Rejected(Rejection::next(Reason::TooManyWaiting)));
         };
         match role {
-            Role::Leader => {}
+            Role::Leader => self.note(&answer, &username, trail),
             Role::Follower if asked_from == address || self.serves_others(&answer, asked).await => self.line(&answer, since, trail),
             // A refusal may be about that address, not about the password.
             Role::Follower => answer = self.family.verify(&offer, known_device, trail).await,

@@ -41,7 +41,7 @@ impl Realm for Counting {
         &self.name
     }
 
-    async fn verify(&self, attempt: &Attempt<'_>) -> Result<Check, Unavailable> {
+    async fn verify(&self, attempt: &Attempt<'_>, _: &mut Trail) -> Result<Check, Unavailable> {
         self.asked.fetch_add(1, Ordering::SeqCst);
         self.known.store(attempt.known_device, Ordering::SeqCst);
         let Some(user) = self.users.by_name(attempt.tenant, attempt.username).await? else {

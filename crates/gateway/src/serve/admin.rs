@@ -21,8 +21,10 @@ use vestibule_engine::identity::{
 use vestibule_engine::request::{CheckRequest, ClientKind, RequestId};
 use vestibule_engine::secret::Secret;
 use vestibule_engine::session::SessionRef;
-use vestibule_engine::store::{ExpiringStore, KeyRecord};
+use vestibule_engine::store::{ExpiringStore, HISTORY_KEPT, KeyRecord};
 use vestibule_engine::users::Users;
+
+use crate::realms::operators::{Operators, operators};
 
 use protocol::{AdminReply, AdminRequest, Confidential, KeyView, NewPassword, NewUser, PAGE, Refusal, SessionView, Status, Whom};
 use socket::Peer;
@@ -169,6 +171,13 @@ impl Admin {
                 Ok(AdminReply::Sessions(sessions.iter().map(view).collect()))
             }
             AdminRequest::SessionEnd { user, session } => desk.end(&user, session.as_deref()).await,
+            AdminRequest::History { of, tenant, user, most } => {
+                let tenant = desk.tenant(tenant.as_deref())?;
+                // Names are recorded as they are stored; what is no name is looked for as it stands.
+                let user = user.map(|user| Username::parse(&user).map_or(user, |name| name.to_string()));
+                let entries = self.users.store().history(of, &tenant, user.as_deref(), most.min(HISTORY_KEPT)).await?;
+                Ok(AdminReply::History(entries))
+            }
             AdminRequest::ExplainId { id } => match self.users.store().recorded(id).await? {
                 Some(recorded) => Ok(AdminReply::Decision(Box::new(recorded))),
                 None => Err(Refusal::NotFound(format!("no decision {id} is in the log: it is older than the log keeps, or not from here"))),
@@ -353,6 +362,7 @@ impl Desk<'_> {
     }
 
     async fn shut_out(&self, whom: &Whom, action: &str) -> Result<User, Refusal> {
+        self.keep_an_operator(&self.user(whom).await?).await?;
         let disable = |user: &mut User| {
             user.state = AccountState::Disabled;
             user.epoch += 1;
@@ -363,9 +373,29 @@ impl Desk<'_> {
         Ok(user)
     }
 
+    /// While passwords are checked elsewhere, the last account that is not is kept.
+    async fn keep_an_operator(&self, user: &User) -> Result<(), Refusal> {
+        if !user.is_operator() || !self.engine.admission.delegates() {
+            return Ok(());
+        }
+        let tenants: Vec<TenantId> = self.engine.routes.tenants().map(|tenant| tenant.id.clone()).collect();
+        match operators(&**self.admin.users.store(), &tenants, Some(user.id)).await? {
+            Operators::Present => Ok(()),
+            Operators::Missing | Operators::NobodyYet => Err(Refusal::Invalid(format!(
+                "{} is the last account that could sign in while the service that checks passwords is down; add another one first",
+                label(user)
+            ))),
+        }
+    }
+
     async fn passwd(&self, whom: &Whom, new: NewPassword, must_change: bool) -> Result<AdminReply, Refusal> {
         self.may_change()?;
-        let User { tenant, name, .. } = self.user(whom).await?;
+        let user = self.user(whom).await?;
+        if self.engine.admission.is_delegated(&user) {
+            let why = format!("the password of {} is checked by another service, and is changed there", label(&user));
+            return Err(Refusal::Invalid(why));
+        }
+        let User { tenant, name, .. } = user;
         let (hash, made) = self.hash(&tenant, &name, new).await?;
         let set = |user: &mut User| {
             user.password.clone_from(&hash);

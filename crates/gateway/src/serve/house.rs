@@ -28,7 +28,7 @@ use vestibule_engine::clock::{Clock, random};
 use vestibule_engine::csrf::CsrfKey;
 use vestibule_engine::engine::{Engine, Judgement};
 use vestibule_engine::identity::{Identity, TenantId};
-use vestibule_engine::request::{CheckRequest, ClientKind};
+use vestibule_engine::request::{CheckRequest, ClientKind, SECRET_PATHS};
 use vestibule_engine::route::Found;
 use vestibule_engine::scheme::Unavailable;
 use vestibule_engine::secret::Secret;
@@ -49,12 +49,15 @@ use crate::config::{self, Purpose};
 use crate::forward::Upstream;
 use crate::keys::{KeyEncryptionKey, KeyRing};
 use crate::realms::hashing::HashingPool;
+use crate::realms::operators::{Operators, operators};
 use crate::schemes::known_device::KnownDevices;
 use crate::schemes::session::set_cookie;
 use crate::serve::admin::socket::AdminSocket;
 use crate::serve::admin::{Admin, Running as Administered};
 use crate::serve::answer::{Answers, Notice};
+use crate::serve::api_login::{ApiLogin, is_mounted};
 use crate::serve::control::{OnControl, OwnPages};
+use crate::serve::delegate::Delegates;
 use crate::serve::hand_over::{Inherited, Successor};
 use crate::serve::health::{self, Health};
 use crate::serve::listen::{Capacity, Doors, Drained, Listener, ListenerTls};
@@ -138,6 +141,7 @@ pub async fn open(path: PathBuf, purpose: Purpose, clock: Arc<dyn Clock>, inheri
     let control = Handle::current();
     let metrics = meter::install(&control).map_err(|error| error.to_string())?;
     let stores = Stores::open(&checked, purpose, &clock).await?;
+    refuse_lockout(&checked, &*stores.durable).await?;
     let sealing = Arc::new(sealing_key(&checked)?);
     let secrets = Secrets::load(&stores.durable, &sealing).await?;
     let audit_key = Arc::new(SealingKey::new(&secrets.audit)?);
@@ -336,6 +340,22 @@ fn warn(warnings: &[Problem]) {
     }
 }
 
+/// Refuses a configuration under which an outage elsewhere would lock out everybody.
+async fn refuse_lockout(checked: &Checked, store: &dyn DurableStore) -> Result<(), String> {
+    if !checked.profiles.delegates() {
+        return Ok(());
+    }
+    let tenants: Vec<TenantId> = checked.tenants.iter().map(|tenant| tenant.id.clone()).collect();
+    match operators(store, &tenants, None).await.map_err(|down| down.to_string())? {
+        Operators::Present | Operators::NobodyYet => Ok(()),
+        Operators::Missing => {
+            Err("a profile delegates its passwords, and no administrator or emergency account could sign in while that service is down; \
+            add one first: vestibule user add NAME --break-glass"
+                .to_owned())
+        }
+    }
+}
+
 /// Learns what the dearest stored hash costs, so that the floor covers it before it is first met.
 async fn survey(built: &Built, checked: &Checked) {
     for realm in built.local.values() {
@@ -499,7 +519,7 @@ impl Server {
 
     /// A configuration as it will run.
     fn running(&self, checked: &Checked, built: Built) -> Result<proxy::Running, String> {
-        let Built { engine, passwords, local } = built;
+        let Built { engine, passwords, local, delegates } = built;
         let engine = Arc::new(engine);
         let brands = brands(checked)?;
         let changes = Owners::new(checked, &self.house.clock, &passwords, &local);
@@ -515,6 +535,7 @@ impl Server {
             jwks,
         )
         .with_idps(pages::Idps::new(checked));
+        let delegates = Delegates::new(engine.clone(), delegates);
         let mut upstreams = HashMap::new();
         for (name, upstream) in &checked.upstreams {
             let settings = upstreams::settings(upstream)?;
@@ -525,9 +546,9 @@ impl Server {
         let forwarding = checked.forwarding();
         Ok(proxy::Running {
             until_over: until_over(&engine),
-            engine,
+            engine: engine.clone(),
             upstreams,
-            pages: OnControl::new(self.control.clone(), service(portal)),
+            pages: OnControl::new(self.control.clone(), service(portal, delegates, ApiLogin::new(engine.clone()))),
             answers: answers(checked, brands),
             terms: Terms::new(checked.load.clone(), checked.routes.iter().map(|route| (route.name.clone(), route.limits))),
             doors: checked.listeners.iter().map(|listener| door(listener, &forwarding)).collect(),
@@ -537,7 +558,7 @@ impl Server {
 
     async fn reload(&self) -> Result<(), String> {
         let _turn = self.reloading.lock().await;
-        let outcome = self.try_reload();
+        let outcome = self.try_reload().await;
         let problem = outcome.as_ref().err().cloned();
         match &problem {
             None => tracing::info!("the configuration was read again and is in force"),
@@ -554,7 +575,7 @@ impl Server {
         outcome
     }
 
-    fn try_reload(&self) -> Result<(), String> {
+    async fn try_reload(&self) -> Result<(), String> {
         let render = |problems: Vec<Problem>| problems.iter().map(|problem| problem.render(Colour::Off)).collect::<Vec<_>>().join("\n");
         let (checked, warnings) = config::load(&self.path, self.purpose, self.house.clock.now(), build::policy_problems).map_err(render)?;
         warn(&warnings);
@@ -562,6 +583,7 @@ impl Server {
         for what in needs_restart(&before, &checked) {
             tracing::warn!("{what} has changed, which takes effect at the next start");
         }
+        refuse_lockout(&checked, &*self.house.durable).await?;
         let built = build::build(&checked, &self.house, &self.house.expiring)?;
         let running = self.running(&checked, built)?;
         // What fails here would have failed at the first listener: nothing has changed then.
@@ -635,10 +657,10 @@ impl Administered for Administration {
 }
 
 /// Our own pages as the proxy asks them.
-fn service(portal: Portal) -> OwnPages {
-    let portal = Arc::new(portal);
+fn service(portal: Portal, delegates: Delegates, programs: ApiLogin) -> OwnPages {
+    let own = Arc::new((portal, delegates, programs));
     BoxCloneSyncService::new(tower::service_fn(move |mut asked: Request<axum::body::Body>| {
-        let portal = portal.clone();
+        let own = own.clone();
         async move {
             let request = asked.extensions_mut().remove::<Arc<CheckRequest>>().and_then(Arc::into_inner);
             let (Some(request), Some(found)) = (request, asked.extensions_mut().remove::<Found>()) else {
@@ -646,7 +668,15 @@ fn service(portal: Portal) -> OwnPages {
                 *response.status_mut() = http::StatusCode::INTERNAL_SERVER_ERROR;
                 return Ok(response);
             };
-            Ok(portal.handle(request, found).await.map(axum::body::Body::new))
+            let (portal, delegates, programs) = &*own;
+            let response = if request.target.path().starts_with(SECRET_PATHS) {
+                delegates.handle(request, found).await
+            } else if is_mounted(&found) {
+                programs.handle(request, found).await
+            } else {
+                portal.handle(request, found).await
+            };
+            Ok(response.map(axum::body::Body::new))
         }
     }))
 }

@@ -2,9 +2,11 @@
 
 pub mod admin;
 pub mod answer;
+pub mod api_login;
 pub mod body;
 pub mod client_certificates;
 pub mod control;
+pub mod delegate;
 pub mod ext_authz;
 pub mod fault;
 pub mod framing;

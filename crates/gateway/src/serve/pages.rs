@@ -42,6 +42,7 @@ use vestibule_engine::tenant::Tenant;
 
 pub use brand::Brand;
 pub use cookie::COOKIES;
+pub use guard::is_cross_site;
 pub use password::{Change, ChangePassword, Changed, OwnPasswords};
 pub use reply::refusal;
 pub use saml_idp::{Idps, MAX_BODY as MAX_SAML, PREFIX as IDP_PREFIX, metadata as idp_metadata};
@@ -235,8 +236,13 @@ impl Visit<'_> {
         Shell { brand: &self.brand, tenant: self.tenant.id.as_str(), display: self.display, dress: self.dress }
     }
 
+    /// The scheme by which people sign in here.
+    fn scheme(&self) -> SchemeName {
+        self.tenant.chain.login_scheme().map_or_else(|| "login".into(), |scheme| scheme.name().clone())
+    }
+
     fn rejected(&mut self, subject: Option<String>, reason: Reason) {
-        let scheme = self.tenant.chain.login_scheme().map_or_else(|| "login".into(), |scheme| scheme.name().clone());
+        let scheme = self.scheme();
         self.trail.events.push(Event::LoginRejected { scheme, subject, reason });
         self.refusal = Some((Ruling::Deny, reason));
     }

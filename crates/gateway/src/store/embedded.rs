@@ -25,7 +25,7 @@ use super::REMAINS;
 use lane::Lane;
 
 /// The schema's versions in order; the file says in `user_version` how many it has.
-const MIGRATIONS: [&str; 1] = [include_str!("embedded/schema.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("embedded/schema.sql"), include_str!("embedded/2.sql")];
 /// Marks the file as ours: `vest`.
 const APPLICATION_ID: i32 = 0x7665_7374;
 /// Threads that read.

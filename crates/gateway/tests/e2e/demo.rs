@@ -82,6 +82,7 @@ fn play(arguments: &[&str], shown: &str) {
             401 if command.contains("SOAPAction") => assert!(body.contains("Fault"), "{command}: {body}"),
             // nginx says the status and keeps its own words.
             401 | 403 if command.contains("//nginx.") => {}
+            401 if command.contains("/.vestibule/login") => assert!(body.contains("invalid_login"), "{command}: {body}"),
             401 => assert!(body.contains("\"statusCode\":20"), "{command}: {body}"),
             403 => assert!(body.contains("\"statusCode\":5"), "{command}: {body}"),
             303 => assert!(text.to_lowercase().contains("location: http://login."), "{command}: {text}"),

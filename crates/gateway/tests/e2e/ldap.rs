@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::lifecycle::wait_for;
 use crate::support::{Answer, Gateway, Scratch, ask, free_port, get};
 
-const SERVICE_PASSWORD: &str = "what the service account knows";
+pub const SERVICE_PASSWORD: &str = "what the service account knows";
 pub const ADA: (&str, &str) = ("ada", "directory password of ada");
 /// Of ada, kept here.
 const INTERNAL: &str = "an old internal password";

@@ -12,6 +12,8 @@ mod browser;
 mod chain;
 mod client_certificates;
 mod cluster;
+mod delegate;
+mod delegated;
 mod demo;
 mod doors;
 mod faults;

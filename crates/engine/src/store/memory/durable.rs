@@ -9,7 +9,7 @@ use crate::audit::{Event, Recorded};
 use crate::identity::{ExternalId, GroupName, TenantId, User, UserId, Username};
 use crate::request::RequestId;
 use crate::scheme::Unavailable;
-use crate::store::{Change, ChangeStream, Changes, DECISIONS_KEPT, DurableStore, KeyRecord};
+use crate::store::{Change, ChangeStream, Changes, DECISIONS_KEPT, DurableStore, HISTORY_KEPT, History, KeyRecord};
 
 /// Users, keys, decisions and settings, in memory.
 #[derive(Debug, Default)]
@@ -26,6 +26,7 @@ struct State {
     keys: HashMap<String, KeyRecord>,
     decisions: HashMap<RequestId, Recorded>,
     order: VecDeque<RequestId>,
+    histories: HashMap<(History, TenantId), VecDeque<Recorded>>,
     settings: HashMap<String, Vec<u8>>,
     epoch: u64,
 }
@@ -58,6 +59,13 @@ impl State {
             self.external_ids.remove(&(old.tenant.clone(), id));
         }
         true
+    }
+
+    fn remember(&mut self, entry: &Recorded) {
+        let (Some((of, _)), Some(tenant)) = (History::of(&entry.event), &entry.tenant) else { return };
+        let history = self.histories.entry((of, tenant.clone())).or_default();
+        history.push_front(entry.clone());
+        history.truncate(HISTORY_KEPT);
     }
 
     fn put(&mut self, user: &User) {
@@ -142,6 +150,7 @@ impl DurableStore for MemoryDurableStore {
     async fn record(&self, entries: &[Recorded]) -> Result<(), Unavailable> {
         let mut state = self.state();
         for entry in entries {
+            state.remember(entry);
             let (Some(id), Event::RequestDecided(_)) = (entry.request_id, &entry.event) else { continue };
             if state.decisions.insert(id, entry.clone()).is_none() {
                 state.order.push_back(id);
@@ -157,6 +166,13 @@ impl DurableStore for MemoryDurableStore {
 
     async fn recorded(&self, id: RequestId) -> Result<Option<Recorded>, Unavailable> {
         Ok(self.state().decisions.get(&id).cloned())
+    }
+
+    async fn history(&self, of: History, tenant: &TenantId, subject: Option<&str>, most: usize) -> Result<Vec<Recorded>, Unavailable> {
+        let state = self.state();
+        let entries = state.histories.get(&(of, tenant.clone())).into_iter().flatten();
+        let theirs = |entry: &&Recorded| subject.is_none() || History::of(&entry.event).is_some_and(|(_, of)| of == subject);
+        Ok(entries.filter(theirs).take(most).cloned().collect())
     }
 
     async fn epoch(&self) -> Result<u64, Unavailable> {

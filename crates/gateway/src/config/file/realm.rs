@@ -18,6 +18,8 @@ pub enum Realm {
     Local(LocalRealm),
     /// An LDAP directory: a service account searches who has the name, then their password is tried.
     Ldap(Box<LdapRealm>),
+    /// A service that is asked by SOAP whether a password is right.
+    Delegated(Box<DelegatedRealm>),
 }
 
 /// The gateway's own users.
@@ -165,4 +167,77 @@ pub enum LdapDialect {
     /// 389 Directory Server.
     #[serde(rename = "389ds")]
     Ds389,
+}
+
+/// A service that is asked by SOAP whether a password is right (`AuthenticationService.wsdl`). It checks the passwords of
+/// users whose profile names this realm.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DelegatedRealm {
+    /// Where it is. Without `https`, this is for loopback addresses, or needs the concession `plain-delegated`.
+    #[schemars(with = "String", example = "https://sso.example.com/delegated")]
+    pub url: At<String>,
+    /// What follows the path of `url`, where that keeps strangers away from the service.
+    #[serde(default)]
+    #[schemars(example = serde_json::json!({ "file": "/run/secrets/delegated-path" }))]
+    pub secret_path: Option<At<SecretRef>>,
+    /// Certificates in PEM form that the service's must descend from. Without it, those the system trusts.
+    #[serde(default)]
+    #[schemars(with = "Option<String>", example = "tls/sso-ca.pem")]
+    pub ca: Option<At<PathBuf>>,
+    /// The certificate we show it, in PEM form. Needs `client_key`.
+    #[serde(default)]
+    #[schemars(with = "Option<String>", example = "tls/gateway.pem")]
+    pub client_certificate: Option<At<PathBuf>>,
+    /// The private key of `client_certificate`, in PEM form.
+    #[serde(default)]
+    pub client_key: Option<At<SecretRef>>,
+    /// What the service calls a user: `name`, `email`, or `external-id` for the id that the issuer `username_issuer` gave.
+    #[serde(default)]
+    pub username: DelegatedUsername,
+    /// The issuer of ids, where `username` is `external-id`.
+    #[serde(default)]
+    #[schemars(with = "Option<String>", example = "https://idp.example.com/")]
+    pub username_issuer: Option<At<String>>,
+    /// How many calls may be under way at one time.
+    #[serde(default = "fifty")]
+    pub calls: At<u16>,
+    /// How many logins may wait for one. Who comes when all places are taken is told at once that the service is down.
+    #[serde(default = "five_thousand")]
+    pub waiting: At<u32>,
+    /// How long one login may take, waiting included; at most ten seconds.
+    #[serde(default = "ten_seconds")]
+    pub timeout: At<Period>,
+    /// Whether an answer in SOAP 1.2, or with `Authenticated` in no namespace, counts.
+    #[serde(default)]
+    pub lenient: bool,
+    /// Whether the service is asked about logins, too, that are refused for where they come from, so that it can count
+    /// them.
+    #[serde(default)]
+    pub force_callout: bool,
+}
+
+/// What a service calls a user.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum DelegatedUsername {
+    /// Their login name, as it is stored.
+    #[default]
+    Name,
+    /// Their address for mail.
+    Email,
+    /// Their id at an issuer.
+    ExternalId,
+}
+
+fn fifty() -> At<u16> {
+    50.into()
+}
+
+fn five_thousand() -> At<u32> {
+    5000.into()
+}
+
+fn ten_seconds() -> At<Period> {
+    Period::seconds(10).into()
 }

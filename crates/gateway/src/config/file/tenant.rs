@@ -42,9 +42,25 @@ pub struct Tenant {
     /// the application could read it. The latter needs a concession `login-on-application-host`.
     #[serde(default)]
     pub login: At<LoginHost>,
+    /// How programs log in with a name and a password: `json` at `/.vestibule/login`, `soap` as the `login()` of older web
+    /// service interfaces at `/services/Soap/u/…` and `/services/Soap/c/…`. The login form's realms check the password. Without it, programs
+    /// cannot.
+    #[serde(default)]
+    #[schemars(with = "Vec<ApiLogin>", example = ["json"])]
+    pub api_login: Vec<At<ApiLogin>>,
     /// The tenant as an identity provider of SAML 2.0, on its portal: its users sign in at `[service_provider]`s.
     #[serde(default)]
     pub idp: Option<At<IdentityProviderRole>>,
+}
+
+/// How programs log in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ApiLogin {
+    /// As JSON.
+    Json,
+    /// By `login()`.
+    Soap,
 }
 
 /// How a tenant's pages look.

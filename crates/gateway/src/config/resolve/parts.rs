@@ -39,6 +39,9 @@ impl Resolve<'_> {
                     Some(Realm::Local { minimum_length: local.minimum_length.value })
                 }
                 file::Realm::Ldap(ldap) => self.directory(name, ldap).map(|ldap| Realm::Ldap(Box::new(ldap))),
+                file::Realm::Delegated(delegated) => {
+                    self.delegated_realm(name, delegated).map(|delegated| Realm::Delegated(Box::new(delegated)))
+                }
             };
             let name = RealmName::from(name.value.as_str());
             if let Some(realm) = realm.filter(|_| self.used_realms.contains(&name)) {

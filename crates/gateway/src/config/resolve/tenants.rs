@@ -216,6 +216,11 @@ impl Resolve<'_> {
                     Some("give it hosts, or make it [server] fallback_tenant".to_owned());
             }
             let chain = self.chain(name, written);
+            let forms = |name: &SchemeName| matches!(self.schemes.get(name), Some(Scheme::LoginForm { .. }));
+            if let Some(at) = written.api_login.first().filter(|_| !chain.iter().any(forms)) {
+                self.error(at, "nobody would check the passwords of programs").help =
+                    Some("add a scheme of type login-form to the chain".to_owned());
+            }
             if written.login.value == LoginHost::Application {
                 self.login_on_application_host(&written.login, &id, written);
             }
@@ -244,6 +249,7 @@ impl Resolve<'_> {
                 domain,
                 anonymous_denied: written.anonymous_denied,
                 login: written.login.value,
+                api_login: written.api_login.iter().map(|at| at.value).collect(),
             });
         }
         tenants
@@ -382,7 +388,7 @@ impl Resolve<'_> {
         }
     }
 
-    fn scheme_realms(&mut self, written: &At<OneOrMore>) -> Vec<RealmName> {
+    pub(super) fn scheme_realms(&mut self, written: &At<OneOrMore>) -> Vec<RealmName> {
         if written.value.0.is_empty() {
             self.error(written, "nobody would check the password").help = Some("name a realm, as in realm = \"local\"".to_owned());
         }

@@ -84,7 +84,7 @@ impl Desk<'_> {
 /// Whether an event of a rehearsal happened: failures are counted, the rest is forgotten.
 fn is_real(event: &Event) -> bool {
     match event {
-        Event::GateClosed { .. } | Event::GateOpened { .. } | Event::LoginRejected { .. } => true,
+        Event::GateClosed { .. } | Event::GateOpened { .. } | Event::LoginRejected { .. } | Event::DelegatedCalled(_) => true,
         Event::RequestDecided(_)
         | Event::RequestUnreadable { .. }
         | Event::LoginSucceeded { .. }

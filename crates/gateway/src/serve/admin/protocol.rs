@@ -16,7 +16,7 @@ use vestibule_engine::audit::{Decided, Recorded};
 use vestibule_engine::identity::{AccountState, ExternalId, User};
 use vestibule_engine::request::{ClientKind, RequestId};
 use vestibule_engine::secret::Secret;
-use vestibule_engine::store::{KeyRecord, KeyState};
+use vestibule_engine::store::{History, KeyRecord, KeyState};
 
 /// The version of the protocol. Both sides are one binary; a mismatch means that one of them is older.
 pub const VERSION: u8 = 1;
@@ -97,6 +97,17 @@ pub enum AdminRequest {
         user: Whom,
         /// Which; all if none.
         session: Option<String>,
+    },
+    /// The latest entries of a tenant's history.
+    History {
+        /// Which.
+        of: History,
+        /// Of which tenant.
+        tenant: Option<String>,
+        /// Of which user.
+        user: Option<String>,
+        /// At most so many.
+        most: usize,
     },
     /// How a request was decided.
     ExplainId {
@@ -220,6 +231,8 @@ pub enum AdminReply {
         /// How many.
         sessions: u64,
     },
+    /// Entries of a history, the newest first.
+    History(Vec<Recorded>),
     /// A logged decision.
     Decision(Box<Recorded>),
     /// What would be decided.

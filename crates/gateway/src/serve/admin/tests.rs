@@ -22,7 +22,7 @@ use vestibule_engine::route::{Access, BodyNeed, Csrf, Destination, Pattern, Rout
 use vestibule_engine::scheme::{Asked, Outcome, Place, Rejection, Scheme, Unavailable};
 use vestibule_engine::secret::Secret;
 use vestibule_engine::session::{Sessions, Settings};
-use vestibule_engine::store::{ChangeStream, Changes, DurableStore, Key, KeyState, Kind};
+use vestibule_engine::store::{ChangeStream, Changes, DurableStore, History, Key, KeyState, Kind};
 use vestibule_engine::tenant::Tenant;
 
 use super::protocol::{MAX_REPLY, Synthetic, Value, receive, send};
@@ -105,6 +105,15 @@ impl DurableStore for Durable {
     }
     async fn recorded(&self, id: RequestId) -> Result<Option<Recorded>, Unavailable> {
         Ok(self.log.lock().unwrap().iter().find(|entry| entry.request_id == Some(id)).cloned())
+    }
+
+    async fn history(&self, of: History, tenant: &TenantId, subject: Option<&str>, most: usize) -> Result<Vec<Recorded>, Unavailable> {
+        let log = self.log.lock().unwrap();
+        let theirs = |entry: &&Recorded| {
+            let found = History::of(&entry.event).filter(|(kind, _)| *kind == of && entry.tenant.as_ref() == Some(tenant));
+            found.is_some_and(|(_, whose)| subject.is_none() || whose == subject)
+        };
+        Ok(log.iter().rev().filter(theirs).take(most).cloned().collect())
     }
     async fn epoch(&self) -> Result<u64, Unavailable> {
         Ok(0)

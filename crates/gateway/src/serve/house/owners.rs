@@ -1,20 +1,21 @@
 //! Who may change what, connected: owners their passwords, administrators keys and hashes.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Debug;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use vestibule_engine::audit::{Reason, Trail};
 use vestibule_engine::clock::Clock;
-use vestibule_engine::identity::{PasswordHash, RealmName, TenantId, Username};
+use vestibule_engine::identity::{PasswordHash, ProfileName, RealmName, TenantId, User, Username};
+use vestibule_engine::profile::Profiles;
 use vestibule_engine::realm::Passwords;
 use vestibule_engine::scheme::Unavailable;
 use vestibule_engine::secret::Secret;
 use vestibule_engine::store::{DurableStore, KeyRecord};
 use vestibule_oidc::jose::InjectedJwt;
 
-use crate::config::checked::{self, Checked};
+use crate::config::checked::{self, Checked, PasswordHelp};
 use crate::keys::{self, KeyRing};
 use crate::realms::hashing::{HashingPool, ImportError, Lane};
 use crate::realms::local::{LocalRealm, MINIMUM_LENGTH, NewPassword};
@@ -24,7 +25,11 @@ use crate::serve::pages::{Change, ChangePassword, Changed, OwnPasswords};
 
 /// Changes passwords at their owners' wish, in the realm that holds them.
 #[derive(Debug)]
-pub struct Owners(HashMap<TenantId, OwnPasswords>);
+pub struct Owners {
+    own: HashMap<TenantId, OwnPasswords>,
+    profiles: Arc<Profiles>,
+    helps: BTreeMap<ProfileName, PasswordHelp>,
+}
 
 impl Owners {
     /// For each tenant the first realm of ours that its login asks.
@@ -34,21 +39,27 @@ impl Owners {
             Some((step.clone(), local.get(realm)?.clone()))
         };
         let own = |(step, realm)| OwnPasswords { realm, passwords: passwords.clone(), step, clock: clock.clone() };
-        Self(checked.tenants.iter().filter_map(|tenant| Some((tenant.id.clone(), own(realm_of(tenant)?)))).collect())
+        let own = checked.tenants.iter().filter_map(|tenant| Some((tenant.id.clone(), own(realm_of(tenant)?)))).collect();
+        Self { own, profiles: checked.profiles.clone(), helps: checked.password_helps.clone() }
     }
 }
 
 #[async_trait]
 impl ChangePassword for Owners {
     async fn change_password(&self, change: &Change<'_>, trail: &mut Trail) -> Result<Changed, Unavailable> {
-        match self.0.get(&change.user.tenant) {
+        match self.own.get(&change.user.tenant) {
             Some(passwords) => passwords.change_password(change, trail).await,
             None => Ok(Changed::Rejected(Reason::NoPassword)),
         }
     }
 
     fn minimum_length(&self, tenant: &TenantId) -> usize {
-        self.0.get(tenant).map_or(MINIMUM_LENGTH, |passwords| passwords.minimum_length(tenant))
+        self.own.get(tenant).map_or(MINIMUM_LENGTH, |passwords| passwords.minimum_length(tenant))
+    }
+
+    fn elsewhere(&self, user: &User) -> Option<PasswordHelp> {
+        self.profiles.delegate(user)?;
+        Some(self.helps.get(&user.profile).cloned().unwrap_or_default())
     }
 }
 

@@ -17,7 +17,7 @@ impl Portal {
             visit.challenged();
             return Ok(reply::redirect("/login"));
         };
-        if identity.must_change_password() {
+        if self.engine.admission.must_change_password(&identity.user) {
             visit.refusal = Some((Ruling::Deny, Reason::MustChangePassword));
             return Ok(reply::redirect("/password"));
         }

@@ -5,15 +5,14 @@
 
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 use vestibule_engine::audit::{Ending, Event, Reason};
 use vestibule_engine::identity::{Identity, Username};
+use vestibule_engine::realm::hashed_name;
 use vestibule_engine::scheme::{Callback, Departure, Login, LoginFlow, Proof, Start, Unavailable};
-use vestibule_engine::store::{Insert, Key, Kind, digest};
+use vestibule_engine::store::{Insert, Key, Kind};
 
 use super::guard::{Form, is_cross_site};
 use super::login_state::{LoginState, LoginStates, MAX_AGE_SECONDS};
@@ -88,7 +87,12 @@ impl Portal {
         };
         let Some(flow) = flow(visit) else { return Ok(visit.missing()) };
         let callback = Callback { request: visit.request, tenant: &visit.tenant.id, form: &form.0, now: visit.now };
-        let proof = match flow.finish(&callback, &mut visit.trail).await? {
+        let finished = flow.finish(&callback, &mut visit.trail).await;
+        if finished.is_err() {
+            let name = Username::parse(visit.tenant.local_name(form.text("username")));
+            visit.trail.refused(&visit.scheme(), name.as_ref(), Reason::Unavailable);
+        }
+        let proof = match finished? {
             Login::Accepted { proof, return_to: _ } => proof,
             Login::Continue(departure) => return Ok(depart(visit, departure)),
             Login::Rejected(rejection) => return self.refuse(visit, &form, &state, rejection.reason),
@@ -136,7 +140,7 @@ impl Portal {
 
     /// Where somebody who is signed in goes.
     pub(super) async fn onward(&self, visit: &Visit<'_>, identity: &Identity, wish: &Wish) -> Result<Response<Full<Bytes>>, Unavailable> {
-        if identity.must_change_password() {
+        if self.engine.admission.must_change_password(&identity.user) {
             return Ok(reply::redirect(&wish.address("/password", visit.display)));
         }
         let location = match &wish.return_to {
@@ -302,22 +306,8 @@ fn depart(visit: &mut Visit<'_>, departure: Departure) -> Response<Full<Bytes>> 
 /// The name for the audit: as it is where it is a user's, else hashed, since people type passwords into the name field.
 fn subject(visit: &Visit<'_>, typed: &str, reason: Reason) -> Option<String> {
     let name = Username::parse(visit.tenant.local_name(typed))?;
-    let known = matches!(
-        reason,
-        Reason::WrongPassword
-            | Reason::NoPassword
-            | Reason::NoAccount
-            | Reason::Disabled
-            | Reason::Locked
-            | Reason::Expired
-            | Reason::OutsideHours
-            | Reason::PasswordExpired
-            | Reason::MustChangePassword
-            | Reason::AddressNotListed
-    );
-    if known {
+    if reason.names_a_user() {
         return Some(name.to_string());
     }
-    let hash = digest(&[name.as_str().as_bytes()]);
-    Some(URL_SAFE_NO_PAD.encode(hash.get(..12).unwrap_or_default()))
+    Some(hashed_name(&name))
 }

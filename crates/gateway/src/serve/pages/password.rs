@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http::{Response, StatusCode};
 use http_body_util::Full;
 use vestibule_engine::Timestamp;
-use vestibule_engine::audit::{Ending, Reason, Trail};
+use vestibule_engine::audit::{Ending, Reason, Ruling, Trail};
 use vestibule_engine::clock::Clock;
 use vestibule_engine::identity::{Identity, SchemeName, TenantId, User, password};
 use vestibule_engine::realm::{Accounts, Attempt, Offered, Passwords};
@@ -22,8 +22,9 @@ use vestibule_engine::secret::Secret;
 
 use super::guard::Form;
 use super::login::{Wish, flow};
-use super::view::{Display, Field, PasswordPage, Problem};
+use super::view::{Display, ElsewherePage, Field, PasswordPage, Problem};
 use super::{Portal, Visit, cookie, landing, reply};
+use crate::config::checked::PasswordHelp;
 use crate::realms::local::{self, LocalRealm, NewPassword};
 use crate::serve::return_to::ReturnTo;
 
@@ -39,6 +40,9 @@ pub trait ChangePassword: Debug + Send + Sync {
 
     /// Least characters of a new password of this tenant's users: for the page, which says so beforehand.
     fn minimum_length(&self, tenant: &TenantId) -> usize;
+
+    /// What to tell a user whose password is kept elsewhere; none for those who have theirs here.
+    fn elsewhere(&self, user: &User) -> Option<PasswordHelp>;
 }
 
 /// What somebody who is signed in asks for.
@@ -111,6 +115,10 @@ impl ChangePassword for OwnPasswords {
     fn minimum_length(&self, _: &TenantId) -> usize {
         self.realm.minimum_length()
     }
+
+    fn elsewhere(&self, _: &User) -> Option<PasswordHelp> {
+        None
+    }
 }
 
 /// After so long nobody waits for an answer.
@@ -125,6 +133,9 @@ impl Portal {
             visit.challenged();
             return Ok(reply::redirect("/login?return_to=%2F"));
         };
+        if let Some(help) = self.passwords.as_ref().and_then(|passwords| passwords.elsewhere(&identity.user)) {
+            return Ok(kept_elsewhere(visit, &help));
+        }
         if self.passwords.is_none() || identity.user.password.is_none() {
             return Ok(visit.missing());
         }
@@ -142,6 +153,10 @@ impl Portal {
         let Ok(form) = Form::read(visit.request) else { return Ok(visit.forged()) };
         visit.display = Display::parse(form.text("display"));
         let (Some(identity), Some(passwords)) = (self.session(visit).await?, &self.passwords) else { return Ok(visit.forged()) };
+        if let Some(help) = passwords.elsewhere(&identity.user) {
+            visit.refusal = Some((Ruling::Deny, Reason::NoPassword));
+            return Ok(kept_elsewhere(visit, &help));
+        }
         let (Some(old), Some(new), Some(repeat)) = (form.secret("old"), form.secret("new"), form.secret("repeat")) else {
             return Ok(visit.forged());
         };
@@ -220,9 +235,15 @@ impl Portal {
             return_to: &wish.return_to.as_ref().map(ToString::to_string).unwrap_or_default(),
             bind: wish.bind.as_deref().unwrap_or_default(),
             minimum: self.passwords.as_ref().map_or(local::MINIMUM_LENGTH, |passwords| passwords.minimum_length(&visit.tenant.id)),
-            must: identity.must_change_password(),
+            must: self.engine.admission.must_change_password(&identity.user),
             problem,
         };
         reply::page(visit, status, &page)
     }
+}
+
+/// Where a password is changed that is not kept here.
+fn kept_elsewhere(visit: &Visit<'_>, help: &PasswordHelp) -> Response<Full<Bytes>> {
+    let text = help.text.as_deref().unwrap_or("Another service checks your password. Whoever gave it to you can change it.");
+    reply::page(visit, StatusCode::OK, &ElsewherePage { shell: visit.shell(), text, url: help.url.as_deref() })
 }

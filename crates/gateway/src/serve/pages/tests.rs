@@ -25,6 +25,7 @@ use vestibule_engine::store::memory::{MemoryDurableStore, MemoryStore};
 use vestibule_engine::users::Users;
 
 use super::*;
+use crate::config::checked::PasswordHelp;
 
 /// A request as a browser's first one.
 pub fn request(method: &str, host: &str, target: &str) -> CheckRequest {
@@ -129,6 +130,10 @@ impl ChangePassword for PlainChange {
         let fresh = User { password, must_change_password: false, epoch: user.epoch + 1, ..user.clone() };
         assert!(self.0.update_user(&fresh, user.epoch).await?);
         Ok(Changed::Done)
+    }
+
+    fn elsewhere(&self, user: &User) -> Option<PasswordHelp> {
+        (user.profile.as_str() == "elsewhere").then(PasswordHelp::default)
     }
 }
 

@@ -332,7 +332,7 @@ mod no_store {
     use vestibule_engine::identity::{ExternalId, GroupName, TenantId, User, UserId, Username};
     use vestibule_engine::request::RequestId;
     use vestibule_engine::scheme::Unavailable;
-    use vestibule_engine::store::{ChangeStream, Changes, DurableStore, ExpiringStore, Group, Insert, Key, KeyRecord, Version};
+    use vestibule_engine::store::{ChangeStream, Changes, DurableStore, ExpiringStore, Group, History, Insert, Key, KeyRecord, Version};
 
     use super::NoStore;
 
@@ -404,6 +404,9 @@ mod no_store {
             down()
         }
         async fn recorded(&self, _: RequestId) -> Result<Option<Recorded>, Unavailable> {
+            down()
+        }
+        async fn history(&self, _: History, _: &TenantId, _: Option<&str>, _: usize) -> Result<Vec<Recorded>, Unavailable> {
             down()
         }
         async fn epoch(&self) -> Result<u64, Unavailable> {

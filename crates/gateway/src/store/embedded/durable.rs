@@ -1,5 +1,7 @@
 //! Users, keys, decisions and settings, in SQLite.
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -9,7 +11,7 @@ use vestibule_engine::identity::{ExternalId, GroupName, PasswordHash, TenantId, 
 use vestibule_engine::request::RequestId;
 use vestibule_engine::scheme::Unavailable;
 use vestibule_engine::secret::Secret;
-use vestibule_engine::store::{Change, ChangeStream, DECISIONS_KEPT, DurableStore, KeyRecord};
+use vestibule_engine::store::{Change, ChangeStream, DECISIONS_KEPT, DurableStore, HISTORY_KEPT, History, KeyRecord};
 
 use super::EmbeddedStore;
 
@@ -149,13 +151,17 @@ impl DurableStore for EmbeddedStore {
     }
 
     async fn record(&self, entries: &[Recorded]) -> Result<(), Unavailable> {
-        let mut decisions = Vec::new();
+        let (mut decisions, mut histories) = (Vec::new(), Vec::new());
         for entry in entries {
+            if let (Some((of, subject)), Some(tenant)) = (History::of(&entry.event), &entry.tenant) {
+                let record = serde_json::to_string(entry).map_err(|error| Unavailable::new("store", error))?;
+                histories.push((of.as_str(), tenant.as_str().to_owned(), subject.map(str::to_owned), record));
+            }
             if let (Some(id), Event::RequestDecided(_)) = (entry.request_id, &entry.event) {
                 decisions.push((id, serde_json::to_string(entry).map_err(|error| Unavailable::new("store", error))?));
             }
         }
-        if decisions.is_empty() {
+        if decisions.is_empty() && histories.is_empty() {
             return Ok(());
         }
         let work = move |connection: &Connection| {
@@ -164,9 +170,39 @@ impl DurableStore for EmbeddedStore {
                 connection.prepare_cached(sql)?.execute(params![id.0.as_bytes(), record])?;
             }
             let sql = "DELETE FROM decision WHERE number <= (SELECT max(number) FROM decision) - ?1";
-            connection.prepare_cached(sql)?.execute([i64::try_from(DECISIONS_KEPT).unwrap_or(i64::MAX)]).map(drop)
+            connection.prepare_cached(sql)?.execute([i64::try_from(DECISIONS_KEPT).unwrap_or(i64::MAX)])?;
+            let mut longer = BTreeSet::new();
+            for (of, tenant, subject, record) in &histories {
+                let sql = "INSERT INTO history (kind, tenant, subject, record) VALUES (?1, ?2, ?3, ?4)";
+                connection.prepare_cached(sql)?.execute(params![of, tenant, subject, record])?;
+                longer.insert((of, tenant));
+            }
+            for (of, tenant) in longer {
+                let sql = "DELETE FROM history WHERE kind = ?1 AND tenant = ?2 AND number <=
+                    (SELECT number FROM history WHERE kind = ?1 AND tenant = ?2 ORDER BY number DESC LIMIT 1 OFFSET ?3)";
+                connection.prepare_cached(sql)?.execute(params![of, tenant, i64::try_from(HISTORY_KEPT).unwrap_or(i64::MAX)])?;
+            }
+            Ok(())
         };
         self.writer.run(work).await
+    }
+
+    async fn history(&self, of: History, tenant: &TenantId, subject: Option<&str>, most: usize) -> Result<Vec<Recorded>, Unavailable> {
+        let (tenant, subject) = (tenant.as_str().to_owned(), subject.map(str::to_owned));
+        let most = i64::try_from(most).unwrap_or(i64::MAX);
+        let work = move |connection: &Connection| match subject {
+            None => {
+                let sql = "SELECT record FROM history WHERE kind = ?1 AND tenant = ?2 ORDER BY number DESC LIMIT ?3";
+                let mut statement = connection.prepare_cached(sql)?;
+                statement.query_map(params![of.as_str(), tenant, most], |row| parsed(row, 0))?.collect()
+            }
+            Some(subject) => {
+                let sql = "SELECT record FROM history WHERE kind = ?1 AND tenant = ?2 AND subject = ?3 ORDER BY number DESC LIMIT ?4";
+                let mut statement = connection.prepare_cached(sql)?;
+                statement.query_map(params![of.as_str(), tenant, subject, most], |row| parsed(row, 0))?.collect()
+            }
+        };
+        self.readers.run(work).await
     }
 
     async fn recorded(&self, id: RequestId) -> Result<Option<Recorded>, Unavailable> {

@@ -1,6 +1,6 @@
 //! Users, keys, decisions and settings, in PostgreSQL.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use async_trait::async_trait;
 use serde::Serialize;
@@ -12,12 +12,41 @@ use vestibule_engine::identity::{ExternalId, GroupName, PasswordHash, TenantId, 
 use vestibule_engine::request::RequestId;
 use vestibule_engine::scheme::Unavailable;
 use vestibule_engine::secret::Secret;
-use vestibule_engine::store::{Change, ChangeStream, DECISIONS_KEPT, DurableStore, KeyRecord};
+use vestibule_engine::store::{Change, ChangeStream, DECISIONS_KEPT, DurableStore, HISTORY_KEPT, History, KeyRecord};
 
 use super::{PostgresStore, column};
 
 /// The line of a message that means the signing keys.
 const KEYS: &str = "keys";
+
+impl PostgresStore {
+    /// Appends what belongs to a history.
+    async fn remember(&self, entries: &[Recorded]) -> Result<(), Unavailable> {
+        let (mut kinds, mut tenants, mut subjects, mut records) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for entry in entries {
+            if let (Some((of, subject)), Some(tenant)) = (History::of(&entry.event), &entry.tenant) {
+                kinds.push(of.as_str());
+                tenants.push(tenant.as_str());
+                subjects.push(subject);
+                records.push(json(entry)?);
+            }
+        }
+        if kinds.is_empty() {
+            return Ok(());
+        }
+        let sql = "INSERT INTO vestibule.history (kind, tenant, subject, record)
+            SELECT kind, tenant, subject, record FROM unnest($1::text[], $2::text[], $3::text[], $4::text[])
+            WITH ORDINALITY AS given (kind, tenant, subject, record, place) ORDER BY place";
+        self.rows(sql, &[&kinds, &tenants, &subjects, &records]).await?;
+        let longer: BTreeSet<(&str, &str)> = kinds.into_iter().zip(tenants).collect();
+        for (kind, tenant) in longer {
+            let sql = "DELETE FROM vestibule.history WHERE kind = $1 AND tenant = $2 AND number <=
+                (SELECT number FROM vestibule.history WHERE kind = $1 AND tenant = $2 ORDER BY number DESC OFFSET $3 LIMIT 1)";
+            self.rows(sql, &[&kind, &tenant, &i64::try_from(HISTORY_KEPT).unwrap_or(i64::MAX)]).await?;
+        }
+        Ok(())
+    }
+}
 
 #[async_trait]
 impl DurableStore for PostgresStore {
@@ -143,6 +172,7 @@ impl DurableStore for PostgresStore {
                 }
             }
         }
+        self.remember(entries).await?;
         if ids.is_empty() {
             return Ok(());
         }
@@ -157,6 +187,22 @@ impl DurableStore for PostgresStore {
     async fn recorded(&self, id: RequestId) -> Result<Option<Recorded>, Unavailable> {
         let sql = "SELECT record FROM vestibule.decision WHERE request_id = $1";
         self.row(sql, &[&octets(id.0)]).await?.as_ref().map(|row| parsed(row, 0)).transpose()
+    }
+
+    async fn history(&self, of: History, tenant: &TenantId, subject: Option<&str>, most: usize) -> Result<Vec<Recorded>, Unavailable> {
+        let (tenant, most) = (tenant.as_str(), i64::try_from(most).unwrap_or(i64::MAX));
+        let rows = match subject {
+            None => {
+                let sql = "SELECT record FROM vestibule.history WHERE kind = $1 AND tenant = $2 ORDER BY number DESC LIMIT $3";
+                self.rows(sql, &[&of.as_str(), &tenant, &most]).await?
+            }
+            Some(subject) => {
+                let sql =
+                    "SELECT record FROM vestibule.history WHERE kind = $1 AND tenant = $2 AND subject = $3 ORDER BY number DESC LIMIT $4";
+                self.rows(sql, &[&of.as_str(), &tenant, &subject, &most]).await?
+            }
+        };
+        rows.iter().map(|row| parsed(row, 0)).collect()
     }
 
     async fn epoch(&self) -> Result<u64, Unavailable> {

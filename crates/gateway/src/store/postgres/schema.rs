@@ -16,9 +16,10 @@ struct Migration {
 }
 
 /// The schema's versions in order.
-const MIGRATIONS: [Migration; 2] = [
+const MIGRATIONS: [Migration; 3] = [
     Migration { up: include_str!("migrations/1.up.sql"), down: None },
     Migration { up: include_str!("migrations/2.up.sql"), down: Some(include_str!("migrations/2.down.sql")) },
+    Migration { up: include_str!("migrations/3.up.sql"), down: Some(include_str!("migrations/3.down.sql")) },
 ];
 /// The advisory lock of whoever changes the schema: `vestibul` in octets.
 const LOCK: i64 = 0x7665_7374_6962_756c;
