@@ -147,6 +147,8 @@ pub enum Shown {
 /// A client's certificate as it reads. All of it is public.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ClientCertificate {
+    /// Its octets.
+    pub der: Arc<[u8]>,
     /// SHA-256 of its octets, lower-case hexadecimal.
     pub thumbprint: String,
     /// Whose it is, as RFC 4514 writes it.

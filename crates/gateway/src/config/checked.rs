@@ -14,7 +14,7 @@ use ipnet::IpNet;
 use rustls::pki_types::CertificateDer;
 use rustls::sign::CertifiedKey;
 
-use vestibule_engine::identity::{RealmName, ResponseName, RouteName, SchemeName, TenantId};
+use vestibule_engine::identity::{RealmName, ResponseName, RouteName, SchemeName, TenantId, Username};
 use vestibule_engine::realm;
 use vestibule_engine::request::Host;
 use vestibule_engine::route;
@@ -23,15 +23,22 @@ use vestibule_engine::session;
 
 use crate::realms::ldap;
 use crate::realms::local::MINIMUM_LENGTH;
-use crate::schemes::client_certificate::Mapping;
+use crate::schemes::owners::Mapping;
 use crate::serve::client_certificates::{ClientTrust, ForwardedCertificate};
 use crate::serve::proxy::Speaks;
 use crate::serve::proxy_protocol::ProxyProtocol;
 use crate::store::{postgres, redis};
 
-pub use crate::config::file::{Algorithm, AnonymousDenied, Http2, LoginHost, UpstreamHost};
+pub use crate::config::file::{Algorithm, AnonymousDenied, Http2, LoginHost, SecurityHeader, UpstreamHost};
 pub use crate::inject::headers::Fact;
 pub use crate::realms::hashing::Cost;
+
+mod ws_security;
+
+pub use ws_security::{
+    Assertion, Confirm, Encryption, Holder, Issuer, PasswordForm, PasswordSource, ResponseToken, SigningCertificate, Trust, WsSecurity,
+    WsSecurityResponse,
+};
 
 /// A whole configuration.
 #[derive(Debug, Clone)]
@@ -92,7 +99,7 @@ impl Checked {
     /// The first realm of ours that a tenant's login asks, and the scheme that asks it: there its users' passwords are set.
     pub fn own_realm(&self, tenant: &Tenant) -> Option<(&SchemeName, &RealmName)> {
         tenant.chain.iter().find_map(|name| match self.schemes.get_key_value(name)? {
-            (_, Scheme::Session | Scheme::ClientCertificate(_)) => None,
+            (_, Scheme::Session | Scheme::ClientCertificate(_) | Scheme::WsSecurity(_)) => None,
             (name, Scheme::Basic { realms, .. } | Scheme::LoginForm { realms }) => {
                 let own = |realm: &&RealmName| matches!(self.realms.get(*realm), Some(Realm::Local { .. }));
                 realms.iter().find(own).map(|realm| (name, realm))
@@ -105,7 +112,7 @@ impl Checked {
         let tenant = self.tenants.iter().find(|known| known.id == *tenant);
         match tenant.and_then(|tenant| self.own_realm(tenant)).and_then(|(_, realm)| self.realms.get(realm)) {
             Some(Realm::Local { minimum_length }) => *minimum_length,
-            Some(Realm::Ldap(_)) | None => MINIMUM_LENGTH,
+            Some(Realm::Ldap(_) | Realm::SharedSecrets(_)) | None => MINIMUM_LENGTH,
         }
     }
 }
@@ -253,6 +260,8 @@ pub struct Route {
     pub clients: Vec<IpNet>,
     /// Whether the body is read before the chain.
     pub body: route::BodyNeed,
+    /// What becomes of a security header that the chain reads.
+    pub security_header: SecurityHeader,
 }
 
 /// A file of policies, as read.
@@ -320,6 +329,8 @@ pub enum Scheme {
     },
     /// A client certificate.
     ClientCertificate(ClientCertificate),
+    /// The security header of a SOAP message.
+    WsSecurity(Box<WsSecurity>),
     /// The login page.
     LoginForm {
         /// Who checks, in order; at least one, each in [`Checked::realms`].
@@ -350,6 +361,8 @@ pub enum Realm {
     },
     /// A directory.
     Ldap(Box<Ldap>),
+    /// Passwords that both sides keep, by user name.
+    SharedSecrets(BTreeMap<Username, Secret<String>>),
 }
 
 impl Realm {
@@ -357,7 +370,7 @@ impl Realm {
     pub fn then(&self) -> realm::Then {
         match self {
             Self::Ldap(ldap) if ldap.exclusive => realm::Then::NextIfUnknown,
-            Self::Local { .. } | Self::Ldap(_) => realm::Then::Next,
+            Self::Local { .. } | Self::Ldap(_) | Self::SharedSecrets(_) => realm::Then::Next,
         }
     }
 }
@@ -453,6 +466,8 @@ impl Injector {
 pub enum Response {
     /// Request headers; none is one that an injector sets.
     Headers(Vec<(HeaderName, HeaderValue)>),
+    /// A security header in the message.
+    WsSecurity(Box<WsSecurityResponse>),
 }
 
 /// How passwords are hashed (Argon2id).
@@ -546,6 +561,8 @@ pub enum Conceded {
     PlainLdap(RealmName),
     /// A login page on the application's host of this tenant.
     LoginOnApplicationHost(TenantId),
+    /// Something weaker in the messages of this scheme.
+    WsSecurity(SchemeName, vestibule_wss::Concession),
 }
 
 impl Conceded {
@@ -555,6 +572,7 @@ impl Conceded {
             Self::PlainHttp(_) => "plain-http",
             Self::PlainLdap(_) => "plain-ldap",
             Self::LoginOnApplicationHost(_) => "login-on-application-host",
+            Self::WsSecurity(_, concession) => concession.word(),
         }
     }
 
@@ -564,6 +582,7 @@ impl Conceded {
             Self::PlainHttp(address) => address.to_string(),
             Self::PlainLdap(realm) => realm.to_string(),
             Self::LoginOnApplicationHost(tenant) => tenant.to_string(),
+            Self::WsSecurity(scheme, _) => scheme.to_string(),
         }
     }
 }

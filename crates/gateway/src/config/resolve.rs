@@ -9,6 +9,9 @@ mod parts;
 mod store;
 mod tenants;
 mod traffic;
+mod ws_security;
+
+pub use ws_security::{DECRYPTION, SIGNING};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -339,7 +342,16 @@ impl Resolve<'_> {
                 }
             },
             unknown => {
-                let help = suggest(unknown, ["plain-http", "plain-ldap", "login-on-application-host"]);
+                if let Some(concession) = vestibule_wss::Concession::ALL.iter().find(|concession| concession.word() == unknown) {
+                    let scheme = self.file.scheme.find(&written.partner.value);
+                    if matches!(scheme, Some(At { value: file::Scheme::WsSecurity(_), .. })) {
+                        return Some(Conceded::WsSecurity(written.partner.value.as_str().into(), *concession));
+                    }
+                    self.error(&written.partner, format!("no scheme of type `ws-security` is called `{}`", written.partner.value));
+                    return None;
+                }
+                let words = vestibule_wss::Concession::ALL.iter().map(|concession| concession.word());
+                let help = suggest(unknown, ["plain-http", "plain-ldap", "login-on-application-host"].into_iter().chain(words));
                 self.error(&written.what, format!("`{unknown}` is nothing that can be conceded")).help = help;
                 None
             }

@@ -5,8 +5,10 @@ pub mod client_certificate;
 pub mod family;
 pub mod known_device;
 pub mod login_form;
+pub mod owners;
 pub mod session;
 pub mod verified;
+pub mod ws_security;
 
 #[cfg(test)]
 mod house;

@@ -25,4 +25,5 @@ mod proxy_protocol;
 mod soap;
 mod support;
 mod transport;
+mod ws_security;
 mod xml;

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::config::file::WsSecurityScheme;
 use crate::config::values::{At, OneOrMore};
 
 /// How callers are recognised.
@@ -17,6 +18,8 @@ pub enum Scheme {
     LoginForm(LoginFormScheme),
     /// A client certificate, shown to a listener with `tls.client_ca` or forwarded by a named proxy.
     ClientCertificate(ClientCertificateScheme),
+    /// The security header of a SOAP message (WS-Security 1.0 and 1.1).
+    WsSecurity(Box<WsSecurityScheme>),
 }
 
 /// A session cookie.
@@ -69,7 +72,7 @@ pub struct ClientCertificateScheme {
     pub remember: bool,
 }
 
-fn thumbprint() -> At<OneOrMore> {
+pub(super) fn thumbprint() -> At<OneOrMore> {
     OneOrMore(vec!["thumbprint".to_owned().into()]).into()
 }
 

@@ -325,6 +325,7 @@ impl Resolve<'_> {
                     session = true;
                 }
                 Scheme::Basic { remember, .. } => remembers = remembers.or(remember.then_some(at)),
+                Scheme::WsSecurity(_) => {}
                 Scheme::ClientCertificate(certificate) => remembers = remembers.or(certificate.remember.then_some(at)),
                 Scheme::LoginForm { .. } => {
                     if let Some(first) = form {
@@ -370,12 +371,15 @@ impl Resolve<'_> {
             Some(At { value: file::Scheme::ClientCertificate(written), .. }) => {
                 Some(Scheme::ClientCertificate(self.client_certificate_scheme(at, written)))
             }
+            Some(At { value: file::Scheme::WsSecurity(written), .. }) => {
+                Some(Scheme::WsSecurity(Box::new(self.ws_security_scheme(at, written))))
+            }
             None if at.value == "session" => Some(Scheme::Session),
             None => None,
         }
     }
 
-    fn scheme_realms(&mut self, written: &At<OneOrMore>) -> Vec<RealmName> {
+    pub(super) fn scheme_realms(&mut self, written: &At<OneOrMore>) -> Vec<RealmName> {
         if written.value.0.is_empty() {
             self.error(written, "nobody would check the password").help = Some("name a realm, as in realm = \"local\"".to_owned());
         }
