@@ -98,7 +98,8 @@ fn main() {
         let plain = message(size);
         let limits = Limits { size: 4 << 20, ..Limits::SOAP };
         let read = Message::read(plain.as_bytes(), &limits).expect("a message");
-        let sign = SignWith { key: &key, certificate: &certificate, parts: &[Part::Body, Part::Timestamp], reference: KeyReference::Direct };
+        let sign =
+            SignWith { key: &key, certificate: &certificate, parts: &[Part::Body, Part::Timestamp], reference: KeyReference::Direct };
         let sealed = header(Token::Nothing, Some(sign)).write(&read, &limits, now, &Randomness([7; 32])).expect("signed");
         let [bare, ours] = medians(
             (40_000_000 / size).clamp(20, 1000),
@@ -128,7 +129,10 @@ fn main() {
         issue_instant: now,
         subject: Some(Subject {
             name_id: Some(NameId::new("alice", "urn:oasis:names:tc:SAML:1.1:nameid-format:unspecified")),
-            confirmations: vec![Confirmation { holder_certificates: vec![certificate.clone()], ..Confirmation::of(ConfirmationMethod::HolderOfKey) }],
+            confirmations: vec![Confirmation {
+                holder_certificates: vec![certificate.clone()],
+                ..Confirmation::of(ConfirmationMethod::HolderOfKey)
+            }],
         }),
         conditions: Some(Conditions { audiences: vec![vec!["urn:b".to_owned()]], ..Conditions::default() }),
         authn: vec![AuthnStatement::new(now, "urn:oasis:names:tc:SAML:2.0:ac:classes:X509")],

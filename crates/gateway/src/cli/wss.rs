@@ -122,7 +122,9 @@ impl Inspect {
     fn run(self, output: &mut Output) -> Result<Answer, Failure> {
         let now = match &self.now {
             None => Timestamp::now(),
-            Some(text) => text.parse().map_err(|_| Failure::not_tried(format!("{text} is no instant")).fix("write it as 2027-01-31T12:00:00Z"))?,
+            Some(text) => {
+                text.parse().map_err(|_| Failure::not_tried(format!("{text} is no instant")).fix("write it as 2027-01-31T12:00:00Z"))?
+            }
         };
         let users = self.users()?;
         let mut verifier = self.verifier()?;
@@ -365,7 +367,10 @@ fn say(said: &Said, output: &mut Output) -> Answer {
         return answer;
     }
     let mark = |ok: bool| if ok { Cell::new("ok", Tone::Good) } else { Cell::new("no", Tone::Bad) };
-    output.table(&[], said.checks.iter().map(|check| vec![mark(check.ok), check.name.as_str().into(), check.detail.as_str().into()]).collect());
+    output.table(
+        &[],
+        said.checks.iter().map(|check| vec![mark(check.ok), check.name.as_str().into(), check.detail.as_str().into()]).collect(),
+    );
     output.gap();
     match said.reason {
         None => output.line(Cell::new("accepted", Tone::Good)),

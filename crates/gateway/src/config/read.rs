@@ -133,7 +133,8 @@ impl Reader<'_> {
     }
 
     fn scheme(&mut self, value: Spanned<DeValue<'_>>) -> Option<At<Scheme>> {
-        let (kind, value) = self.kind(value, "scheme", &["session", "basic", "login-form", "client-certificate", "ws-security"], &LATER_SCHEMES)?;
+        let (kind, value) =
+            self.kind(value, "scheme", &["session", "basic", "login-form", "client-certificate", "ws-security"], &LATER_SCHEMES)?;
         match kind.as_str() {
             "session" => self.plain(value).map(|at| at.map(Scheme::Session)),
             "basic" => self.plain(value).map(|at| at.map(Scheme::Basic)),

@@ -143,21 +143,21 @@ impl Work {
     fn done(self) -> Result<Option<Bytes>, String> {
         let said = |error: vestibule_wss::Error| error.to_string();
         let received = Received::read(&self.http, &self.body).map_err(said)?;
-        if received.is_packaged() && self.headers.iter().any(|(one, _, _)| !one.response.sign.is_empty() || one.response.encrypt.is_some()) {
+        if received.is_packaged() && self.headers.iter().any(|(one, _, _)| !one.response.sign.is_empty() || one.response.encrypt.is_some())
+        {
             return Err("a package of several parts cannot be signed or encrypted in place".to_owned());
         }
-        let limits = Limits::SOAP;
+        let limits = message::room(&self.body);
         let mut message = received.as_sent(&self.body).map_err(said)?;
         let mut written = None;
         for role in self.removed.iter().filter(|role| message.presents(role)).collect::<Vec<_>>() {
             let octets = Header::remove(&message, role).map_err(said)?;
-            message = Message::read(&octets, &Limits { size: octets.len(), ..limits }).map_err(said)?;
+            message = Message::read(&octets, &limits).map_err(said)?;
             written = Some(octets);
         }
         for (prepared, issued, random) in &self.headers {
-            let room = Limits { size: written.as_ref().map_or(self.body.len(), Vec::len).saturating_mul(2).saturating_add(1 << 20), ..limits };
-            let octets = prepared.write(&message, issued, &room, self.now, random).map_err(said)?;
-            message = Message::read(&octets, &Limits { size: octets.len(), ..limits }).map_err(said)?;
+            let octets = prepared.write(&message, issued, &limits, self.now, random).map_err(said)?;
+            message = Message::read(&octets, &limits).map_err(said)?;
             written = Some(octets);
         }
         Ok(written.map(|octets| received.replaced(&self.body, &octets)))

@@ -63,7 +63,9 @@ impl Realm for SharedSecretsRealm {
         match held {
             Err(reason) => Ok(Check::Rejected(reason)),
             Ok(_) if !same => Ok(Check::Rejected(Reason::WrongPassword)),
-            Ok((user, _)) => Ok(Check::Accepted(Account { who: Who::User(user.id), attributes: Attributes::new(), epoch: Some(user.epoch) })),
+            Ok((user, _)) => {
+                Ok(Check::Accepted(Account { who: Who::User(user.id), attributes: Attributes::new(), epoch: Some(user.epoch) }))
+            }
         }
     }
 }

@@ -173,7 +173,8 @@ mod tests {
     #[tokio::test]
     async fn what_does_not_hold_is_rejected_with_its_reason() {
         let house = House::new();
-        let scheme = ClientCertificateScheme::new("card".into(), Owners::new(vec![Mapping::CommonName], String::new(), house.family.users.clone()));
+        let scheme =
+            ClientCertificateScheme::new("card".into(), Owners::new(vec![Mapping::CommonName], String::new(), house.family.users.clone()));
         let mut request = request(&[]);
         assert!(!scheme.presents(&request));
         request.client.certificate = Shown::Refused(Reason::CertificateRevoked);

@@ -73,7 +73,12 @@ impl Owners {
     ///
     /// # Errors
     /// [`Unavailable`] if the store does not answer.
-    pub async fn find(&self, tenant: &Tenant, certificate: &ClientCertificate, now: Timestamp) -> Result<Result<Arc<User>, Reason>, Unavailable> {
+    pub async fn find(
+        &self,
+        tenant: &Tenant,
+        certificate: &ClientCertificate,
+        now: Timestamp,
+    ) -> Result<Result<Arc<User>, Reason>, Unavailable> {
         let key = (tenant.id.clone(), certificate.thumbprint.clone());
         for (place, mapping) in self.mapping.iter().enumerate() {
             let claim = match self.claim(*mapping, certificate, tenant) {

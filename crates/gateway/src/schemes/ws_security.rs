@@ -92,7 +92,13 @@ impl WsSecurity {
         Outcome::Rejected(Rejection { reason, reach: self.reach })
     }
 
-    async fn username(&self, token: &UsernameToken, family: &Family, proven: Proven<'_>, trail: &mut Trail) -> Result<Outcome, Unavailable> {
+    async fn username(
+        &self,
+        token: &UsernameToken,
+        family: &Family,
+        proven: Proven<'_>,
+        trail: &mut Trail,
+    ) -> Result<Outcome, Unavailable> {
         let asked = proven.asked;
         let tenant = &asked.found.tenant;
         let unusable = Ok(Outcome::Rejected(Rejection::next(Reason::MalformedCredential)));
@@ -134,7 +140,13 @@ impl WsSecurity {
         Ok(self.proof(Who::User(user.id), Issuer::from(certificate::ISSUER), KEY, attributes, proven))
     }
 
-    async fn assertion(&self, accepted: &AcceptedAssertion, subject: &Subject, users: &Users, proven: Proven<'_>) -> Result<Outcome, Unavailable> {
+    async fn assertion(
+        &self,
+        accepted: &AcceptedAssertion,
+        subject: &Subject,
+        users: &Users,
+        proven: Proven<'_>,
+    ) -> Result<Outcome, Unavailable> {
         let assertion = accepted.assertion.value();
         let issuer = Issuer::from(assertion.issuer.as_str());
         let tenant = &proven.asked.found.tenant;
@@ -242,13 +254,9 @@ fn service(request: &CheckRequest, found: &Found) -> String {
 
 fn spent(conditions: &[vestibule_wss::Replay], service: &str) -> Vec<Replay> {
     let condition = |condition: &vestibule_wss::Replay| match condition {
-        vestibule_wss::Replay::Once { key, until } => {
-            Replay::Once { key: [key.as_slice(), service.as_bytes()].concat(), until: *until }
-        }
+        vestibule_wss::Replay::Once { key, until } => Replay::Once { key: [key.as_slice(), service.as_bytes()].concat(), until: *until },
         // What was vouched for in one document is not another's at any service.
-        vestibule_wss::Replay::Bound { key, digest, until } => {
-            Replay::Bound { key: key.to_vec(), digest: digest.to_vec(), until: *until }
-        }
+        vestibule_wss::Replay::Bound { key, digest, until } => Replay::Bound { key: key.to_vec(), digest: digest.to_vec(), until: *until },
     };
     conditions.iter().map(condition).collect()
 }

@@ -197,7 +197,9 @@ mod tests {
                       TXM_WSSEC_SAML20_SPID=urn:partner:b\nTXM_WSSEC_SAML_SIG_REQUIRED=hk\nTXM_WSSEC_SAML_USER_CERT_SRC=User_Store\n\
                       TXM_WSSEC_SAML_USER_CERT=usercertificate\nTXM_WSSEC_REMOVE=True\n";
         let taken = imported(holder, "b").unwrap();
-        for wanted in ["[response.b]", "token = \"saml\"", "confirm = \"holder-of-key\"", "holder = \"attribute:usercertificate\"", "remove = true"] {
+        for wanted in
+            ["[response.b]", "token = \"saml\"", "confirm = \"holder-of-key\"", "holder = \"attribute:usercertificate\"", "remove = true"]
+        {
             assert!(taken.contains(wanted), "{wanted}: {taken}");
         }
         let password = "TXM_WSSEC_TOKEN_TYPE=password\nTXM_WSSEC_USER_PASSWORD=userpassword\nTXM_WSSEC_SIGNATURE=all\n\

@@ -25,7 +25,12 @@ use crate::serve::proxy::Speaks;
 impl Schemes<'_> {
     /// A scheme over security headers. `behind` are those after it: one of them for the same token may know another sender, so
     /// that only the last one's refusal ends the chain.
-    pub(super) fn ws_security(&self, name: &SchemeName, security: &checked::WsSecurity, behind: &[&SchemeName]) -> Result<Arc<dyn Scheme>, String> {
+    pub(super) fn ws_security(
+        &self,
+        name: &SchemeName,
+        security: &checked::WsSecurity,
+        behind: &[&SchemeName],
+    ) -> Result<Arc<dyn Scheme>, String> {
         let said = |error: vestibule_wss::Error| error.to_string();
         let alike = |other: &&SchemeName| match self.checked.schemes.get(*other) {
             Some(checked::Scheme::WsSecurity(other)) => other.token == security.token && other.role == security.role,
@@ -136,7 +141,8 @@ pub(super) fn problems(checked: &Checked, route: &checked::Route, policy: &Polic
         for tenant in checked.tenants.iter().filter(|tenant| takes(&route.scope, tenant)) {
             let brings = |scheme: &&SchemeName| checked.schemes.get(*scheme).is_some_and(|scheme| brings(checked, scheme, needs(response)));
             if !tenant.chain.is_empty() && !tenant.chain.iter().any(|scheme| brings(&scheme)) {
-                let what = format!("no scheme in the chain of `{}` brings what the response `{name}` needs: {}", tenant.id, word(needs(response)));
+                let what =
+                    format!("no scheme in the chain of `{}` brings what the response `{name}` needs: {}", tenant.id, word(needs(response)));
                 found.push(Problem::of_file(&file.path, what).help(matrix(checked, tenant)));
             }
         }

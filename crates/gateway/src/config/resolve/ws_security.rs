@@ -202,7 +202,8 @@ impl Resolve<'_> {
         let certificate = self.signing_certificate(written);
         let sign = written.sign.as_ref().map(|parts| self.parts(parts));
         let token = self.response_token(name, written)?;
-        let vouched = matches!(&token, ResponseToken::Saml(Assertion { confirm: Confirm::SenderVouches | Confirm::SenderVouchesSigned, .. }));
+        let vouched =
+            matches!(&token, ResponseToken::Saml(Assertion { confirm: Confirm::SenderVouches | Confirm::SenderVouchesSigned, .. }));
         let sign = sign.unwrap_or_else(|| match (&token, vouched) {
             (ResponseToken::X509, _) => vec![Part::Envelope],
             (ResponseToken::Saml(_), true) => vec![Part::Token, Part::Body, Part::Timestamp],

@@ -15,9 +15,7 @@ use vestibule_engine::inject::Granted;
 use vestibule_engine::request::Shown;
 use vestibule_engine::secret::Secret;
 use vestibule_engine::store::digest;
-use vestibule_saml::{
-    AssertionContent, Attribute, AuthnStatement, Conditions, Confirmation, ConfirmationMethod, NameId, Subject, Version,
-};
+use vestibule_saml::{AssertionContent, Attribute, AuthnStatement, Conditions, Confirmation, ConfirmationMethod, NameId, Subject, Version};
 use vestibule_wss::{Assertion as WrittenAssertion, AssertionReference, Password, Secret as WssSecret, Token};
 use vestibule_xmlsec::{SigningKey, WebServices};
 
@@ -33,8 +31,7 @@ const FRESH: i64 = 2;
 /// How far receivers' clocks may be behind ours.
 const BEHIND: i64 = 30;
 /// The class of authentication where nothing more exact can be said (SAML authentication context §3.4.25; SAML 1.1 core §7.1.11).
-const CLASSES: (&str, &str) =
-    ("urn:oasis:names:tc:SAML:2.0:ac:classes:unspecified", "urn:oasis:names:tc:SAML:1.0:am:unspecified");
+const CLASSES: (&str, &str) = ("urn:oasis:names:tc:SAML:2.0:ac:classes:unspecified", "urn:oasis:names:tc:SAML:1.0:am:unspecified");
 
 /// A token, made.
 #[derive(Debug)]
@@ -76,12 +73,9 @@ impl Issued {
                     PasswordForm::Text => Password::Text(password.reveal()),
                 },
             },
-            Self::Saml(kept) => Token::Saml(WrittenAssertion {
-                xml: kept.xml.reveal(),
-                id: &kept.id,
-                version: kept.version,
-                reference: kept.reference,
-            }),
+            Self::Saml(kept) => {
+                Token::Saml(WrittenAssertion { xml: kept.xml.reveal(), id: &kept.id, version: kept.version, reference: kept.reference })
+            }
         }
     }
 }
@@ -127,7 +121,13 @@ impl Tokens {
         }
     }
 
-    fn assertion(&self, wanted: &Assertion, key: &SigningKey<WebServices>, identity: &Identity, asked: &Granted<'_>) -> Result<Kept, String> {
+    fn assertion(
+        &self,
+        wanted: &Assertion,
+        key: &SigningKey<WebServices>,
+        identity: &Identity,
+        asked: &Granted<'_>,
+    ) -> Result<Kept, String> {
         let holder = match &wanted.confirm {
             Confirm::HolderOfKey(holder) => Some(holder_of(holder, identity, asked)?),
             Confirm::SenderVouches | Confirm::SenderVouchesSigned => None,
@@ -136,8 +136,12 @@ impl Tokens {
             [only] => only.clone(),
             _ => return Err(format!("the caller has no single {:?} to be named by", wanted.name)),
         };
-        let attributes: Vec<(&str, Vec<String>)> =
-            wanted.attributes.iter().map(|(name, fact)| (name.as_str(), fact.texts(asked))).filter(|(_, texts)| !texts.is_empty()).collect();
+        let attributes: Vec<(&str, Vec<String>)> = wanted
+            .attributes
+            .iter()
+            .map(|(name, fact)| (name.as_str(), fact.texts(asked)))
+            .filter(|(_, texts)| !texts.is_empty())
+            .collect();
         let now = asked.now.as_second();
         let authenticated = identity.authenticated_at.as_second();
         // A holder shows his key with each message; what we vouch for belongs to one message and is never kept.

@@ -40,6 +40,11 @@ pub fn may_be_secured(request: &CheckRequest, body: &[u8]) -> bool {
     several || memchr::memmem::find(body, b"secext").is_some()
 }
 
+/// The limits of a message whose length the route has limited: what is put in line or written into it must fit, too.
+pub fn room(body: &[u8]) -> Limits {
+    Limits { size: body.len().saturating_mul(2).saturating_add(1 << 20), ..Limits::SOAP }
+}
+
 impl Received {
     /// Reads the message of a request with this head. Its length was limited by the route.
     ///
@@ -57,7 +62,7 @@ impl Received {
             return Err(vestibule_soap::Error::MediaType.into());
         }
         let media_type = MediaType::parse(single(&CONTENT_TYPE)?.unwrap_or_default())?;
-        let limits = Limits { size: body.len(), ..Limits::SOAP };
+        let limits = room(body);
         if media_type.essence() != "multipart/related" {
             let message = Message::read(body, &limits)?;
             if media_type.essence() != "application/xml" {
@@ -73,8 +78,7 @@ impl Received {
         if body.get(root.clone()) != Some(octets) {
             return Err(vestibule_soap::Error::MediaType.into());
         }
-        // What is in line is longer than what was included.
-        let (inline, document) = multipart.envelope(&Limits { size: body.len().saturating_mul(2), ..Limits::SOAP })?;
+        let (inline, document) = multipart.envelope(&limits)?;
         let packaged = inline != octets;
         let message = Message::of(document)?;
         multipart.envelope_type()?.carries(message.envelope().version())?;
@@ -90,7 +94,7 @@ impl Received {
             return Ok(self.message.clone());
         }
         let octets = body.get(self.root.clone()).unwrap_or_default();
-        Message::read(octets, &Limits { size: body.len(), ..Limits::SOAP })
+        Message::read(octets, &room(body))
     }
 
     /// Whether inclusions were put in line: then what is signed is not what stands in the body.
@@ -115,7 +119,8 @@ mod tests {
 
     use super::*;
 
-    const SOAP: &str = "<s:Envelope xmlns:s=\"http://schemas.xmlsoap.org/soap/envelope/\"><s:Body><o xmlns=\"urn:o\"/></s:Body></s:Envelope>";
+    const SOAP: &str =
+        "<s:Envelope xmlns:s=\"http://schemas.xmlsoap.org/soap/envelope/\"><s:Body><o xmlns=\"urn:o\"/></s:Body></s:Envelope>";
 
     fn read(media_type: &str, body: &str) -> Result<Received, Error> {
         let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_str(media_type).unwrap())]);
