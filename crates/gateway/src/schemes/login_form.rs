@@ -182,7 +182,13 @@ mod tests {
         }
         let tenant = TenantId::from("north");
         let (request, username, password) = (request(&[]), Username::parse("ada").unwrap(), Secret::from("right:ada"));
-        let offer = Offer { request: &request, tenant: &tenant, username: &username, password: &password, now: house.family.clock.now() };
+        let offer = Offer {
+            request: &request,
+            tenant: &tenant,
+            username: &username,
+            secret: Offered::Password(&password),
+            now: house.family.clock.now(),
+        };
         let answer = house.family.verify(&offer, false, &mut house.trail()).await.unwrap();
         assert!(matches!(answer, Answer::Rejected(rejection) if rejection.reason == Reason::AccountGateClosed));
     }
