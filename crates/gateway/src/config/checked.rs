@@ -21,8 +21,10 @@ use vestibule_engine::route;
 use vestibule_engine::secret::Secret;
 use vestibule_engine::session;
 
+use crate::call::Reach;
 use crate::realms::ldap;
 use crate::realms::local::MINIMUM_LENGTH;
+use crate::schemes::identity_url;
 use crate::schemes::owners::Mapping;
 use crate::serve::client_certificates::{ClientTrust, ForwardedCertificate};
 use crate::serve::proxy::Speaks;
@@ -99,7 +101,7 @@ impl Checked {
     /// The first realm of ours that a tenant's login asks, and the scheme that asks it: there its users' passwords are set.
     pub fn own_realm(&self, tenant: &Tenant) -> Option<(&SchemeName, &RealmName)> {
         tenant.chain.iter().find_map(|name| match self.schemes.get_key_value(name)? {
-            (_, Scheme::Session | Scheme::ClientCertificate(_) | Scheme::WsSecurity(_)) => None,
+            (_, Scheme::Session | Scheme::ClientCertificate(_) | Scheme::WsSecurity(_) | Scheme::IdentityUrl(_)) => None,
             (name, Scheme::Basic { realms, .. } | Scheme::LoginForm { realms }) => {
                 let own = |realm: &&RealmName| matches!(self.realms.get(*realm), Some(Realm::Local { .. }));
                 realms.iter().find(own).map(|realm| (name, realm))
@@ -331,6 +333,8 @@ pub enum Scheme {
     ClientCertificate(ClientCertificate),
     /// The security header of a SOAP message.
     WsSecurity(Box<WsSecurity>),
+    /// A session of another service.
+    IdentityUrl(IdentityUrl),
     /// The login page.
     LoginForm {
         /// Who checks, in order; at least one, each in [`Checked::realms`].
@@ -345,6 +349,27 @@ pub struct ClientCertificate {
     pub mapping: Vec<Mapping>,
     /// What a name must end with, and is cut off; empty for nothing.
     pub suffix: String,
+    /// What a refusal does.
+    pub on_reject: vestibule_engine::chain::OnReject,
+    /// Whether success opens a session.
+    pub remember: bool,
+}
+
+/// How users are found by sessions of another service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdentityUrl {
+    /// Whose users may come; at least one.
+    pub organizations: Vec<identity_url::Id>,
+    /// Hosts that session ids are sent to.
+    pub hosts: identity_url::Hosts,
+    /// How newcomers are found.
+    pub link_by: identity_url::LinkBy,
+    /// Whether it is asked who owns a session.
+    pub owner: identity_url::Owner,
+    /// Which addresses the hosts may stand for.
+    pub reach: Reach,
+    /// Roots their certificates must descend from; empty means the system's.
+    pub ca: Vec<CertificateDer<'static>>,
     /// What a refusal does.
     pub on_reject: vestibule_engine::chain::OnReject,
     /// Whether success opens a session.
@@ -563,6 +588,10 @@ pub enum Conceded {
     LoginOnApplicationHost(TenantId),
     /// Something weaker in the messages of this scheme.
     WsSecurity(SchemeName, vestibule_wss::Concession),
+    /// Addresses that are not public for the hosts of this scheme.
+    PrivateAddresses(SchemeName),
+    /// Sessions of this scheme that may be another's than the one whose identity they read.
+    SessionOwnerUnchecked(SchemeName),
 }
 
 impl Conceded {
@@ -573,6 +602,8 @@ impl Conceded {
             Self::PlainLdap(_) => "plain-ldap",
             Self::LoginOnApplicationHost(_) => "login-on-application-host",
             Self::WsSecurity(_, concession) => concession.word(),
+            Self::PrivateAddresses(_) => "private-addresses",
+            Self::SessionOwnerUnchecked(_) => "session-owner-unchecked",
         }
     }
 
@@ -583,6 +614,7 @@ impl Conceded {
             Self::PlainLdap(realm) => realm.to_string(),
             Self::LoginOnApplicationHost(tenant) => tenant.to_string(),
             Self::WsSecurity(scheme, _) => scheme.to_string(),
+            Self::PrivateAddresses(scheme) | Self::SessionOwnerUnchecked(scheme) => scheme.to_string(),
         }
     }
 }

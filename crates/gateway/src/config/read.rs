@@ -71,7 +71,7 @@ pub const SECTIONS: [&str; 16] = [
 ];
 
 /// Words that later versions will know, so that the refusal can say so.
-const LATER_SCHEMES: [&str; 4] = ["identity-url", "oidc", "saml", "sso-token"];
+const LATER_SCHEMES: [&str; 3] = ["oidc", "saml", "sso-token"];
 const LATER_REALMS: [&str; 1] = ["delegated"];
 const LATER_INJECTORS: [&str; 0] = [];
 
@@ -133,12 +133,17 @@ impl Reader<'_> {
     }
 
     fn scheme(&mut self, value: Spanned<DeValue<'_>>) -> Option<At<Scheme>> {
-        let (kind, value) =
-            self.kind(value, "scheme", &["session", "basic", "login-form", "client-certificate", "ws-security"], &LATER_SCHEMES)?;
+        let (kind, value) = self.kind(
+            value,
+            "scheme",
+            &["session", "basic", "login-form", "client-certificate", "identity-url", "ws-security"],
+            &LATER_SCHEMES,
+        )?;
         match kind.as_str() {
             "session" => self.plain(value).map(|at| at.map(Scheme::Session)),
             "basic" => self.plain(value).map(|at| at.map(Scheme::Basic)),
             "login-form" => self.plain(value).map(|at| at.map(Scheme::LoginForm)),
+            "identity-url" => self.plain(value).map(|at| at.map(Scheme::IdentityUrl)),
             "client-certificate" => self.plain(value).map(|at| at.map(Scheme::ClientCertificate)),
             _ => self.plain(value).map(|at| at.map(|scheme| Scheme::WsSecurity(Box::new(scheme)))),
         }

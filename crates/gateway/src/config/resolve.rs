@@ -5,6 +5,7 @@
 
 mod clients;
 mod directory;
+mod foreign;
 mod parts;
 mod store;
 mod tenants;
@@ -341,6 +342,8 @@ impl Resolve<'_> {
                     None
                 }
             },
+            "private-addresses" => self.conceded_scheme(&written.partner).map(Conceded::PrivateAddresses),
+            "session-owner-unchecked" => self.conceded_scheme(&written.partner).map(Conceded::SessionOwnerUnchecked),
             unknown => {
                 if let Some(concession) = vestibule_wss::Concession::ALL.iter().find(|concession| concession.word() == unknown) {
                     let scheme = self.file.scheme.find(&written.partner.value);
@@ -351,11 +354,20 @@ impl Resolve<'_> {
                     return None;
                 }
                 let words = vestibule_wss::Concession::ALL.iter().map(|concession| concession.word());
-                let help = suggest(unknown, ["plain-http", "plain-ldap", "login-on-application-host"].into_iter().chain(words));
+                let known = ["plain-http", "plain-ldap", "login-on-application-host", "private-addresses", "session-owner-unchecked"];
+                let help = suggest(unknown, known.into_iter().chain(words));
                 self.error(&written.what, format!("`{unknown}` is nothing that can be conceded")).help = help;
                 None
             }
         }
+    }
+
+    fn conceded_scheme(&mut self, partner: &At<String>) -> Option<SchemeName> {
+        if self.file.scheme.find(&partner.value).is_none() {
+            self.unknown(partner, "scheme", self.file.scheme.names());
+            return None;
+        }
+        Some(SchemeName::from(partner.value.as_str()))
     }
 
     /// Whether this was conceded; an expired concession was refused on its own already.

@@ -38,6 +38,7 @@ impl Schemes<'_> {
                 checked::Scheme::Session
                 | checked::Scheme::Basic { .. }
                 | checked::Scheme::ClientCertificate(_)
+                | checked::Scheme::IdentityUrl(_)
                 | checked::Scheme::LoginForm { .. },
             )
             | None => false,
@@ -95,7 +96,13 @@ pub(super) fn injector(checked: &Checked, route: &checked::Route) -> Result<Opti
                     }
                 }
                 Some(checked::Scheme::Basic { .. }) => drop(passwords.insert(name.clone(), PasswordCame::Basic)),
-                Some(checked::Scheme::Session | checked::Scheme::ClientCertificate(_) | checked::Scheme::LoginForm { .. }) | None => {}
+                Some(
+                    checked::Scheme::Session
+                    | checked::Scheme::ClientCertificate(_)
+                    | checked::Scheme::IdentityUrl(_)
+                    | checked::Scheme::LoginForm { .. },
+                )
+                | None => {}
             }
         }
     }
@@ -161,7 +168,10 @@ fn brings(checked: &Checked, scheme: &checked::Scheme, need: Need) -> bool {
         (Need::TlsKey, _) => certificates(),
         (
             Need::ReceivedPassword | Need::MessageKey,
-            checked::Scheme::Session | checked::Scheme::ClientCertificate(_) | checked::Scheme::LoginForm { .. },
+            checked::Scheme::Session
+            | checked::Scheme::ClientCertificate(_)
+            | checked::Scheme::IdentityUrl(_)
+            | checked::Scheme::LoginForm { .. },
         )
         | (Need::MessageKey, checked::Scheme::Basic { .. }) => false,
     }

@@ -327,6 +327,7 @@ impl Resolve<'_> {
                 Scheme::Basic { remember, .. } => remembers = remembers.or(remember.then_some(at)),
                 Scheme::WsSecurity(_) => {}
                 Scheme::ClientCertificate(certificate) => remembers = remembers.or(certificate.remember.then_some(at)),
+                Scheme::IdentityUrl(foreign) => remembers = remembers.or(foreign.remember.then_some(at)),
                 Scheme::LoginForm { .. } => {
                     if let Some(first) = form {
                         self.error(at, format!("the chain has a login form already: `{}`", first.value)).help =
@@ -373,6 +374,9 @@ impl Resolve<'_> {
             }
             Some(At { value: file::Scheme::WsSecurity(written), .. }) => {
                 Some(Scheme::WsSecurity(Box::new(self.ws_security_scheme(at, written))))
+            }
+            Some(At { value: file::Scheme::IdentityUrl(written), .. }) => {
+                Some(Scheme::IdentityUrl(self.identity_url_scheme(&name, written)))
             }
             None if at.value == "session" => Some(Scheme::Session),
             None => None,
