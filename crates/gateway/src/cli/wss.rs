@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 use vestibule_engine::Timestamp;
+use vestibule_engine::clock::{Clock as _, SystemClock};
 use vestibule_soap::Target;
 use vestibule_wss::{
     Accepted, Certificate, CertificateStore, Check, Concession, Concessions, Message, Outcome, Part, Reason, TokenKind, TrustedIssuer,
@@ -121,7 +122,7 @@ impl Token {
 impl Inspect {
     fn run(self, output: &mut Output) -> Result<Answer, Failure> {
         let now = match &self.now {
-            None => Timestamp::now(),
+            None => SystemClock::default().now(),
             Some(text) => {
                 text.parse().map_err(|_| Failure::not_tried(format!("{text} is no instant")).fix("write it as 2027-01-31T12:00:00Z"))?
             }

@@ -179,8 +179,9 @@ impl WsSecurity {
         attributes.remove(certificate::ATTRIBUTE);
         let level = match accepted.confirmed {
             Confirmed::HolderOfKey(_) | Confirmed::HolderByTls(_) => {
-                let holders = assertion.subject.iter().flat_map(|subject| &subject.confirmations).flat_map(|one| &one.holder_certificates);
-                let holder = holders.into_iter().find(|der| accepted.confirmed.is_by(der));
+                let mut holders =
+                    assertion.subject.iter().flat_map(|subject| &subject.confirmations).flat_map(|one| &one.holder_certificates);
+                let holder = holders.find(|der| accepted.confirmed.is_by(der));
                 attributes.extend(holder.map(|der| (certificate::ATTRIBUTE.to_owned(), vec![STANDARD.encode(der)])));
                 KEY
             }

@@ -7,6 +7,7 @@ use std::process::Command;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
+use vestibule_engine::clock::{Clock as _, SystemClock};
 use vestibule_saml::Version as SamlVersion;
 use vestibule_soap::Target;
 use vestibule_wss::{
@@ -261,7 +262,7 @@ fn written(token: Token<'_>, signer: Option<(&str, KeyReference)>, inside: &str)
         }),
         encrypt: None,
     };
-    header.write(&message, &Limits::SOAP, jiff::Timestamp::now(), &random()).unwrap()
+    header.write(&message, &Limits::SOAP, SystemClock::default().now(), &random()).unwrap()
 }
 
 fn named(name: &str, password: Password<'_>) -> Vec<u8> {
@@ -409,7 +410,9 @@ fn service<'a>(
         decryption: decrypt.then_some(&decryption),
     };
     let message = Message::read(octets, &Limits::SOAP).unwrap();
-    message.verify(&rules, jiff::Timestamp::now()).unwrap_or_else(|rejection| panic!("{rejection:?}\n{}", String::from_utf8_lossy(octets)))
+    message
+        .verify(&rules, SystemClock::default().now())
+        .unwrap_or_else(|rejection| panic!("{rejection:?}\n{}", String::from_utf8_lossy(octets)))
 }
 
 #[test]
