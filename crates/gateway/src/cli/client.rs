@@ -106,6 +106,7 @@ mod tests {
             | Command::Check(_)
             | Command::Store(_)
             | Command::Attack(_)
+            | Command::Metadata(_)
             | Command::Xml(_)
             | Command::Wss(_) => {
                 panic!("this command asks no server")
