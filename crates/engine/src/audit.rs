@@ -21,8 +21,10 @@ use crate::request::{Malformed, RequestId};
 use crate::scheme::{Step, Unavailable, Verdict};
 
 pub mod callout;
+mod security;
 
 pub use callout::Callout;
+pub use security::SecurityFault;
 
 /// The version of the event format, in every record. It changes when a field changes its meaning or goes; events, fields and words
 /// may be added without.
@@ -374,6 +376,9 @@ pub enum Reason {
     RevocationUnknown,
     /// The certificate holds, and belongs to nobody here.
     UnknownCertificate,
+    // Messages
+    /// The security header of a SOAP message does not hold.
+    Security(SecurityFault),
     // Foreign sessions
     /// The identity URL leads to a host that session ids are not sent to.
     ForeignHostNotListed,

@@ -108,7 +108,8 @@ mod tests {
             | Command::Attack(_)
             | Command::Audit(_)
             | Command::Metadata(_)
-            | Command::Xml(_) => {
+            | Command::Xml(_)
+            | Command::Wss(_) => {
                 panic!("this command asks no server")
             }
             Command::Explain(explain) => explain.run(&common, &mut output),

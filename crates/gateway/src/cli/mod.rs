@@ -31,6 +31,7 @@ pub mod server;
 pub mod session;
 pub mod store;
 pub mod user;
+pub mod wss;
 pub mod xml;
 
 /// The heading of the options that every command has.
@@ -105,6 +106,9 @@ pub enum Command {
     /// Signed and encrypted XML documents
     #[command(subcommand)]
     Xml(xml::XmlCommand),
+    /// SOAP messages with a security header
+    #[command(subcommand)]
+    Wss(wss::WssCommand),
     /// Show how the running server is
     Status,
     /// Make the running server read its configuration again
@@ -233,6 +237,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Store(store) => store.run(&common, &mut output),
         Command::Metadata(metadata) => metadata.run(&common, &mut output),
         Command::Xml(xml) => xml.run(&mut output),
+        Command::Wss(wss) => wss.run(&mut output),
         Command::Status => server::status(&common, &mut output),
         Command::Reload => server::reload(&common, &mut output),
     };

@@ -20,20 +20,24 @@ mod service_provider;
 mod session;
 mod store;
 mod tenant;
+mod ws_security;
 
 pub use delegate::{Delegate, OnOutage, ResponseRoot};
 pub use inject::{HeadersInjector, Inject, JwtInjector, Response};
 pub use limits::{Load, Rate, RouteLimits};
 pub use listen::{Certificate, ClientCertificates, Limits, Listen, Server, Tls};
 pub use profile::Profile;
-pub use realm::{DelegatedRealm, DelegatedUsername, LdapDialect, LdapRealm, LdapScope, LocalRealm, Realm};
+pub use realm::{DelegatedRealm, DelegatedUsername, LdapDialect, LdapRealm, LdapScope, LocalRealm, Realm, SharedSecretsRealm};
 pub use record::{Administrators, Algorithm, Audit, Concession, Keys, Syslog};
-pub use route::{Access, BodyNeed, Csrf, Http2, Route, Upstream, UpstreamHost};
+pub use route::{Access, BodyNeed, Csrf, Http2, Route, SecurityHeader, Upstream, UpstreamHost};
 pub use scheme::{ClientCertificateScheme, IdentityUrlScheme, LinkBy, OnReject, Scheme, SessionOwner};
 pub use service_provider::{Encrypt, IdentityProviderRole, ServiceProvider, Sign};
 pub use session::{Passwords, Session};
 pub use store::{DurableBackend, ExpiringBackend, Postgres, Redis, RedisTopology, Store};
 pub use tenant::{AnonymousDenied, ApiLogin, Brand, LoginHost, Tenant};
+pub use ws_security::{
+    WsAssertion, WsConfirm, WsEncryptedPart, WsReference, WsResponseToken, WsSamlVersion, WsSecurityResponse, WsSecurityScheme, WsToken,
+};
 
 /// Configuration of Vestibule, an authentication gateway.
 #[derive(Debug, Default, JsonSchema)]

@@ -36,6 +36,8 @@ pub enum Purpose {
     Demo,
 }
 
+pub use resolve::{DECRYPTION, SIGNING};
+
 /// Finds what is wrong with the policies of a configuration whose names have been resolved.
 pub type PolicyFindings = fn(&Checked) -> Vec<Problem>;
 

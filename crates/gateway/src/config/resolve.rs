@@ -14,6 +14,9 @@ mod service_providers;
 mod store;
 mod tenants;
 mod traffic;
+mod ws_security;
+
+pub use ws_security::{DECRYPTION, SIGNING};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -366,15 +369,17 @@ impl Resolve<'_> {
             "private-addresses" => self.conceded_scheme(&written.partner).map(Conceded::PrivateAddresses),
             "session-owner-unchecked" => self.conceded_scheme(&written.partner).map(Conceded::SessionOwnerUnchecked),
             unknown => {
-                let known = [
-                    "plain-http",
-                    "plain-ldap",
-                    "plain-delegated",
-                    "login-on-application-host",
-                    "private-addresses",
-                    "session-owner-unchecked",
-                ];
-                let help = suggest(unknown, known);
+                if let Some(concession) = vestibule_wss::Concession::ALL.iter().find(|concession| concession.word() == unknown) {
+                    let scheme = self.file.scheme.find(&written.partner.value);
+                    if matches!(scheme, Some(At { value: file::Scheme::WsSecurity(_), .. })) {
+                        return Some(Conceded::WsSecurity(written.partner.value.as_str().into(), *concession));
+                    }
+                    self.error(&written.partner, format!("no scheme of type `ws-security` is called `{}`", written.partner.value));
+                    return None;
+                }
+                let words = vestibule_wss::Concession::ALL.iter().map(|concession| concession.word());
+                let known = ["plain-http", "plain-ldap", "plain-delegated", "login-on-application-host", "private-addresses", "session-owner-unchecked"];
+                let help = suggest(unknown, known.into_iter().chain(words));
                 self.error(&written.what, format!("`{unknown}` is nothing that can be conceded")).help = help;
                 None
             }

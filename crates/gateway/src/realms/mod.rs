@@ -6,5 +6,6 @@ pub mod ldap;
 pub mod local;
 pub mod operators;
 mod pace;
+pub mod shared_secrets;
 #[cfg(test)]
 pub(crate) mod shelf;

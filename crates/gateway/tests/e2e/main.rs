@@ -41,4 +41,5 @@ mod saml_idp_peers;
 mod soap;
 mod support;
 mod transport;
+mod ws_security;
 mod xml;

@@ -665,7 +665,12 @@ impl Drop for Gateway {
 fn spawn(config: &Path, scratch: &Scratch, launch: &Launch) -> Child {
     let log = std::fs::OpenOptions::new().create(true).append(true).open(scratch.path().join("stderr")).unwrap();
     let mut words = launch.by.iter().map(String::as_str).chain([env!("CARGO_BIN_EXE_vestibule")]);
-    Command::new(words.next().unwrap())
+    let mut command = Command::new(words.next().unwrap());
+    // A house with a file `clock` lives at that time, from its start on.
+    if let Ok(clock) = std::fs::read_to_string(scratch.path().join("clock")) {
+        command.env("LD_PRELOAD", FAKETIME).env("FAKETIME", format!("@{clock}")).env("FAKETIME_DONT_FAKE_MONOTONIC", "1").env("TZ", "UTC");
+    }
+    command
         .args(words)
         .args(["serve", "--config", config.to_str().unwrap()])
         .envs(launch.environment.iter().map(|(name, value)| (name, value)))
@@ -674,6 +679,9 @@ fn spawn(config: &Path, scratch: &Scratch, launch: &Launch) -> Child {
         .spawn()
         .unwrap()
 }
+
+/// What makes a process live at another time (Debian's `faketime`).
+pub const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
 
 /// The `Cookie` header that answers an answer's `Set-Cookie`.
 pub fn cookie_header(answer: &Answer) -> String {

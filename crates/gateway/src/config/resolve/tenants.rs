@@ -334,6 +334,7 @@ impl Resolve<'_> {
                     session = true;
                 }
                 Scheme::Basic { remember, .. } => remembers = remembers.or(remember.then_some(at)),
+                Scheme::WsSecurity(_) => {}
                 Scheme::ClientCertificate(certificate) => remembers = remembers.or(certificate.remember.then_some(at)),
                 Scheme::IdentityUrl(foreign) => remembers = remembers.or(foreign.remember.then_some(at)),
                 Scheme::LoginForm { .. } => {
@@ -379,6 +380,9 @@ impl Resolve<'_> {
             Some(At { value: file::Scheme::LoginForm(form), .. }) => Some(Scheme::LoginForm { realms: self.scheme_realms(&form.realm) }),
             Some(At { value: file::Scheme::ClientCertificate(written), .. }) => {
                 Some(Scheme::ClientCertificate(self.client_certificate_scheme(at, written)))
+            }
+            Some(At { value: file::Scheme::WsSecurity(written), .. }) => {
+                Some(Scheme::WsSecurity(Box::new(self.ws_security_scheme(at, written))))
             }
             Some(At { value: file::Scheme::IdentityUrl(written), .. }) => {
                 Some(Scheme::IdentityUrl(self.identity_url_scheme(&name, written)))

@@ -238,7 +238,15 @@ impl Resolve<'_> {
     pub(super) fn responses(&mut self, injectors: &BTreeMap<Arc<str>, Injector>) -> BTreeMap<ResponseName, Response> {
         let file = self.file;
         let mut responses = BTreeMap::new();
-        for (name, At { value: file::Response::Headers(written), .. }) in &file.response.0 {
+        for (name, At { value: written, .. }) in &file.response.0 {
+            let written = match written {
+                file::Response::Headers(written) => written,
+                file::Response::WsSecurity(written) => {
+                    let response = self.ws_security_response(name, written).map(|response| Response::WsSecurity(Box::new(response)));
+                    responses.extend(response.map(|response| (ResponseName::from(name.value.as_str()), response)));
+                    continue;
+                }
+            };
             let mut headers: Vec<(HeaderName, HeaderValue)> = Vec::new();
             for (header, value) in &written.set.value.0 {
                 let Some(name) = self.settable_header(header) else { continue };
@@ -308,6 +316,7 @@ impl Resolve<'_> {
                 clients: written.clients.iter().map(|net| net.0).collect(),
                 body,
                 limits,
+                security_header: written.security_header,
             };
             self.carried(&route, &written.pattern, listeners);
             routes.push((route, &written.pattern));
