@@ -13,9 +13,11 @@ mod demo;
 mod doors;
 mod faults;
 mod hand_over;
+mod keystores;
 mod ldap;
 mod lifecycle;
 mod login;
+mod migration;
 mod nginx;
 mod passwords;
 #[path = "../peers/mod.rs"]
