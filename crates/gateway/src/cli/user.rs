@@ -63,9 +63,9 @@ pub enum UserCommand {
         #[command(flatten)]
         who: Who,
     },
-    /// Let whoever shows a certificate be a user
+    /// Let whoever shows a certificate, or is called so by another issuer, be a user
     Link(Link),
-    /// Let whoever shows a certificate be a user no longer, and end all the user's sessions
+    /// Let whoever is known so be a user no longer, and end all the user's sessions
     Unlink(Link),
     /// Give a user another password, and end all their sessions
     Passwd {
@@ -87,11 +87,17 @@ pub struct Link {
     #[command(flatten)]
     who: Who,
     /// A file with the certificate in PEM form
-    #[arg(long, value_name = "FILE")]
-    certificate: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "id")]
+    certificate: Option<PathBuf>,
     /// By what the certificate is known: its renewal has another thumbprint and another number
     #[arg(long, value_enum, default_value_t = By::Thumbprint)]
     by: By,
+    /// What another issuer calls the user, in place of a certificate
+    #[arg(long, value_name = "NAME", requires = "issuer", conflicts_with_all = ["certificate", "by"])]
+    id: Option<String>,
+    /// That issuer: an identity provider, or `urn:vestibule:salesforce` whose ids are `ORGANISATION/USER`
+    #[arg(long, value_name = "ISSUER", requires = "id")]
+    issuer: Option<String>,
 }
 
 /// By what a certificate is known
@@ -104,10 +110,15 @@ pub enum By {
 }
 
 impl Link {
-    /// The name by which the scheme `client-certificate` knows it.
+    /// The name by which a scheme knows the user.
     fn id(&self) -> Result<ExternalId, Failure> {
-        let chain = pem::certificates(&self.certificate).map_err(Failure::not_tried)?;
-        let shown = self.certificate.display();
+        if let (Some(id), Some(issuer)) = (&self.id, &self.issuer) {
+            return Ok(ExternalId { issuer: issuer.as_str().into(), id: id.clone() });
+        }
+        // INVARIANT: clap demands one of the two.
+        let Some(file) = &self.certificate else { return Err(Failure::not_tried("name a certificate, or an id and its issuer")) };
+        let chain = pem::certificates(file).map_err(Failure::not_tried)?;
+        let shown = file.display();
         let [only] = chain.as_slice() else { return Err(Failure::not_tried(format!("`{shown}` holds more than one certificate"))) };
         let about = certificate::read(only).map_err(|why| Failure::not_tried(format!("`{shown}`: {why}")))?;
         Ok(match self.by {

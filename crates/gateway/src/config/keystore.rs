@@ -34,8 +34,8 @@ pub struct Pair {
 
 /// Whether these octets are a key store rather than text.
 pub fn is_one(octets: &[u8]) -> bool {
-    // PKCS#12 is a SEQUENCE; PEM and the comments before it are text.
-    octets.starts_with(&JKS) || octets.first() == Some(&0x30)
+    // PKCS#12 is a SEQUENCE of many octets; PEM and the comments before it are text.
+    octets.starts_with(&JKS) || matches!(octets, [0x30, 0x80..=0x84, ..])
 }
 
 /// The private key of this alias; of the only one where none is named.

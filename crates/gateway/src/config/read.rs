@@ -134,11 +134,13 @@ impl Reader<'_> {
     }
 
     fn scheme(&mut self, value: Spanned<DeValue<'_>>) -> Option<At<Scheme>> {
-        let (kind, value) = self.kind(value, "scheme", &["session", "basic", "login-form", "client-certificate"], &LATER_SCHEMES)?;
+        let (kind, value) =
+            self.kind(value, "scheme", &["session", "basic", "login-form", "client-certificate", "identity-url"], &LATER_SCHEMES)?;
         match kind.as_str() {
             "session" => self.plain(value).map(|at| at.map(Scheme::Session)),
             "basic" => self.plain(value).map(|at| at.map(Scheme::Basic)),
             "login-form" => self.plain(value).map(|at| at.map(Scheme::LoginForm)),
+            "identity-url" => self.plain(value).map(|at| at.map(Scheme::IdentityUrl)),
             _ => self.plain(value).map(|at| at.map(Scheme::ClientCertificate)),
         }
     }

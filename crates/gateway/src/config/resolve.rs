@@ -5,6 +5,7 @@
 
 mod clients;
 mod directory;
+mod foreign;
 mod parts;
 mod store;
 mod tenants;
@@ -366,12 +367,23 @@ impl Resolve<'_> {
                     None
                 }
             },
+            "private-addresses" => self.conceded_scheme(&written.partner).map(Conceded::PrivateAddresses),
+            "session-owner-unchecked" => self.conceded_scheme(&written.partner).map(Conceded::SessionOwnerUnchecked),
             unknown => {
-                let help = suggest(unknown, ["plain-http", "plain-ldap", "login-on-application-host"]);
+                let known = ["plain-http", "plain-ldap", "login-on-application-host", "private-addresses", "session-owner-unchecked"];
+                let help = suggest(unknown, known);
                 self.error(&written.what, format!("`{unknown}` is nothing that can be conceded")).help = help;
                 None
             }
         }
+    }
+
+    fn conceded_scheme(&mut self, partner: &At<String>) -> Option<SchemeName> {
+        if self.file.scheme.find(&partner.value).is_none() {
+            self.unknown(partner, "scheme", self.file.scheme.names());
+            return None;
+        }
+        Some(SchemeName::from(partner.value.as_str()))
     }
 
     /// Whether this was conceded; an expired concession was refused on its own already.

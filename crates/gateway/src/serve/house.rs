@@ -76,6 +76,8 @@ const SEALING_KEY: &str = "sealing.key";
 const DEMO: &str = "demo";
 /// The setting that says from when on a restored store may serve.
 pub const NOT_BEFORE: &str = "serve-not-before";
+/// How long a start waits until all users are read.
+const SURVEY: Duration = Duration::from_secs(2);
 /// Jobs that may wait to be hashed, per lane.
 const HASHING_QUEUE: usize = 256;
 /// How often a tunnel's identity is asked whether it still holds.
@@ -315,14 +317,22 @@ fn warn(warnings: &[Problem]) {
     }
 }
 
-/// Learns what the dearest stored hash costs, so that the floor covers it before it is first met.
+/// Learns what the dearest stored hash costs, so that the floor covers it before it is first met. A million users take longer than
+/// a start may; then it goes on beside the first requests.
 async fn survey(built: &Built, checked: &Checked) {
-    for realm in built.local.values() {
-        for tenant in &checked.tenants {
-            if let Err(down) = realm.survey(&tenant.id).await {
-                tracing::warn!(error = %down, "the users could not be read");
+    let realms: Vec<_> = built.local.values().cloned().collect();
+    let tenants: Vec<TenantId> = checked.tenants.iter().map(|tenant| tenant.id.clone()).collect();
+    let surveying = tokio::spawn(async move {
+        for realm in realms {
+            for tenant in &tenants {
+                if let Err(down) = realm.survey(tenant).await {
+                    tracing::warn!(error = %down, "the users could not be read");
+                }
             }
         }
+    });
+    if tokio::time::timeout(SURVEY, surveying).await.is_err() {
+        tracing::info!("the users are many: what their dearest hash costs is learnt while we serve");
     }
 }
 

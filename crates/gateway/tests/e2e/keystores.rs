@@ -141,7 +141,11 @@ fn certificates_say_when_they_end() {
     let files = [("soon.pem", certificate.as_str()), ("soon.key", key.as_str())];
     let house = Gateway::with_files(&configuration("{ certificate = \"soon.pem\", key = { file = \"soon.key\" } }"), &files);
     let gauge = "vestibule_certificate_not_after_seconds{file=\"soon.pem\",subject=\"CN=soon\"}";
-    wait_for(|| metrics(&house).lines().any(|line| line.strip_prefix(gauge).is_some_and(|value| value.trim().parse::<f64>().is_ok_and(|at| at > 1.7e9))));
+    wait_for(|| {
+        metrics(&house)
+            .lines()
+            .any(|line| line.strip_prefix(gauge).is_some_and(|value| value.trim().parse::<f64>().is_ok_and(|at| at > 1.7e9)))
+    });
     let checked = Command::new(env!("CARGO_BIN_EXE_vestibule"))
         .args(["check", "--config"])
         .arg(path(&house.scratch, "vestibule.toml"))
@@ -158,10 +162,24 @@ fn a_request_is_signed_and_a_key_of_another_system_signs_after_a_rotation() {
     }
     let office = Scratch::new();
     let directory = office.path();
-    let vestibule = |arguments: &[&str]| Command::new(env!("CARGO_BIN_EXE_vestibule")).args(arguments).current_dir(directory).output().unwrap();
+    let vestibule =
+        |arguments: &[&str]| Command::new(env!("CARGO_BIN_EXE_vestibule")).args(arguments).current_dir(directory).output().unwrap();
     for kind in ["ecdsa", "rsa"] {
         let key = format!("{kind}.key");
-        let output = vestibule(&["key", "csr", "--host", "app.north.localhost", "--host", "north.example", "--organization", "North", "--new-key", &key, "--kind", kind]);
+        let output = vestibule(&[
+            "key",
+            "csr",
+            "--host",
+            "app.north.localhost",
+            "--host",
+            "north.example",
+            "--organization",
+            "North",
+            "--new-key",
+            &key,
+            "--kind",
+            kind,
+        ]);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         std::fs::write(directory.join("request.csr"), &output.stdout).unwrap();
         run(directory, "openssl", &["req", "-in", "request.csr", "-verify", "-noout"]);
@@ -182,12 +200,20 @@ fn a_request_is_signed_and_a_key_of_another_system_signs_after_a_rotation() {
     let kind = ["-keyalg", "EC", "-groupname", "secp256r1", "-storetype", "JKS", "-keystore", "old.jks"];
     run(directory, "keytool", &[&["-genkeypair"][..], &kind, &store].concat());
     let (file, password) = (path(&office, "old.jks"), path(&office, "password"));
-    let import = |file: &Path| gateway.command(&["key", "import", "jwt", file.to_str().unwrap(), "--password-file", password.to_str().unwrap(), "--json"]);
+    let import = |file: &Path| {
+        gateway.command(&["key", "import", "jwt", file.to_str().unwrap(), "--password-file", password.to_str().unwrap(), "--json"])
+    };
     let output = import(&file);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let keys: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let in_state = |keys: &serde_json::Value, state: &str| {
-        let found: Vec<String> = keys["keys"].as_array().unwrap().iter().filter(|key| key["state"] == state).map(|key| key["id"].as_str().unwrap().to_owned()).collect();
+        let found: Vec<String> = keys["keys"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|key| key["state"] == state)
+            .map(|key| key["id"].as_str().unwrap().to_owned())
+            .collect();
         found
     };
     let next = in_state(&keys, "next");

@@ -186,7 +186,7 @@ impl<R: BufRead> Lines<R> {
     }
 
     /// The next line without its end, and its number; `Err` inside if it is too long.
-    fn next(&mut self) -> io::Result<Option<(u64, Result<Vec<u8>, TooLong>)>> {
+    fn next(&mut self) -> io::Result<Option<Line>> {
         let mut line = Vec::new();
         let limit = MAX_LINE as u64 + 1;
         if io::Read::take(&mut self.source, limit).read_until(b'\n', &mut line)? == 0 {
@@ -206,6 +206,9 @@ impl<R: BufRead> Lines<R> {
         Ok(Some((self.number, Ok(line))))
     }
 }
+
+/// A line without its end, and its number.
+type Line = (u64, Result<Vec<u8>, TooLong>);
 
 /// A line longer than [`MAX_LINE`].
 struct TooLong;

@@ -69,7 +69,6 @@ impl DurableStore for PostgresStore {
             groups AS (INSERT INTO vestibule.user_group (tenant, \"group\", name, \"user\")
                 SELECT DISTINCT * FROM unnest($11::text[], $12::text[], $13::text[], $14::bytea[]))
             SELECT";
-        let [external, groups] = [external, groups];
         let parameters: [&(dyn ToSql + Sync); 14] = [
             ids,
             tenants,
@@ -299,11 +298,15 @@ struct Columns<'a> {
     epochs: Vec<i64>,
     passwords: Vec<Option<&'a str>>,
     records: Vec<String>,
-    /// Tenants, issuers, ids, users.
-    external: (Vec<&'a str>, Vec<&'a str>, Vec<&'a str>, Vec<Vec<u8>>),
-    /// Tenants, groups, names, users.
-    groups: (Vec<&'a str>, Vec<&'a str>, Vec<&'a str>, Vec<Vec<u8>>),
+    /// Issuers and ids.
+    external: Pointing<'a>,
+    /// Groups and names.
+    groups: Pointing<'a>,
 }
+
+/// What points to users, as columns: tenants, two texts, and whom.
+#[derive(Default)]
+struct Pointing<'a>(Vec<&'a str>, Vec<&'a str>, Vec<&'a str>, Vec<Vec<u8>>);
 
 impl<'a> Columns<'a> {
     fn push(&mut self, user: &'a User) -> Result<(), Unavailable> {

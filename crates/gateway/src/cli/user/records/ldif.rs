@@ -14,7 +14,7 @@ use vestibule_engine::identity::{AccountState, ExternalId};
 use vestibule_engine::secret::Secret;
 use vestibule_engine::store::digest;
 
-use super::{Entry, Lines, Mapping, TooLong, issued, nobody, state, truth};
+use super::{Entry, Line, Lines, Mapping, TooLong, issued, nobody, state, truth};
 use crate::serve::admin::protocol::{Confidential, ExportedUser, ImportedUser, state_label};
 
 /// Most lines of one entry. Groups have a line for each member.
@@ -162,7 +162,7 @@ impl Record {
 struct Records<R> {
     lines: Lines<R>,
     /// A line that was read to see whether it goes on with the one before.
-    ahead: Option<(u64, Result<Vec<u8>, TooLong>)>,
+    ahead: Option<Line>,
 }
 
 impl<R: BufRead> Records<R> {
@@ -193,7 +193,7 @@ impl<R: BufRead> Records<R> {
     }
 
     /// A line with those that go on with it: they begin with a space (§2, note 2).
-    fn logical(&mut self) -> io::Result<Option<(u64, Result<Vec<u8>, TooLong>)>> {
+    fn logical(&mut self) -> io::Result<Option<Line>> {
         let first = match self.ahead.take() {
             Some(line) => Some(line),
             None => self.lines.next()?,
