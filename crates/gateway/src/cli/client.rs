@@ -115,6 +115,7 @@ mod tests {
             | Command::Store(_)
             | Command::Restore(_)
             | Command::Attack(_)
+            | Command::Metadata(_)
             | Command::Xml(_) => {
                 panic!("this command asks no server")
             }
