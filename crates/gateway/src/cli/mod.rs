@@ -15,6 +15,7 @@ use output::Output;
 pub mod ask;
 pub mod attack;
 pub mod audit;
+pub mod backup;
 pub mod check;
 pub mod client;
 pub mod delegate;
@@ -97,6 +98,8 @@ pub enum Command {
     /// Services that check passwords
     #[command(subcommand)]
     Delegate(delegate::DelegateCommand),
+    Backup(backup::Backup),
+    Restore(backup::Restore),
     /// The store of stopped gateways
     #[command(subcommand)]
     Store(store::StoreCommand),
@@ -234,6 +237,8 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Audit(audit) => audit.run(&common, &mut output),
         Command::History(history) => history.run(&common, &mut output),
         Command::Delegate(delegate) => delegate.run(&common, &mut output),
+        Command::Backup(backup) => backup.run(&common, &mut output),
+        Command::Restore(restore) => restore.run(&common, &mut output),
         Command::Store(store) => store.run(&common, &mut output),
         Command::Metadata(metadata) => metadata.run(&common, &mut output),
         Command::Xml(xml) => xml.run(&mut output),

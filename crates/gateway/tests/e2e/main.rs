@@ -21,12 +21,14 @@ mod foreign;
 mod hand_over;
 #[path = "../../src/cli/demo/identity_service.rs"]
 mod identity_service;
+mod keystores;
 mod ldap;
 mod lifecycle;
 mod limits;
 mod load;
 mod login;
 mod login;
+mod migration;
 mod nginx;
 mod nginx;
 mod outages;
