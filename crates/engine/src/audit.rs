@@ -3,12 +3,16 @@
 //! Three readers, three texts: the client gets a generic sentence and the request id; the log gets the
 //! cause chain; the audit gets a [`Reason`]. Nothing here can hold a password, an assertion or a session id.
 
+mod saml;
+
 use std::fmt::Debug;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+pub use saml::SamlFault;
 
 use crate::clock::{Clock, Timestamp};
 use crate::decision::Uncarried;
@@ -138,6 +142,21 @@ pub enum Event {
         subject: String,
         /// Why.
         reason: Ending,
+    },
+    /// A partner's message was refused: what was checked, expected and found.
+    #[serde(rename = "message.refused")]
+    MessageRefused {
+        /// By which scheme.
+        scheme: SchemeName,
+        /// From which partner, as the configuration calls it; none if it is nobody's we know.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        partner: Option<String>,
+        /// The first check that failed.
+        check: String,
+        /// Why.
+        reason: SamlFault,
+        /// Expected and found. Holds no subject, no attribute and no session index.
+        detail: String,
     },
     /// A signing key changed its place.
     #[serde(rename = "key.rotated")]
@@ -295,6 +314,13 @@ pub enum Reason {
     RepeatedWrongPassword,
     /// Too many attempts are waiting.
     TooManyWaiting,
+    // Messages of partners
+    /// A SAML message was refused; `message.refused` says more.
+    Saml(SamlFault),
+    /// Nobody here knows the partner that a message says it is from.
+    UnknownPartner,
+    /// A browser went round between us and a partner without arriving.
+    Loop,
     // Certificates
     /// No authority we trust for clients vouches for the certificate, or not for this use.
     CertificateUntrusted,
@@ -445,6 +471,7 @@ mod tests {
             | Event::GateOpened { .. }
             | Event::SessionOpened { .. }
             | Event::SessionEnded { .. }
+            | Event::MessageRefused { .. }
             | Event::KeyRotated { .. }
             | Event::ConfigReloaded { .. }
             | Event::AdminChanged { .. } => (),
@@ -519,6 +546,19 @@ mod tests {
             (
                 Event::KeyRotated { purpose: "jwt".into(), key: "k1".into(), state: "current".into() },
                 r#"key.rotated","purpose":"jwt","key":"k1","state":"current"}"#,
+            ),
+            (
+                Event::MessageRefused {
+                    scheme: "saml".into(),
+                    partner: Some("corp".into()),
+                    check: "audience".into(),
+                    reason: SamlFault::WrongAudience,
+                    detail: "expected a, found b".into(),
+                },
+                concat!(
+                    r#"message.refused","scheme":"saml","partner":"corp","check":"audience","reason":"wrong_audience","#,
+                    r#""detail":"expected a, found b"}"#
+                ),
             ),
             (Event::ConfigReloaded { accepted: true, problem: None }, r#"config.reloaded","accepted":true}"#),
             (

@@ -88,7 +88,8 @@ impl Sink for DecisionLog {
             Event::RequestUnreadable { .. }
             | Event::LoginSucceeded { .. }
             | Event::LoginRejected { .. }
-            | Event::LoginFellThrough { .. } => 0,
+            | Event::LoginFellThrough { .. }
+            | Event::MessageRefused { .. } => 0,
             Event::GateClosed { .. }
             | Event::GateOpened { .. }
             | Event::SessionOpened { .. }

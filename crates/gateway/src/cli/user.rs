@@ -12,6 +12,7 @@ use super::output::{Cell, Output, Tone};
 use super::{Answer, Common, Failure, Who};
 use crate::certificate;
 use crate::config::pem;
+use crate::schemes::saml;
 use crate::serve::admin::protocol::{AdminReply, AdminRequest, Confidential, NewUser, Whom, state_label};
 
 /// The profile of a user of whom nobody says otherwise.
@@ -73,17 +74,23 @@ pub enum UserCommand {
     },
 }
 
-/// A certificate and its user
+/// What somebody else calls a user
 #[derive(Debug, Args)]
 pub struct Link {
     #[command(flatten)]
     who: Who,
-    /// A file with the certificate in PEM form
-    #[arg(long, value_name = "FILE")]
-    certificate: PathBuf,
+    /// A file with a certificate of theirs in PEM form
+    #[arg(long, value_name = "FILE", required_unless_present = "identity_provider", conflicts_with = "identity_provider")]
+    certificate: Option<PathBuf>,
     /// By what the certificate is known: its renewal has another thumbprint and another number
     #[arg(long, value_enum, default_value_t = By::Thumbprint)]
     by: By,
+    /// The entity id of a SAML identity provider that vouches for them
+    #[arg(long, value_name = "ENTITY_ID", requires = "subject")]
+    identity_provider: Option<String>,
+    /// What it calls them: the NameID, or the attribute that names the subject
+    #[arg(long, value_name = "NAME", requires = "identity_provider")]
+    subject: Option<String>,
 }
 
 /// By what a certificate is known
@@ -96,10 +103,15 @@ pub enum By {
 }
 
 impl Link {
-    /// The name by which the scheme `client-certificate` knows it.
+    /// The name by which the scheme `client-certificate` or `saml` knows them.
     fn id(&self) -> Result<ExternalId, Failure> {
-        let chain = pem::certificates(&self.certificate).map_err(Failure::not_tried)?;
-        let shown = self.certificate.display();
+        if let (Some(provider), Some(subject)) = (&self.identity_provider, &self.subject) {
+            return Ok(ExternalId { issuer: saml::issuer(provider), id: subject.clone() });
+        }
+        // INVARIANT: clap demands one of the two; the text is for the type only.
+        let certificate = self.certificate.as_deref().ok_or_else(|| Failure::not_tried("there is no certificate"))?;
+        let chain = pem::certificates(certificate).map_err(Failure::not_tried)?;
+        let shown = certificate.display();
         let [only] = chain.as_slice() else { return Err(Failure::not_tried(format!("`{shown}` holds more than one certificate"))) };
         let about = certificate::read(only).map_err(|why| Failure::not_tried(format!("`{shown}`: {why}")))?;
         Ok(match self.by {

@@ -255,7 +255,7 @@ fn document(file: &Path) -> Result<Vec<u8>, Failure> {
     read(file, Limits::SOAP.size as u64 + 1).map(|octets| octets.to_vec())
 }
 
-fn read(file: &Path, most: u64) -> Result<Zeroizing<Vec<u8>>, Failure> {
+pub(super) fn read(file: &Path, most: u64) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let unread = |error: std::io::Error| Failure::not_tried(format!("{}: {error}", file.display()));
     let source: Box<dyn Read> =
         if file == Path::new("-") { Box::new(std::io::stdin()) } else { Box::new(File::open(file).map_err(unread)?) };
@@ -265,7 +265,7 @@ fn read(file: &Path, most: u64) -> Result<Zeroizing<Vec<u8>>, Failure> {
 }
 
 /// Trusts what stands in a file: certificates and public keys in PEM, or one of them in DER.
-fn trust(keys: &mut TrustedKeys, file: &Path) -> Result<(), Failure> {
+pub(super) fn trust(keys: &mut TrustedKeys, file: &Path) -> Result<(), Failure> {
     let octets = read(file, MAX_KEY_FILE)?;
     let added = match std::str::from_utf8(&octets) {
         Ok(text) if text.contains("-----BEGIN ") => keys.add_pem(text).map(|_| ()),
@@ -279,7 +279,7 @@ fn unusable(file: &Path, error: &Error) -> Failure {
 }
 
 /// A private key from a file in PEM (PKCS#8).
-fn private_key(file: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
+pub(super) fn private_key(file: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
     use rustls::pki_types::PrivatePkcs8KeyDer;
     use rustls::pki_types::pem::PemObject;
     let pem = read(file, MAX_KEY_FILE)?;

@@ -3,6 +3,7 @@
 //! Called at start and at every reload, and by `explain` for one judgement over a store whose writes are
 //! discarded. What outlives a reload is in [`House`].
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use vestibule_engine::chain::{Chain, Link, OnReject};
 use vestibule_engine::clock::Clock;
 use vestibule_engine::csrf::CsrfKey;
 use vestibule_engine::engine::Engine;
-use vestibule_engine::identity::{Issuer, RealmName, ResponseName, SchemeName};
+use vestibule_engine::identity::{Issuer, RealmName, ResponseName, SchemeName, TenantId};
 use vestibule_engine::inject::{Injector, Strip};
 use vestibule_engine::policy::{Decisions, Policy, PolicyProblem};
 use vestibule_engine::realm::{Passwords, Realm, RealmStep, Then};
@@ -46,8 +47,9 @@ use crate::schemes::client_certificate::ClientCertificateScheme;
 use crate::schemes::family::{Family, PlainHttp};
 use crate::schemes::known_device::KnownDevices;
 use crate::schemes::login_form::LoginForm;
+use crate::schemes::saml::ServiceProvider;
 use crate::schemes::session::SessionScheme;
-use crate::serve::pages::MAX_FORM;
+use crate::serve::pages::{MAX_FORM, MAX_MESSAGE_FORM};
 
 /// For how long an answer to a password is of use.
 const PASSWORD_TIME: Duration = Duration::from_secs(10);
@@ -55,6 +57,9 @@ const PASSWORD_TIME: Duration = Duration::from_secs(10);
 const ON_APPLICATIONS: &str = "/.vestibule/**";
 /// Our own endpoints where the login page is on the application's host, by concession.
 const LOGIN_PAGES: [&str; 5] = ["/login", "/logout", "/password", "/assets/**", "/.well-known/jwks.json"];
+
+/// Where messages of identity providers arrive, on the portal.
+const SAML_MESSAGES: &str = "/saml/sp/**";
 
 /// What outlives a reload.
 #[derive(Debug)]
@@ -90,6 +95,8 @@ pub struct Built {
     pub passwords: Arc<Passwords>,
     /// The realms that hold our own users.
     pub local: HashMap<RealmName, Arc<LocalRealm>>,
+    /// The tenants that are service providers.
+    pub saml: HashMap<TenantId, Arc<ServiceProvider>>,
 }
 
 /// Makes the engine of a configuration over an expiring store.
@@ -120,6 +127,7 @@ pub fn build(checked: &Checked, house: &House, expiring: &Arc<dyn ExpiringStore>
         passwords: &passwords,
         realms: &realms,
         generation: house.generations.fetch_add(1, Ordering::Relaxed),
+        saml: RefCell::default(),
     };
     let mut routes = Routes::default();
     let mut tenants = Vec::new();
@@ -144,7 +152,12 @@ pub fn build(checked: &Checked, house: &House, expiring: &Arc<dyn ExpiringStore>
     };
     // Those whose word is a password's alone are not found by a certificate.
     let certificates = (Issuer::from(certificate::ISSUER), IssuerRules { local: false });
-    let rules = checked.realms.iter().map(rule).chain([certificates]).collect();
+    let saml = schemes.saml.into_inner();
+    let providers = saml
+        .values()
+        .flat_map(|sp| sp.providers().iter().map(|provider| provider.issuer().clone()))
+        .map(|issuer| (issuer, IssuerRules { local: false }));
+    let rules = checked.realms.iter().map(rule).chain([certificates]).chain(providers).collect();
     let engine = Engine {
         routes,
         admission: Admission::new(house.users.clone(), expiring.clone(), rules, checked.administrators.clone()),
@@ -153,7 +166,7 @@ pub fn build(checked: &Checked, house: &House, expiring: &Arc<dyn ExpiringStore>
         sink: house.sink.clone(),
         clock: house.clock.clone(),
     };
-    Ok(Built { engine, passwords, local })
+    Ok(Built { engine, passwords, local, saml })
 }
 
 /// How signing keys are kept: published for as long as the longest token lives.
@@ -266,6 +279,7 @@ struct Schemes<'a> {
     passwords: &'a Arc<Passwords>,
     realms: &'a HashMap<RealmName, Arc<dyn Realm>>,
     generation: u64,
+    saml: RefCell<HashMap<TenantId, Arc<ServiceProvider>>>,
 }
 
 impl Schemes<'_> {
@@ -320,6 +334,13 @@ impl Schemes<'_> {
                     let checked::ClientCertificate { mapping, suffix, on_reject, remember } = certificate.clone();
                     let scheme = ClientCertificateScheme::new(name.clone(), mapping, suffix, self.house.users.clone());
                     Link { scheme: Arc::new(scheme), on_reject, remember }
+                }
+                checked::Scheme::Saml(saml) => {
+                    let origin = tenant.portal_origin.as_deref().unwrap_or_default();
+                    let sp = Arc::new(ServiceProvider::new(name.clone(), saml, origin, self.house.users.clone())?);
+                    let scheme = Arc::new(sp.scheme());
+                    self.saml.borrow_mut().insert(tenant.id.clone(), sp);
+                    Link { scheme, on_reject: OnReject::Continue, remember: false }
                 }
                 checked::Scheme::LoginForm { realms } => {
                     let domains =
@@ -423,19 +444,24 @@ fn add_routes(routes: &mut Routes, checked: &Checked, house: &House, tenants: &[
             .map_err(|taken| format!("route {taken} takes the same requests"))?;
     }
     for tenant in &checked.tenants {
-        own_endpoints(routes, tenant)?;
+        own_endpoints(routes, checked, tenant)?;
     }
     Ok(())
 }
 
 /// Login, logout and the like, on the portal; the landing and logout on application hosts.
-fn own_endpoints(routes: &mut Routes, tenant: &checked::Tenant) -> Result<(), String> {
+fn own_endpoints(routes: &mut Routes, checked: &Checked, tenant: &checked::Tenant) -> Result<(), String> {
+    let long = messages(checked, tenant);
     let mut mount = |scope: Scope, text: &str| {
         let pattern = Pattern::parse(text, Vec::new())?;
-        routes.add(scope, &pattern, Arc::new(own(text))).map_err(|taken| format!("route {taken} takes {text}, which is ours"))
+        let limit = if long.iter().any(|long| long == text) { MAX_MESSAGE_FORM } else { MAX_FORM };
+        routes.add(scope, &pattern, Arc::new(own(text, limit))).map_err(|taken| format!("route {taken} takes {text}, which is ours"))
     };
     if let Some(portal) = &tenant.portal {
         mount(Scope::Host(portal.clone()), "/**")?;
+        for text in &long {
+            mount(Scope::Host(portal.clone()), text)?;
+        }
     }
     for host in &tenant.hosts {
         let scope = Scope::Host(host.clone());
@@ -449,7 +475,20 @@ fn own_endpoints(routes: &mut Routes, tenant: &checked::Tenant) -> Result<(), St
     Ok(())
 }
 
-fn own(text: &str) -> Route {
+/// Where messages of identity providers come to.
+fn messages(checked: &Checked, tenant: &checked::Tenant) -> Vec<String> {
+    let saml = tenant.chain.iter().find_map(|name| match checked.schemes.get(name)? {
+        checked::Scheme::Saml(saml) => Some(saml),
+        checked::Scheme::Session
+        | checked::Scheme::Basic { .. }
+        | checked::Scheme::ClientCertificate(_)
+        | checked::Scheme::LoginForm { .. } => None,
+    });
+    let aliases = |saml: &checked::Saml| saml.aliases.iter().map(|alias| alias.path().to_owned()).collect::<Vec<_>>();
+    saml.map(|saml| std::iter::once(SAML_MESSAGES.to_owned()).chain(aliases(saml)).collect()).unwrap_or_default()
+}
+
+fn own(text: &str, limit: usize) -> Route {
     Route {
         name: format!("own:{text}").as_str().into(),
         access: Access::Open,
@@ -457,7 +496,7 @@ fn own(text: &str) -> Route {
         injectors: Vec::new(),
         strip: HashMap::new(),
         csrf: Csrf::Off,
-        body: BodyNeed::Whole { limit: MAX_FORM, types: vec!["application/x-www-form-urlencoded".to_owned()] },
+        body: BodyNeed::Whole { limit, types: vec!["application/x-www-form-urlencoded".to_owned()] },
         clients: Vec::new(),
         destination: Destination::Own,
     }

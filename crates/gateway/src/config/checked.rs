@@ -3,6 +3,8 @@
 //! Plain owned data without places in a file; `build.rs` makes the engine of it. Made only by
 //! [`super::resolve::resolve`], so whoever holds a [`Checked`] need not check again.
 
+mod saml;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -32,6 +34,7 @@ use crate::store::{postgres, redis};
 pub use crate::config::file::{Algorithm, AnonymousDenied, Http2, LoginHost, UpstreamHost};
 pub use crate::inject::headers::Fact;
 pub use crate::realms::hashing::Cost;
+pub use saml::{FoundBy, IdentityProvider, Pair, RequestBinding, Saml, Weakness};
 
 /// A whole configuration.
 #[derive(Debug, Clone)]
@@ -92,7 +95,7 @@ impl Checked {
     /// The first realm of ours that a tenant's login asks, and the scheme that asks it: there its users' passwords are set.
     pub fn own_realm(&self, tenant: &Tenant) -> Option<(&SchemeName, &RealmName)> {
         tenant.chain.iter().find_map(|name| match self.schemes.get_key_value(name)? {
-            (_, Scheme::Session | Scheme::ClientCertificate(_)) => None,
+            (_, Scheme::Session | Scheme::ClientCertificate(_) | Scheme::Saml(_)) => None,
             (name, Scheme::Basic { realms, .. } | Scheme::LoginForm { realms }) => {
                 let own = |realm: &&RealmName| matches!(self.realms.get(*realm), Some(Realm::Local { .. }));
                 realms.iter().find(own).map(|realm| (name, realm))
@@ -325,6 +328,8 @@ pub enum Scheme {
         /// Who checks, in order; at least one, each in [`Checked::realms`].
         realms: Vec<RealmName>,
     },
+    /// SAML 2.0 web single sign-on.
+    Saml(Box<saml::Saml>),
 }
 
 /// How users are found by their certificates.
@@ -546,6 +551,8 @@ pub enum Conceded {
     PlainLdap(RealmName),
     /// A login page on the application's host of this tenant.
     LoginOnApplicationHost(TenantId),
+    /// An algorithm or a form of old in the messages of this identity provider.
+    Saml(Weakness, Arc<str>),
 }
 
 impl Conceded {
@@ -555,6 +562,7 @@ impl Conceded {
             Self::PlainHttp(_) => "plain-http",
             Self::PlainLdap(_) => "plain-ldap",
             Self::LoginOnApplicationHost(_) => "login-on-application-host",
+            Self::Saml(weakness, _) => weakness.word(),
         }
     }
 
@@ -564,6 +572,7 @@ impl Conceded {
             Self::PlainHttp(address) => address.to_string(),
             Self::PlainLdap(realm) => realm.to_string(),
             Self::LoginOnApplicationHost(tenant) => tenant.to_string(),
+            Self::Saml(_, provider) => provider.to_string(),
         }
     }
 }

@@ -12,6 +12,7 @@ mod listen;
 mod realm;
 mod record;
 mod route;
+mod saml;
 mod scheme;
 mod session;
 mod store;
@@ -22,6 +23,7 @@ pub use listen::{Certificate, ClientCertificates, Limits, Listen, Server, Tls};
 pub use realm::{LdapDialect, LdapRealm, LdapScope, LocalRealm, Realm};
 pub use record::{Administrators, Algorithm, Audit, AuditTo, Concession, Keys};
 pub use route::{Access, BodyNeed, Csrf, Http2, Route, Upstream, UpstreamHost};
+pub use saml::{FoundBy, IdentityProvider, KeyPair, RequestBinding, SamlScheme, SignedPart};
 pub use scheme::{ClientCertificateScheme, OnReject, Scheme};
 pub use session::{Passwords, Session};
 pub use store::{DurableBackend, ExpiringBackend, Postgres, Redis, RedisTopology, Store};
@@ -45,6 +47,8 @@ pub struct File {
     /// How callers are recognised; a tenant's `chain` puts schemes in order. A scheme `session` of type
     /// `session` exists without being written.
     pub scheme: Named<At<Scheme>>,
+    /// Identity providers that may vouch for users; schemes of type `saml` name these.
+    pub identity_provider: Named<At<IdentityProvider>>,
     /// Who checks passwords. A realm `local` of type `local` exists without being written.
     pub realm: Named<At<Realm>>,
     /// What the application is told; routes name these. An injector `headers` of type `headers` with its default

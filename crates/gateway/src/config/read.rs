@@ -30,6 +30,7 @@ impl File {
                 "route" => file.route = reader.list(&key, value),
                 "upstream" => file.upstream = reader.named(&key, value, Reader::plain),
                 "scheme" => file.scheme = reader.named(&key, value, Reader::scheme),
+                "identity_provider" => file.identity_provider = reader.named(&key, value, Reader::plain),
                 "realm" => file.realm = reader.named(&key, value, Reader::realm),
                 "inject" => file.inject = reader.named(&key, value, Reader::inject),
                 "response" => file.response = reader.named(&key, value, Reader::response),
@@ -51,13 +52,14 @@ impl File {
 }
 
 /// All sections, in the order of a request.
-pub const SECTIONS: [&str; 16] = [
+pub const SECTIONS: [&str; 17] = [
     "listen",
     "server",
     "tenant",
     "route",
     "upstream",
     "scheme",
+    "identity_provider",
     "realm",
     "inject",
     "response",
@@ -71,7 +73,7 @@ pub const SECTIONS: [&str; 16] = [
 ];
 
 /// Words that later versions will know, so that the refusal can say so.
-const LATER_SCHEMES: [&str; 5] = ["identity-url", "oidc", "saml", "sso-token", "ws-security"];
+const LATER_SCHEMES: [&str; 4] = ["identity-url", "oidc", "sso-token", "ws-security"];
 const LATER_REALMS: [&str; 1] = ["delegated"];
 const LATER_INJECTORS: [&str; 1] = ["ws-security"];
 const LATER_RESPONSES: [&str; 1] = ["ws-security"];
@@ -134,12 +136,14 @@ impl Reader<'_> {
     }
 
     fn scheme(&mut self, value: Spanned<DeValue<'_>>) -> Option<At<Scheme>> {
-        let (kind, value) = self.kind(value, "scheme", &["session", "basic", "login-form", "client-certificate"], &LATER_SCHEMES)?;
+        let (kind, value) =
+            self.kind(value, "scheme", &["session", "basic", "login-form", "client-certificate", "saml"], &LATER_SCHEMES)?;
         match kind.as_str() {
             "session" => self.plain(value).map(|at| at.map(Scheme::Session)),
             "basic" => self.plain(value).map(|at| at.map(Scheme::Basic)),
             "login-form" => self.plain(value).map(|at| at.map(Scheme::LoginForm)),
-            _ => self.plain(value).map(|at| at.map(Scheme::ClientCertificate)),
+            "client-certificate" => self.plain(value).map(|at| at.map(Scheme::ClientCertificate)),
+            _ => self.plain(value).map(|at| at.map(|saml| Scheme::Saml(Box::new(saml)))),
         }
     }
 

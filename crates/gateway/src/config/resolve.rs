@@ -6,6 +6,7 @@
 mod clients;
 mod directory;
 mod parts;
+mod saml;
 mod store;
 mod tenants;
 mod traffic;
@@ -22,7 +23,7 @@ use vestibule_engine::identity::{RealmName, SchemeName};
 use vestibule_engine::secret::Secret;
 
 use crate::config::Purpose;
-use crate::config::checked::{Checked, Conceded, Concession, PolicyFile, Scheme, Upstream};
+use crate::config::checked::{Checked, Conceded, Concession, PolicyFile, Scheme, Upstream, Weakness};
 use crate::config::file::{self, File};
 use crate::config::problem::{Problem, Severity, Source, suggest};
 use crate::config::secrets::{SecretRef, reason};
@@ -53,6 +54,7 @@ pub fn resolve(source: &Source, file: &File, purpose: Purpose, now: Timestamp) -
         schemes: BTreeMap::new(),
         conceded: Vec::new(),
         used_realms: BTreeSet::new(),
+        used_providers: BTreeSet::new(),
     };
     resolve.section_names();
     resolve.conceded = resolve.concessions();
@@ -126,6 +128,7 @@ struct Resolve<'a> {
     schemes: BTreeMap<SchemeName, Scheme>,
     conceded: Vec<Granted>,
     used_realms: BTreeSet<RealmName>,
+    used_providers: BTreeSet<String>,
 }
 
 struct Granted {
@@ -270,6 +273,7 @@ impl Resolve<'_> {
         let names = of(&file.tenant)
             .chain(of(&file.upstream))
             .chain(of(&file.scheme))
+            .chain(of(&file.identity_provider))
             .chain(of(&file.realm))
             .chain(of(&file.inject))
             .chain(of(&file.response))
@@ -338,8 +342,19 @@ impl Resolve<'_> {
                     None
                 }
             },
+            word if Weakness::ALL.iter().any(|weakness| weakness.word() == word) => {
+                let weakness = Weakness::ALL.into_iter().find(|weakness| weakness.word() == word)?;
+                match self.file.identity_provider.find(&written.partner.value) {
+                    Some(_) => Some(Conceded::Saml(weakness, written.partner.value.as_str().into())),
+                    None => {
+                        self.unknown(&written.partner, "identity provider", self.file.identity_provider.names());
+                        None
+                    }
+                }
+            }
             unknown => {
-                let help = suggest(unknown, ["plain-http", "plain-ldap", "login-on-application-host"]);
+                let words = ["plain-http", "plain-ldap", "login-on-application-host"];
+                let help = suggest(unknown, words.into_iter().chain(Weakness::ALL.iter().map(|weakness| weakness.word())));
                 self.error(&written.what, format!("`{unknown}` is nothing that can be conceded")).help = help;
                 None
             }
@@ -366,6 +381,11 @@ impl Resolve<'_> {
         for (name, _) in &file.scheme.0 {
             if !self.schemes.contains_key(&SchemeName::from(name.value.as_str())) {
                 self.warn(name, format!("the scheme `{}` stands in no chain", name.value));
+            }
+        }
+        for (name, _) in &file.identity_provider.0 {
+            if !self.used_providers.contains(name.value.as_str()) {
+                self.warn(name, format!("no scheme names the identity provider `{}`", name.value));
             }
         }
         for (name, _) in &file.realm.0 {

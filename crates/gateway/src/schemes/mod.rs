@@ -5,6 +5,7 @@ pub mod client_certificate;
 pub mod family;
 pub mod known_device;
 pub mod login_form;
+pub mod saml;
 pub mod session;
 pub mod verified;
 

@@ -468,7 +468,7 @@ impl Server {
 
     /// A configuration as it will run.
     fn running(&self, checked: &Checked, built: Built) -> Result<proxy::Running, String> {
-        let Built { engine, passwords, local } = built;
+        let Built { engine, passwords, local, saml } = built;
         let engine = Arc::new(engine);
         let brands = brands(checked)?;
         let changes = Owners::new(checked, &self.house.clock, &passwords, &local);
@@ -482,7 +482,8 @@ impl Server {
             self.house.devices.clone(),
             Some(Arc::new(changes)),
             jwks,
-        );
+        )
+        .with_service_providers(saml);
         let mut upstreams = HashMap::new();
         for (name, upstream) in &checked.upstreams {
             let settings = upstreams::settings(upstream)?;

@@ -10,6 +10,7 @@ mod brand;
 mod cookie;
 mod guard;
 mod home;
+mod journey;
 mod key;
 mod landing;
 mod login;
@@ -17,6 +18,7 @@ mod login_state;
 mod logout;
 mod password;
 mod reply;
+mod saml_sp;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -43,8 +45,10 @@ pub use brand::Brand;
 pub use cookie::COOKIES;
 pub use password::{Change, ChangePassword, Changed, OwnPasswords};
 pub use reply::refusal;
+pub use saml_sp::MAX_MESSAGE_FORM;
 
 use crate::schemes::known_device::KnownDevices;
+use crate::schemes::saml::{CONSUMER, METADATA, ServiceProvider};
 use guard::Form;
 use key::PageKey;
 use view::{Display, Dress, Shell};
@@ -64,6 +68,7 @@ pub struct Portal {
     devices: Arc<KnownDevices>,
     passwords: Option<Arc<dyn ChangePassword>>,
     jwks: Jwks,
+    saml: HashMap<TenantId, Arc<ServiceProvider>>,
 }
 
 impl fmt::Debug for Portal {
@@ -84,7 +89,12 @@ impl Portal {
         passwords: Option<Arc<dyn ChangePassword>>,
         jwks: Jwks,
     ) -> Self {
-        Self { engine, store, key: PageKey::new(secret), brands, devices, passwords, jwks }
+        Self { engine, store, key: PageKey::new(secret), brands, devices, passwords, jwks, saml: HashMap::new() }
+    }
+
+    /// The same with tenants that are service providers.
+    pub fn with_service_providers(self, saml: HashMap<TenantId, Arc<ServiceProvider>>) -> Self {
+        Self { saml, ..self }
     }
 
     /// Answers a request that a route led to us. The body of a POST must have been read whole.
@@ -113,6 +123,9 @@ impl Portal {
         if visit.dress == Dress::Inline && !path.starts_with("/.vestibule/") {
             return Ok(visit.missing());
         }
+        if write && self.service_provider(visit).is_some_and(|sp| sp.consumes(path)) {
+            return self.consume(visit).await;
+        }
         match path {
             "/" if read => self.home(visit).await,
             "/login" if read => self.show_login(visit).await,
@@ -123,7 +136,9 @@ impl Portal {
             "/password" if write => self.change_password(visit).await,
             "/.vestibule/landing" if read => self.land(visit).await,
             "/.well-known/jwks.json" if read => Ok(reply::jwks((self.jwks)())),
-            "/" | "/.vestibule/landing" | "/.well-known/jwks.json" => Ok(visit.not_allowed("GET, HEAD")),
+            METADATA if read => self.sp_metadata(visit),
+            CONSUMER => Ok(visit.not_allowed("POST")),
+            METADATA | "/" | "/.vestibule/landing" | "/.well-known/jwks.json" => Ok(visit.not_allowed("GET, HEAD")),
             "/login" | "/logout" | "/.vestibule/logout" | "/password" => Ok(visit.not_allowed("GET, HEAD, POST")),
             _ => {
                 let asset = if read { assets::serve(request, visit.tenant.id.as_str(), &visit.brand) } else { None };
@@ -224,8 +239,12 @@ impl Visit<'_> {
     }
 
     fn rejected(&mut self, subject: Option<String>, reason: Reason) {
-        let scheme = self.tenant.chain.login_scheme().map_or_else(|| "login".into(), |scheme| scheme.name().clone());
-        self.trail.events.push(Event::LoginRejected { scheme, subject, reason });
+        let scheme = self.tenant.chain.form_scheme().map_or_else(|| "login".into(), |scheme| scheme.name().clone());
+        self.rejected_by(&scheme, subject, reason);
+    }
+
+    fn rejected_by(&mut self, scheme: &SchemeName, subject: Option<String>, reason: Reason) {
+        self.trail.events.push(Event::LoginRejected { scheme: scheme.clone(), subject, reason });
         self.refusal = Some((Ruling::Deny, reason));
     }
 

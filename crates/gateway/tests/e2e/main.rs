@@ -22,6 +22,7 @@ mod passwords;
 #[expect(dead_code, reason = "the stores' own tests need more of it")]
 mod peers;
 mod proxy_protocol;
+mod saml_sp;
 mod soap;
 mod support;
 mod transport;

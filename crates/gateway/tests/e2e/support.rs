@@ -349,15 +349,20 @@ impl Gateway {
 
     /// A gateway of this configuration, with more files beside it that only it may read.
     pub fn with_files(template: &str, files: &[(&str, &str)]) -> Self {
-        Self::with_names(template, files, None)
+        Self::with_names(template, files, None, &[])
+    }
+
+    /// The same in another environment, such as that of a library that tells another time.
+    pub fn at_time(template: &str, files: &[(&str, &str)], environment: &[(&str, String)]) -> Self {
+        Self::with_names(template, files, None, environment)
     }
 
     /// Another node under the same public names, which `{{public}}` is the port of.
     pub fn beside(&self, template: &str, files: &[(&str, &str)]) -> Self {
-        Self::with_names(template, files, Some(self.public))
+        Self::with_names(template, files, Some(self.public), &[])
     }
 
-    fn with_names(template: &str, files: &[(&str, &str)], public: Option<u16>) -> Self {
+    fn with_names(template: &str, files: &[(&str, &str)], public: Option<u16>, environment: &[(&str, String)]) -> Self {
         let scratch = Scratch::new();
         for (name, text) in files {
             use std::os::unix::fs::PermissionsExt;
@@ -376,7 +381,7 @@ impl Gateway {
             .replace("{{app}}", &application.address.to_string())
             .replace("{{dir}}", &scratch.path().display().to_string());
         let path = scratch.write("vestibule.toml", &config);
-        let child = spawn(&path, &scratch);
+        let child = spawn(&path, &scratch, environment);
         let gateway = Self {
             child,
             address: SocketAddr::from(([127, 0, 0, 1], port)),
@@ -497,7 +502,7 @@ impl Gateway {
 
     /// Starts it again over the same store.
     pub fn restart(&mut self) {
-        self.child = spawn(&self.scratch.path().join("vestibule.toml"), &self.scratch);
+        self.child = spawn(&self.scratch.path().join("vestibule.toml"), &self.scratch, &[]);
         self.wait_until_ready();
     }
 
@@ -578,6 +583,16 @@ impl Browser<'_> {
         self.ask(host, ask("POST", target).browser().header("Origin", &origin).header("Sec-Fetch-Site", "same-origin").form(fields))
     }
 
+    /// Submits a form that a page of another site shows.
+    pub fn post_from(&mut self, origin: &str, host: &str, target: &str, fields: &[(&str, &str)]) -> Answer {
+        self.ask(host, ask("POST", target).browser().header("Origin", origin).header("Sec-Fetch-Site", "cross-site").form(fields))
+    }
+
+    /// Loses a cookie of all hosts.
+    pub fn forget(&mut self, name: &str) {
+        self.jar.values_mut().for_each(|cookies| drop(cookies.remove(name)));
+    }
+
     /// A cookie this browser holds.
     pub fn cookie(&self, host: &str, name: &str) -> Option<String> {
         self.jar.get(host)?.get(name).cloned()
@@ -611,10 +626,11 @@ impl Drop for Gateway {
     }
 }
 
-fn spawn(config: &Path, scratch: &Scratch) -> Child {
+fn spawn(config: &Path, scratch: &Scratch, environment: &[(&str, String)]) -> Child {
     let log = std::fs::OpenOptions::new().create(true).append(true).open(scratch.path().join("stderr")).unwrap();
     Command::new(env!("CARGO_BIN_EXE_vestibule"))
         .args(["serve", "--config", config.to_str().unwrap()])
+        .envs(environment.iter().map(|(name, value)| (name, value)))
         .stdout(Stdio::null())
         .stderr(log)
         .spawn()

@@ -17,6 +17,8 @@ pub enum Scheme {
     LoginForm(LoginFormScheme),
     /// A client certificate, shown to a listener with `tls.client_ca` or forwarded by a named proxy.
     ClientCertificate(ClientCertificateScheme),
+    /// SAML 2.0 web single sign-on: an identity provider vouches for the user. Its success opens a session.
+    Saml(Box<super::saml::SamlScheme>),
 }
 
 /// A session cookie.

@@ -109,6 +109,16 @@ pub(super) fn set_cookie(response: &mut Response<Full<Bytes>>, cookie: &str) {
     }
 }
 
+/// Our metadata (SAML metadata, appendix A).
+pub(super) fn metadata(text: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(text)));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/samlmetadata+xml"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
 /// The published keys (RFC 7517 §8.5.2).
 pub(super) fn jwks(keys: Bytes) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(keys));

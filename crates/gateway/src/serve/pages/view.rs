@@ -107,6 +107,42 @@ pub struct LoginPage<'a> {
     pub problem: Option<Problem<'a>>,
 }
 
+/// The identity providers to choose from.
+#[derive(Debug, Template)]
+#[template(path = "choice.html")]
+pub struct ChoicePage<'a> {
+    /// What surrounds it.
+    pub shell: Shell<'a>,
+    /// Their names and addresses.
+    pub providers: &'a [(String, String)],
+    /// Whether a mail address may choose.
+    pub by_mail: bool,
+    /// The address that chose nobody.
+    pub hint: &'a str,
+    /// Where the user wanted to go.
+    pub return_to: &'a str,
+    /// The browser the hand-over is bound to.
+    pub bind: &'a str,
+    /// The form for those who have a password here.
+    pub form: Option<&'a str>,
+}
+
+/// Asks before an identity provider replaces somebody's session.
+#[derive(Debug, Template)]
+#[template(path = "switch.html")]
+pub struct SwitchPage<'a> {
+    /// What surrounds it.
+    pub shell: Shell<'a>,
+    /// Who is signed in.
+    pub signed_in_as: &'a str,
+    /// Who wants to sign somebody else in.
+    pub provider: &'a str,
+    /// The answer, to be brought again.
+    pub fields: &'a [(&'a str, String)],
+    /// The form's token.
+    pub token: &'a str,
+}
+
 /// What went wrong with a form.
 #[derive(Debug, Clone, Copy)]
 pub struct Problem<'a> {
