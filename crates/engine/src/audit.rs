@@ -332,6 +332,19 @@ pub enum Reason {
     RevocationUnknown,
     /// The certificate holds, and belongs to nobody here.
     UnknownCertificate,
+    // Foreign sessions
+    /// The identity URL leads to a host that session ids are not sent to.
+    ForeignHostNotListed,
+    /// The identity URL names an organisation whose users may not come.
+    ForeignOrganizationNotListed,
+    /// Its service does not know the foreign session, or not any more.
+    ForeignSessionRefused,
+    /// The foreign session is another's than the one whose identity it reads.
+    ForeignSessionOfAnother,
+    /// The service of a foreign session answered what cannot be used; its log line says what.
+    ForeignAnswerUnusable,
+    /// The account of this name is linked to somebody else.
+    LinkedToAnother,
     // Sessions
     /// No such session, or it is over.
     UnknownSession,

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 mod audit;
+mod call;
 mod certificate;
 mod cli;
 mod config;

@@ -4,6 +4,7 @@
 //! marked, and `serve` refuses a store with that mark.
 
 mod application;
+pub mod identity_service;
 mod neighbour;
 
 use std::fmt::Write as _;
@@ -29,6 +30,7 @@ use crate::serve::admin::socket::Peer;
 use crate::serve::hand_over::Inherited;
 use crate::serve::house;
 
+use identity_service::{Asked, IdentityService, ORGANIZATION, PEOPLE, session};
 use neighbour::{Kind, Plan};
 
 /// Show everything at once: tenants, users and an application, all in one process
@@ -86,7 +88,9 @@ async fn play(port: u16, beside: Option<Kind>) -> Result<Answer, Failure> {
     if let (Some(kind), None) = (beside, &plan) {
         return Err(Failure::not_tried(format!("{} is not installed", kind.name())).fix("leave --beside out"));
     }
-    let text = configuration(port, folder.path(), [north, shop, south], plan.as_ref());
+    let service = IdentityService::start("id.localhost", Asked::default()).await.map_err(Failure::not_tried)?;
+    folder.write("identity-service.pem", &service.authority).map_err(Failure::not_tried)?;
+    let text = configuration(port, folder.path(), [north, shop, south], service.address, plan.as_ref());
     let file = folder.write("vestibule.toml", &text).map_err(Failure::not_tried)?;
     let open = house::open(file, Purpose::Demo, Arc::new(SystemClock::default()), Inherited::default()).await.map_err(refused)?;
     let admin = open.admin();
@@ -115,7 +119,7 @@ async fn play(port: u16, beside: Option<Kind>) -> Result<Answer, Failure> {
         plan.as_ref().map(|plan| plan.start(folder.path(), port, north).inspect_err(|why| tracing::warn!(%why, "no proxy asks")));
     let behind = plan.as_ref().filter(|_| matches!(neighbour, Some(Ok(_))));
     let style = Style { colour: io::stdout().is_terminal() && !no_color() };
-    let screen = screen(port, folder.path(), [ada, bob, new, sol], behind, style);
+    let screen = screen(port, folder.path(), [ada, bob, new, sol], &service, behind, style);
     let printed = io::stdout().write_all(screen.as_bytes()).and_then(|()| io::stdout().flush());
     printed.map_err(|error| Failure::not_tried(error.to_string()))?;
     open.until_told_to_stop().await;
@@ -181,8 +185,8 @@ fn fresh_password() -> Result<String, String> {
     Ok(URL_SAFE_NO_PAD.encode(random::<12>().map_err(|error| error.to_string())?).replace(['-', '_'], "x"))
 }
 
-fn configuration(port: u16, folder: &Path, [north, shop, south]: [SocketAddr; 3], plan: Option<&Plan>) -> String {
-    let dir = folder.display();
+fn configuration(port: u16, folder: &Path, [north, shop, south]: [SocketAddr; 3], service: SocketAddr, plan: Option<&Plan>) -> String {
+    let (dir, id_port) = (folder.display(), service.port());
     let (mut more_hosts, mut more) = (String::new(), String::new());
     if let Some(plan) = plan {
         more_hosts = format!(", \"{}\"", plan.host());
@@ -217,7 +221,7 @@ drain = "2s"
 title = "North Ltd"
 hosts = ["app.north.localhost:{port}", "shop.north.localhost:{port}"{more_hosts}]
 portal = "login.north.localhost:{port}"
-chain = ["session", "basic", "form"]
+chain = ["session", "salesforce", "basic", "form"]
 
 [tenant.south]
 title = "South & Sons"
@@ -261,6 +265,19 @@ realm = "local"
 type = "login-form"
 realm = "local"
 
+[scheme.salesforce]
+type = "identity-url"
+organizations = ["{ORGANIZATION}"]
+hosts = ["id.localhost:{id_port}"]
+ca = "identity-service.pem"
+link_by = "username"
+
+[[concession]]
+what = "private-addresses"
+partner = "salesforce"
+reason = "the demo's own identity service"
+expires = "9999-12-31"
+
 [inject.token]
 type = "jwt"
 audience = "demo"
@@ -279,12 +296,21 @@ path = "{dir}/audit.jsonl"
 type Try<'a> = (String, u16, &'a str);
 
 /// What is running where, then what to try: copyable lines, each with the status it will print.
-fn screen(port: u16, folder: &Path, [ada, bob, new, sol]: [&String; 4], behind: Option<&Plan>, style: Style) -> String {
+fn screen(
+    port: u16,
+    folder: &Path,
+    [ada, bob, new, sol]: [&String; 4],
+    service: &IdentityService,
+    behind: Option<&Plan>,
+    style: Style,
+) -> String {
     let app = format!("http://app.north.localhost:{port}");
     let south = format!("http://app.south.localhost:{port}");
     let shop = format!("http://shop.north.localhost:{port}");
     let soap = "-H 'Content-Type: text/xml' -H 'SOAPAction: \"ListOrders\"' -d '<s:Envelope xmlns:s=\"http://schemas.xmlsoap.org/soap/envelope/\"><s:Body/></s:Envelope>'";
     let socket = folder.join("control.sock");
+    let [(ada_there, ..), (bob_there, ..), _] = PEOPLE;
+    let foreign = |owner: &str| format!("-H 'ssid: {}' -H 'surl: {}'", session("own", owner), service.url(ada_there));
     let mut groups: Vec<(&str, Vec<Try<'_>>)> = vec![
         (
             "1  An ordered chain of schemes",
@@ -296,6 +322,8 @@ fn screen(port: u16, folder: &Path, [ada, bob, new, sol]: [&String; 4], behind: 
                 (format!("curl -i -u ada:wrong {app}/public/status"), 200, "still open; X-Vestibule-Auth says anonymous"),
                 (format!("curl -i -X DELETE -u bob:{bob} {app}/api/orders/1"), 403, "known, but no policy permits it"),
                 (format!("curl -i -X DELETE -u ada:{ada} {app}/api/orders/1"), 200, "permitted to administrators"),
+                (format!("curl -i {} {app}/api/me", foreign(ada_there)), 200, "a Salesforce session, before any password"),
+                (format!("curl -i {} {app}/api/me", foreign(bob_there)), 401, "bob's session reads ada's identity, and is not hers"),
                 (format!("curl -i -u sol:{sol} {app}/api/orders"), 401, "the south's user is nobody in the north"),
                 (format!("curl -i -u sol:{sol} {south}/api/orders"), 200, "and somebody in the south"),
             ],

@@ -56,7 +56,7 @@ fn service_provider(name: &str, common: &Common) -> Result<String, Failure> {
     let tenant = tenant.ok_or_else(|| Failure::not_tried(format!("there is no tenant {name}")))?;
     let scheme = tenant.chain.iter().find_map(|name| match checked.schemes.get(name)? {
         Scheme::Saml(saml) => Some(saml),
-        Scheme::Session | Scheme::Basic { .. } | Scheme::ClientCertificate(_) | Scheme::LoginForm { .. } => None,
+        Scheme::Session | Scheme::Basic { .. } | Scheme::ClientCertificate(_) | Scheme::IdentityUrl(_) | Scheme::LoginForm { .. } => None,
     });
     let no_scheme =
         || Failure::not_tried(format!("the tenant {name} is no service provider")).fix("put a scheme of type saml into its chain");

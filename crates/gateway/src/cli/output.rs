@@ -156,11 +156,11 @@ impl Output {
     /// they read one stream.
     pub fn failure(&mut self, failure: &Failure) {
         if self.is_json() {
-            let mut value = json!({ "error": failure.message, "fix": failure.fix });
-            if !failure.problems.is_empty() {
-                value["problems"] = json!(failure.problems);
-            }
-            return self.json(&value);
+            let (error, fix, problems) = (&failure.message, &failure.fix, &failure.problems);
+            return self.json(&match problems.as_slice() {
+                [] => json!({ "error": error, "fix": fix }),
+                some => json!({ "error": error, "fix": fix, "problems": some }),
+            });
         }
         // They have lines of their own and are clean already.
         let colour = Colour::of(&io::stderr());

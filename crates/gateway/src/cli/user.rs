@@ -12,7 +12,6 @@ use super::output::{Cell, Output, Tone};
 use super::{Answer, Common, Failure, Who};
 use crate::certificate;
 use crate::config::pem;
-use crate::schemes::saml;
 use crate::serve::admin::protocol::{AdminReply, AdminRequest, Confidential, NewUser, Whom, state_label};
 
 /// The profile of a user of whom nobody says otherwise.
@@ -56,9 +55,9 @@ pub enum UserCommand {
         #[command(flatten)]
         who: Who,
     },
-    /// Let whoever shows a certificate be a user
+    /// Let whoever shows a certificate, or is called so by another issuer, be a user
     Link(Link),
-    /// Let whoever shows a certificate be a user no longer, and end all the user's sessions
+    /// Let whoever is known so be a user no longer, and end all the user's sessions
     Unlink(Link),
     /// Give a user another password, and end all their sessions
     Passwd {
@@ -74,23 +73,23 @@ pub enum UserCommand {
     },
 }
 
-/// What somebody else calls a user
+/// A certificate and its user
 #[derive(Debug, Args)]
 pub struct Link {
     #[command(flatten)]
     who: Who,
-    /// A file with a certificate of theirs in PEM form
-    #[arg(long, value_name = "FILE", required_unless_present = "identity_provider", conflicts_with = "identity_provider")]
+    /// A file with the certificate in PEM form
+    #[arg(long, value_name = "FILE", required_unless_present = "id")]
     certificate: Option<PathBuf>,
     /// By what the certificate is known: its renewal has another thumbprint and another number
     #[arg(long, value_enum, default_value_t = By::Thumbprint)]
     by: By,
-    /// The entity id of a SAML identity provider that vouches for them
-    #[arg(long, value_name = "ENTITY_ID", requires = "subject")]
-    identity_provider: Option<String>,
-    /// What it calls them: the NameID, or the attribute that names the subject
-    #[arg(long, value_name = "NAME", requires = "identity_provider")]
-    subject: Option<String>,
+    /// What another issuer calls the user, in place of a certificate
+    #[arg(long, value_name = "NAME", requires = "issuer", conflicts_with_all = ["certificate", "by"])]
+    id: Option<String>,
+    /// That issuer: an identity provider, or `urn:vestibule:salesforce` whose ids are `ORGANISATION/USER`
+    #[arg(long, value_name = "ISSUER", requires = "id")]
+    issuer: Option<String>,
 }
 
 /// By what a certificate is known
@@ -103,15 +102,15 @@ pub enum By {
 }
 
 impl Link {
-    /// The name by which the scheme `client-certificate` or `saml` knows them.
+    /// The name by which a scheme knows the user.
     fn id(&self) -> Result<ExternalId, Failure> {
-        if let (Some(provider), Some(subject)) = (&self.identity_provider, &self.subject) {
-            return Ok(ExternalId { issuer: saml::issuer(provider), id: subject.clone() });
+        if let (Some(id), Some(issuer)) = (&self.id, &self.issuer) {
+            return Ok(ExternalId { issuer: issuer.as_str().into(), id: id.clone() });
         }
-        // INVARIANT: clap demands one of the two; the text is for the type only.
-        let certificate = self.certificate.as_deref().ok_or_else(|| Failure::not_tried("there is no certificate"))?;
-        let chain = pem::certificates(certificate).map_err(Failure::not_tried)?;
-        let shown = certificate.display();
+        // INVARIANT: clap demands one of the two.
+        let Some(file) = &self.certificate else { return Err(Failure::not_tried("name a certificate, or an id and its issuer")) };
+        let chain = pem::certificates(file).map_err(Failure::not_tried)?;
+        let shown = file.display();
         let [only] = chain.as_slice() else { return Err(Failure::not_tried(format!("`{shown}` holds more than one certificate"))) };
         let about = certificate::read(only).map_err(|why| Failure::not_tried(format!("`{shown}`: {why}")))?;
         Ok(match self.by {

@@ -29,6 +29,7 @@ use vestibule_engine::tenant::Tenant;
 use vestibule_engine::users::Users;
 use vestibule_oidc::jose::{Algorithm, InjectedJwt};
 
+use crate::call::{self, Caller};
 use crate::certificate;
 use crate::config::checked::{self, Checked, Conceded, LoginHost};
 use crate::config::problem::{Problem, Source};
@@ -45,6 +46,7 @@ use crate::realms::local::LocalRealm;
 use crate::schemes::basic::{Basic, BasicSettings, Browsers};
 use crate::schemes::client_certificate::ClientCertificateScheme;
 use crate::schemes::family::{Family, PlainHttp};
+use crate::schemes::identity_url::{self, IdentityUrlScheme};
 use crate::schemes::known_device::KnownDevices;
 use crate::schemes::login_form::LoginForm;
 use crate::schemes::saml::ServiceProvider;
@@ -53,6 +55,8 @@ use crate::serve::pages::{MAX_FORM, MAX_MESSAGE_FORM};
 
 /// For how long an answer to a password is of use.
 const PASSWORD_TIME: Duration = Duration::from_secs(10);
+/// How long and how much a service is asked about a foreign session (`authentication-chain.md` §2.5).
+const FOREIGN_SERVICE: call::Limits = call::Limits { connect: Duration::from_secs(2), whole: Duration::from_secs(5), octets: 64 * 1024 };
 /// Our own endpoints on the hosts of applications: all of it, so that no application can put a page there.
 const ON_APPLICATIONS: &str = "/.vestibule/**";
 /// Our own endpoints where the login page is on the application's host, by concession.
@@ -152,12 +156,13 @@ pub fn build(checked: &Checked, house: &House, expiring: &Arc<dyn ExpiringStore>
     };
     // Those whose word is a password's alone are not found by a certificate.
     let certificates = (Issuer::from(certificate::ISSUER), IssuerRules { local: false });
+    let foreign = (Issuer::from(identity_url::ISSUER), IssuerRules { local: false });
     let saml = schemes.saml.into_inner();
     let providers = saml
         .values()
         .flat_map(|sp| sp.providers().iter().map(|provider| provider.issuer().clone()))
         .map(|issuer| (issuer, IssuerRules { local: false }));
-    let rules = checked.realms.iter().map(rule).chain([certificates]).chain(providers).collect();
+    let rules = checked.realms.iter().map(rule).chain([certificates, foreign]).chain(providers).collect();
     let engine = Engine {
         routes,
         admission: Admission::new(house.users.clone(), expiring.clone(), rules, checked.administrators.clone()),
@@ -342,6 +347,9 @@ impl Schemes<'_> {
                     self.saml.borrow_mut().insert(tenant.id.clone(), sp);
                     Link { scheme, on_reject: OnReject::Continue, remember: false }
                 }
+                checked::Scheme::IdentityUrl(foreign) => {
+                    Link { scheme: self.identity_url(name, foreign)?, on_reject: foreign.on_reject, remember: foreign.remember }
+                }
                 checked::Scheme::LoginForm { realms } => {
                     let domains =
                         self.checked.tenants.iter().filter_map(|tenant| Some((tenant.id.clone(), tenant.domain.clone()?))).collect();
@@ -370,6 +378,21 @@ impl Schemes<'_> {
             remembered: self.checked.basic_cache,
         };
         Ok(Arc::new(Basic::new(settings, self.family(steps)).map_err(|down| down.to_string())?))
+    }
+
+    fn identity_url(&self, name: &SchemeName, foreign: &checked::IdentityUrl) -> Result<Arc<dyn Scheme>, String> {
+        let control = tokio::runtime::Handle::try_current().map_err(|error| error.to_string())?;
+        let tls = client_tls(&foreign.ca, None, HttpVersion::Http1)?;
+        let settings = identity_url::Settings {
+            name: name.clone(),
+            organizations: foreign.organizations.clone(),
+            hosts: foreign.hosts.clone(),
+            owner: foreign.owner,
+            link_by: foreign.link_by,
+        };
+        let caller = Caller::new(tls, foreign.reach, FOREIGN_SERVICE, control);
+        let scheme = IdentityUrlScheme::new(settings, caller, self.house.users.clone(), self.house.clock.clone());
+        Ok(Arc::new(scheme.map_err(|down| down.to_string())?))
     }
 
     fn steps(&self, name: &SchemeName, realms: &[RealmName]) -> Result<Vec<RealmStep>, String> {
@@ -482,6 +505,7 @@ fn messages(checked: &Checked, tenant: &checked::Tenant) -> Vec<String> {
         checked::Scheme::Session
         | checked::Scheme::Basic { .. }
         | checked::Scheme::ClientCertificate(_)
+        | checked::Scheme::IdentityUrl(_)
         | checked::Scheme::LoginForm { .. } => None,
     });
     let aliases = |saml: &checked::Saml| saml.aliases.iter().map(|alias| alias.path().to_owned()).collect::<Vec<_>>();

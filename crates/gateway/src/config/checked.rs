@@ -23,9 +23,11 @@ use vestibule_engine::route;
 use vestibule_engine::secret::Secret;
 use vestibule_engine::session;
 
+use crate::call::Reach;
 use crate::realms::ldap;
 use crate::realms::local::MINIMUM_LENGTH;
 use crate::schemes::client_certificate::Mapping;
+use crate::schemes::identity_url;
 use crate::serve::client_certificates::{ClientTrust, ForwardedCertificate};
 use crate::serve::proxy::Speaks;
 use crate::serve::proxy_protocol::ProxyProtocol;
@@ -95,7 +97,7 @@ impl Checked {
     /// The first realm of ours that a tenant's login asks, and the scheme that asks it: there its users' passwords are set.
     pub fn own_realm(&self, tenant: &Tenant) -> Option<(&SchemeName, &RealmName)> {
         tenant.chain.iter().find_map(|name| match self.schemes.get_key_value(name)? {
-            (_, Scheme::Session | Scheme::ClientCertificate(_) | Scheme::Saml(_)) => None,
+            (_, Scheme::Session | Scheme::ClientCertificate(_) | Scheme::IdentityUrl(_) | Scheme::Saml(_)) => None,
             (name, Scheme::Basic { realms, .. } | Scheme::LoginForm { realms }) => {
                 let own = |realm: &&RealmName| matches!(self.realms.get(*realm), Some(Realm::Local { .. }));
                 realms.iter().find(own).map(|realm| (name, realm))
@@ -323,6 +325,8 @@ pub enum Scheme {
     },
     /// A client certificate.
     ClientCertificate(ClientCertificate),
+    /// A session of another service.
+    IdentityUrl(IdentityUrl),
     /// The login page.
     LoginForm {
         /// Who checks, in order; at least one, each in [`Checked::realms`].
@@ -339,6 +343,27 @@ pub struct ClientCertificate {
     pub mapping: Vec<Mapping>,
     /// What a name must end with, and is cut off; empty for nothing.
     pub suffix: String,
+    /// What a refusal does.
+    pub on_reject: vestibule_engine::chain::OnReject,
+    /// Whether success opens a session.
+    pub remember: bool,
+}
+
+/// How users are found by sessions of another service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdentityUrl {
+    /// Whose users may come; at least one.
+    pub organizations: Vec<identity_url::Id>,
+    /// Hosts that session ids are sent to.
+    pub hosts: identity_url::Hosts,
+    /// How newcomers are found.
+    pub link_by: identity_url::LinkBy,
+    /// Whether it is asked who owns a session.
+    pub owner: identity_url::Owner,
+    /// Which addresses the hosts may stand for.
+    pub reach: Reach,
+    /// Roots their certificates must descend from; empty means the system's.
+    pub ca: Vec<CertificateDer<'static>>,
     /// What a refusal does.
     pub on_reject: vestibule_engine::chain::OnReject,
     /// Whether success opens a session.
@@ -551,6 +576,10 @@ pub enum Conceded {
     PlainLdap(RealmName),
     /// A login page on the application's host of this tenant.
     LoginOnApplicationHost(TenantId),
+    /// Addresses that are not public for the hosts of this scheme.
+    PrivateAddresses(SchemeName),
+    /// Sessions of this scheme that may be another's than the one whose identity they read.
+    SessionOwnerUnchecked(SchemeName),
     /// An algorithm or a form of old in the messages of this identity provider.
     Saml(Weakness, Arc<str>),
 }
@@ -562,6 +591,8 @@ impl Conceded {
             Self::PlainHttp(_) => "plain-http",
             Self::PlainLdap(_) => "plain-ldap",
             Self::LoginOnApplicationHost(_) => "login-on-application-host",
+            Self::PrivateAddresses(_) => "private-addresses",
+            Self::SessionOwnerUnchecked(_) => "session-owner-unchecked",
             Self::Saml(weakness, _) => weakness.word(),
         }
     }
@@ -572,6 +603,7 @@ impl Conceded {
             Self::PlainHttp(address) => address.to_string(),
             Self::PlainLdap(realm) => realm.to_string(),
             Self::LoginOnApplicationHost(tenant) => tenant.to_string(),
+            Self::PrivateAddresses(scheme) | Self::SessionOwnerUnchecked(scheme) => scheme.to_string(),
             Self::Saml(_, provider) => provider.to_string(),
         }
     }

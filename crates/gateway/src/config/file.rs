@@ -24,7 +24,7 @@ pub use realm::{LdapDialect, LdapRealm, LdapScope, LocalRealm, Realm};
 pub use record::{Administrators, Algorithm, Audit, AuditTo, Concession, Keys};
 pub use route::{Access, BodyNeed, Csrf, Http2, Route, Upstream, UpstreamHost};
 pub use saml::{FoundBy, IdentityProvider, KeyPair, RequestBinding, SamlScheme, SignedPart};
-pub use scheme::{ClientCertificateScheme, OnReject, Scheme};
+pub use scheme::{ClientCertificateScheme, IdentityUrlScheme, LinkBy, OnReject, Scheme, SessionOwner};
 pub use session::{Passwords, Session};
 pub use store::{DurableBackend, ExpiringBackend, Postgres, Redis, RedisTopology, Store};
 pub use tenant::{AnonymousDenied, Brand, LoginHost, Tenant};

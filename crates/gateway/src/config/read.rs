@@ -73,7 +73,7 @@ pub const SECTIONS: [&str; 17] = [
 ];
 
 /// Words that later versions will know, so that the refusal can say so.
-const LATER_SCHEMES: [&str; 4] = ["identity-url", "oidc", "sso-token", "ws-security"];
+const LATER_SCHEMES: [&str; 3] = ["oidc", "sso-token", "ws-security"];
 const LATER_REALMS: [&str; 1] = ["delegated"];
 const LATER_INJECTORS: [&str; 1] = ["ws-security"];
 const LATER_RESPONSES: [&str; 1] = ["ws-security"];
@@ -137,11 +137,12 @@ impl Reader<'_> {
 
     fn scheme(&mut self, value: Spanned<DeValue<'_>>) -> Option<At<Scheme>> {
         let (kind, value) =
-            self.kind(value, "scheme", &["session", "basic", "login-form", "client-certificate", "saml"], &LATER_SCHEMES)?;
+            self.kind(value, "scheme", &["session", "basic", "login-form", "client-certificate", "identity-url", "saml"], &LATER_SCHEMES)?;
         match kind.as_str() {
             "session" => self.plain(value).map(|at| at.map(Scheme::Session)),
             "basic" => self.plain(value).map(|at| at.map(Scheme::Basic)),
             "login-form" => self.plain(value).map(|at| at.map(Scheme::LoginForm)),
+            "identity-url" => self.plain(value).map(|at| at.map(Scheme::IdentityUrl)),
             "client-certificate" => self.plain(value).map(|at| at.map(Scheme::ClientCertificate)),
             _ => self.plain(value).map(|at| at.map(|saml| Scheme::Saml(Box::new(saml)))),
         }

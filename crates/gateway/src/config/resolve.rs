@@ -5,6 +5,7 @@
 
 mod clients;
 mod directory;
+mod foreign;
 mod parts;
 mod saml;
 mod store;
@@ -342,6 +343,8 @@ impl Resolve<'_> {
                     None
                 }
             },
+            "private-addresses" => self.conceded_scheme(&written.partner).map(Conceded::PrivateAddresses),
+            "session-owner-unchecked" => self.conceded_scheme(&written.partner).map(Conceded::SessionOwnerUnchecked),
             word if Weakness::ALL.iter().any(|weakness| weakness.word() == word) => {
                 let weakness = Weakness::ALL.into_iter().find(|weakness| weakness.word() == word)?;
                 match self.file.identity_provider.find(&written.partner.value) {
@@ -353,12 +356,20 @@ impl Resolve<'_> {
                 }
             }
             unknown => {
-                let words = ["plain-http", "plain-ldap", "login-on-application-host"];
-                let help = suggest(unknown, words.into_iter().chain(Weakness::ALL.iter().map(|weakness| weakness.word())));
+                let known = ["plain-http", "plain-ldap", "login-on-application-host", "private-addresses", "session-owner-unchecked"];
+                let help = suggest(unknown, known.into_iter().chain(Weakness::ALL.iter().map(|weakness| weakness.word())));
                 self.error(&written.what, format!("`{unknown}` is nothing that can be conceded")).help = help;
                 None
             }
         }
+    }
+
+    fn conceded_scheme(&mut self, partner: &At<String>) -> Option<SchemeName> {
+        if self.file.scheme.find(&partner.value).is_none() {
+            self.unknown(partner, "scheme", self.file.scheme.names());
+            return None;
+        }
+        Some(SchemeName::from(partner.value.as_str()))
     }
 
     /// Whether this was conceded; an expired concession was refused on its own already.

@@ -3,6 +3,7 @@
 pub mod basic;
 pub mod client_certificate;
 pub mod family;
+pub mod identity_url;
 pub mod known_device;
 pub mod login_form;
 pub mod saml;

@@ -25,7 +25,7 @@ use vestibule_saml::sp::{Expectations, Received, Requests};
 use vestibule_saml::{Accepted, Error, Reason, Rejection, Sendable, Sp};
 use vestibule_xmlsec::{Assertions, DecryptionKeys, DecryptionPurpose, Purpose, ServiceProvider as Requesting, SigningKey};
 
-pub use provider::{Clues, IdentityProvider, issuer};
+pub use provider::{Clues, IdentityProvider};
 
 use crate::config::checked::{RequestBinding, Saml};
 

@@ -12,7 +12,10 @@ mod cluster;
 mod demo;
 mod doors;
 mod faults;
+mod foreign;
 mod hand_over;
+#[path = "../../src/cli/demo/identity_service.rs"]
+mod identity_service;
 mod ldap;
 mod lifecycle;
 mod login;

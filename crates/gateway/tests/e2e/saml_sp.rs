@@ -123,8 +123,8 @@ fn start(peers: &[(&Peer, &str)], concessions: &str) -> Gateway {
 
 /// Links a user to a subject of an identity provider.
 fn link(gateway: &Gateway, peer: &Peer, user: &str, subject: &str) {
-    let provider = peer.entity_id();
-    let linked = gateway.command(&["user", "link", user, "--tenant", "north", "--identity-provider", &provider, "--subject", subject]);
+    let issuer = format!("saml:{}", peer.entity_id());
+    let linked = gateway.command(&["user", "link", user, "--tenant", "north", "--issuer", &issuer, "--id", subject]);
     assert!(linked.status.success(), "{linked:?}");
 }
 

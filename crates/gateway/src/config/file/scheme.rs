@@ -1,5 +1,7 @@
 //! Schemes.
 
+use std::path::PathBuf;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +19,8 @@ pub enum Scheme {
     LoginForm(LoginFormScheme),
     /// A client certificate, shown to a listener with `tls.client_ca` or forwarded by a named proxy.
     ClientCertificate(ClientCertificateScheme),
+    /// A session of another service: the headers `ssid` and `surl` of Salesforce, with the URL at which it says whose session it is.
+    IdentityUrl(IdentityUrlScheme),
     /// SAML 2.0 web single sign-on: an identity provider vouches for the user. Its success opens a session.
     Saml(Box<super::saml::SamlScheme>),
 }
@@ -69,6 +73,60 @@ pub struct ClientCertificateScheme {
     /// Whether success opens a session once the policy has allowed.
     #[serde(default)]
     pub remember: bool,
+}
+
+/// A session of another service.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct IdentityUrlScheme {
+    /// The organisations whose users may come, by their ids. Everybody can make an organisation, so there is no default.
+    #[schemars(example = ["00D8k00000QwErT"])]
+    pub organizations: At<OneOrMore>,
+    /// Hosts that session ids are sent to: `name`, `name:port`, or `*.name` for all below it. Your own My Domain host alone is best.
+    #[serde(default)]
+    #[schemars(with = "Option<OneOrMore>", example = ["north.my.salesforce.com"], extend("default" = ["login.salesforce.com", "test.salesforce.com", "*.my.salesforce.com"]))]
+    pub hosts: Option<At<OneOrMore>>,
+    /// How an account that was not linked yet is found: `nothing`, `username`, or `email` for a verified address that is the
+    /// login name here. The first success links it; `vestibule user link` does so beforehand.
+    #[serde(default)]
+    pub link_by: At<LinkBy>,
+    /// Whether it is asked separately who owns the session. `unchecked` needs the concession `session-owner-unchecked`.
+    #[serde(default)]
+    pub owner: At<SessionOwner>,
+    /// Certificates in PEM form that the service's own must descend from. Without it, those the system trusts.
+    #[serde(default)]
+    #[schemars(with = "Option<String>", example = "tls/proxy-ca.pem")]
+    pub ca: Option<At<PathBuf>>,
+    /// What a refused session does: `continue` asks the next scheme, `stop` ends the chain.
+    #[serde(default)]
+    pub on_reject: OnReject,
+    /// Whether success opens a session of ours once the policy has allowed.
+    #[serde(default)]
+    pub remember: bool,
+}
+
+/// How an account is found that was not linked yet.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum LinkBy {
+    /// Not at all.
+    #[default]
+    Nothing,
+    /// By its login name there.
+    Username,
+    /// By its verified mail address there.
+    Email,
+}
+
+/// Whether it is asked who owns a session.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum SessionOwner {
+    /// It is.
+    #[default]
+    Checked,
+    /// It is not.
+    Unchecked,
 }
 
 fn thumbprint() -> At<OneOrMore> {

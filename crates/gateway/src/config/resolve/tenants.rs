@@ -326,6 +326,7 @@ impl Resolve<'_> {
                 }
                 Scheme::Basic { remember, .. } => remembers = remembers.or(remember.then_some(at)),
                 Scheme::ClientCertificate(certificate) => remembers = remembers.or(certificate.remember.then_some(at)),
+                Scheme::IdentityUrl(foreign) => remembers = remembers.or(foreign.remember.then_some(at)),
                 Scheme::LoginForm { .. } => {
                     if let Some(first) = form {
                         self.error(at, format!("the chain has a login form already: `{}`", first.value)).help =
@@ -382,6 +383,9 @@ impl Resolve<'_> {
             Some(At { value: file::Scheme::LoginForm(form), .. }) => Some(Scheme::LoginForm { realms: self.scheme_realms(&form.realm) }),
             Some(At { value: file::Scheme::ClientCertificate(written), .. }) => {
                 Some(Scheme::ClientCertificate(self.client_certificate_scheme(at, written)))
+            }
+            Some(At { value: file::Scheme::IdentityUrl(written), .. }) => {
+                Some(Scheme::IdentityUrl(self.identity_url_scheme(&name, written)))
             }
             Some(At { value: file::Scheme::Saml(written), .. }) => Some(Scheme::Saml(Box::new(self.saml_scheme(written)))),
             None if at.value == "session" => Some(Scheme::Session),

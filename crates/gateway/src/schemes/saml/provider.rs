@@ -133,7 +133,7 @@ fn classes(accepted: &Accepted) -> Vec<&str> {
 }
 
 /// Who vouches, as links name it: by the entity id, which stays the same when the configuration is renamed.
-pub fn issuer(entity_id: &str) -> Issuer {
+fn issuer(entity_id: &str) -> Issuer {
     Issuer::from(format!("saml:{entity_id}").as_str())
 }
 
