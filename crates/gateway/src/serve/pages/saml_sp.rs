@@ -13,7 +13,7 @@ use http_body_util::Full;
 use vestibule_engine::audit::{Event, Reason, Ruling, SamlFault};
 use vestibule_engine::identity::Identity;
 use vestibule_engine::request::{Body, form_pairs};
-use vestibule_engine::scheme::{Scheme, Start, Unavailable};
+use vestibule_engine::scheme::{Proof, Scheme, Start, Unavailable, Who};
 use vestibule_saml::binding::{Kind, Post};
 
 use super::journey::{self, Journey, Journeys};
@@ -116,7 +116,7 @@ impl Portal {
             bind: wish.bind.as_deref().unwrap_or_default(),
             form: form.as_deref(),
         };
-        reply::page(visit, StatusCode::OK, &page)
+        reply::page_away(visit, &page)
     }
 
     /// POST `/saml/sp/acs`: an identity provider's answer.
@@ -170,7 +170,7 @@ impl Portal {
         if journey.is_none()
             && !confirmed
             && let Some(former) = &former
-            && !self.is_about(&proof, former, visit).await?
+            && !self.is_about(&proof, former)
         {
             let (token, name) = (self.switch_token(former, &post.message), former.user.name.to_string());
             let fields = [("SAMLResponse", field(body, "SAMLResponse")), ("RelayState", field(body, "RelayState"))];
@@ -228,12 +228,11 @@ impl Portal {
     }
 
     /// Whether a proof is about somebody who has a session here already. Nothing is spent by asking.
-    async fn is_about(&self, proof: &vestibule_engine::scheme::Proof, former: &Identity, visit: &Visit<'_>) -> Result<bool, Unavailable> {
-        use vestibule_engine::scheme::Who;
-        Ok(match &proof.who {
+    fn is_about(&self, proof: &Proof, former: &Identity) -> bool {
+        match &proof.who {
             Who::User(id) => *id == former.user.id,
-            Who::External(id) => former.user.external_ids.contains(id) && former.user.tenant == visit.tenant.id,
-        })
+            Who::External(id) => former.user.external_ids.contains(id),
+        }
     }
 
     fn switch_token(&self, former: &Identity, message: &[u8]) -> String {

@@ -318,6 +318,12 @@ mod tests {
         };
         let fields = [("SAMLRequest".to_owned(), HOSTILE.to_owned())];
         let leaving = LeavingPage { shell: shell.clone(), host: "idp.example.com", action: "https://idp.example.com/", fields: &fields };
+        let providers = [(HOSTILE.to_owned(), "/login?idp=corp".to_owned()), ("Lab".to_owned(), "/login?idp=lab".to_owned())];
+        let form = Some("/login?login=true");
+        let choice =
+            ChoicePage { shell: shell.clone(), providers: &providers, by_mail: true, hint: HOSTILE, return_to: HOSTILE, bind: "", form };
+        let fields = [("SAMLResponse", HOSTILE.to_owned())];
+        let switch = SwitchPage { shell: shell.clone(), signed_in_as: HOSTILE, provider: HOSTILE, fields: &fields, token: "t" };
         vec![
             ("login", login("", None, Some("app.north.localhost:8080"), None)),
             ("login-wrong", login("ada", None, Some("app.north.localhost:8080"), Some(mismatch))),
@@ -339,6 +345,8 @@ mod tests {
                 ),
             ),
             ("leaving", leaving.render().unwrap()),
+            ("choice", choice.render().unwrap()),
+            ("switch", switch.render().unwrap()),
             ("done", DonePage { shell: shell.clone(), onward: "http://app.north.localhost:8080/" }.render().unwrap()),
         ]
     }
