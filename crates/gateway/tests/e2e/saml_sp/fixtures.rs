@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use vestibule_engine::store::digest;
 
 use super::{corpus, text};
-use crate::support::{Answer, Gateway, ask};
+use crate::support::{Answer, Ask, Gateway, ask};
 
 const HOST: &str = "gw.example.com";
 const ORIGIN: &str = "https://idp.example.org";
@@ -148,6 +148,46 @@ fn every_recorded_response_is_consumed_as_its_manifest_says() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// The attack list's messages (D1), at the consumer of a running gateway.
+#[test]
+fn every_hostile_response_is_refused_by_the_running_gateway() {
+    if !Path::new(LIBRARY).exists() {
+        assert!(std::env::var("VESTIBULE_PEERS").as_deref() != Ok("required"), "libfaketime is missing");
+        println!("SKIPPED: libfaketime is not installed");
+        return;
+    }
+    let folder = corpus("../attacks/saml");
+    let manifest: Vec<Value> = serde_json::from_str(&std::fs::read_to_string(folder.join("manifest.json")).unwrap()).unwrap();
+    let kinds = ["saml20-response", "saml11-response", "form"];
+    let entries: Vec<&Value> = manifest.iter().filter(|entry| kinds.contains(&string(entry, "kind"))).collect();
+    let mut houses: BTreeMap<(Vec<String>, String), House> = BTreeMap::new();
+    let (mut wrong, mut refused) = (Vec::new(), 0);
+    for entry in &entries {
+        let house = || House::start(&settings(entry), string(entry, "trust_cert"));
+        let octets = std::fs::read(folder.join(string(entry, "file"))).unwrap();
+        let fill = |post: Ask| match string(entry, "kind") {
+            "form" => post.header("Content-Type", "application/x-www-form-urlencoded").body(octets.clone()),
+            _ => post.form(&[("SAMLResponse", &STANDARD.encode(&octets))]),
+        };
+        let (file, reason) = (string(entry, "file"), string(entry, "reason"));
+        // What is accepted is spent, and its like with it.
+        let found = match reason {
+            "accept" => house().bring(entry, fill),
+            _ => houses.entry((settings(entry), string(entry, "trust_cert").to_owned())).or_insert_with(house).bring(entry, fill),
+        };
+        match (reason, found.as_deref()) {
+            ("accept", None) => {}
+            // Whoever it claims to be from is looked for first; here nobody is called so.
+            ("accept", found) => wrong.push(format!("{file}: {found:?}, expected acceptance")),
+            (_, Some("wrong_issuer")) => refused += 1,
+            (reason, Some(found)) if reason == found => refused += 1,
+            (reason, found) => wrong.push(format!("{file}: {found:?}, expected {reason}")),
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(refused > 100, "{refused}");
+}
+
 /// Fixtures derived from one another carry one assertion.
 fn family(entry: &Value) -> String {
     let body = text(string(entry, "file"));
@@ -164,9 +204,13 @@ impl House {
     fn start(case: &[String], certificate: &str) -> Self {
         let unsolicited = if case.iter().any(|setting| setting == "allow_unsolicited") { "unsolicited = true" } else { "" };
         let mut config = include_str!("fixtures.toml").replace("{{unsolicited}}", unsolicited);
-        for setting in case.iter().filter_map(|setting| setting.strip_prefix("legacy_")) {
+        let words = case.iter().filter_map(|setting| match setting.strip_prefix("legacy_") {
+            Some(weakness) => Some(format!("saml-{weakness}")),
+            None => Some(setting.clone()).filter(|setting| setting == "saml11"),
+        });
+        for word in words {
             config.push_str(&format!(
-                "\n[[concession]]\nwhat = \"saml-{setting}\"\npartner = \"recorded\"\nreason = \"recorded so\"\nexpires = \"2026-12-31\"\n"
+                "\n[[concession]]\nwhat = \"{word}\"\npartner = \"recorded\"\nreason = \"recorded so\"\nexpires = \"2026-12-31\"\n"
             ));
         }
         let pem = text(certificate);
@@ -191,13 +235,18 @@ impl House {
     /// Brings a response as a browser would, and gives the reason of the refusal, if it is refused.
     fn consume(&self, entry: &Value) -> Option<String> {
         let octets = std::fs::read(corpus(string(entry, "file"))).unwrap();
+        let value = STANDARD.encode(octets);
+        self.bring(entry, |post| post.form(&[("SAMLResponse", &value)]))
+    }
+
+    fn bring(&self, entry: &Value, fill: impl FnOnce(Ask) -> Ask) -> Option<String> {
         let mut post = ask("POST", "/saml/acs").browser().header("Origin", ORIGIN).header("Sec-Fetch-Site", "cross-site");
         post = post.header("X-Forwarded-Proto", "https").header("X-Forwarded-For", "192.0.2.7");
         if let Some(id) = entry["in_response_to"].as_str() {
             let journey = id.strip_prefix('_').unwrap();
             post = post.cookie(&format!("__Host-vestibule-login.{journey}"), &self.journey(journey));
         }
-        let answer = self.gateway.send_to(HOST, &post.form(&[("SAMLResponse", &STANDARD.encode(octets))]));
+        let answer = self.gateway.send_to(HOST, &fill(post));
         let file = string(entry, "file");
         match answer.status {
             303 => {
