@@ -158,6 +158,16 @@ pub enum Event {
         /// Expected and found. Holds no subject, no attribute and no session index.
         detail: String,
     },
+    /// An assertion about a subject was handed out.
+    #[serde(rename = "assertion.issued")]
+    AssertionIssued {
+        /// About whom.
+        subject: String,
+        /// For whom: the configured name of the service provider.
+        audience: String,
+        /// Its id.
+        assertion: String,
+    },
     /// A signing key changed its place.
     #[serde(rename = "key.rotated")]
     KeyRotated {
@@ -260,6 +270,8 @@ pub enum Ending {
     Switched,
     /// A new login replaced it.
     Renewed,
+    /// A partner said that the user signed out there.
+    SingleLogout,
     /// An administrator ended it.
     Administrator,
     /// The password was changed.
@@ -485,6 +497,7 @@ mod tests {
             | Event::SessionOpened { .. }
             | Event::SessionEnded { .. }
             | Event::MessageRefused { .. }
+            | Event::AssertionIssued { .. }
             | Event::KeyRotated { .. }
             | Event::ConfigReloaded { .. }
             | Event::AdminChanged { .. } => (),
@@ -555,6 +568,10 @@ mod tests {
             (
                 Event::SessionEnded { session: None, subject: "ada".into(), reason: Ending::LogoutEverywhere },
                 r#"session.ended","subject":"ada","reason":"logout_everywhere"}"#,
+            ),
+            (
+                Event::AssertionIssued { subject: "ada".into(), audience: "wiki".into(), assertion: "_a".into() },
+                r#"assertion.issued","subject":"ada","audience":"wiki","assertion":"_a"}"#,
             ),
             (
                 Event::KeyRotated { purpose: "jwt".into(), key: "k1".into(), state: "current".into() },

@@ -51,7 +51,7 @@ use crate::schemes::known_device::KnownDevices;
 use crate::schemes::login_form::LoginForm;
 use crate::schemes::saml::ServiceProvider;
 use crate::schemes::session::SessionScheme;
-use crate::serve::pages::{MAX_FORM, MAX_MESSAGE_FORM};
+use crate::serve::pages::{IDP_PREFIX, MAX_FORM, MAX_SAML};
 
 /// For how long an answer to a password is of use.
 const PASSWORD_TIME: Duration = Duration::from_secs(10);
@@ -474,24 +474,30 @@ fn add_routes(routes: &mut Routes, checked: &Checked, house: &House, tenants: &[
 
 /// Login, logout and the like, on the portal; the landing and logout on application hosts.
 fn own_endpoints(routes: &mut Routes, checked: &Checked, tenant: &checked::Tenant) -> Result<(), String> {
-    let long = messages(checked, tenant);
-    let mut mount = |scope: Scope, text: &str| {
+    let mut mount = |scope: Scope, text: &str, route: Route| {
         let pattern = Pattern::parse(text, Vec::new())?;
-        let limit = if long.iter().any(|long| long == text) { MAX_MESSAGE_FORM } else { MAX_FORM };
-        routes.add(scope, &pattern, Arc::new(own(text, limit))).map_err(|taken| format!("route {taken} takes {text}, which is ours"))
+        routes.add(scope, &pattern, Arc::new(route)).map_err(|taken| format!("route {taken} takes {text}, which is ours"))
     };
     if let Some(portal) = &tenant.portal {
-        mount(Scope::Host(portal.clone()), "/**")?;
-        for text in &long {
-            mount(Scope::Host(portal.clone()), text)?;
+        mount(Scope::Host(portal.clone()), "/**", own("/**"))?;
+        if tenant.idp.is_some() {
+            let text = format!("{IDP_PREFIX}**");
+            let types = vec!["application/x-www-form-urlencoded".to_owned(), "text/xml".to_owned()];
+            let route = Route { body: BodyNeed::Whole { limit: MAX_SAML, types }, ..own(&text) };
+            mount(Scope::Host(portal.clone()), &text, route)?;
+        }
+        for text in messages(checked, tenant) {
+            let types = vec!["application/x-www-form-urlencoded".to_owned()];
+            let route = Route { body: BodyNeed::Whole { limit: MAX_SAML, types }, ..own(&text) };
+            mount(Scope::Host(portal.clone()), &text, route)?;
         }
     }
     for host in &tenant.hosts {
         let scope = Scope::Host(host.clone());
-        mount(scope.clone(), ON_APPLICATIONS)?;
+        mount(scope.clone(), ON_APPLICATIONS, own(ON_APPLICATIONS))?;
         if tenant.login == LoginHost::Application {
             for text in LOGIN_PAGES {
-                mount(scope.clone(), text)?;
+                mount(scope.clone(), text, own(text))?;
             }
         }
     }
@@ -512,7 +518,7 @@ fn messages(checked: &Checked, tenant: &checked::Tenant) -> Vec<String> {
     saml.map(|saml| std::iter::once(SAML_MESSAGES.to_owned()).chain(aliases(saml)).collect()).unwrap_or_default()
 }
 
-fn own(text: &str, limit: usize) -> Route {
+fn own(text: &str) -> Route {
     Route {
         name: format!("own:{text}").as_str().into(),
         access: Access::Open,
@@ -520,7 +526,7 @@ fn own(text: &str, limit: usize) -> Route {
         injectors: Vec::new(),
         strip: HashMap::new(),
         csrf: Csrf::Off,
-        body: BodyNeed::Whole { limit, types: vec!["application/x-www-form-urlencoded".to_owned()] },
+        body: BodyNeed::Whole { limit: MAX_FORM, types: vec!["application/x-www-form-urlencoded".to_owned()] },
         clients: Vec::new(),
         destination: Destination::Own,
     }

@@ -483,7 +483,8 @@ impl Server {
             Some(Arc::new(changes)),
             jwks,
         )
-        .with_service_providers(saml);
+        .with_service_providers(saml)
+        .with_idps(pages::Idps::new(checked));
         let mut upstreams = HashMap::new();
         for (name, upstream) in &checked.upstreams {
             let settings = upstreams::settings(upstream)?;

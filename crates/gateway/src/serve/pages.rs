@@ -18,6 +18,7 @@ mod login_state;
 mod logout;
 mod password;
 mod reply;
+mod saml_idp;
 mod saml_sp;
 #[cfg(test)]
 mod tests;
@@ -45,7 +46,7 @@ pub use brand::Brand;
 pub use cookie::COOKIES;
 pub use password::{Change, ChangePassword, Changed, OwnPasswords};
 pub use reply::refusal;
-pub use saml_sp::MAX_MESSAGE_FORM;
+pub use saml_idp::{Idps, MAX_BODY as MAX_SAML, PREFIX as IDP_PREFIX, metadata as idp_metadata};
 
 use crate::schemes::known_device::KnownDevices;
 use crate::schemes::saml::{CONSUMER, METADATA, ServiceProvider};
@@ -68,7 +69,8 @@ pub struct Portal {
     devices: Arc<KnownDevices>,
     passwords: Option<Arc<dyn ChangePassword>>,
     jwks: Jwks,
-    saml: HashMap<TenantId, Arc<ServiceProvider>>,
+    idps: Idps,
+    service_providers: HashMap<TenantId, Arc<ServiceProvider>>,
 }
 
 impl fmt::Debug for Portal {
@@ -89,12 +91,29 @@ impl Portal {
         passwords: Option<Arc<dyn ChangePassword>>,
         jwks: Jwks,
     ) -> Self {
-        Self { engine, store, key: PageKey::new(secret), brands, devices, passwords, jwks, saml: HashMap::new() }
+        Self {
+            engine,
+            store,
+            key: PageKey::new(secret),
+            brands,
+            devices,
+            passwords,
+            jwks,
+            idps: Idps::default(),
+            service_providers: HashMap::new(),
+        }
     }
 
     /// The same with tenants that are service providers.
-    pub fn with_service_providers(self, saml: HashMap<TenantId, Arc<ServiceProvider>>) -> Self {
-        Self { saml, ..self }
+    #[must_use]
+    pub fn with_service_providers(self, service_providers: HashMap<TenantId, Arc<ServiceProvider>>) -> Self {
+        Self { service_providers, ..self }
+    }
+
+    /// The same with these tenants as identity providers.
+    #[must_use]
+    pub fn with_idps(self, idps: Idps) -> Self {
+        Self { idps, ..self }
     }
 
     /// Answers a request that a route led to us. The body of a POST must have been read whole.
@@ -122,6 +141,9 @@ impl Portal {
         // The route table decides what is mounted where; this decides again, because a mistake there would be a hole.
         if visit.dress == Dress::Inline && !path.starts_with("/.vestibule/") {
             return Ok(visit.missing());
+        }
+        if let Some(page) = path.strip_prefix(saml_idp::PREFIX) {
+            return self.idp(visit, page).await;
         }
         if write && self.service_provider(visit).is_some_and(|sp| sp.consumes(path)) {
             return self.consume(visit).await;

@@ -92,6 +92,7 @@ fn is_real(event: &Event) -> bool {
         | Event::SessionOpened { .. }
         | Event::SessionEnded { .. }
         | Event::MessageRefused { .. }
+        | Event::AssertionIssued { .. }
         | Event::KeyRotated { .. }
         | Event::ConfigReloaded { .. }
         | Event::AdminChanged { .. } => false,

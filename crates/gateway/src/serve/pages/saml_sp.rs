@@ -23,8 +23,6 @@ use super::{Portal, Visit, cookie, reply};
 use crate::schemes::saml::{Answer, Clues, IdentityProvider, Refusal, ServiceProvider, fault};
 use crate::serve::return_to::ReturnTo;
 
-/// Longest form with a message, in octets.
-pub const MAX_MESSAGE_FORM: usize = vestibule_saml::binding::LONGEST_INPUT;
 /// XML above this many octets is not read on the threads that answer (architecture §1).
 const LONG: usize = 64 * 1024;
 
@@ -35,7 +33,7 @@ const SWITCH: &str = "saml switch";
 impl Portal {
     /// The service provider of this tenant.
     pub(super) fn service_provider(&self, visit: &Visit<'_>) -> Option<&Arc<ServiceProvider>> {
-        self.saml.get(&visit.tenant.id)
+        self.service_providers.get(&visit.tenant.id)
     }
 
     /// GET `/saml/sp/metadata`.
