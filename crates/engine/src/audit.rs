@@ -4,6 +4,7 @@
 //! cause chain; the audit gets a [`Reason`]. Nothing here can hold a password, an assertion or a session id.
 
 mod line;
+mod saml;
 
 use std::fmt::Debug;
 use std::net::IpAddr;
@@ -12,6 +13,8 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+pub use saml::SamlFault;
 
 use crate::clock::{Clock, Timestamp};
 use crate::decision::{Shed, Uncarried};
@@ -162,6 +165,21 @@ pub enum Event {
         subject: String,
         /// Why.
         reason: Ending,
+    },
+    /// A partner's message was refused: what was checked, expected and found.
+    #[serde(rename = "message.refused")]
+    MessageRefused {
+        /// By which scheme.
+        scheme: SchemeName,
+        /// From which partner, as the configuration calls it; none if it is nobody's we know.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        partner: Option<String>,
+        /// The first check that failed.
+        check: String,
+        /// Why.
+        reason: SamlFault,
+        /// Expected and found. Holds no subject, no attribute and no session index.
+        detail: String,
     },
     /// An assertion about a subject was handed out.
     #[serde(rename = "assertion.issued")]
@@ -365,6 +383,13 @@ pub enum Reason {
     RepeatedWrongPassword,
     /// Too many attempts are waiting.
     TooManyWaiting,
+    // Messages of partners
+    /// A SAML message was refused; `message.refused` says more.
+    Saml(SamlFault),
+    /// Nobody here knows the partner that a message says it is from.
+    UnknownPartner,
+    /// A browser went round between us and a partner without arriving.
+    Loop,
     // Certificates
     /// No authority we trust for clients vouches for the certificate, or not for this use.
     CertificateUntrusted,
@@ -562,6 +587,7 @@ mod tests {
             | Event::GateOpened { .. }
             | Event::SessionOpened { .. }
             | Event::SessionEnded { .. }
+            | Event::MessageRefused { .. }
             | Event::AssertionIssued { .. }
             | Event::KeyRotated { .. }
             | Event::ConfigReloaded { .. }
@@ -664,6 +690,19 @@ mod tests {
             (
                 Event::KeyRotated { purpose: "jwt".into(), key: "k1".into(), state: "current".into() },
                 r#"key.rotated","purpose":"jwt","key":"k1","state":"current"}"#,
+            ),
+            (
+                Event::MessageRefused {
+                    scheme: "saml".into(),
+                    partner: Some("corp".into()),
+                    check: "audience".into(),
+                    reason: SamlFault::WrongAudience,
+                    detail: "expected a, found b".into(),
+                },
+                concat!(
+                    r#"message.refused","scheme":"saml","partner":"corp","check":"audience","reason":"wrong_audience","#,
+                    r#""detail":"expected a, found b"}"#
+                ),
             ),
             (Event::ConfigReloaded { accepted: true, problem: None }, r#"config.reloaded","accepted":true}"#),
             (

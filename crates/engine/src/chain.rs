@@ -13,7 +13,7 @@ use crate::audit::{Reason, Trail};
 use crate::decision::Challenges;
 use crate::identity::{Identity, SchemeName};
 use crate::request::CheckRequest;
-use crate::scheme::{Asked, Outcome, Place, Reach, Rejection, Scheme, Unavailable, Verdict};
+use crate::scheme::{Asked, Leads, Outcome, Place, Reach, Rejection, Scheme, Unavailable, Verdict};
 
 /// The ordered schemes of a tenant. Steps over the same material have been folded into one scheme.
 #[derive(Debug, Default)]
@@ -90,6 +90,12 @@ impl Chain {
     /// The scheme that begins a login through the browser.
     pub fn login_scheme(&self) -> Option<&Arc<dyn Scheme>> {
         self.links.iter().map(|link| &link.scheme).find(|scheme| scheme.login_flow().is_some())
+    }
+
+    /// The scheme that asks by our own form, if one does.
+    pub fn form_scheme(&self) -> Option<&Arc<dyn Scheme>> {
+        let own = |scheme: &&Arc<dyn Scheme>| scheme.login_flow().is_some_and(|flow| flow.leads() == Leads::OwnPage);
+        self.links.iter().map(|link| &link.scheme).find(own)
     }
 
     /// Asks the schemes in order. The first success wins; later steps are not run, not verified, not counted.

@@ -61,11 +61,28 @@ pub trait LoginFlow: Send + Sync {
     /// [`Unavailable`] if whatever it depends on could not answer.
     async fn begin(&self, start: &Start<'_>) -> Result<Departure, Unavailable>;
 
-    /// What the browser brought back.
+    /// Where the user proves who they are.
+    fn leads(&self) -> Leads {
+        Leads::OwnPage
+    }
+
+    /// What the browser posted to the login page. The answer of an identity provider comes to an address of its own, so
+    /// there is nothing for it to read here.
     ///
     /// # Errors
     /// [`Unavailable`] if whatever it depends on could not answer.
-    async fn finish(&self, callback: &Callback<'_>, trail: &mut Trail) -> Result<Login, Unavailable>;
+    async fn finish(&self, _callback: &Callback<'_>, _trail: &mut Trail) -> Result<Login, Unavailable> {
+        Ok(Login::Rejected(Rejection::next(Reason::MalformedCredential)))
+    }
+}
+
+/// Where a journey leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leads {
+    /// To a form of ours.
+    OwnPage,
+    /// To an identity provider.
+    Away,
 }
 
 /// The request a scheme is asked about, and where it landed.
@@ -86,12 +103,16 @@ pub struct Start<'a> {
     pub request: &'a CheckRequest,
     /// The tenant.
     pub tenant: &'a TenantId,
+    /// The login that begins, by a name that only this browser was given: the answer has to say it.
+    pub login: &'a str,
     /// Where the user wanted to go: already parsed against the tenant's origins.
     pub return_to: Option<String>,
     /// The identity provider that was asked for.
     pub idp: Option<String>,
     /// The least protection level that will do.
     pub level: Option<Level>,
+    /// Whether the user has to prove themselves anew.
+    pub anew: bool,
     /// The time.
     pub now: Timestamp,
 }

@@ -129,6 +129,24 @@ impl Sessions {
     /// # Errors
     /// [`Unavailable`] when the store does not answer, or the issuer stated more than a session can hold.
     pub async fn open(&self, identity: &Identity, host: &str, now: Timestamp, trail: &mut Trail) -> Result<Opened, Unavailable> {
+        self.open_until(identity, host, None, now, trail).await
+    }
+
+    /// The same for a login that its issuer limits: the session and all that descend from it end then at the latest.
+    ///
+    /// # Errors
+    /// As [`Sessions::open`].
+    pub async fn open_until(
+        &self,
+        identity: &Identity,
+        host: &str,
+        ends: Option<Timestamp>,
+        now: Timestamp,
+        trail: &mut Trail,
+    ) -> Result<Opened, Unavailable> {
+        // The limit is kept as an earlier beginning, so that one rule ends every session.
+        let latest = ends.and_then(|ends| ends.checked_sub(signed(self.settings.absolute)).ok());
+        let began = latest.map_or(now, |latest| latest.min(now));
         let record = Record {
             user: identity.user.id,
             epoch: identity.user.epoch,
@@ -139,7 +157,7 @@ impl Sessions {
             issuer: identity.issuer.clone(),
             level: identity.level,
             authenticated_at: identity.authenticated_at,
-            began: now,
+            began,
             opened: now,
             used: now,
             attributes: identity.attributes.clone(),

@@ -351,13 +351,13 @@ impl Sp {
             return None;
         }
         match (&answered, expected.requests) {
-            (_, Requests::Unknown) => trace.skipped("in response to", "the open requests are not known"),
+            (Some(_), Requests::Unknown) => trace.skipped("in response to", "the open requests are not known"),
             (Some(answered), Requests::Open(open)) => {
                 let holds = open.contains(&answered.as_str());
                 trace.check("in response to", holds, Reason::WrongInResponseTo, format!("expected one of {open:?}, found {answered:?}"));
             }
             // SAML 1.1 has no requests; that it is enabled is the concession.
-            (None, Requests::Open(_)) => {
+            (None, Requests::Open(_) | Requests::Unknown) => {
                 let allowed = expected.idp.unsolicited == Unsolicited::Allowed || version == Version::Saml11;
                 trace.check("in response to", allowed, Reason::Unsolicited, "the answer to no request");
             }

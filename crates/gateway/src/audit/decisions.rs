@@ -90,7 +90,8 @@ impl Sink for DecisionLog {
             | Event::LoginSucceeded { .. }
             | Event::LoginRejected { .. }
             | Event::LoginFellThrough { .. }
-            | Event::DelegatedCalled(_) => 0,
+            | Event::DelegatedCalled(_)
+            | Event::MessageRefused { .. } => 0,
             Event::GateClosed { .. }
             | Event::GateOpened { .. }
             | Event::SessionOpened { .. }

@@ -117,6 +117,7 @@ mod tests {
             | Command::Attack(_)
             | Command::Audit(_)
             | Command::Metadata(_)
+            | Command::Saml(_)
             | Command::Xml(_)
             | Command::Wss(_) => {
                 panic!("this command asks no server")

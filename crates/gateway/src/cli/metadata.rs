@@ -5,8 +5,9 @@ use vestibule_engine::clock::{Clock as _, SystemClock};
 
 use super::output::Output;
 use super::{Answer, Common, Failure};
-use crate::config::checked::{Checked, Tenant};
+use crate::config::checked::{Checked, Scheme, Tenant};
 use crate::config::{self, Purpose};
+use crate::schemes::saml;
 use crate::serve::pages;
 
 /// Metadata for partners
@@ -14,6 +15,8 @@ use crate::serve::pages;
 pub enum MetadataCommand {
     /// Print a tenant's metadata as an identity provider
     Idp(Whose),
+    /// Print a tenant's metadata as a service provider
+    Sp(Whose),
 }
 
 /// Whose metadata.
@@ -39,6 +42,7 @@ impl MetadataCommand {
         })?;
         let text = match self {
             Self::Idp(whose) => identity_provider(whose.of(&checked)?)?,
+            Self::Sp(whose) => service_provider(whose.of(&checked)?, &checked)?,
         };
         if output.is_json() {
             output.json(&serde_json::json!({ "metadata": text }));
@@ -64,4 +68,16 @@ fn identity_provider(tenant: &Tenant) -> Result<String, Failure> {
     };
     let written = pages::idp_metadata(role, portal, &tenant.title);
     written.map_err(|why| Failure::not_tried(format!("the metadata cannot be written: {why}")))
+}
+
+fn service_provider(tenant: &Tenant, checked: &Checked) -> Result<String, Failure> {
+    let scheme = tenant.chain.iter().find_map(|name| match checked.schemes.get(name)? {
+        Scheme::Saml(saml) => Some(saml),
+        Scheme::Session | Scheme::Basic { .. } | Scheme::ClientCertificate(_) | Scheme::IdentityUrl(_) | Scheme::LoginForm { .. } => None,
+    });
+    let no_scheme =
+        || Failure::not_tried(format!("the tenant {} is no service provider", tenant.id)).fix("put a scheme of type saml into its chain");
+    let metadata = saml::metadata(scheme.ok_or_else(no_scheme)?, tenant.portal_origin.as_deref().unwrap_or_default());
+    let written = metadata.unsigned().map_err(|why| Failure::not_tried(format!("the metadata cannot be written: {why}")))?;
+    Ok(written.as_str().to_owned())
 }

@@ -27,6 +27,7 @@ pub mod history;
 pub mod key;
 pub mod metadata;
 pub mod output;
+pub mod saml;
 pub mod serve;
 pub mod server;
 pub mod session;
@@ -106,6 +107,9 @@ pub enum Command {
     /// Metadata for partners
     #[command(subcommand)]
     Metadata(metadata::MetadataCommand),
+    /// Messages of SAML partners
+    #[command(subcommand)]
+    Saml(saml::SamlCommand),
     /// Signed and encrypted XML documents
     #[command(subcommand)]
     Xml(xml::XmlCommand),
@@ -241,6 +245,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Restore(restore) => restore.run(&common, &mut output),
         Command::Store(store) => store.run(&common, &mut output),
         Command::Metadata(metadata) => metadata.run(&common, &mut output),
+        Command::Saml(saml) => saml.run(&mut output),
         Command::Xml(xml) => xml.run(&mut output),
         Command::Wss(wss) => wss.run(&mut output),
         Command::Status => server::status(&common, &mut output),

@@ -265,7 +265,7 @@ pub(super) fn read(file: &Path, most: u64) -> Result<Zeroizing<Vec<u8>>, Failure
 }
 
 /// Trusts what stands in a file: certificates and public keys in PEM, or one of them in DER.
-fn trust(keys: &mut TrustedKeys, file: &Path) -> Result<(), Failure> {
+pub(super) fn trust(keys: &mut TrustedKeys, file: &Path) -> Result<(), Failure> {
     let octets = read(file, MAX_KEY_FILE)?;
     let added = match std::str::from_utf8(&octets) {
         Ok(text) if text.contains("-----BEGIN ") => keys.add_pem(text).map(|_| ()),

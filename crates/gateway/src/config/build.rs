@@ -3,6 +3,7 @@
 //! Called at start and at every reload, and by `explain` for one judgement over a store whose writes are
 //! discarded. What outlives a reload is in [`House`].
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use vestibule_engine::chain::{Chain, Link, OnReject};
 use vestibule_engine::clock::Clock;
 use vestibule_engine::csrf::CsrfKey;
 use vestibule_engine::engine::Engine;
-use vestibule_engine::identity::{Issuer, RealmName, ResponseName, SchemeName};
+use vestibule_engine::identity::{Issuer, RealmName, ResponseName, SchemeName, TenantId};
 use vestibule_engine::inject::{Injector, Strip};
 use vestibule_engine::policy::{Decisions, Policy, PolicyProblem};
 use vestibule_engine::realm::{Passwords, Realm, RealmStep, Then};
@@ -52,6 +53,7 @@ use crate::schemes::identity_url::{self, IdentityUrlScheme};
 use crate::schemes::known_device::KnownDevices;
 use crate::schemes::login_form::LoginForm;
 use crate::schemes::owners::Owners;
+use crate::schemes::saml::ServiceProvider;
 use crate::schemes::session::SessionScheme;
 use crate::serve::api_login;
 use crate::serve::delegate::Delegate;
@@ -71,6 +73,9 @@ const DELEGATES: &str = "/.vestibule/delegate/*";
 const SOAP_LOGIN: [&str; 2] = ["/services/Soap/u/*", "/services/Soap/c/*"];
 /// Our own endpoints where the login page is on the application's host, by concession.
 const LOGIN_PAGES: [&str; 5] = ["/login", "/logout", "/password", "/assets/**", "/.well-known/jwks.json"];
+
+/// Where messages of identity providers arrive, on the portal.
+const SAML_MESSAGES: &str = "/saml/sp/**";
 
 /// What outlives a reload.
 #[derive(Debug)]
@@ -108,6 +113,8 @@ pub struct Built {
     pub local: HashMap<RealmName, Arc<LocalRealm>>,
     /// Where others ask whether a password is right.
     pub delegates: Vec<Delegate>,
+    /// The tenants that are service providers.
+    pub saml: HashMap<TenantId, Arc<ServiceProvider>>,
 }
 
 /// Makes the engine of a configuration over an expiring store.
@@ -149,6 +156,7 @@ pub fn build(checked: &Checked, house: &House, expiring: &Arc<dyn ExpiringStore>
         passwords: &passwords,
         realms: &realms,
         generation: house.generations.fetch_add(1, Ordering::Relaxed),
+        saml: RefCell::default(),
     };
     let endpoint = |asked: &checked::Delegate| {
         let steps = schemes.steps_of(&asked.settings.name, &asked.realms, |name| strangers.get(name).or_else(|| realms.get(name)))?;
@@ -184,12 +192,18 @@ pub fn build(checked: &Checked, house: &House, expiring: &Arc<dyn ExpiringStore>
         | checked::Scheme::Basic { .. }
         | checked::Scheme::ClientCertificate(_)
         | checked::Scheme::IdentityUrl(_)
+        | checked::Scheme::Saml(_)
         | checked::Scheme::LoginForm { .. } => None,
     });
     let asserted = asserted.flatten().map(|issuer| (Issuer::from(issuer.entity_id.as_str()), IssuerRules { local: false }));
     let foreign = (Issuer::from(identity_url::ISSUER), IssuerRules { local: false });
+    let saml = schemes.saml.into_inner();
+    let providers = saml
+        .values()
+        .flat_map(|sp| sp.providers().iter().map(|provider| provider.issuer().clone()))
+        .map(|issuer| (issuer, IssuerRules { local: false }));
     // A realm that is called like an issuer keeps its own rules.
-    let rules = asserted.chain(checked.realms.iter().map(rule)).chain([certificates, foreign]).collect();
+    let rules = asserted.chain(providers).chain(checked.realms.iter().map(rule)).chain([certificates, foreign]).collect();
     let engine = Engine {
         routes,
         admission: Admission::new(house.users.clone(), expiring.clone(), rules, checked.administrators.clone())
@@ -199,7 +213,7 @@ pub fn build(checked: &Checked, house: &House, expiring: &Arc<dyn ExpiringStore>
         sink: house.sink.clone(),
         clock: house.clock.clone(),
     };
-    Ok(Built { engine, passwords, local, delegates })
+    Ok(Built { engine, passwords, local, delegates, saml })
 }
 
 /// How signing keys are kept: published for as long as the longest token lives.
@@ -344,6 +358,7 @@ struct Schemes<'a> {
     passwords: &'a Arc<Passwords>,
     realms: &'a HashMap<RealmName, Arc<dyn Realm>>,
     generation: u64,
+    saml: RefCell<HashMap<TenantId, Arc<ServiceProvider>>>,
 }
 
 impl Schemes<'_> {
@@ -403,6 +418,13 @@ impl Schemes<'_> {
                 checked::Scheme::WsSecurity(security) => {
                     let rest: Vec<&SchemeName> = chain.clone().collect();
                     Link { scheme: self.ws_security(name, security, &rest)?, on_reject: security.on_reject, remember: false }
+                }
+                checked::Scheme::Saml(saml) => {
+                    let origin = tenant.portal_origin.as_deref().unwrap_or_default();
+                    let sp = Arc::new(ServiceProvider::new(name.clone(), saml, origin, self.house.users.clone())?);
+                    let scheme = Arc::new(sp.scheme());
+                    self.saml.borrow_mut().insert(tenant.id.clone(), sp);
+                    Link { scheme, on_reject: OnReject::Continue, remember: false }
                 }
                 checked::Scheme::IdentityUrl(foreign) => {
                     Link { scheme: self.identity_url(name, foreign)?, on_reject: foreign.on_reject, remember: foreign.remember }
@@ -534,14 +556,13 @@ fn add_routes(routes: &mut Routes, checked: &Checked, house: &House, tenants: &[
             .map_err(|taken| format!("route {taken} takes the same requests"))?;
     }
     for tenant in &checked.tenants {
-        let delegates = checked.delegates.iter().any(|delegate| delegate.settings.tenant == tenant.id);
-        own_endpoints(routes, tenant, delegates)?;
+        own_endpoints(routes, checked, tenant)?;
     }
     Ok(())
 }
 
 /// Login, logout and the like, on the portal; the landing and logout on application hosts.
-fn own_endpoints(routes: &mut Routes, tenant: &checked::Tenant, delegates: bool) -> Result<(), String> {
+fn own_endpoints(routes: &mut Routes, checked: &Checked, tenant: &checked::Tenant) -> Result<(), String> {
     let mut mount = |scope: Scope, text: &str, route: Route| {
         let pattern = Pattern::parse(text, Vec::new())?;
         routes.add(scope, &pattern, Arc::new(route)).map_err(|taken| format!("route {taken} takes {text}, which is ours"))
@@ -554,8 +575,13 @@ fn own_endpoints(routes: &mut Routes, tenant: &checked::Tenant, delegates: bool)
             let route = Route { body: BodyNeed::Whole { limit: MAX_SAML, types }, ..own(&text) };
             mount(Scope::Host(portal.clone()), &text, route)?;
         }
+        for text in messages(checked, tenant) {
+            let types = vec!["application/x-www-form-urlencoded".to_owned()];
+            let route = Route { body: BodyNeed::Whole { limit: MAX_SAML, types }, ..own(&text) };
+            mount(Scope::Host(portal.clone()), &text, route)?;
+        }
     }
-    if delegates {
+    if checked.delegates.iter().any(|delegate| delegate.settings.tenant == tenant.id) {
         let hosts = tenant.portal.as_ref().map_or(&tenant.hosts[..], std::slice::from_ref);
         for host in hosts {
             mount(Scope::Host(host.clone()), DELEGATES, own_messages(DELEGATES, "text/xml"))?;
@@ -582,6 +608,21 @@ fn own_endpoints(routes: &mut Routes, tenant: &checked::Tenant, delegates: bool)
         }
     }
     Ok(())
+}
+
+/// Where messages of identity providers come to.
+fn messages(checked: &Checked, tenant: &checked::Tenant) -> Vec<String> {
+    let saml = tenant.chain.iter().find_map(|name| match checked.schemes.get(name)? {
+        checked::Scheme::Saml(saml) => Some(saml),
+        checked::Scheme::Session
+        | checked::Scheme::Basic { .. }
+        | checked::Scheme::ClientCertificate(_)
+        | checked::Scheme::IdentityUrl(_)
+        | checked::Scheme::WsSecurity(_)
+        | checked::Scheme::LoginForm { .. } => None,
+    });
+    let aliases = |saml: &checked::Saml| saml.aliases.iter().map(|alias| alias.path().to_owned()).collect::<Vec<_>>();
+    saml.map(|saml| std::iter::once(SAML_MESSAGES.to_owned()).chain(aliases(saml)).collect()).unwrap_or_default()
 }
 
 fn own(text: &str) -> Route {

@@ -3,6 +3,8 @@
 //! Plain owned data without places in a file; `build.rs` makes the engine of it. Made only by
 //! [`super::resolve::resolve`], so whoever holds a [`Checked`] need not check again.
 
+mod saml;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -36,14 +38,15 @@ use crate::realms::{delegated, ldap};
 use crate::schemes::identity_url;
 use crate::schemes::owners::Mapping;
 use crate::serve::client_certificates::{ClientTrust, ForwardedCertificate};
-use crate::serve::{delegate, load};
 use crate::serve::proxy::Speaks;
 use crate::serve::proxy_protocol::ProxyProtocol;
+use crate::serve::{delegate, load};
 use crate::store::{postgres, redis};
 
 pub use crate::config::file::{Algorithm, AnonymousDenied, ApiLogin, Http2, LoginHost, SecurityHeader, UpstreamHost};
 pub use crate::inject::headers::Fact;
 pub use crate::realms::hashing::Cost;
+pub use saml::{FoundBy, IdentityProvider, Pair, RequestBinding, Saml, Weakness};
 
 mod ws_security;
 
@@ -134,7 +137,7 @@ impl Checked {
     /// The first realm of ours that a tenant's login asks, and the scheme that asks it: there its users' passwords are set.
     pub fn own_realm(&self, tenant: &Tenant) -> Option<(&SchemeName, &RealmName)> {
         tenant.chain.iter().find_map(|name| match self.schemes.get_key_value(name)? {
-            (_, Scheme::Session | Scheme::ClientCertificate(_) | Scheme::WsSecurity(_) | Scheme::IdentityUrl(_)) => None,
+            (_, Scheme::Session | Scheme::ClientCertificate(_) | Scheme::WsSecurity(_) | Scheme::IdentityUrl(_) | Scheme::Saml(_)) => None,
             (name, Scheme::Basic { realms, .. } | Scheme::LoginForm { realms }) => {
                 let own = |realm: &&RealmName| matches!(self.realms.get(*realm), Some(Realm::Local { .. }));
                 realms.iter().find(own).map(|realm| (name, realm))
@@ -455,6 +458,8 @@ pub enum Scheme {
         /// Who checks, in order; at least one, each in [`Checked::realms`].
         realms: Vec<RealmName>,
     },
+    /// SAML 2.0 web single sign-on.
+    Saml(Box<saml::Saml>),
 }
 
 /// How users are found by their certificates.
@@ -755,6 +760,8 @@ pub enum Conceded {
     PrivateAddresses(SchemeName),
     /// Sessions of this scheme that may be another's than the one whose identity they read.
     SessionOwnerUnchecked(SchemeName),
+    /// An algorithm or a form of old in the messages of this identity provider.
+    Saml(Weakness, Arc<str>),
 }
 
 impl Conceded {
@@ -768,6 +775,7 @@ impl Conceded {
             Self::WsSecurity(_, concession) => concession.word(),
             Self::PrivateAddresses(_) => "private-addresses",
             Self::SessionOwnerUnchecked(_) => "session-owner-unchecked",
+            Self::Saml(weakness, _) => weakness.word(),
         }
     }
 
@@ -779,6 +787,7 @@ impl Conceded {
             Self::LoginOnApplicationHost(tenant) => tenant.to_string(),
             Self::WsSecurity(scheme, _) => scheme.to_string(),
             Self::PrivateAddresses(scheme) | Self::SessionOwnerUnchecked(scheme) => scheme.to_string(),
+            Self::Saml(_, provider) => provider.to_string(),
         }
     }
 }

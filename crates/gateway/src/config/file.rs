@@ -15,6 +15,7 @@ mod profile;
 mod realm;
 mod record;
 mod route;
+mod saml;
 mod scheme;
 mod service_provider;
 mod session;
@@ -30,6 +31,7 @@ pub use profile::Profile;
 pub use realm::{DelegatedRealm, DelegatedUsername, LdapDialect, LdapRealm, LdapScope, LocalRealm, Realm, SharedSecretsRealm};
 pub use record::{Administrators, Algorithm, Audit, Concession, Keys, Syslog};
 pub use route::{Access, BodyNeed, Csrf, Http2, Route, SecurityHeader, Upstream, UpstreamHost};
+pub use saml::{FoundBy, IdentityProvider, KeyPair, RequestBinding, SamlScheme, SignedPart};
 pub use scheme::{ClientCertificateScheme, IdentityUrlScheme, LinkBy, OnReject, Scheme, SessionOwner};
 pub use service_provider::{Encrypt, IdentityProviderRole, ServiceProvider, Sign};
 pub use session::{Passwords, Session};
@@ -59,6 +61,8 @@ pub struct File {
     /// How callers are recognised; a tenant's `chain` puts schemes in order. A scheme `session` of type
     /// `session` exists without being written.
     pub scheme: Named<At<Scheme>>,
+    /// Identity providers that may vouch for users; schemes of type `saml` name these.
+    pub identity_provider: Named<At<IdentityProvider>>,
     /// Who checks passwords. A realm `local` of type `local` exists without being written.
     pub realm: Named<At<Realm>>,
     /// What holds for a kind of user: who checks their passwords, from where they may come.

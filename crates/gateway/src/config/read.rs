@@ -31,6 +31,7 @@ impl File {
                 "route" => file.route = reader.list(&key, value),
                 "upstream" => file.upstream = reader.named(&key, value, Reader::plain),
                 "scheme" => file.scheme = reader.named(&key, value, Reader::scheme),
+                "identity_provider" => file.identity_provider = reader.named(&key, value, Reader::plain),
                 "realm" => file.realm = reader.named(&key, value, Reader::realm),
                 "profile" => file.profile = reader.named(&key, value, Reader::plain),
                 "delegate" => file.delegate = reader.named(&key, value, Reader::plain),
@@ -63,6 +64,7 @@ pub const SECTIONS: [&str; 19] = [
     "route",
     "upstream",
     "scheme",
+    "identity_provider",
     "realm",
     "profile",
     "delegate",
@@ -79,7 +81,7 @@ pub const SECTIONS: [&str; 19] = [
 ];
 
 /// Words that later versions will know, so that the refusal can say so.
-const LATER_SCHEMES: [&str; 3] = ["oidc", "saml", "sso-token"];
+const LATER_SCHEMES: [&str; 2] = ["oidc", "sso-token"];
 const LATER_INJECTORS: [&str; 0] = [];
 
 struct Reader<'s> {
@@ -143,7 +145,7 @@ impl Reader<'_> {
         let (kind, value) = self.kind(
             value,
             "scheme",
-            &["session", "basic", "login-form", "client-certificate", "identity-url", "ws-security"],
+            &["session", "basic", "login-form", "client-certificate", "identity-url", "saml", "ws-security"],
             &LATER_SCHEMES,
         )?;
         match kind.as_str() {
@@ -152,6 +154,7 @@ impl Reader<'_> {
             "login-form" => self.plain(value).map(|at| at.map(Scheme::LoginForm)),
             "identity-url" => self.plain(value).map(|at| at.map(Scheme::IdentityUrl)),
             "client-certificate" => self.plain(value).map(|at| at.map(Scheme::ClientCertificate)),
+            "saml" => self.plain(value).map(|at| at.map(|saml| Scheme::Saml(Box::new(saml)))),
             _ => self.plain(value).map(|at| at.map(|scheme| Scheme::WsSecurity(Box::new(scheme)))),
         }
     }

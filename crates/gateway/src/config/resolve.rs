@@ -10,6 +10,7 @@ mod directory;
 mod foreign;
 mod limits;
 mod parts;
+mod saml;
 mod service_providers;
 mod store;
 mod tenants;
@@ -30,7 +31,7 @@ use vestibule_engine::identity::{RealmName, SchemeName};
 use vestibule_engine::secret::Secret;
 
 use crate::config::Purpose;
-use crate::config::checked::{Checked, Conceded, Concession, Dated, PolicyFile, Scheme, Upstream};
+use crate::config::checked::{Checked, Conceded, Concession, Dated, PolicyFile, Scheme, Upstream, Weakness};
 use crate::config::file::{self, File};
 use crate::config::pem;
 use crate::config::problem::{Problem, Severity, Source, suggest};
@@ -63,6 +64,7 @@ pub fn resolve(source: &Source, file: &File, purpose: Purpose, now: Timestamp) -
         conceded: Vec::new(),
         used_realms: BTreeSet::new(),
         certificates: Vec::new(),
+        used_providers: BTreeSet::new(),
     };
     resolve.section_names();
     resolve.conceded = resolve.concessions();
@@ -150,6 +152,7 @@ struct Resolve<'a> {
     conceded: Vec<Granted>,
     used_realms: BTreeSet<RealmName>,
     certificates: Vec<Dated>,
+    used_providers: BTreeSet<String>,
 }
 
 struct Granted {
@@ -316,6 +319,7 @@ impl Resolve<'_> {
         let names = of(&file.tenant)
             .chain(of(&file.upstream))
             .chain(of(&file.scheme))
+            .chain(of(&file.identity_provider))
             .chain(of(&file.realm))
             .chain(of(&file.profile))
             .chain(of(&file.delegate))
@@ -396,6 +400,16 @@ impl Resolve<'_> {
             },
             "private-addresses" => self.conceded_scheme(&written.partner).map(Conceded::PrivateAddresses),
             "session-owner-unchecked" => self.conceded_scheme(&written.partner).map(Conceded::SessionOwnerUnchecked),
+            word if Weakness::ALL.iter().any(|weakness| weakness.word() == word) => {
+                let weakness = Weakness::ALL.into_iter().find(|weakness| weakness.word() == word)?;
+                match self.file.identity_provider.find(&written.partner.value) {
+                    Some(_) => Some(Conceded::Saml(weakness, written.partner.value.as_str().into())),
+                    None => {
+                        self.unknown(&written.partner, "identity provider", self.file.identity_provider.names());
+                        None
+                    }
+                }
+            }
             unknown => {
                 if let Some(concession) = vestibule_wss::Concession::ALL.iter().find(|concession| concession.word() == unknown) {
                     let scheme = self.file.scheme.find(&written.partner.value);
@@ -406,8 +420,16 @@ impl Resolve<'_> {
                     return None;
                 }
                 let words = vestibule_wss::Concession::ALL.iter().map(|concession| concession.word());
-                let known = ["plain-http", "plain-ldap", "plain-delegated", "login-on-application-host", "private-addresses", "session-owner-unchecked"];
-                let help = suggest(unknown, known.into_iter().chain(words));
+                let known = [
+                    "plain-http",
+                    "plain-ldap",
+                    "plain-delegated",
+                    "login-on-application-host",
+                    "private-addresses",
+                    "session-owner-unchecked",
+                ];
+                let weaknesses = Weakness::ALL.iter().map(|weakness| weakness.word());
+                let help = suggest(unknown, known.into_iter().chain(words).chain(weaknesses));
                 self.error(&written.what, format!("`{unknown}` is nothing that can be conceded")).help = help;
                 None
             }
@@ -442,6 +464,11 @@ impl Resolve<'_> {
         for (name, _) in &file.scheme.0 {
             if !self.schemes.contains_key(&SchemeName::from(name.value.as_str())) {
                 self.warn(name, format!("the scheme `{}` stands in no chain", name.value));
+            }
+        }
+        for (name, _) in &file.identity_provider.0 {
+            if !self.used_providers.contains(name.value.as_str()) {
+                self.warn(name, format!("no scheme names the identity provider `{}`", name.value));
             }
         }
         for (name, _) in &file.realm.0 {

@@ -7,6 +7,7 @@ pub mod identity_url;
 pub mod known_device;
 pub mod login_form;
 pub mod owners;
+pub mod saml;
 pub mod session;
 pub mod verified;
 pub mod ws_security;

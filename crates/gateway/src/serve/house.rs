@@ -588,7 +588,7 @@ impl Server {
 
     /// A configuration as it will run.
     fn running(&self, checked: &Checked, built: Built) -> Result<proxy::Running, String> {
-        let Built { engine, passwords, local, delegates } = built;
+        let Built { engine, passwords, local, delegates, saml } = built;
         let engine = Arc::new(engine);
         let brands = brands(checked)?;
         let changes = Owners::new(checked, &self.house.clock, &passwords, &local);
@@ -603,6 +603,7 @@ impl Server {
             Some(Arc::new(changes)),
             jwks,
         )
+        .with_service_providers(saml)
         .with_idps(pages::Idps::new(checked));
         let delegates = Delegates::new(engine.clone(), delegates);
         let mut upstreams = HashMap::new();

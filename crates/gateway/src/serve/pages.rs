@@ -10,6 +10,7 @@ mod brand;
 mod cookie;
 mod guard;
 mod home;
+mod journey;
 mod key;
 mod landing;
 mod login;
@@ -18,6 +19,7 @@ mod logout;
 mod password;
 mod reply;
 mod saml_idp;
+mod saml_sp;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -48,6 +50,7 @@ pub use reply::refusal;
 pub use saml_idp::{Idps, MAX_BODY as MAX_SAML, PREFIX as IDP_PREFIX, metadata as idp_metadata};
 
 use crate::schemes::known_device::KnownDevices;
+use crate::schemes::saml::{CONSUMER, METADATA, ServiceProvider};
 use guard::Form;
 use key::PageKey;
 use view::{Display, Dress, Shell};
@@ -68,6 +71,7 @@ pub struct Portal {
     passwords: Option<Arc<dyn ChangePassword>>,
     jwks: Jwks,
     idps: Idps,
+    service_providers: HashMap<TenantId, Arc<ServiceProvider>>,
 }
 
 impl fmt::Debug for Portal {
@@ -88,7 +92,23 @@ impl Portal {
         passwords: Option<Arc<dyn ChangePassword>>,
         jwks: Jwks,
     ) -> Self {
-        Self { engine, store, key: PageKey::new(secret), brands, devices, passwords, jwks, idps: Idps::default() }
+        Self {
+            engine,
+            store,
+            key: PageKey::new(secret),
+            brands,
+            devices,
+            passwords,
+            jwks,
+            idps: Idps::default(),
+            service_providers: HashMap::new(),
+        }
+    }
+
+    /// The same with tenants that are service providers.
+    #[must_use]
+    pub fn with_service_providers(self, service_providers: HashMap<TenantId, Arc<ServiceProvider>>) -> Self {
+        Self { service_providers, ..self }
     }
 
     /// The same with these tenants as identity providers.
@@ -126,6 +146,9 @@ impl Portal {
         if let Some(page) = path.strip_prefix(saml_idp::PREFIX) {
             return self.idp(visit, page).await;
         }
+        if write && self.service_provider(visit).is_some_and(|sp| sp.consumes(path)) {
+            return self.consume(visit).await;
+        }
         match path {
             "/" if read => self.home(visit).await,
             "/login" if read => self.show_login(visit).await,
@@ -136,7 +159,9 @@ impl Portal {
             "/password" if write => self.change_password(visit).await,
             "/.vestibule/landing" if read => self.land(visit).await,
             "/.well-known/jwks.json" if read => Ok(reply::jwks((self.jwks)())),
-            "/" | "/.vestibule/landing" | "/.well-known/jwks.json" => Ok(visit.not_allowed("GET, HEAD")),
+            METADATA if read => self.sp_metadata(visit),
+            CONSUMER => Ok(visit.not_allowed("POST")),
+            METADATA | "/" | "/.vestibule/landing" | "/.well-known/jwks.json" => Ok(visit.not_allowed("GET, HEAD")),
             "/login" | "/logout" | "/.vestibule/logout" | "/password" => Ok(visit.not_allowed("GET, HEAD, POST")),
             _ => {
                 let asset = if read { assets::serve(request, visit.tenant.id.as_str(), &visit.brand) } else { None };
@@ -238,12 +263,16 @@ impl Visit<'_> {
 
     /// The scheme by which people sign in here.
     fn scheme(&self) -> SchemeName {
-        self.tenant.chain.login_scheme().map_or_else(|| "login".into(), |scheme| scheme.name().clone())
+        self.tenant.chain.form_scheme().map_or_else(|| "login".into(), |scheme| scheme.name().clone())
     }
 
     fn rejected(&mut self, subject: Option<String>, reason: Reason) {
         let scheme = self.scheme();
-        self.trail.events.push(Event::LoginRejected { scheme, subject, reason });
+        self.rejected_by(&scheme, subject, reason);
+    }
+
+    fn rejected_by(&mut self, scheme: &SchemeName, subject: Option<String>, reason: Reason) {
+        self.trail.events.push(Event::LoginRejected { scheme: scheme.clone(), subject, reason });
         self.refusal = Some((Ruling::Deny, reason));
     }
 

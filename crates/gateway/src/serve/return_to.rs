@@ -15,7 +15,7 @@ use vestibule_engine::tenant::Tenant;
 pub const MAX_RETURN_TO: usize = 2048;
 
 /// Our own pages on the host that carries the login: returning to one would loop, or sign out.
-const PORTAL_PAGES: [&str; 5] = ["/login", "/logout", "/password", "/assets", "/.well-known"];
+const PORTAL_PAGES: [&str; 6] = ["/login", "/logout", "/password", "/assets", "/saml/sp", "/.well-known"];
 
 /// Our own endpoints on every host.
 const EVERYWHERE: &str = "/.vestibule";
@@ -60,6 +60,14 @@ impl ReturnTo {
             let rest = target(&rest(origin)?, portal)?;
             Some(Self::Application { origin: origin.clone(), rest })
         })
+    }
+
+    /// The host of the application, if it is one.
+    pub fn host(&self) -> Option<String> {
+        match self {
+            Self::Here(_) => None,
+            Self::Application { origin, .. } => url::Url::parse(origin).ok()?.host_str().map(str::to_owned),
+        }
     }
 
     /// The address without what precedes the path.

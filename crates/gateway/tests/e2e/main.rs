@@ -40,6 +40,7 @@ mod peers;
 mod proxy_protocol;
 mod saml_idp;
 mod saml_idp_peers;
+mod saml_sp;
 mod soap;
 mod support;
 mod transport;

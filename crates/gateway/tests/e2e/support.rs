@@ -368,6 +368,12 @@ impl Gateway {
         Self::launched(&Launch::default(), template, files, None)
     }
 
+    /// The same in another environment, such as that of a library that tells another time.
+    pub fn at_time(template: &str, files: &[(&str, &str)], environment: &[(&str, String)]) -> Self {
+        let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+        Self::launched(&Launch { environment, ..Launch::default() }, template, files, None)
+    }
+
     /// Another node under the same public names, which `{{public}}` is the port of.
     pub fn beside(&self, template: &str, files: &[(&str, &str)]) -> Self {
         Self::at(self.public, template, files)
@@ -627,6 +633,16 @@ impl Browser<'_> {
     pub fn post(&mut self, host: &str, target: &str, fields: &[(&str, &str)]) -> Answer {
         let origin = format!("http://{host}:{}", self.public);
         self.ask(host, ask("POST", target).browser().header("Origin", &origin).header("Sec-Fetch-Site", "same-origin").form(fields))
+    }
+
+    /// Submits a form that a page of another site shows.
+    pub fn post_from(&mut self, origin: &str, host: &str, target: &str, fields: &[(&str, &str)]) -> Answer {
+        self.ask(host, ask("POST", target).browser().header("Origin", origin).header("Sec-Fetch-Site", "cross-site").form(fields))
+    }
+
+    /// Loses a cookie of all hosts.
+    pub fn forget(&mut self, name: &str) {
+        self.jar.values_mut().for_each(|cookies| drop(cookies.remove(name)));
     }
 
     /// A cookie this browser holds.

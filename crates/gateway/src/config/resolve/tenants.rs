@@ -328,7 +328,7 @@ impl Resolve<'_> {
         let file = self.file;
         let known = || file.scheme.names().chain(["session"]);
         let mut chain = Vec::new();
-        let mut form: Option<&At<String>> = None;
+        let (mut form, mut saml): (Option<&At<String>>, Option<&At<String>>) = (None, None);
         let (mut session, mut remembers) = (false, None);
         for (place, at) in written.chain.value.iter().enumerate() {
             let name = SchemeName::from(at.value.as_str());
@@ -358,16 +358,29 @@ impl Resolve<'_> {
                     }
                     form = Some(at);
                 }
+                Scheme::Saml(_) => {
+                    if let Some(first) = saml {
+                        self.error(at, format!("the chain has a scheme of this type already: `{}`", first.value)).help =
+                            Some("one scheme may name several: identity_provider = [\"a\", \"b\"]".to_owned());
+                    }
+                    saml = Some(at);
+                }
             }
             self.schemes.insert(name.clone(), scheme);
             chain.push(name);
         }
-        if let Some(at) = form.or(remembers).filter(|_| !session) {
+        if let Some(at) = form.or(saml).or(remembers).filter(|_| !session) {
             self.error(at, format!("`{}` opens sessions, but the chain does not ask for them", at.value)).help =
                 Some("begin the chain with \"session\"".to_owned());
         }
         if let Some(at) = form.filter(|_| written.portal.is_none() && written.login.value == LoginHost::Portal) {
             self.error(at, format!("the tenant `{}` has a login form but no portal to show it on", tenant.value)).help = Some(format!(
+                "add a host for it, as in portal = \"login.{}\"",
+                written.hosts.first().map_or("example.com", |host| &host.value)
+            ));
+        }
+        if let Some(at) = saml.filter(|_| written.portal.is_none()) {
+            self.error(at, format!("the tenant `{}` has no portal for answers to come to", tenant.value)).help = Some(format!(
                 "add a host for it, as in portal = \"login.{}\"",
                 written.hosts.first().map_or("example.com", |host| &host.value)
             ));
@@ -401,6 +414,7 @@ impl Resolve<'_> {
             Some(At { value: file::Scheme::IdentityUrl(written), .. }) => {
                 Some(Scheme::IdentityUrl(self.identity_url_scheme(&name, written)))
             }
+            Some(At { value: file::Scheme::Saml(written), .. }) => Some(Scheme::Saml(Box::new(self.saml_scheme(written)))),
             None if at.value == "session" => Some(Scheme::Session),
             None => None,
         }

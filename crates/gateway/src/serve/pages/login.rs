@@ -8,11 +8,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode};
 use http_body_util::Full;
+use vestibule_engine::Timestamp;
 use vestibule_engine::audit::{Ending, Event, Reason};
 use vestibule_engine::identity::{Identity, Username};
 use vestibule_engine::realm::hashed_name;
-use vestibule_engine::scheme::{Callback, Departure, Login, LoginFlow, Proof, Start, Unavailable};
-use vestibule_engine::store::{Insert, Key, Kind};
+use vestibule_engine::scheme::{Callback, Departure, Leads, Login, LoginFlow, Proof, Unavailable};
+use vestibule_engine::store::{Insert, Key, Kind, digest};
 
 use super::guard::{Form, is_cross_site};
 use super::login_state::{LoginState, LoginStates, MAX_AGE_SECONDS};
@@ -51,19 +52,22 @@ impl Portal {
         {
             return self.onward(visit, identity, &wish).await;
         }
-        let start = Start {
-            request: visit.request,
-            tenant: &visit.tenant.id,
-            return_to: wish.return_to.as_ref().map(ToString::to_string),
-            idp: None,
-            level: None,
-            now: visit.now,
+        let asks = |name: &str| target.query_pairs().any(|(found, _)| found == name);
+        // `?login` opens our own form, however somebody else would sign people in.
+        let scheme = match visit.found.tenant.chain.form_scheme() {
+            Some(form) if asks("login") => Some(form),
+            Some(_) | None => visit.found.tenant.chain.login_scheme(),
         };
-        let Some(flow) = flow(visit) else { return Ok(visit.missing()) };
-        match flow.begin(&start).await? {
-            Departure::Page => self.form(visit, StatusCode::OK, session.as_ref(), wish, "", None),
-            elsewhere => Ok(depart(visit, elsewhere)),
+        let Some(scheme) = scheme else { return Ok(visit.missing()) };
+        let away = scheme.login_flow().is_some_and(|flow| flow.leads() == Leads::Away);
+        if away {
+            return self.lead_away(visit, &**scheme, wish, prompted).await;
         }
+        let mut response = self.form(visit, StatusCode::OK, session.as_ref(), wish, "", None)?;
+        if asks("login") && visit.request.cookies(cookie::provider_name(visit.request)).next().is_some() {
+            reply::set_cookie(&mut response, &cookie::set_provider(visit.request, ""));
+        }
+        Ok(response)
     }
 
     /// POST `/login`.
@@ -98,7 +102,7 @@ impl Portal {
             Login::Rejected(rejection) => return self.refuse(visit, &form, &state, rejection.reason),
         };
         let realm = proof.issuer.to_string();
-        let mut identity = match self.admit(visit, *proof).await? {
+        let identity = match self.admit(visit, *proof).await? {
             Ok(identity) => identity,
             Err(reason) => return self.refuse(visit, &form, &state, reason),
         };
@@ -106,27 +110,45 @@ impl Portal {
             return self.stale(visit, &form).await;
         }
         states.forget(&state.id);
-        // Attack 123: whoever used this browser before is signed out of it, in all applications.
-        if let Some(former) = self.session(visit).await? {
-            let ending = if former.user.id == identity.user.id { Ending::Renewed } else { Ending::Switched };
-            self.engine.sessions.end(&former, ending, &mut visit.trail).await?;
-        }
-        let opened = self.engine.sessions.open(&identity, visit.request.host.name(), visit.now, &mut visit.trail).await?;
-        identity.session = Some(opened.session.clone());
-        let subject = identity.user.name.to_string();
-        visit.trail.events.push(Event::LoginSucceeded { scheme: identity.scheme.clone(), realm, subject });
-
         let wish = Wish {
             return_to: state.return_to.and_then(|raw| ReturnTo::parse(&raw, &visit.origin, visit.tenant)),
             bind: state.bind,
             again: false,
         };
-        let mut response = self.onward(visit, &identity, &wish).await?;
-        reply::set_cookie(&mut response, cookie::set_session(visit.request, &opened).reveal());
+        let former = self.session(visit).await?;
+        let user = identity.user.id;
+        let mut response = self.sign_in_as(visit, identity, realm, former, None, &wish).await?;
         reply::set_cookie(&mut response, &states.set_cookie(visit.request, &self.key)?);
-        if !self.devices.owners(visit.request, &visit.tenant.id, visit.now).contains(&identity.user.id) {
-            let device = self.devices.issue(&visit.tenant.id, identity.user.id, visit.now)?;
+        if !self.devices.owners(visit.request, &visit.tenant.id, visit.now).contains(&user) {
+            let device = self.devices.issue(&visit.tenant.id, user, visit.now)?;
             reply::set_cookie(&mut response, &known_device::set_cookie(visit.request, &device));
+        }
+        Ok(response)
+    }
+
+    /// Opens a session for somebody who was admitted, and sends the browser on.
+    pub(super) async fn sign_in_as(
+        &self,
+        visit: &mut Visit<'_>,
+        mut identity: Identity,
+        realm: String,
+        former: Option<Identity>,
+        ends: Option<Timestamp>,
+        wish: &Wish,
+    ) -> Result<Response<Full<Bytes>>, Unavailable> {
+        // Attack 123: whoever used this browser before is signed out of it, in all applications.
+        if let Some(former) = former {
+            let ending = if former.user.id == identity.user.id { Ending::Renewed } else { Ending::Switched };
+            self.engine.sessions.end(&former, ending, &mut visit.trail).await?;
+        }
+        let opened = self.engine.sessions.open_until(&identity, visit.request.host.name(), ends, visit.now, &mut visit.trail).await?;
+        identity.session = Some(opened.session.clone());
+        let subject = identity.user.name.to_string();
+        visit.trail.events.push(Event::LoginSucceeded { scheme: identity.scheme.clone(), realm, subject });
+        let mut response = self.onward(visit, &identity, wish).await?;
+        reply::set_cookie(&mut response, cookie::set_session(visit.request, &opened).reveal());
+        if let Some(answered) = self.answered_cookie(visit, opened.token.reveal())? {
+            reply::set_cookie(&mut response, &answered);
         }
         Ok(response)
     }
@@ -265,7 +287,7 @@ pub(super) struct Wish {
 
 impl Wish {
     /// This wish as parameters of a page of ours.
-    fn address(&self, page: &str, display: Display) -> String {
+    pub(super) fn address(&self, page: &str, display: Display) -> String {
         let mut query = url::form_urlencoded::Serializer::new(String::new());
         if let Some(return_to) = &self.return_to {
             query.append_pair("return_to", &return_to.to_string());
@@ -281,14 +303,21 @@ impl Wish {
             query => format!("{page}?{query}"),
         }
     }
+
+    /// The address of our own form, where another way comes first.
+    pub(super) fn local_form(&self, display: Display) -> String {
+        let address = self.address("/login", display);
+        let joint = if address.contains('?') { '&' } else { '?' };
+        format!("{address}{joint}login=true")
+    }
 }
 
-/// The journey by which this tenant's browsers sign in.
+/// The form by which this tenant's browsers sign in.
 pub(super) fn flow<'a>(visit: &Visit<'a>) -> Option<&'a dyn LoginFlow> {
-    visit.found.tenant.chain.login_scheme().and_then(|scheme| scheme.login_flow())
+    visit.found.tenant.chain.form_scheme().and_then(|scheme| scheme.login_flow())
 }
 
-fn depart(visit: &mut Visit<'_>, departure: Departure) -> Response<Full<Bytes>> {
+pub(super) fn depart(visit: &mut Visit<'_>, departure: Departure) -> Response<Full<Bytes>> {
     match departure {
         Departure::Redirect(location) => reply::redirect(&location),
         Departure::PostForm { action, fields } => {

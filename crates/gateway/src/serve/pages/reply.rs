@@ -45,6 +45,12 @@ pub(super) fn page_on(visit: &Visit<'_>, template: &impl Template, location: &st
     response
 }
 
+/// A page whose form, after our redirect, leads to identity providers, and by theirs to hosts that we do not know.
+pub(super) fn page_away(visit: &Visit<'_>, template: &impl Template) -> Response<Full<Bytes>> {
+    let away = if visit.origin.starts_with("https:") { &["https:"][..] } else { &["https:", "http:"] };
+    render(&visit.shell(), StatusCode::OK, template, away)
+}
+
 /// The page of a refusal, for any host; carries its style with it, since nothing else may be ours there.
 pub fn refusal(brand: &Brand, notice: &Notice<'_>) -> Page {
     let shell = Shell { brand, tenant: "", display: Display::Page, dress: Dress::Inline };

@@ -107,6 +107,42 @@ pub struct LoginPage<'a> {
     pub problem: Option<Problem<'a>>,
 }
 
+/// The identity providers to choose from.
+#[derive(Debug, Template)]
+#[template(path = "choice.html")]
+pub struct ChoicePage<'a> {
+    /// What surrounds it.
+    pub shell: Shell<'a>,
+    /// Their names and addresses.
+    pub providers: &'a [(String, String)],
+    /// Whether a mail address may choose.
+    pub by_mail: bool,
+    /// The address that chose nobody.
+    pub hint: &'a str,
+    /// Where the user wanted to go.
+    pub return_to: &'a str,
+    /// The browser the hand-over is bound to.
+    pub bind: &'a str,
+    /// The form for those who have a password here.
+    pub form: Option<&'a str>,
+}
+
+/// Asks before an identity provider replaces somebody's session.
+#[derive(Debug, Template)]
+#[template(path = "switch.html")]
+pub struct SwitchPage<'a> {
+    /// What surrounds it.
+    pub shell: Shell<'a>,
+    /// Who is signed in.
+    pub signed_in_as: &'a str,
+    /// Who wants to sign somebody else in.
+    pub provider: &'a str,
+    /// The answer, to be brought again.
+    pub fields: &'a [(&'a str, String)],
+    /// The form's token.
+    pub token: &'a str,
+}
+
 /// What went wrong with a form.
 #[derive(Debug, Clone, Copy)]
 pub struct Problem<'a> {
@@ -352,6 +388,12 @@ mod tests {
         let out = |participants: &[Participant<'_>]| SignedOutPage { shell: shell.clone(), participants }.render().unwrap();
         let participants = [("Wiki", true, false), ("Travel desk", false, false), (LONG, false, true), (HOSTILE, true, false)]
             .map(|(title, is_out, cannot_be_asked)| Participant { title, is_out, cannot_be_asked });
+        let providers = [(HOSTILE.to_owned(), "/login?idp=corp".to_owned()), ("Lab".to_owned(), "/login?idp=lab".to_owned())];
+        let form = Some("/login?login=true");
+        let choice =
+            ChoicePage { shell: shell.clone(), providers: &providers, by_mail: true, hint: HOSTILE, return_to: HOSTILE, bind: "", form };
+        let fields = [("SAMLResponse", HOSTILE.to_owned())];
+        let switch = SwitchPage { shell: shell.clone(), signed_in_as: HOSTILE, provider: HOSTILE, fields: &fields, token: "t" };
         vec![
             ("login", login("", None, Some("app.north.localhost:8080"), None)),
             ("login-wrong", login("ada", None, Some("app.north.localhost:8080"), Some(mismatch))),
@@ -377,6 +419,8 @@ mod tests {
             ("signed-out", out(&participants)),
             ("signed-out-all", out(participants.get(..1).unwrap())),
             ("signed-out-alone", out(&[])),
+            ("choice", choice.render().unwrap()),
+            ("switch", switch.render().unwrap()),
             ("done", DonePage { shell: shell.clone(), onward: "http://app.north.localhost:8080/" }.render().unwrap()),
         ]
     }

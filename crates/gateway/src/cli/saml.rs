@@ -1,0 +1,255 @@
+//! `vestibule saml inspect`: what the assertion consumer would make of a response, check by check.
+//!
+//! The very code of the live door judges. What is said here is for an operator's terminal: a client never learns it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use jiff::SignedDuration;
+use serde::Serialize;
+use vestibule_engine::Timestamp;
+use vestibule_engine::clock::{Clock as _, SystemClock};
+use vestibule_saml::binding::{LONGEST_INPUT, Post};
+use vestibule_saml::metadata::{METADATA_LIMITS, Metadata, Trust};
+use vestibule_saml::sp::{Expectations, Requests, TrustedIdp, Unsolicited};
+use vestibule_saml::{Accepted, Check, Outcome, Rejection, Sp};
+use vestibule_xmlsec::{Assertions, Concession, DecryptionKeys, DecryptionPurpose, TrustedKeys};
+
+use super::output::{Cell, Output, Tone};
+use super::xml::{private_key, read, trust};
+use super::{Answer, Failure};
+
+/// Messages of SAML partners
+#[derive(Debug, Subcommand)]
+pub enum SamlCommand {
+    /// Say what the assertion consumer would make of a response, check by check
+    Inspect(Box<Inspect>),
+}
+
+impl SamlCommand {
+    /// Runs it.
+    ///
+    /// # Errors
+    /// When a file or key cannot be used.
+    pub fn run(self, output: &mut Output) -> Result<Answer, Failure> {
+        match self {
+            Self::Inspect(inspect) => inspect.run(output),
+        }
+    }
+}
+
+/// Say what the assertion consumer would make of a response, check by check
+#[derive(Debug, Args)]
+pub struct Inspect {
+    /// The response: XML, its base64, or the form that carried it (- for standard input)
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// Metadata of the identity provider
+    #[arg(long, value_name = "FILE", required_unless_present = "idp_entity_id", conflicts_with_all = ["idp_entity_id", "idp_cert"])]
+    idp_metadata: Option<PathBuf>,
+    /// Entity id of the identity provider
+    #[arg(long, value_name = "ID", requires = "idp_cert")]
+    idp_entity_id: Option<String>,
+    /// Certificates it signs with, PEM or DER
+    #[arg(long, value_name = "FILE")]
+    idp_cert: Vec<PathBuf>,
+    /// Our entity id: the audience
+    #[arg(long, value_name = "ID")]
+    sp_entity_id: String,
+    /// The address of our assertion consumer
+    #[arg(long, value_name = "URL")]
+    acs_url: String,
+    /// The request it has to answer; without it, which it answers is not checked
+    #[arg(long, value_name = "ID")]
+    request_id: Option<String>,
+    /// The relay state that came with it
+    #[arg(long, value_name = "TEXT")]
+    relay_state: Option<String>,
+    /// The key that decrypts it, PKCS#8 in PEM form
+    #[arg(long, value_name = "FILE")]
+    decrypt_key: Vec<PathBuf>,
+    /// The time to judge it at, as in 2026-03-01T12:00:00Z [default: now]
+    #[arg(long, value_name = "TIME")]
+    now: Option<Timestamp>,
+    /// How far clocks may differ
+    #[arg(long, value_name = "SECONDS", default_value_t = TrustedIdp::SKEW.as_secs())]
+    skew: i64,
+    /// Admit a response that answers no request
+    #[arg(long)]
+    allow_unsolicited: bool,
+    /// Admit for this message what was usual once: SHA-1, RSA keys of 1024 bits, AES-CBC, 3DES, RSA 1.5
+    #[arg(long)]
+    legacy: bool,
+}
+
+impl Inspect {
+    fn run(self, output: &mut Output) -> Result<Answer, Failure> {
+        let octets = message(&read(&self.file, 2 * LONGEST_INPUT as u64)?);
+        let now = self.now.unwrap_or_else(|| SystemClock::default().now());
+        let idp = self.idp(now)?;
+        let mut decryption = DecryptionKeys::new();
+        for file in &self.decrypt_key {
+            let added = decryption.add_pkcs8(Assertions::NAME, &private_key(file)?);
+            added.map_err(|why| Failure::not_tried(format!("{}: {why}", file.display())))?;
+        }
+        let sp = Sp { entity_id: self.sp_entity_id.clone(), acs_urls: vec![self.acs_url.clone()], decryption };
+        let open: Vec<&str> = self.request_id.iter().map(String::as_str).collect();
+        let requests = if open.is_empty() { Requests::Unknown } else { Requests::Open(&open) };
+        let expected = Expectations { idp: &idp, requests, resolved: None };
+        let mut said = match octets.and_then(|octets| sp.consume(&octets, &expected, now)) {
+            Ok(accepted) => Said::accepted(&accepted),
+            Err(rejection) => Said::rejected(&rejection),
+        };
+        said.checks.extend(self.relay_state.as_deref().map(relay_state));
+        Ok(say(&said, output))
+    }
+
+    fn idp(&self, now: Timestamp) -> Result<TrustedIdp, Failure> {
+        let mut idp = match (&self.idp_metadata, &self.idp_entity_id) {
+            (Some(file), _) => {
+                let unusable = |why: vestibule_saml::Error| Failure::not_tried(format!("{}: {why}", file.display()));
+                let octets = read(file, METADATA_LIMITS.size as u64)?;
+                let metadata = Metadata::read(&octets, Trust::Named, now).map_err(unusable)?;
+                let mut entities = metadata.entities.iter().filter(|entity| entity.idp.is_some());
+                match (entities.next(), entities.next()) {
+                    (Some(entity), None) => TrustedIdp::from_metadata(entity).map_err(unusable)?,
+                    (_, _) => return Err(Failure::not_tried(format!("{}: describes not one identity provider", file.display()))),
+                }
+            }
+            (None, entity_id) => {
+                let mut keys = TrustedKeys::new();
+                for file in &self.idp_cert {
+                    trust(&mut keys, file)?;
+                }
+                TrustedIdp::new(entity_id.clone().unwrap_or_default(), keys)
+            }
+        };
+        idp.skew = SignedDuration::from_secs(self.skew.clamp(0, 86_400));
+        if self.allow_unsolicited {
+            idp.unsolicited = Unsolicited::Allowed;
+        }
+        if self.legacy {
+            let admitted = [Concession::Sha1, Concession::Rsa1024, Concession::Cbc, Concession::TripleDes, Concession::Rsa15];
+            idp.profile = admitted.into_iter().fold(idp.profile, |profile, concession| profile.admit(concession));
+        }
+        Ok(idp)
+    }
+}
+
+/// The message in whatever was brought. What cannot be read is refused as the door refuses it.
+fn message(octets: &[u8]) -> Result<Vec<u8>, Rejection> {
+    let text = std::str::from_utf8(octets).map(str::trim).unwrap_or_default();
+    let begins = text.trim_start_matches('\u{feff}');
+    if text.is_empty() || begins.starts_with('<') {
+        return Ok(octets.to_vec());
+    }
+    let read = if text.contains("SAMLResponse=") { Post::read(text).map(|post| post.message) } else { Post::decode(text) };
+    read.map_err(|why| {
+        let (reason, detail) = (why.reason(), why.to_string());
+        let checks = vec![Check { name: "binding", outcome: Outcome::Failed(reason), detail: detail.clone() }];
+        Rejection { reason, detail, checks, status: None }
+    })
+}
+
+/// What becomes of a relay state; it is never a reason to refuse.
+fn relay_state(text: &str) -> SaidCheck {
+    let path = text.starts_with('/') && !text.starts_with("//") && !text.contains(['\\', '#']) && !text.chars().any(char::is_control);
+    let detail = if path {
+        "a path: the user goes there if the response answers no request"
+    } else {
+        "no path: unless it is an address of the tenant's applications, the user goes to the start page"
+    };
+    SaidCheck { name: "relay state", ok: true, detail: detail.to_owned() }
+}
+
+/// What was found, for programs.
+#[derive(Debug, Serialize)]
+struct Said {
+    verdict: &'static str,
+    reason: Option<&'static str>,
+    checks: Vec<SaidCheck>,
+    /// What usually helps.
+    fix: Option<&'static str>,
+    subject: Option<String>,
+    name_id_format: Option<String>,
+    session_index: Option<String>,
+    attributes: BTreeMap<String, Vec<String>>,
+}
+
+#[derive(Debug, Serialize)]
+struct SaidCheck {
+    name: &'static str,
+    ok: bool,
+    detail: String,
+}
+
+impl Said {
+    fn accepted(accepted: &Accepted) -> Self {
+        let assertion = accepted.assertion.value();
+        let name = assertion.name_id();
+        let mut attributes: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for attribute in &assertion.attributes {
+            attributes.entry(attribute.name.clone()).or_default().extend(attribute.texts().map(str::to_owned));
+        }
+        Self {
+            verdict: "accepted",
+            reason: None,
+            checks: checks(&accepted.checks),
+            fix: None,
+            subject: name.map(|name| name.value.clone()),
+            name_id_format: name.and_then(|name| name.format.clone()),
+            session_index: assertion.authn.iter().find_map(|statement| statement.session_index.clone()),
+            attributes,
+        }
+    }
+
+    fn rejected(rejection: &Rejection) -> Self {
+        Self {
+            verdict: "rejected",
+            reason: Some(rejection.reason.word()),
+            checks: checks(&rejection.checks),
+            fix: Some(rejection.reason.advice()),
+            subject: None,
+            name_id_format: None,
+            session_index: None,
+            attributes: BTreeMap::new(),
+        }
+    }
+}
+
+fn checks(checks: &[Check]) -> Vec<SaidCheck> {
+    let said = |check: &Check| {
+        let detail = match check.outcome {
+            Outcome::Passed => check.detail.clone(),
+            Outcome::Failed(reason) => format!("{}: {}", reason.word(), check.detail),
+            Outcome::Skipped => format!("skipped: {}", check.detail),
+        };
+        SaidCheck { name: check.name, ok: check.ok(), detail }
+    };
+    checks.iter().map(said).collect()
+}
+
+fn say(said: &Said, output: &mut Output) -> Answer {
+    let answer = if said.reason.is_none() { Answer::Yes } else { Answer::No };
+    if output.is_json() {
+        output.json(said);
+        return answer;
+    }
+    let mark = |ok: bool| if ok { Cell::new("ok", Tone::Good) } else { Cell::new("no", Tone::Bad) };
+    output.table(&[], said.checks.iter().map(|check| vec![mark(check.ok), check.name.into(), check.detail.as_str().into()]).collect());
+    output.gap();
+    match said.reason {
+        None => output.line(Cell::new("accepted", Tone::Good)),
+        Some(reason) => output.line(Cell::new(format!("rejected: {reason}"), Tone::Bad)),
+    }
+    let quiet = |name: &str, value: &str| vec![Cell::new(name, Tone::Quiet), value.into()];
+    let mut rows: Vec<Vec<Cell>> = Vec::new();
+    rows.extend(said.fix.map(|fix| quiet("what helps", fix)));
+    rows.extend(said.subject.as_deref().map(|subject| quiet("subject", subject)));
+    rows.extend(said.name_id_format.as_deref().map(|format| quiet("format", format)));
+    rows.extend(said.session_index.as_deref().map(|index| quiet("session", index)));
+    rows.extend(said.attributes.iter().map(|(name, values)| quiet(name, &values.join(", "))));
+    output.table(&[], rows);
+    answer
+}

@@ -1,0 +1,133 @@
+//! SAML as meant: keys that fit, metadata that were read.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use vestibule_engine::identity::{GroupName, Level, ProfileName};
+use vestibule_engine::secret::Secret;
+use vestibule_saml::metadata::Entity;
+use vestibule_saml::sp::Demand;
+
+pub use crate::config::file::RequestBinding;
+
+/// A service provider.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Saml {
+    /// Its entity id, if not the address of its metadata.
+    pub entity_id: Option<String>,
+    /// Further addresses of its consumer.
+    pub aliases: Vec<url::Url>,
+    /// Signs its requests.
+    pub signing: Option<Pair>,
+    /// Decrypt what is sent to it; the first is published.
+    pub decryption: Vec<Pair>,
+    /// Who may vouch for users, in order; at least one, with entity ids of their own.
+    pub providers: Vec<Arc<IdentityProvider>>,
+}
+
+/// A key with its certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pair {
+    /// The certificate, DER.
+    pub certificate: Vec<u8>,
+    /// The private key, PKCS#8, DER.
+    pub key: Secret<Vec<u8>>,
+}
+
+/// An identity provider.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdentityProvider {
+    /// Its name here.
+    pub name: Arc<str>,
+    /// The name to show.
+    pub title: String,
+    /// Its metadata; it has a key to sign with, and takes requests by `binding`.
+    pub entity: Entity,
+    /// How requests travel.
+    pub binding: RequestBinding,
+    /// Hosts whose visitors are led to it, lower case.
+    pub hosts: Vec<String>,
+    /// Domains of mail addresses whose owners are led to it, lower case.
+    pub domains: Vec<String>,
+    /// What has to be signed.
+    pub demand: Demand,
+    /// How far its clock may be off.
+    pub skew: Duration,
+    /// How old an assertion may be.
+    pub max_age: Duration,
+    /// Origins from which it may begin a login; empty for nowhere.
+    pub unsolicited_from: Vec<String>,
+    /// The attribute that names the subject; `None` for the NameID.
+    pub subject: Option<String>,
+    /// How users are found by it.
+    pub users: FoundBy,
+    /// The profile of accounts that are made; `None` makes none.
+    pub provision: Option<ProfileName>,
+    /// The attribute with the login name of an account that is made; `None` for the subject.
+    pub user_name: Option<String>,
+    /// The attribute with the name to show.
+    pub display_name: Option<String>,
+    /// The attribute with the mail address.
+    pub email: Option<String>,
+    /// The attribute with groups, and what its values mean here; `None` leaves groups alone.
+    pub groups: Option<(String, BTreeMap<String, GroupName>)>,
+    /// Attributes that are kept, and their names here.
+    pub attributes: Vec<(String, String)>,
+    /// The kind of name that is asked for.
+    pub name_id_format: Option<String>,
+    /// Authentication contexts, one of which is demanded; empty for any.
+    pub contexts: Vec<String>,
+    /// How strong a login counts, by its context.
+    pub levels: BTreeMap<String, Level>,
+    /// Whether users have to sign in there each time.
+    pub force_authn: bool,
+    /// What was conceded to it.
+    pub weaknesses: Vec<Weakness>,
+}
+
+/// How users are found by a subject.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FoundBy {
+    /// By a link.
+    Link,
+    /// By their user name, which is what is left of the subject without this end.
+    Name {
+        /// The end; may be empty where only one identity provider can name anybody.
+        suffix: String,
+    },
+}
+
+/// What can be conceded to an identity provider.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Weakness {
+    /// SHA-1 in signatures.
+    Sha1,
+    /// RSA keys from 1024 bits.
+    Rsa1024,
+    /// AES-CBC.
+    Cbc,
+    /// 3DES.
+    TripleDes,
+    /// RSA key transport of PKCS#1 v1.5.
+    Rsa15,
+    /// SAML 1.1.
+    Saml11,
+}
+
+impl Weakness {
+    /// All of them.
+    pub const ALL: [Self; 6] = [Self::Sha1, Self::Rsa1024, Self::Cbc, Self::TripleDes, Self::Rsa15, Self::Saml11];
+
+    /// The word of the configuration.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Sha1 => "saml-sha1",
+            Self::Rsa1024 => "saml-rsa1024",
+            Self::Cbc => "saml-cbc",
+            Self::TripleDes => "saml-3des",
+            Self::Rsa15 => "saml-rsa15",
+            Self::Saml11 => "saml11",
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! Which identity providers may vouch for whom. What would let one of them name users of another is refused here.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use vestibule_engine::identity::{GroupName, Level, ProfileName, User};
+use vestibule_saml::metadata::{Entity, Metadata, Trust};
+use vestibule_saml::names::binding;
+use vestibule_saml::sp::{Demand, TrustedIdp};
+
+use super::Resolve;
+use crate::config::checked::{Conceded, FoundBy, IdentityProvider, Pair, Saml, Weakness};
+use crate::config::file::{self, RequestBinding, SignedPart};
+use crate::config::pem;
+use crate::config::secrets::reason;
+use crate::config::values::{At, Pairs};
+
+/// Longest file of metadata, in octets.
+const MAX_METADATA: u64 = 32 << 20;
+/// Clocks may not differ by more (reference: login-saml-delegated, 6.4).
+const MOST_SKEW: Duration = Duration::from_secs(300);
+
+impl Resolve<'_> {
+    pub(super) fn saml_scheme(&mut self, written: &file::SamlScheme) -> Saml {
+        let names = &written.identity_provider;
+        if names.value.0.is_empty() {
+            self.error(names, "nobody would vouch for anybody").help = Some("name an [identity_provider.NAME]".to_owned());
+        }
+        let mut providers: Vec<Arc<IdentityProvider>> = Vec::new();
+        for at in &names.value.0 {
+            let file = self.file;
+            let Some(found) = file.identity_provider.find(&at.value) else {
+                self.unknown(at, "identity provider", file.identity_provider.names());
+                continue;
+            };
+            self.used_providers.insert(at.value.clone());
+            let Some(provider) = self.identity_provider(at, &found.value, names.value.0.len() > 1) else { continue };
+            if let Some(same) = providers.iter().find(|other| other.entity.entity_id == provider.entity.entity_id) {
+                self.error(at, format!("`{}` and `{}` have the same entity id", same.name, provider.name)).help =
+                    Some("whose message it is could not be told".to_owned());
+                continue;
+            }
+            let twin = |own: &str, theirs: &str| own == theirs || own.ends_with(theirs) || theirs.ends_with(own);
+            let clash = providers.iter().find(|other| match (&other.users, &provider.users) {
+                (FoundBy::Name { suffix: one }, FoundBy::Name { suffix: other }) => twin(one, other),
+                (FoundBy::Link, _) | (_, FoundBy::Link) => false,
+            });
+            if let Some(other) = clash {
+                self.error(at, format!("`{}` and `{}` could name the same users", other.name, provider.name)).help =
+                    Some("give each a suffix of its own".to_owned());
+            }
+            providers.push(Arc::new(provider));
+        }
+        Saml {
+            entity_id: written.entity_id.as_ref().map(|at| at.value.clone()),
+            aliases: written.consumer_aliases.iter().filter_map(|at| self.alias(at)).collect(),
+            signing: written.signing.as_ref().and_then(|at| self.pair(&at.value)),
+            decryption: written.decryption.iter().filter_map(|at| self.pair(&at.value)).collect(),
+            providers,
+        }
+    }
+
+    fn alias(&mut self, at: &At<String>) -> Option<url::Url> {
+        let own = ["/login", "/logout", "/password", "/assets", "/saml/", "/.well-known", "/.vestibule"];
+        let plain =
+            |url: &url::Url| url.query().is_none() && url.fragment().is_none() && url.path().len() > 1 && !url.path().contains(['*', '%']);
+        let taken = |path: &str| own.iter().any(|page| path.starts_with(page)) && path != "/saml/acs";
+        let alias = url::Url::parse(&at.value).ok().filter(|url| plain(url) && !taken(url.path()));
+        if alias.is_none() {
+            self.error(at, format!("`{}` cannot be an address of the assertion consumer", at.value)).help =
+                Some("write a whole address on the portal that no other page of ours has".to_owned());
+        }
+        alias
+    }
+
+    fn pair(&mut self, written: &file::KeyPair) -> Option<Pair> {
+        let path = self.named_file(&written.certificate);
+        let certificate = self.or_error(&written.certificate, pem::certificates(&path));
+        let key = self.secret(&written.key)?;
+        let certificate = certificate?.into_iter().next()?;
+        // Held against each other: a partner would encrypt to what we cannot decrypt.
+        self.or_error(&written.key, pem::certified(vec![certificate.clone()], &key))?;
+        let key = self.or_error(&written.key, pem::pkcs8(&key))?;
+        Some(Pair { certificate: certificate.to_vec(), key })
+    }
+
+    fn identity_provider(&mut self, at: &At<String>, written: &file::IdentityProvider, one_of_many: bool) -> Option<IdentityProvider> {
+        let entity = self.metadata(written)?;
+        let wanted = match written.binding.value {
+            RequestBinding::Redirect => binding::REDIRECT,
+            RequestBinding::Post => binding::POST,
+        };
+        if entity.idp.as_ref().is_none_or(|role| role.sso_by(wanted).is_none()) {
+            self.error(&written.binding, format!("`{}` takes no requests by this binding", entity.entity_id)).help =
+                Some("its metadata say by which it does".to_owned());
+        }
+        if written.skew.value.0 > MOST_SKEW {
+            self.error(&written.skew, "clocks may differ by five minutes at most");
+        }
+        if written.unsolicited.value && written.origins.is_empty() {
+            self.error(&written.unsolicited, "anybody's page could begin a login with an answer of this identity provider").help =
+                Some("name the origins of its pages: origins = [\"https://idp.example.com\"]".to_owned());
+        }
+        for origin in &written.origins {
+            let parsed = url::Url::parse(&origin.value).ok().map(|url| url.origin().ascii_serialization());
+            if parsed.as_deref() != Some(&origin.value) {
+                self.error(origin, format!("`{}` is not an origin", origin.value)).help =
+                    Some("write it as \"https://idp.example.com\"".to_owned());
+            }
+        }
+        let users = match written.users.value {
+            file::FoundBy::Link => FoundBy::Link,
+            file::FoundBy::Name => {
+                if one_of_many && written.suffix.value.is_empty() {
+                    self.error(&written.users, "this identity provider could name the users of the others").help =
+                        Some("give it a suffix, as in suffix = \"@example.com\", or find users by link".to_owned());
+                }
+                if written.provision.value {
+                    self.error(&written.provision, "accounts that are made are found by link").help =
+                        Some("leave out users, or provision".to_owned());
+                }
+                FoundBy::Name { suffix: written.suffix.value.to_lowercase() }
+            }
+        };
+        if written.profile.value == User::ADMINISTRATOR {
+            self.error(&written.profile, "administrators are the gateway's own users").help =
+                Some("they are made by `vestibule user add`".to_owned());
+        }
+        let groups = match (&written.group_attribute, &written.groups) {
+            (Some(attribute), Some(pairs)) => {
+                let names = pairs.value.0.iter().map(|(there, here)| (there.value.clone(), GroupName::from(here.value.as_str())));
+                Some((attribute.value.clone(), names.collect::<BTreeMap<_, _>>()))
+            }
+            (Some(attribute), None) => {
+                self.error(attribute, "no group there has a name here").help = Some("add groups = { \"there\" = \"here\" }".to_owned());
+                None
+            }
+            (None, Some(pairs)) => {
+                self.error(pairs, "nothing says which attribute holds groups").help = Some("add group_attribute".to_owned());
+                None
+            }
+            (None, None) => None,
+        };
+        let name: Arc<str> = at.value.as_str().into();
+        let weaknesses = Weakness::ALL.into_iter().filter(|weakness| self.is_conceded(&Conceded::Saml(*weakness, name.clone()))).collect();
+        let lower = |all: &[At<String>]| all.iter().map(|at| at.value.to_lowercase()).collect();
+        Some(IdentityProvider {
+            title: written.title.clone().or_else(|| entity.display_name.clone()).unwrap_or_else(|| at.value.clone()),
+            name,
+            entity,
+            binding: written.binding.value,
+            hosts: lower(&written.hosts),
+            domains: lower(&written.domains),
+            demand: match written.signed {
+                SignedPart::Either => Demand::Either,
+                SignedPart::Assertion => Demand::Assertion,
+                SignedPart::Response => Demand::Response,
+                SignedPart::Both => Demand::Both,
+            },
+            skew: written.skew.value.0,
+            max_age: self.positive(&written.max_age),
+            unsolicited_from: match written.unsolicited.value {
+                true => written.origins.iter().map(|at| at.value.clone()).collect(),
+                false => Vec::new(),
+            },
+            subject: written.subject.clone(),
+            users,
+            provision: written.provision.value.then(|| ProfileName::from(written.profile.value.as_str())),
+            user_name: written.name.clone(),
+            display_name: written.display_name.clone(),
+            email: written.email.clone(),
+            groups,
+            attributes: written.attributes.as_ref().map(|at| texts(&at.value)).unwrap_or_default(),
+            name_id_format: written.name_id_format.clone(),
+            contexts: written.authn_context.clone(),
+            levels: written.levels.iter().map(|(class, level)| (class.clone(), Level(*level))).collect(),
+            force_authn: written.force_authn,
+            weaknesses,
+        })
+    }
+
+    fn metadata(&mut self, written: &file::IdentityProvider) -> Option<Entity> {
+        let at = &written.metadata;
+        let path = self.named_file(at);
+        let octets = self.or_error(at, read(&path))?;
+        let unusable = |why: vestibule_saml::Error| format!("the metadata `{}` cannot be used: {why}", at.value.display());
+        let read = Metadata::read(&octets, Trust::Named, self.now).map_err(unusable);
+        let metadata = self.or_error(at, read)?;
+        let wanted = written.entity_id.as_ref();
+        let mut fitting = metadata.entities.iter().filter(|entity| match wanted {
+            Some(id) => entity.entity_id == id.value,
+            None => entity.idp.is_some(),
+        });
+        let entity = match (fitting.next(), fitting.next()) {
+            (Some(entity), None) => entity.clone(),
+            (Some(_), Some(_)) => {
+                self.error(at, "this file describes several identity providers").help =
+                    Some("say which: entity_id = \"https://idp.example.com/metadata\"".to_owned());
+                return None;
+            }
+            (None, _) => {
+                let why = metadata.skipped.first().map(|(_, why)| format!(": {why}")).unwrap_or_default();
+                self.error(at, format!("this file does not describe the identity provider{why}"));
+                return None;
+            }
+        };
+        self.or_error(at, TrustedIdp::from_metadata(&entity).map_err(unusable))?;
+        Some(entity)
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, String> {
+    let shown = path.display();
+    let octets = std::fs::metadata(path).and_then(|about| match about.len() > MAX_METADATA {
+        true => Err(std::io::Error::other(format!("it is longer than {MAX_METADATA} octets"))),
+        false => std::fs::read(path),
+    });
+    octets.map_err(|why| format!("the metadata `{shown}` cannot be read: {}", reason(&why)))
+}
+
+fn texts(pairs: &Pairs) -> Vec<(String, String)> {
+    pairs.0.iter().map(|(there, here)| (there.value.clone(), here.value.clone())).collect()
+}

@@ -1,0 +1,154 @@
+//! An identity provider as the configuration and its metadata describe it.
+
+use std::sync::Arc;
+
+use jiff::SignedDuration;
+use metrics::gauge;
+use vestibule_engine::Timestamp;
+use vestibule_engine::identity::{Issuer, Level};
+use vestibule_saml::sp::{Saml11, TrustedIdp, Unsolicited};
+use vestibule_saml::{Accepted, Reason};
+use vestibule_xmlsec::Concession;
+
+use super::{ServiceProvider, signed};
+use crate::config::checked::{self, Weakness};
+
+/// How strong a proof is of which nothing is known; as strong as a password.
+const USUAL: Level = Level(10);
+
+/// An identity provider.
+#[derive(Debug)]
+pub struct IdentityProvider {
+    settings: Arc<checked::IdentityProvider>,
+    trusted: TrustedIdp,
+    issuer: Issuer,
+}
+
+/// What there is to tell whose users a visitor belongs to.
+#[derive(Debug, Default)]
+pub struct Clues<'a> {
+    /// The identity provider that an address names.
+    pub named: Option<&'a str>,
+    /// The mail address or name that was typed.
+    pub hint: Option<&'a str>,
+    /// The host of the application that waits.
+    pub host: Option<&'a str>,
+    /// The identity provider that signed somebody in here before by itself.
+    pub remembered: Option<&'a str>,
+}
+
+impl IdentityProvider {
+    pub(super) fn new(settings: Arc<checked::IdentityProvider>) -> Result<Self, String> {
+        let trusted = TrustedIdp::from_metadata(&settings.entity).map_err(|why| format!("{}: {why}", settings.name))?;
+        let mut trusted = TrustedIdp {
+            skew: signed(settings.skew),
+            max_age: signed(settings.max_age),
+            demand: settings.demand,
+            unsolicited: if settings.unsolicited_from.is_empty() { Unsolicited::Refused } else { Unsolicited::Allowed },
+            ..trusted
+        };
+        for weakness in &settings.weaknesses {
+            let concession = match weakness {
+                Weakness::Sha1 => Concession::Sha1,
+                Weakness::Rsa1024 => Concession::Rsa1024,
+                Weakness::Cbc => Concession::Cbc,
+                Weakness::TripleDes => Concession::TripleDes,
+                Weakness::Rsa15 => Concession::Rsa15,
+                Weakness::Saml11 => {
+                    trusted.saml11 = Saml11::Allowed;
+                    continue;
+                }
+            };
+            trusted.profile = trusted.profile.admit(concession);
+        }
+        Ok(Self { issuer: issuer(&settings.entity.entity_id), settings, trusted })
+    }
+
+    /// What is configured of it.
+    pub fn settings(&self) -> &checked::IdentityProvider {
+        &self.settings
+    }
+
+    /// Its name here.
+    pub fn name(&self) -> &str {
+        &self.settings.name
+    }
+
+    pub(super) fn shared_name(&self) -> Arc<str> {
+        self.settings.name.clone()
+    }
+
+    /// The name to show.
+    pub fn title(&self) -> &str {
+        &self.settings.title
+    }
+
+    pub(super) fn entity_id(&self) -> &str {
+        &self.settings.entity.entity_id
+    }
+
+    /// How the users it vouches for are linked.
+    pub fn issuer(&self) -> &Issuer {
+        &self.issuer
+    }
+
+    /// Whether it may begin a login from this origin.
+    pub fn may_begin_from(&self, origin: &str) -> bool {
+        self.settings.unsolicited_from.iter().any(|own| own == origin)
+    }
+
+    /// What its messages are held against, while its metadata hold.
+    pub(super) fn trusted(&self, now: Timestamp) -> Result<&TrustedIdp, String> {
+        match self.settings.entity.valid_until {
+            Some(end) if end <= now => Err(format!("the metadata held until {end}, now {now}")),
+            Some(_) | None => Ok(&self.trusted),
+        }
+    }
+
+    /// Whether the user signed in there as was asked.
+    pub(super) fn check_context(&self, accepted: &Accepted) -> Result<(), (&'static str, Reason, String)> {
+        let wanted = &self.settings.contexts;
+        let classes = classes(accepted);
+        if wanted.is_empty() || classes.iter().any(|class| wanted.iter().any(|wanted| wanted == class)) {
+            return Ok(());
+        }
+        Err(("authentication context", Reason::NoCredentials, format!("expected one of {wanted:?}, found {classes:?}")))
+    }
+
+    pub(super) fn level(&self, accepted: &Accepted) -> Level {
+        classes(accepted).into_iter().filter_map(|class| self.settings.levels.get(class)).max().copied().unwrap_or(USUAL)
+    }
+
+    /// Shows the operator how far the clocks are apart before anybody is refused for it.
+    pub(super) fn note_skew(&self, measured: SignedDuration) {
+        gauge!("vestibule_saml_clock_ahead_seconds", "identity_provider" => self.settings.name.to_string()).set(measured.as_secs_f64());
+        if measured.abs() > self.trusted.skew / 2 {
+            tracing::warn!(identity_provider = %self.settings.name, seconds = measured.as_secs(), allowed = self.trusted.skew.as_secs(), "our clock is ahead of the identity provider's");
+        }
+    }
+}
+
+fn classes(accepted: &Accepted) -> Vec<&str> {
+    accepted.assertion.value().authn.iter().filter_map(|statement| statement.class.as_deref()).collect()
+}
+
+/// Who vouches, as links name it: by the entity id, which stays the same when the configuration is renamed.
+fn issuer(entity_id: &str) -> Issuer {
+    Issuer::from(format!("saml:{entity_id}").as_str())
+}
+
+impl ServiceProvider {
+    /// The identity provider that a visitor is led to; `None` where they have to choose.
+    pub fn choose(&self, clues: &Clues<'_>) -> Option<&IdentityProvider> {
+        if let [only] = self.providers() {
+            return Some(only);
+        }
+        let by = |fits: &dyn Fn(&checked::IdentityProvider) -> bool| self.providers().iter().find(|provider| fits(provider.settings()));
+        let domain = clues.hint.and_then(|hint| hint.rsplit_once('@')).map(|(_, domain)| domain.to_lowercase());
+        let named = clues.named.and_then(|name| self.provider(name));
+        named
+            .or_else(|| by(&|settings| domain.as_ref().is_some_and(|domain| settings.domains.contains(domain))))
+            .or_else(|| by(&|settings| clues.host.is_some_and(|host| settings.hosts.iter().any(|own| own == host))))
+            .or_else(|| clues.remembered.and_then(|name| self.provider(name)))
+    }
+}

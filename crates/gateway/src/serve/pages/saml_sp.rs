@@ -1,0 +1,378 @@
+//! The portal as a SAML service provider: where visitors are led, and what becomes of answers.
+//!
+//! What an attacker tries: to have a victim's browser bring the attacker's answer (login CSRF), to bring a victim's own twice,
+//! to bring one that nobody asked for, to learn from our answer which check failed. A refused answer says one thing to the
+//! client, and everything to the audit.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::ORIGIN;
+use http::{HeaderValue, Response, StatusCode};
+use http_body_util::Full;
+use vestibule_engine::audit::{Event, Reason, Ruling, SamlFault};
+use vestibule_engine::identity::Identity;
+use vestibule_engine::request::{Body, form_pairs};
+use vestibule_engine::scheme::{Proof, Scheme, Start, Unavailable, Who};
+use vestibule_saml::binding::{Kind, Post};
+
+use super::journey::{self, Journey, Journeys};
+use super::login::{Wish, depart};
+use super::view::{ChoicePage, SwitchPage};
+use super::{Portal, Visit, cookie, reply};
+use crate::schemes::saml::{Answer, Clues, IdentityProvider, Refusal, ServiceProvider, fault};
+use crate::serve::return_to::ReturnTo;
+
+/// XML above this many octets is not read on the threads that answer (architecture §1).
+const LONG: usize = 64 * 1024;
+
+const ANSWERED: &str = "vestibule answered cookie v1";
+const REMEMBERED: &str = "vestibule idp cookie v1";
+const SWITCH: &str = "saml switch";
+
+impl Portal {
+    /// The service provider of this tenant.
+    pub(super) fn service_provider(&self, visit: &Visit<'_>) -> Option<&Arc<ServiceProvider>> {
+        self.service_providers.get(&visit.tenant.id)
+    }
+
+    /// GET `/saml/sp/metadata`.
+    pub(super) fn sp_metadata(&self, visit: &mut Visit<'_>) -> Result<Response<Full<Bytes>>, Unavailable> {
+        let Some(sp) = self.service_provider(visit) else { return Ok(visit.missing()) };
+        let text = sp.metadata().map_err(|why| Unavailable::new("metadata", why))?;
+        Ok(reply::metadata(text))
+    }
+
+    /// Sends a visitor to an identity provider, or lets them choose one.
+    pub(super) async fn lead_away(
+        &self,
+        visit: &mut Visit<'_>,
+        scheme: &dyn Scheme,
+        wish: Wish,
+        anew: bool,
+    ) -> Result<Response<Full<Bytes>>, Unavailable> {
+        let (Some(sp), Some(flow)) = (self.service_provider(visit), scheme.login_flow()) else { return Ok(visit.missing()) };
+        let (request, target) = (visit.request, &visit.request.target);
+        let first = |name: &str| target.query_values(name).into_iter().next();
+        let (named, hint) = (first("idp"), first("login_hint"));
+        let remembered = request.cookies(cookie::provider_name(request)).next();
+        let remembered = remembered
+            .and_then(|sealed| self.key.open(REMEMBERED, request.host.name(), sealed))
+            .and_then(|text| String::from_utf8(text).ok());
+        let host = wish.return_to.as_ref().and_then(ReturnTo::host);
+        let clues = Clues { named: named.as_deref(), hint: hint.as_deref(), host: host.as_deref(), remembered: remembered.as_deref() };
+        let Some(provider) = sp.choose(&clues) else { return Ok(self.choice(visit, sp, &wish, hint.as_deref())) };
+        let journeys = Journeys::of(request, &self.key, visit.now);
+        let return_to = wish.return_to.as_ref().map(ToString::to_string);
+        if journeys.goes_round(return_to.as_deref(), visit.now) {
+            return Ok(going_round(visit, provider));
+        }
+        let (journey, cookies) = journeys.begin(request, &self.key, |id| Journey {
+            id,
+            started: visit.now.as_second(),
+            provider: provider.name().to_owned(),
+            return_to,
+            bind: wish.bind,
+            anew,
+            arrived: None,
+        })?;
+        let start = Start {
+            request,
+            tenant: &visit.tenant.id,
+            login: &journey.id,
+            return_to: journey.return_to.clone(),
+            idp: Some(journey.provider.clone()),
+            level: None,
+            anew,
+            now: visit.now,
+        };
+        let departure = flow.begin(&start).await?;
+        let mut response = depart(visit, departure);
+        for cookie in &cookies {
+            reply::set_cookie(&mut response, cookie);
+        }
+        Ok(response)
+    }
+
+    /// The page on which a visitor chooses.
+    fn choice(&self, visit: &Visit<'_>, sp: &ServiceProvider, wish: &Wish, hint: Option<&str>) -> Response<Full<Bytes>> {
+        let address = |provider: &IdentityProvider| {
+            let address = wish.address("/login", visit.display);
+            let joint = if address.contains('?') { '&' } else { '?' };
+            (provider.title().to_owned(), format!("{address}{joint}idp={}", provider.name()))
+        };
+        let providers: Vec<(String, String)> = sp.providers().iter().map(address).collect();
+        let by_mail = sp.providers().iter().any(|provider| !provider.settings().domains.is_empty());
+        let form = visit.tenant.chain.form_scheme().map(|_| wish.local_form(visit.display));
+        let return_to = wish.return_to.as_ref().map(ToString::to_string).unwrap_or_default();
+        let page = ChoicePage {
+            shell: visit.shell(),
+            providers: &providers,
+            by_mail,
+            hint: hint.unwrap_or_default(),
+            return_to: &return_to,
+            bind: wish.bind.as_deref().unwrap_or_default(),
+            form: form.as_deref(),
+        };
+        reply::page_away(visit, &page)
+    }
+
+    /// POST `/saml/sp/acs`: an identity provider's answer.
+    pub(super) async fn consume(&self, visit: &mut Visit<'_>) -> Result<Response<Full<Bytes>>, Unavailable> {
+        let Some(sp) = self.service_provider(visit).cloned() else { return Ok(visit.missing()) };
+        let body = match &visit.request.body {
+            Body::Whole(octets) => std::str::from_utf8(octets).unwrap_or_default(),
+            Body::Unread => "",
+        };
+        let post = match Post::read(body) {
+            Ok(post) if post.kind == Kind::Response => post,
+            Ok(_) => return Ok(refuse_form(visit, &sp, SamlFault::Unsupported, "expected SAMLResponse, found SAMLRequest")),
+            Err(why) => return Ok(refuse_form(visit, &sp, fault(why.reason()), &why.to_string())),
+        };
+        let token = form_pairs(body).find(|(name, _)| name == "token").map(|(_, value)| value).unwrap_or_default();
+        let journeys = Journeys::of(visit.request, &self.key, visit.now);
+        let judged = judge(sp.clone(), post.message.clone(), journeys.open(), visit).await?;
+        let former = self.former(visit).await?;
+        let answer = match judged {
+            Ok(answer) => answer,
+            Err(refusal) => return self.refused(visit, &sp, *refusal, &journeys, former).await,
+        };
+        let relay_state = post.relay_state.as_ref().map(|state| state.as_str());
+        let Some(provider) = answer.provider(&sp) else { return Ok(visit.missing()) };
+        let journey = answer.login().and_then(|id| journeys.find(id));
+        let origin = visit.request.headers.get(ORIGIN).and_then(|origin| origin.to_str().ok()).unwrap_or_default();
+        let confirmed = former.as_ref().is_some_and(|former| origin == visit.origin && self.may_switch(former, &token, &post.message));
+        // An answer that nobody asked for comes from a page of its identity provider, or anybody's page could bring it.
+        if journey.is_none() && !confirmed && !provider.may_begin_from(origin) {
+            let detail = format!("expected an origin of {}, found {origin:?}", provider.name());
+            let refusal = Refusal {
+                provider: Some(provider.settings().name.clone()),
+                check: "origin",
+                reason: vestibule_saml::Reason::Unsolicited,
+                detail,
+                claimed_request: None,
+            };
+            return self.refused(visit, &sp, refusal, &journeys, former).await;
+        }
+        let wish = match journey {
+            Some(journey) => wish_of(visit, journey),
+            None => {
+                let return_to = relay_state.and_then(|raw| ReturnTo::parse(raw, &visit.origin, visit.tenant));
+                Wish { return_to, ..Wish::default() }
+            }
+        };
+        let proof = match sp.proof(&answer, &visit.tenant.id, visit.now, &mut visit.trail).await? {
+            Ok(proof) => proof,
+            Err(reason) => return Ok(turned_away(visit, &sp, provider, reason, &wish)),
+        };
+        if journey.is_none()
+            && !confirmed
+            && let Some(former) = &former
+            && !self.is_about(&proof, former)
+        {
+            let (token, name) = (self.switch_token(former, &post.message), former.user.name.to_string());
+            let fields = [("SAMLResponse", field(body, "SAMLResponse")), ("RelayState", field(body, "RelayState"))];
+            let page = SwitchPage { shell: visit.shell(), signed_in_as: &name, provider: provider.title(), fields: &fields, token: &token };
+            return Ok(reply::page(visit, StatusCode::OK, &page));
+        }
+        let realm = provider.name().to_owned();
+        let identity = match self.admit(visit, proof).await? {
+            Ok(identity) => identity,
+            // The same answer twice, and the first has signed somebody in: nothing is wrong.
+            Err(Reason::Replayed) if former.is_some() => return self.welcome_back(visit, former, &wish).await,
+            Err(reason) => return Ok(turned_away(visit, &sp, provider, reason, &wish)),
+        };
+        let mut response = match former {
+            // Ten tabs make one login.
+            Some(former) if self.is_same_login(&former, &identity) && journey.is_some_and(|journey| !journey.anew) => {
+                self.onward(visit, &former, &wish).await?
+            }
+            former => self.sign_in_as(visit, identity, realm, former, answer.ends(), &wish).await?,
+        };
+        match journey {
+            Some(journey) => reply::set_cookie(&mut response, &journey::arrived(journey, visit.request, &self.key, visit.now)?),
+            None => {
+                let name = answer.provider(&sp).map(|provider| provider.name().as_bytes().to_vec()).unwrap_or_default();
+                let sealed = self.key.seal(REMEMBERED, visit.request.host.name(), name)?;
+                reply::set_cookie(&mut response, &cookie::set_provider(visit.request, &sealed));
+            }
+        }
+        Ok(response)
+    }
+
+    /// Whose session this browser has, also where an answer from elsewhere does not bring its cookie.
+    async fn former(&self, visit: &mut Visit<'_>) -> Result<Option<Identity>, Unavailable> {
+        if let Some(identity) = self.session(visit).await? {
+            return Ok(Some(identity));
+        }
+        let (request, host) = (visit.request, visit.request.host.name());
+        let sealed = request.cookies(cookie::answered_name(request)).next();
+        let token = sealed.and_then(|sealed| self.key.open(ANSWERED, host, sealed)).and_then(|token| String::from_utf8(token).ok());
+        let Some(token) = token else { return Ok(None) };
+        Ok(self.engine.sessions.find(&visit.tenant.id, host, &token, visit.now).await?.ok())
+    }
+
+    /// The cookie by which [`Portal::former`] finds this session; none where no answer comes from elsewhere.
+    pub(super) fn answered_cookie(&self, visit: &Visit<'_>, token: &str) -> Result<Option<String>, Unavailable> {
+        if self.service_provider(visit).is_none() {
+            return Ok(None);
+        }
+        let sealed = self.key.seal(ANSWERED, visit.request.host.name(), token.as_bytes().to_vec())?;
+        Ok(Some(cookie::set_answered(visit.request, &sealed)))
+    }
+
+    fn is_same_login(&self, former: &Identity, identity: &Identity) -> bool {
+        former.user.id == identity.user.id && former.issuer == identity.issuer && former.user.epoch == identity.user.epoch
+    }
+
+    /// Whether a proof is about somebody who has a session here already. Nothing is spent by asking.
+    fn is_about(&self, proof: &Proof, former: &Identity) -> bool {
+        match &proof.who {
+            Who::User(id) => *id == former.user.id,
+            Who::External(id) => former.user.external_ids.contains(id),
+        }
+    }
+
+    fn switch_token(&self, former: &Identity, message: &[u8]) -> String {
+        let session = former.session.as_ref().map(|session| session.key.as_str()).unwrap_or_default();
+        self.key.tag("form", &[SWITCH.as_bytes(), session.as_bytes(), message])
+    }
+
+    fn may_switch(&self, former: &Identity, token: &str, message: &[u8]) -> bool {
+        let session = former.session.as_ref().map(|session| session.key.as_str()).unwrap_or_default();
+        !session.is_empty() && self.key.checks(token, "form", &[SWITCH.as_bytes(), session.as_bytes(), message])
+    }
+
+    /// An answer that came before: the page that was asked for.
+    async fn welcome_back(
+        &self,
+        visit: &mut Visit<'_>,
+        former: Option<Identity>,
+        wish: &Wish,
+    ) -> Result<Response<Full<Bytes>>, Unavailable> {
+        match former {
+            Some(identity) => self.onward(visit, &identity, wish).await,
+            None => Ok(reply::redirect(&wish.address("/login", visit.display))),
+        }
+    }
+
+    async fn refused(
+        &self,
+        visit: &mut Visit<'_>,
+        sp: &ServiceProvider,
+        refusal: Refusal,
+        journeys: &Journeys,
+        former: Option<Identity>,
+    ) -> Result<Response<Full<Bytes>>, Unavailable> {
+        let claimed = refusal.claimed_request.as_deref().and_then(|id| id.strip_prefix('_')).and_then(|id| journeys.find(id));
+        // The back button, or a form sent twice: the browser has been where this leads.
+        if former.is_some()
+            && refusal.reason == vestibule_saml::Reason::WrongInResponseTo
+            && let Some(journey) = claimed.filter(|journey| journey.arrived.is_some())
+        {
+            let wish = wish_of(visit, journey);
+            return self.welcome_back(visit, former, &wish).await;
+        }
+        let wish = claimed.map(|journey| wish_of(visit, journey)).unwrap_or_default();
+        let reason = match (&refusal.provider, refusal.reason) {
+            (None, vestibule_saml::Reason::WrongIssuer) => Reason::UnknownPartner,
+            (_, _) => Reason::Saml(refusal.fault()),
+        };
+        note(visit, sp, &refusal);
+        visit.rejected_by(sp.name(), None, reason);
+        Ok(sorry(visit, &wish))
+    }
+}
+
+/// Judges on the threads for long work what is long.
+async fn judge(
+    sp: Arc<ServiceProvider>,
+    message: Vec<u8>,
+    open: Vec<(String, String)>,
+    visit: &Visit<'_>,
+) -> Result<Result<Answer, Box<Refusal>>, Unavailable> {
+    let now = visit.now;
+    if message.len() <= LONG {
+        return Ok(sp.judge(&message, &open, None, now));
+    }
+    let judged = tokio::task::spawn_blocking(move || sp.judge(&message, &open, None, now)).await;
+    judged.map_err(|why| Unavailable::new("reading a message", why))
+}
+
+/// What the audit learns of a refused message.
+fn note(visit: &mut Visit<'_>, sp: &ServiceProvider, refusal: &Refusal) {
+    visit.trail.events.push(Event::MessageRefused {
+        scheme: sp.name().clone(),
+        partner: refusal.provider.as_ref().map(ToString::to_string),
+        check: refusal.check.to_owned(),
+        reason: refusal.fault(),
+        detail: refusal.detail.clone(),
+    });
+}
+
+/// A form that carries no message.
+fn refuse_form(visit: &mut Visit<'_>, sp: &ServiceProvider, reason: SamlFault, detail: &str) -> Response<Full<Bytes>> {
+    visit.trail.events.push(Event::MessageRefused {
+        scheme: sp.name().clone(),
+        partner: None,
+        check: "binding".to_owned(),
+        reason,
+        detail: detail.to_owned(),
+    });
+    visit.rejected_by(sp.name(), None, Reason::Saml(reason));
+    visit.problem(
+        StatusCode::BAD_REQUEST,
+        "That is no answer of an identity provider",
+        "Begin signing in here. If it keeps happening, give your administrator this number:",
+        Some(("Sign in", "/login")),
+    )
+}
+
+/// Somebody an identity provider vouches for, and who may not enter here.
+fn turned_away(
+    visit: &mut Visit<'_>,
+    sp: &ServiceProvider,
+    provider: &IdentityProvider,
+    reason: Reason,
+    wish: &Wish,
+) -> Response<Full<Bytes>> {
+    tracing::info!(request_id = %visit.id, identity_provider = provider.name(), ?reason, "somebody an identity provider vouches for may not enter");
+    visit.rejected_by(sp.name(), None, reason);
+    sorry(visit, wish)
+}
+
+/// One page for every refusal, so that nobody learns from it which check failed.
+fn sorry(visit: &Visit<'_>, wish: &Wish) -> Response<Full<Bytes>> {
+    let again = wish.address("/login", visit.display);
+    visit.problem(
+        StatusCode::FORBIDDEN,
+        "You could not be signed in",
+        "Begin again here. If it keeps happening, give your administrator this number:",
+        Some(("Sign in again", &again)),
+    )
+}
+
+fn going_round(visit: &mut Visit<'_>, provider: &IdentityProvider) -> Response<Full<Bytes>> {
+    visit.refusal = Some((Ruling::Deny, Reason::Loop));
+    let advice = format!(
+        "{} signed you in several times within a minute, and the page still asked who you are. Allow cookies for this site, wait a \
+         minute, and open the page again. If it keeps happening, give your administrator this number:",
+        provider.title()
+    );
+    let mut response = visit.problem(StatusCode::CONFLICT, "Your browser is going round in circles", &advice, None);
+    response.headers_mut().insert(http::header::RETRY_AFTER, HeaderValue::from_static("60"));
+    response
+}
+
+fn wish_of(visit: &Visit<'_>, journey: &Journey) -> Wish {
+    Wish {
+        return_to: journey.return_to.as_deref().and_then(|raw| ReturnTo::parse(raw, &visit.origin, visit.tenant)),
+        bind: journey.bind.clone(),
+        again: false,
+    }
+}
+
+/// A field of a form as it came.
+fn field(body: &str, name: &str) -> String {
+    form_pairs(body).find(|(found, _)| found == name).map(|(_, value)| value).unwrap_or_default()
+}

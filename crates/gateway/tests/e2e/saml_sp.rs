@@ -1,0 +1,437 @@
+//! The tenant as a SAML service provider: the real gateway, and pysaml2 as the identity provider that reads our requests and
+//! metadata and answers.
+//!
+//! SKIPPED where pysaml2 is missing, unless `VESTIBULE_PEERS=required`.
+
+mod fixtures;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::support::{Answer, Browser, Gateway, ask};
+
+const PORTAL: &str = "login.north.localhost";
+const ORIGIN: &str = "https://idp.example.org";
+const CONFIG: &str = include_str!("saml_sp/saml.toml");
+
+pub fn corpus(below: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../corpus/recorded").join(below)
+}
+
+pub fn text(below: &str) -> String {
+    std::fs::read_to_string(corpus(below)).unwrap()
+}
+
+fn python() -> Option<PathBuf> {
+    let usual = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache/vestibule/peers/py-saml/bin/python"));
+    let path = std::env::var_os("VESTIBULE_PYTHON_SAML").map(PathBuf::from).or_else(usual).filter(|path| path.exists());
+    if path.is_none() {
+        assert!(std::env::var("VESTIBULE_PEERS").as_deref() != Ok("required"), "pysaml2 is required here");
+        println!("SKIPPED: pysaml2 is not installed");
+    }
+    path
+}
+
+/// An identity provider that pysaml2 plays.
+#[derive(Debug, Clone)]
+struct Peer {
+    python: PathBuf,
+    name: &'static str,
+    key: &'static str,
+    sp_metadata: Option<String>,
+}
+
+impl Peer {
+    fn new(name: &'static str, key: &'static str) -> Option<Self> {
+        Some(Self { python: python()?, name, key, sp_metadata: None })
+    }
+
+    fn entity_id(&self) -> String {
+        format!("{ORIGIN}/{}", self.name)
+    }
+
+    fn ask(&self, mut job: Value) -> Value {
+        let base = self.entity_id();
+        let fixed = json!({
+            "entity_id": base, "sso": format!("{base}/sso"), "slo": format!("{base}/slo"), "keys": corpus("keys"), "key": self.key,
+        });
+        for (name, value) in fixed.as_object().unwrap() {
+            job[name] = value.clone();
+        }
+        if let Some(metadata) = &self.sp_metadata {
+            job["sp_metadata"] = metadata.as_str().into();
+        }
+        let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/peers/pysaml2_idp.py");
+        let mut command = Command::new(&self.python);
+        let mut child = command.arg(script).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(job.to_string().as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{job}: {}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    fn metadata(&self) -> String {
+        self.ask(json!({"do": "metadata"}))["metadata"].as_str().unwrap().to_owned()
+    }
+
+    /// Takes our metadata as the gateway prints them.
+    fn meets(mut self, gateway: &Gateway) -> Self {
+        let config = gateway.scratch.path().join("vestibule.toml");
+        let printed = gateway.command(&["metadata", "sp", "north", "--config", config.to_str().unwrap()]);
+        assert!(printed.status.success(), "{printed:?}");
+        let printed = String::from_utf8(printed.stdout).unwrap();
+        let served = gateway.send_to(PORTAL, &ask("GET", "/saml/sp/metadata"));
+        assert_eq!((served.status, served.header("content-type")), (200, Some("application/samlmetadata+xml")));
+        assert_eq!(printed.trim(), served.body.trim(), "one text, however it is asked for");
+        self.sp_metadata = Some(printed);
+        self
+    }
+
+    /// Answers the request in a redirect's address.
+    fn answers(&self, url: &str, user: &str, more: Value) -> Value {
+        let mut job = json!({"do": "answer", "url": url, "user": user});
+        for (name, value) in more.as_object().into_iter().flatten() {
+            job[name] = value.clone();
+        }
+        self.ask(job)
+    }
+}
+
+/// A gateway with one identity provider, `corp`; `{{idp}}` stands for more of its settings.
+fn house(peer: &Peer, settings: &str) -> Gateway {
+    start(&[(peer, settings)], "")
+}
+
+/// A gateway with these identity providers.
+fn start(peers: &[(&Peer, &str)], concessions: &str) -> Gateway {
+    let mut config = CONFIG.to_owned();
+    let names: Vec<String> = peers.iter().map(|(peer, _)| format!("\"{}\"", peer.name)).collect();
+    config = config.replace("{{names}}", &names.join(", "));
+    for (peer, settings) in peers {
+        config.push_str(&format!("\n[identity_provider.{0}]\nmetadata = \"{0}.xml\"\n{settings}\n", peer.name));
+    }
+    config.push_str(concessions);
+    let metadata: Vec<(String, String)> = peers.iter().map(|(peer, _)| (format!("{}.xml", peer.name), peer.metadata())).collect();
+    let (certificate, key) = (text("keys/sp-rsa2048.crt"), text("keys/sp-rsa2048.key"));
+    let mut files: Vec<(&str, &str)> = metadata.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+    files.extend([("sp.crt", certificate.as_str()), ("sp.key", key.as_str())]);
+    Gateway::with_files(&config, &files).with_users()
+}
+
+/// Links a user to a subject of an identity provider.
+fn link(gateway: &Gateway, peer: &Peer, user: &str, subject: &str) {
+    let issuer = format!("saml:{}", peer.entity_id());
+    let linked = gateway.command(&["user", "link", user, "--tenant", "north", "--issuer", &issuer, "--id", subject]);
+    assert!(linked.status.success(), "{linked:?}");
+}
+
+/// Follows redirects from a page of an application to the identity provider, and returns the address there.
+fn depart(browser: &mut Browser<'_>, page: &str) -> String {
+    let mut answer = browser.load(page);
+    for _ in 0..6 {
+        let location = answer.header("location").unwrap_or_else(|| panic!("{answer:?}")).to_owned();
+        if location.starts_with(ORIGIN) {
+            return location;
+        }
+        answer = browser.load(&location);
+    }
+    panic!("{answer:?}");
+}
+
+/// The browser posts an answer, as a page of the identity provider makes it do.
+fn bring(browser: &mut Browser<'_>, answer: &Value) -> Answer {
+    let fields = answer["fields"].as_object().unwrap();
+    let fields: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (name.as_str(), value.as_str().unwrap())).collect();
+    let action = url::Url::parse(answer["action"].as_str().unwrap()).unwrap();
+    browser.post_from(ORIGIN, PORTAL, action.path(), &fields)
+}
+
+fn follow(browser: &mut Browser<'_>, answer: &Answer) -> Answer {
+    assert_eq!(answer.status, 303, "{answer:?}");
+    browser.visit(&answer.header("location").unwrap().to_owned())
+}
+
+fn page(gateway: &Gateway, path: &str) -> String {
+    format!("http://app.north.localhost:{}{path}", gateway.public)
+}
+
+/// The reason in the audit, and what `message.refused` says.
+fn reason(gateway: &Gateway, answer: &Answer) -> (Value, Value) {
+    let records = gateway.audit_of(answer);
+    let of = |event: &str| records.iter().find(|record| record["event"] == event).cloned().unwrap_or_default();
+    (of("login.rejected")["reason"].clone(), of("message.refused"))
+}
+
+#[test]
+fn somebody_signs_in_and_is_at_the_page_they_asked_for() {
+    let Some(peer) = Peer::new("corp", "idp-rsa2048") else { return };
+    let gateway = house(&peer, "");
+    let peer = peer.meets(&gateway);
+    link(&gateway, &peer, "ada", "ada-at-corp");
+    let mut browser = gateway.browser();
+    let away = depart(&mut browser, &page(&gateway, "/page?x=1"));
+    let answer = peer.answers(&away, "ada-at-corp", json!({}));
+    assert_eq!(answer["request"]["signed"], true);
+    let arrived = bring(&mut browser, &answer);
+    let shown = follow(&mut browser, &arrived);
+    assert_eq!(shown.status, 200, "{shown:?}");
+    let received = gateway.application.last();
+    assert_eq!((received.line.as_str(), received.header("x-vestibule-user")), ("GET /page?x=1 HTTP/1.1", Some("ada")));
+    let records = gateway.audit_of(&arrived);
+    let success = records.iter().find(|record| record["event"] == "login.succeeded").unwrap();
+    assert_eq!(
+        (success["scheme"].as_str(), success["realm"].as_str(), success["subject"].as_str()),
+        (Some("saml"), Some("corp"), Some("ada"))
+    );
+
+    // The same form again, by the back button or a second click: the page, not an error.
+    let again = bring(&mut browser, &answer);
+    assert_eq!(follow(&mut browser, &again).status, 200);
+    // In another browser it is nothing.
+    let mut other = gateway.browser();
+    let stolen = bring(&mut other, &answer);
+    assert_eq!(stolen.status, 403);
+    assert_eq!(reason(&gateway, &stolen).0, json!({"saml": "wrong_in_response_to"}));
+    assert!(!stolen.cookies().contains_key("vestibule"));
+}
+
+#[test]
+fn ten_tabs_make_one_login_and_each_finds_its_page() {
+    let Some(peer) = Peer::new("corp", "idp-rsa2048") else { return };
+    let gateway = house(&peer, "");
+    let peer = peer.meets(&gateway);
+    link(&gateway, &peer, "ada", "ada-at-corp");
+    let mut browser = gateway.browser();
+    let pages: Vec<String> = (0..10).map(|tab| page(&gateway, &format!("/page?tab={tab}"))).collect();
+    let away: Vec<String> = pages.iter().map(|page| depart(&mut browser, page)).collect();
+    let mut session = None;
+    for (tab, away) in away.iter().enumerate() {
+        let answer = bring(&mut browser, &peer.answers(away, "ada-at-corp", json!({})));
+        assert_eq!(follow(&mut browser, &answer).status, 200);
+        assert_eq!(gateway.application.last().line, format!("GET /page?tab={tab} HTTP/1.1"));
+        let held = browser.cookie(PORTAL, "vestibule");
+        assert_eq!(*session.get_or_insert(held.clone()), held, "one login");
+    }
+    let opened = gateway.audit().into_iter().filter(|record| record["event"] == "login.succeeded").count();
+    assert_eq!(opened, 1);
+}
+
+#[test]
+fn a_browser_that_goes_round_is_told_so() {
+    let Some(peer) = Peer::new("corp", "idp-rsa2048") else { return };
+    let gateway = house(&peer, "");
+    let peer = peer.meets(&gateway);
+    link(&gateway, &peer, "ada", "ada-at-corp");
+    let mut browser = gateway.browser();
+    for _ in 0..3 {
+        let away = depart(&mut browser, &page(&gateway, "/page"));
+        let arrived = bring(&mut browser, &peer.answers(&away, "ada-at-corp", json!({})));
+        assert_eq!(arrived.status, 303);
+        // The session is lost before the page is asked for again.
+        browser.forget("vestibule");
+    }
+    let stuck = browser.visit(&page(&gateway, "/page"));
+    assert_eq!(stuck.status, 409, "{stuck:?}");
+    assert!(stuck.body.contains("going round in circles"));
+    assert!(gateway.audit_of(&stuck).iter().any(|record| record["reason"] == "loop"));
+}
+
+#[test]
+fn identity_providers_cannot_name_each_others_users_nor_anybody_they_were_not_given() {
+    let (Some(corp), Some(lab)) = (Peer::new("corp", "idp-rsa2048"), Peer::new("lab", "idp-rsa4096")) else { return };
+    let gateway = start(&[(&corp, "hosts = [\"app.north.localhost\"]"), (&lab, "domains = [\"lab.example\"]")], "");
+    let (corp, lab) = (corp.meets(&gateway), lab.meets(&gateway));
+    link(&gateway, &corp, "ada", "ada@corp.example");
+    link(&gateway, &lab, "bob", "bob@lab.example");
+    let shop = format!("http://shop.north.localhost:{}/page", gateway.public);
+
+    // By host; by mail address; by choice.
+    let mut browser = gateway.browser();
+    assert!(depart(&mut browser, &page(&gateway, "/page")).starts_with(&corp.entity_id()));
+    let choice = gateway.browser().visit(&shop);
+    assert_eq!(choice.status, 200);
+    assert!(choice.body.contains("idp=corp") && choice.body.contains("idp=lab") && choice.body.contains("login=true"), "{}", choice.body);
+    let login = format!("http://{PORTAL}:{}/login?login_hint=bob%40LAB.example", gateway.public);
+    assert!(depart(&mut gateway.browser(), &login).starts_with(&lab.entity_id()));
+    let form = gateway.browser().visit(&format!("http://{PORTAL}:{}/login?login", gateway.public));
+    assert!(form.body.contains("name=\"password\""), "?login opens the form");
+
+    let mut refused = Vec::new();
+    for (asked, answering, user) in [
+        ("corp", &corp, "bob@lab.example"),
+        ("lab", &lab, "ada@corp.example"),
+        ("corp", &corp, "nobody"),
+        // Another one answers what was asked of the first.
+        ("corp", &lab, "bob@lab.example"),
+    ] {
+        let mut browser = gateway.browser();
+        let away = depart(&mut browser, &format!("http://{PORTAL}:{}/login?idp={asked}", gateway.public));
+        let mut answer = if answering.name == asked {
+            answering.answers(&away, user, json!({}))
+        } else {
+            // It reads the request as if it were its own.
+            answering.answers(&away.replace(&corp.entity_id(), &lab.entity_id()), user, json!({}))
+        };
+        answer["action"] = format!("http://{PORTAL}/saml/sp/acs").into();
+        let brought = bring(&mut browser, &answer);
+        assert_eq!(brought.status, 403, "{asked} {user}");
+        assert!(!brought.cookies().contains_key("vestibule"));
+        refused.push(reason(&gateway, &brought).0);
+    }
+    assert_eq!(refused, [json!("unknown_user"), json!("unknown_user"), json!("unknown_user"), json!({"saml": "wrong_in_response_to"})]);
+}
+
+#[test]
+fn whoever_may_not_enter_is_refused_at_this_door_too() {
+    let Some(peer) = Peer::new("corp", "idp-rsa2048") else { return };
+    let gateway = house(&peer, "");
+    let peer = peer.meets(&gateway);
+    link(&gateway, &peer, "ada", "ada-at-corp");
+    let file = gateway.scratch.write("password", "long enough for root");
+    let file = file.to_str().unwrap();
+    let root = gateway.command(&["user", "add", "root", "--tenant", "north", "--password-file", file, "--profile", "administrator"]);
+    assert!(root.status.success(), "{root:?}");
+    link(&gateway, &peer, "root", "root-at-corp");
+    assert!(gateway.command(&["user", "disable", "ada", "--tenant", "north"]).status.success());
+    for (subject, expected) in [("ada-at-corp", "disabled"), ("root-at-corp", "subject_not_allowed")] {
+        let mut browser = gateway.browser();
+        let away = depart(&mut browser, &page(&gateway, "/page"));
+        let brought = bring(&mut browser, &peer.answers(&away, subject, json!({})));
+        assert_eq!((brought.status, reason(&gateway, &brought).0), (403, json!(expected)));
+        assert!(brought.body.contains("You could not be signed in"), "one text for all");
+    }
+}
+
+#[test]
+fn what_the_identity_provider_says_of_somebody_becomes_their_account() {
+    let Some(peer) = Peer::new("corp", "idp-rsa2048") else { return };
+    let settings = r#"
+        binding = "post"
+        provision = true
+        name = "uid"
+        email = "mail"
+        group_attribute = "member"
+        groups = { "cn=staff" = "staff", "cn=admins" = "admins" }
+        attributes = { "dept" = "department" }
+        authn_context = ["urn:oasis:names:tc:SAML:2.0:ac:classes:PasswordProtectedTransport"]
+        name_id_format = "urn:oasis:names:tc:SAML:2.0:nameid-format:persistent"
+        force_authn = true
+    "#;
+    let gateway = house(&peer, settings);
+    let peer = peer.meets(&gateway);
+    let mut browser = gateway.browser();
+    let arrive = |browser: &mut Browser<'_>, attributes: Value, more: Value| {
+        let leaving = browser.visit(&page(&gateway, "/page"));
+        assert_eq!(leaving.status, 200, "{leaving:?}");
+        let fields: serde_json::Map<String, Value> =
+            crate::support::hidden_fields(&leaving.body).into_iter().map(|(name, value)| (name, value.into())).collect();
+        let mut job = json!({"do": "answer", "fields": fields, "user": "x-4711", "attributes": attributes});
+        for (name, value) in more.as_object().unwrap() {
+            job[name] = value.clone();
+        }
+        let answer = peer.ask(job);
+        let request = answer["request"].clone();
+        (bring(browser, &answer), request)
+    };
+    let attributes = json!({"uid": ["dora"], "mail": ["dora@corp.example"], "member": ["cn=staff", "cn=other"], "dept": ["r+d"]});
+    let (arrived, request) = arrive(&mut browser, attributes.clone(), json!({}));
+    assert_eq!(request["signed"], true);
+    assert_eq!((&request["force_authn"], request["context"].as_array().unwrap().len()), (&json!(true), 1));
+    assert_eq!(request["name_id_format"], "urn:oasis:names:tc:SAML:2.0:nameid-format:persistent");
+    assert_eq!(follow(&mut browser, &arrived).status, 200);
+    let told = gateway.application.last();
+    assert_eq!((told.header("x-vestibule-user"), told.header("x-vestibule-groups")), (Some("dora"), Some("staff")));
+    assert!(gateway.audit().iter().any(|record| record["action"] == "user.provision" && record["subject"] == "dora"));
+
+    // A group that is lost ends the sessions; one that came is there.
+    let mut other = gateway.browser();
+    let moved = json!({"uid": ["dora"], "member": ["cn=admins"]});
+    let (arrived, _) = arrive(&mut other, moved, json!({}));
+    assert_eq!(follow(&mut other, &arrived).status, 200);
+    assert_eq!(gateway.application.last().header("x-vestibule-groups"), Some("admins"));
+    assert_eq!(browser.load(&page(&gateway, "/page")).status, 303, "the other session is over");
+
+    // The name of an account here is not to be had by choosing it there.
+    let mut third = gateway.browser();
+    let (stolen, _) = arrive(&mut third, json!({"uid": ["bob"]}), json!({"user": "x-4712"}));
+    assert_eq!((stolen.status, reason(&gateway, &stolen).0), (403, json!("no_account")));
+    // Signed in another way than was asked.
+    let (weak, _) = arrive(&mut gateway.browser(), attributes, json!({"context": "urn:oasis:names:tc:SAML:2.0:ac:classes:Password"}));
+    let (rejected, refused) = reason(&gateway, &weak);
+    assert_eq!((weak.status, rejected), (403, json!({"saml": "no_credentials"})));
+    assert_eq!((&refused["check"], &refused["partner"]), (&json!("authentication context"), &json!("corp")));
+}
+
+#[test]
+fn a_login_that_the_identity_provider_begins_is_asked_about_before_it_replaces_anybody() {
+    let Some(peer) = Peer::new("corp", "idp-rsa2048") else { return };
+    let gateway = house(&peer, &format!("unsolicited = true\norigins = [\"{ORIGIN}\"]"));
+    let peer = peer.meets(&gateway);
+    link(&gateway, &peer, "ada", "ada-at-corp");
+    link(&gateway, &peer, "bob", "bob-at-corp");
+    let portal = format!("http://{PORTAL}:{}", gateway.public);
+    let unsolicited = |user: &str| {
+        let relay_state = page(&gateway, "/page?from=idp");
+        let (sp, acs) = (format!("{portal}/saml/sp/metadata"), format!("{portal}/saml/sp/acs"));
+        peer.ask(json!({"do": "unsolicited", "user": user, "sp": sp, "acs": acs, "relay_state": relay_state}))
+    };
+    let first = unsolicited("ada-at-corp");
+    let fields: Vec<(&str, &str)> = first["fields"].as_object().unwrap().iter().map(|(n, v)| (n.as_str(), v.as_str().unwrap())).collect();
+    let mut browser = gateway.browser();
+    let foreign = browser.post_from("https://evil.example", PORTAL, "/saml/sp/acs", &fields);
+    assert_eq!((foreign.status, reason(&gateway, &foreign).0), (403, json!({"saml": "unsolicited"})));
+    let arrived = bring(&mut browser, &first);
+    assert_eq!(follow(&mut browser, &arrived).status, 200);
+    assert!(browser.cookie(PORTAL, "vestibule-idp").is_some(), "remembered");
+    let held = browser.cookie(PORTAL, "vestibule");
+    // Ada again, by an answer that came before.
+    let again = bring(&mut browser, &first);
+    assert_eq!(again.status, 303);
+    assert_eq!(browser.cookie(PORTAL, "vestibule"), held);
+
+    let asked = bring(&mut browser, &unsolicited("bob-at-corp"));
+    assert_eq!(asked.status, 200);
+    assert!(asked.body.contains("You are signed in as <strong>ada</strong>"), "{}", asked.body);
+    assert_eq!(browser.cookie(PORTAL, "vestibule"), held, "nothing has happened yet");
+    let hidden = crate::support::hidden_fields(&asked.body);
+    let hidden: Vec<(&str, &str)> = hidden.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    // Nobody else's page can answer the question.
+    let forged = browser.post_from("https://evil.example", PORTAL, "/saml/sp/acs", &hidden);
+    assert_eq!(forged.status, 403);
+    let switched = browser.post(PORTAL, "/saml/sp/acs", &hidden);
+    assert_eq!(switched.status, 303, "{switched:?}");
+    assert_ne!(browser.cookie(PORTAL, "vestibule"), held);
+    let ended = gateway.audit().into_iter().any(|record| record["event"] == "session.ended" && record["reason"] == "switched");
+    assert!(ended);
+    // Without the setting, nobody begins but we.
+    let strict = house(&peer, "");
+    let refused = strict.browser().post_from(ORIGIN, PORTAL, "/saml/sp/acs", &fields);
+    assert_eq!(refused.status, 403);
+}
+
+#[test]
+fn what_is_no_answer_gets_a_page_and_a_record() {
+    let Some(peer) = Peer::new("corp", "idp-rsa2048") else { return };
+    let gateway = house(&peer, "");
+    let long = "A".repeat(400 * 1024);
+    let huge = "A".repeat(600 * 1024);
+    for (fields, status, expected) in [
+        (vec![], 400, json!({"saml": "malformed"})),
+        (vec![("SAMLResponse", "!")], 400, json!({"saml": "malformed"})),
+        (vec![("SAMLRequest", "PGEvPg==")], 400, json!({"saml": "unsupported"})),
+        (vec![("SAMLResponse", "PGEvPg=="), ("SAMLResponse", "PGIvPg==")], 400, json!({"saml": "ambiguous"})),
+        (vec![("SAMLResponse", "PGEvPg==")], 403, json!({"saml": "malformed"})),
+        (vec![("SAMLResponse", long.as_str())], 400, json!({"saml": "limits"})),
+    ] {
+        let refused = gateway.browser().post_from(ORIGIN, PORTAL, "/saml/sp/acs", &fields);
+        assert_eq!(refused.status, status, "{fields:?}");
+        assert!(refused.body.contains(refused.header("x-vestibule-id").unwrap()), "the page says the number");
+        assert_eq!(reason(&gateway, &refused).0, expected, "{:?}", fields.first().map(|(name, _)| name));
+    }
+    assert_eq!(gateway.browser().post_from(ORIGIN, PORTAL, "/saml/sp/acs", &[("SAMLResponse", &huge)]).status, 413);
+    assert_eq!(gateway.send_to(PORTAL, &ask("GET", "/saml/sp/acs").browser()).status, 405);
+    assert_eq!(gateway.send(&ask("POST", "/saml/sp/acs").form(&[("SAMLResponse", "x")])).status, 403, "not on an application's host");
+}

@@ -1,0 +1,313 @@
+//! Every recorded SAML 2.0 response, through `vestibule saml inspect` and through the assertion consumer of a running gateway
+//! at the time for which it was recorded (libfaketime).
+//!
+//! A recorded response answers a request that was sent then. The browser that brings it holds a cookie of that journey, sealed
+//! as the gateway would have sealed it: the test knows the installation's key-encryption key.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::process::Command;
+
+use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use aws_lc_rs::hmac;
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use serde_json::{Value, json};
+use vestibule_engine::store::digest;
+
+use super::{corpus, text};
+use crate::support::{Answer, Ask, Gateway, ask};
+
+const HOST: &str = "gw.example.com";
+const ORIGIN: &str = "https://idp.example.org";
+/// The installation's key-encryption key.
+const KEK: [u8; 32] = *b"0123456789abcdef0123456789abcdef";
+/// The time of all recorded responses.
+const CLOCK: &str = "2026-03-01 12:01:00";
+const LIBRARY: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
+
+fn responses() -> Vec<Value> {
+    let manifest: Value = serde_json::from_str(&text("manifest.json")).unwrap();
+    let entries = manifest["entries"].as_array().unwrap();
+    entries.iter().filter(|entry| entry["kind"] == "saml20-response").cloned().collect()
+}
+
+fn string<'a>(entry: &'a Value, name: &str) -> &'a str {
+    entry[name].as_str().unwrap_or_default()
+}
+
+fn settings(entry: &Value) -> Vec<String> {
+    entry["settings"].as_array().into_iter().flatten().map(|name| name.as_str().unwrap().to_owned()).collect()
+}
+
+/// Verdict and reasons with an entry's settings, or without.
+fn expected(entry: &Value, with: bool) -> (&str, Vec<&str>) {
+    let mut reasons: Vec<&str> = entry["also"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    reasons.extend(entry["reason"].as_str());
+    if !with {
+        reasons.extend(entry["default_reason"].as_str());
+    }
+    (string(entry, if with { "expect" } else { "default" }), reasons)
+}
+
+fn compare(file: &str, (verdict, reasons): &(&str, Vec<&str>), found: Option<&str>) -> Option<String> {
+    match (*verdict, found) {
+        ("accept", None) => None,
+        ("reject", Some(reason)) if reasons.contains(&reason) => None,
+        (verdict, found) => Some(format!("{file}: expected {verdict} {reasons:?}, found {found:?}")),
+    }
+}
+
+#[test]
+fn every_recorded_response_is_inspected_as_its_manifest_says() {
+    let mut wrong = Vec::new();
+    let entries = responses();
+    for entry in &entries {
+        for with in [true, false] {
+            let all = settings(entry);
+            if !with && all.is_empty() {
+                continue;
+            }
+            let mut command = Command::new(env!("CARGO_BIN_EXE_vestibule"));
+            command.args(["saml", "inspect", "--json"]).arg(corpus(string(entry, "file")));
+            command.args(["--idp-entity-id", string(entry, "idp_entity_id"), "--idp-cert"]).arg(corpus(string(entry, "trust_cert")));
+            command.args(["--sp-entity-id", string(entry, "sp_entity_id"), "--acs-url", string(entry, "acs_url")]);
+            command.args(["--now", string(entry, "clock")]);
+            if let Some(id) = entry["in_response_to"].as_str() {
+                command.args(["--request-id", id]);
+            }
+            if let Some(key) = entry["decrypt_key"].as_str() {
+                command.arg("--decrypt-key").arg(corpus(key));
+            }
+            if with && all.iter().any(|setting| setting == "allow_unsolicited") {
+                command.arg("--allow-unsolicited");
+            }
+            if with && all.iter().any(|setting| setting.starts_with("legacy_")) {
+                command.arg("--legacy");
+            }
+            let output = command.output().unwrap();
+            let file = string(entry, "file");
+            let said: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{file}: {output:?}"));
+            let found = said["reason"].as_str();
+            wrong.extend(compare(file, &expected(entry, with), found));
+            assert_eq!(output.status.code(), Some(i32::from(found.is_some())), "{file}");
+            if let (None, Some(name)) = (found, entry["read"]["name_id"].as_str()) {
+                assert_eq!(said["subject"], name, "{file}");
+                for (attribute, values) in entry["read"]["attributes"].as_object().into_iter().flatten() {
+                    assert_eq!(&said["attributes"][attribute], values, "{file}");
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert_eq!(entries.len(), 88);
+}
+
+/// What one gateway is asked: entries whose settings and key are alike, and no assertion twice.
+type Round<'a> = Vec<&'a Value>;
+
+#[test]
+fn every_recorded_response_is_consumed_as_its_manifest_says() {
+    if !Path::new(LIBRARY).exists() {
+        assert!(std::env::var("VESTIBULE_PEERS").as_deref() != Ok("required"), "libfaketime is missing");
+        println!("SKIPPED: libfaketime is not installed");
+        return;
+    }
+    let entries = responses();
+    let mut rounds: BTreeMap<(Vec<String>, String, usize), Round<'_>> = BTreeMap::new();
+    let mut seen: BTreeMap<(Vec<String>, String), BTreeMap<String, usize>> = BTreeMap::new();
+    for entry in &entries {
+        let mut cases = vec![settings(entry)];
+        if !cases[0].is_empty() {
+            cases.push(Vec::new());
+        }
+        for case in cases {
+            let key = (case.clone(), string(entry, "trust_cert").to_owned());
+            let (verdict, _) = expected(entry, case == settings(entry));
+            // Only what is accepted is spent; the same assertion again needs a gateway that has not seen it.
+            let round = match verdict {
+                "accept" => {
+                    let assertion = entry["read"]["assertion_id"].as_str().map_or_else(|| family(entry), str::to_owned);
+                    let count = seen.entry(key.clone()).or_default().entry(assertion).or_default();
+                    *count += 1;
+                    *count - 1
+                }
+                _ => 0,
+            };
+            rounds.entry((key.0, key.1, round)).or_default().push(entry);
+        }
+    }
+    let mut wrong = Vec::new();
+    for ((case, certificate, _), round) in &rounds {
+        let house = House::start(case, certificate);
+        for entry in round {
+            let found = house.consume(entry);
+            wrong.extend(compare(string(entry, "file"), &expected(entry, *case == settings(entry)), found.as_deref()));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The attack list's messages (D1), at the consumer of a running gateway.
+#[test]
+fn every_hostile_response_is_refused_by_the_running_gateway() {
+    if !Path::new(LIBRARY).exists() {
+        assert!(std::env::var("VESTIBULE_PEERS").as_deref() != Ok("required"), "libfaketime is missing");
+        println!("SKIPPED: libfaketime is not installed");
+        return;
+    }
+    let folder = corpus("../attacks/saml");
+    let manifest: Vec<Value> = serde_json::from_str(&std::fs::read_to_string(folder.join("manifest.json")).unwrap()).unwrap();
+    let kinds = ["saml20-response", "saml11-response", "form"];
+    let entries: Vec<&Value> = manifest.iter().filter(|entry| kinds.contains(&string(entry, "kind"))).collect();
+    let mut houses: BTreeMap<(Vec<String>, String), House> = BTreeMap::new();
+    let (mut wrong, mut refused) = (Vec::new(), 0);
+    for entry in &entries {
+        let house = || House::start(&settings(entry), string(entry, "trust_cert"));
+        let octets = std::fs::read(folder.join(string(entry, "file"))).unwrap();
+        let fill = |post: Ask| match string(entry, "kind") {
+            "form" => post.header("Content-Type", "application/x-www-form-urlencoded").body(octets.clone()),
+            _ => post.form(&[("SAMLResponse", &STANDARD.encode(&octets))]),
+        };
+        let (file, reason) = (string(entry, "file"), string(entry, "reason"));
+        // What is accepted is spent, and its like with it.
+        let found = match reason {
+            "accept" => house().bring(entry, fill),
+            _ => houses.entry((settings(entry), string(entry, "trust_cert").to_owned())).or_insert_with(house).bring(entry, fill),
+        };
+        match (reason, found.as_deref()) {
+            ("accept", None) => {}
+            // Whoever it claims to be from is looked for first; here nobody is called so.
+            ("accept", found) => wrong.push(format!("{file}: {found:?}, expected acceptance")),
+            (_, Some("wrong_issuer")) => refused += 1,
+            (reason, Some(found)) if reason == found => refused += 1,
+            (reason, found) => wrong.push(format!("{file}: {found:?}, expected {reason}")),
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(refused > 100, "{refused}");
+}
+
+/// Fixtures derived from one another carry one assertion.
+fn family(entry: &Value) -> String {
+    let body = text(string(entry, "file"));
+    let id = body.split("Assertion ").find_map(|rest| rest.split_once("ID=\"")?.1.split('"').next().map(str::to_owned));
+    entry["derived_from"].as_str().map(str::to_owned).or(id).unwrap_or_else(|| string(entry, "file").to_owned())
+}
+
+struct House {
+    gateway: Gateway,
+    pages: [u8; 32],
+}
+
+impl House {
+    fn start(case: &[String], certificate: &str) -> Self {
+        let unsolicited = if case.iter().any(|setting| setting == "allow_unsolicited") { "unsolicited = true" } else { "" };
+        let mut config = include_str!("fixtures.toml").replace("{{unsolicited}}", unsolicited);
+        let words = case.iter().filter_map(|setting| match setting.strip_prefix("legacy_") {
+            Some(weakness) => Some(format!("saml-{weakness}")),
+            None => Some(setting.clone()).filter(|setting| setting == "saml11"),
+        });
+        for word in words {
+            config.push_str(&format!(
+                "\n[[concession]]\nwhat = \"{word}\"\npartner = \"recorded\"\nreason = \"recorded so\"\nexpires = \"2026-12-31\"\n"
+            ));
+        }
+        let pem = text(certificate);
+        let body: String = pem.lines().filter(|line| !line.starts_with("-----")).collect();
+        let metadata = format!(
+            r#"<EntityDescriptor xmlns="urn:oasis:names:tc:SAML:2.0:metadata" entityID="https://idp.example.org/saml/metadata"><IDPSSODescriptor protocolSupportEnumeration="urn:oasis:names:tc:SAML:2.0:protocol"><KeyDescriptor><KeyInfo xmlns="http://www.w3.org/2000/09/xmldsig#"><X509Data><X509Certificate>{body}</X509Certificate></X509Data></KeyInfo></KeyDescriptor><SingleSignOnService Binding="urn:oasis:names:tc:SAML:2.0:bindings:HTTP-Redirect" Location="https://idp.example.org/saml/sso"/></IDPSSODescriptor></EntityDescriptor>"#
+        );
+        let (sp_certificate, sp_key) = (text("keys/sp-rsa2048.crt"), text("keys/sp-rsa2048.key"));
+        let sealing = STANDARD.encode(KEK);
+        let files = [("sealing", sealing.as_str()), ("recorded.xml", metadata.as_str()), ("sp.crt", &sp_certificate), ("sp.key", &sp_key)];
+        let clock = [
+            ("LD_PRELOAD", LIBRARY.to_owned()),
+            ("FAKETIME", format!("@{CLOCK}")),
+            ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
+            ("TZ", "UTC".to_owned()),
+        ];
+        let gateway = Gateway::at_time(&config, &files, &clock);
+        let pages = page_secret(&gateway);
+        Self { gateway, pages }
+    }
+
+    /// Brings a response as a browser would, and gives the reason of the refusal, if it is refused.
+    fn consume(&self, entry: &Value) -> Option<String> {
+        let octets = std::fs::read(corpus(string(entry, "file"))).unwrap();
+        let value = STANDARD.encode(octets);
+        self.bring(entry, |post| post.form(&[("SAMLResponse", &value)]))
+    }
+
+    fn bring(&self, entry: &Value, fill: impl FnOnce(Ask) -> Ask) -> Option<String> {
+        let mut post = ask("POST", "/saml/acs").browser().header("Origin", ORIGIN).header("Sec-Fetch-Site", "cross-site");
+        post = post.header("X-Forwarded-Proto", "https").header("X-Forwarded-For", "192.0.2.7");
+        if let Some(id) = entry["in_response_to"].as_str() {
+            let journey = id.strip_prefix('_').unwrap();
+            post = post.cookie(&format!("__Host-vestibule-login.{journey}"), &self.journey(journey));
+        }
+        let answer = self.gateway.send_to(HOST, &fill(post));
+        let file = string(entry, "file");
+        match answer.status {
+            303 => {
+                assert!(answer.cookies().contains_key("__Host-vestibule"), "{file}: {answer:?}");
+                None
+            }
+            403 | 400 => self.reason(file, &answer),
+            _ => panic!("{file}: {answer:?}"),
+        }
+    }
+
+    fn reason(&self, file: &str, answer: &Answer) -> Option<String> {
+        assert!(!answer.cookies().contains_key("__Host-vestibule"), "{file}: {answer:?}");
+        let records = self.gateway.audit_of(answer);
+        let rejected = records.iter().find(|record| record["event"] == "login.rejected").unwrap_or_else(|| panic!("{file}: {records:?}"));
+        match &rejected["reason"] {
+            Value::Object(saml) => Some(saml["saml"].as_str().unwrap().to_owned()),
+            // A message that holds, about somebody for whom no account can be: its name is good for one login only.
+            reason if reason == "no_account" => None,
+            // The claimed issuer chooses whom it is held against.
+            reason if reason == "unknown_partner" => Some("wrong_issuer".to_owned()),
+            reason => panic!("{file}: {reason}"),
+        }
+    }
+
+    /// A cookie of a journey that began a minute ago.
+    fn journey(&self, id: &str) -> String {
+        let started = "2026-03-01T12:00:30Z".parse::<jiff::Timestamp>().unwrap().as_second();
+        let mut sealed = json!({"i": id, "s": started, "p": "recorded"}).to_string().into_bytes();
+        let salt = [7; 24];
+        let mac = |parts: &[&[u8]]| {
+            let mut context = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, &self.pages));
+            for part in parts {
+                context.update(&(part.len() as u64).to_be_bytes());
+                context.update(part);
+            }
+            context.sign()
+        };
+        let key = mac(&[b"vestibule journey cookie v1", b"cipher", &salt]);
+        let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key.as_ref()).unwrap());
+        key.seal_in_place_append_tag(Nonce::assume_unique_for_key([0; NONCE_LEN]), Aad::from(HOST.as_bytes()), &mut sealed).unwrap();
+        URL_SAFE_NO_PAD.encode([salt.as_slice(), &sealed].concat())
+    }
+}
+
+/// The secret by which the gateway seals what browsers hold, from its store.
+fn page_secret(gateway: &Gateway) -> [u8; 32] {
+    // Written at the start, before anything is served.
+    let store = rusqlite::Connection::open(gateway.store()).unwrap();
+    let sealed: Vec<u8> = store.query_row("SELECT value FROM setting WHERE name = 'secret:pages'", [], |row| row.get(0)).unwrap();
+    let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &KEK).unwrap());
+    let (nonce, mut rest) = (sealed[1..13].try_into().unwrap(), sealed[13..].to_vec());
+    let aad = Aad::from(digest(&[b"secret", b"pages"]));
+    key.open_in_place(Nonce::assume_unique_for_key(nonce), aad, &mut rest).unwrap()[..32].try_into().unwrap()
+}
+
+#[test]
+fn the_words_of_the_manifest_are_those_of_the_audit() {
+    let known: BTreeSet<String> = responses().iter().filter_map(|entry| entry["reason"].as_str().map(str::to_owned)).collect();
+    for word in known {
+        let fault = serde_json::from_value::<vestibule_engine::audit::SamlFault>(Value::String(word.clone()));
+        assert!(fault.is_ok(), "{word}");
+    }
+}
