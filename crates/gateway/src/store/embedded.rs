@@ -21,6 +21,7 @@ use rusqlite::{Connection, OpenFlags};
 use vestibule_engine::clock::Clock;
 use vestibule_engine::store::Changes;
 
+use super::REMAINS;
 use lane::Lane;
 
 /// The schema's versions in order; the file says in `user_version` how many it has.
@@ -111,7 +112,10 @@ impl EmbeddedStore {
         let (entries, users) = (Arc::new(Changes::default()), Arc::new(Changes::default()));
         let watched = vec![entries.clone(), users.clone()];
         let time = clock.clone();
-        let sweep = move |connection: &Connection, most: usize| expiring::sweep(connection, expiring::micros(time.now()), most);
+        let sweep = move |connection: &Connection, most: usize| {
+            let before = expiring::micros(time.now()).saturating_sub(REMAINS);
+            expiring::sweep(connection, before, most)
+        };
         Ok(Self {
             clock,
             writer: Lane::writing(connection, lock, watched, sweep).map_err(at)?,
