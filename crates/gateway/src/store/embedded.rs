@@ -22,6 +22,7 @@ use rusqlite::{Connection, OpenFlags};
 use vestibule_engine::clock::Clock;
 use vestibule_engine::store::Changes;
 
+use super::REMAINS;
 pub use backup::{inspect, restore};
 use lane::Lane;
 
@@ -115,7 +116,10 @@ impl EmbeddedStore {
         let (entries, users) = (Arc::new(Changes::default()), Arc::new(Changes::default()));
         let watched = vec![entries.clone(), users.clone()];
         let time = clock.clone();
-        let sweep = move |connection: &Connection, most: usize| expiring::sweep(connection, expiring::micros(time.now()), most);
+        let sweep = move |connection: &Connection, most: usize| {
+            let before = expiring::micros(time.now()).saturating_sub(REMAINS);
+            expiring::sweep(connection, before, most)
+        };
         Ok(Self {
             path: absolute,
             clock,

@@ -5,6 +5,8 @@
 mod admin;
 mod attacks;
 mod bad_input;
+mod balanced;
+mod balancer;
 mod browser;
 mod chain;
 mod client_certificates;
@@ -19,9 +21,11 @@ mod identity_service;
 mod keystores;
 mod ldap;
 mod lifecycle;
+mod load;
 mod login;
 mod migration;
 mod nginx;
+mod outages;
 mod passwords;
 #[path = "../peers/mod.rs"]
 #[expect(dead_code, reason = "the stores' own tests need more of it")]
