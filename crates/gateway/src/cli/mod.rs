@@ -14,6 +14,7 @@ use output::Output;
 
 pub mod ask;
 pub mod attack;
+pub mod backup;
 pub mod check;
 pub mod client;
 pub mod demo;
@@ -87,6 +88,8 @@ pub enum Command {
     /// Sessions of a user
     #[command(subcommand)]
     Session(session::SessionCommand),
+    Backup(backup::Backup),
+    Restore(backup::Restore),
     /// The store of stopped gateways
     #[command(subcommand)]
     Store(store::StoreCommand),
@@ -221,6 +224,8 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Hash(hash) => hash.run(&mut output),
         Command::Key(key) => key.run(&common, &mut output),
         Command::Session(session) => session.run(&common, &mut output),
+        Command::Backup(backup) => backup.run(&common, &mut output),
+        Command::Restore(restore) => restore.run(&common, &mut output),
         Command::Store(store) => store.run(&common, &mut output),
         Command::Metadata(metadata) => metadata.run(&common, &mut output),
         Command::Xml(xml) => xml.run(&mut output),

@@ -93,6 +93,19 @@ pub struct Checked {
     pub administrators: Vec<IpNet>,
     /// What weakens the installation; none has expired.
     pub concessions: Vec<Concession>,
+    /// Every certificate it names, in the order of their files.
+    pub certificates: Vec<Dated>,
+}
+
+/// A certificate that the configuration names.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Dated {
+    /// The file, as it is written.
+    pub file: PathBuf,
+    /// Whose it is (RFC 4514).
+    pub subject: String,
+    /// Until when it is valid.
+    pub until: vestibule_engine::Timestamp,
 }
 
 impl Checked {

@@ -3,6 +3,7 @@
 pub mod build;
 pub mod checked;
 pub mod file;
+pub mod keystore;
 pub mod pem;
 pub mod problem;
 pub mod read;

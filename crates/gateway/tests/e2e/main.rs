@@ -18,10 +18,12 @@ mod foreign;
 mod hand_over;
 #[path = "../../src/cli/demo/identity_service.rs"]
 mod identity_service;
+mod keystores;
 mod ldap;
 mod lifecycle;
 mod load;
 mod login;
+mod migration;
 mod nginx;
 mod outages;
 mod passwords;

@@ -45,8 +45,7 @@ impl Resolve<'_> {
     fn trust(&mut self, at: &At<PathBuf>, authorities: &[At<PathBuf>], lists: &[At<PathBuf>], demand: Demand) -> Option<ClientTrust> {
         let (mut roots, mut revoked, mut whole) = (Vec::new(), Vec::new(), true);
         for at in authorities {
-            let path = self.named_file(at);
-            match self.or_error(at, pem::certificates(&path)) {
+            match self.certificates_of(at) {
                 Some(found) => roots.extend(found),
                 None => whole = false,
             }

@@ -9,10 +9,10 @@ use std::time::Duration;
 use vestibule_engine::identity::{RealmName, SchemeName, TenantId};
 use vestibule_engine::request::Host;
 
-use super::{Resolve, SOON};
+use super::Resolve;
 use crate::config::checked::{Brand, Certificate, ClientLimits, Conceded, Listener, LoginHost, Logo, Scheme, Server, Tenant};
 use crate::config::file;
-use crate::config::pem;
+use crate::config::pem::{self, Opening};
 use crate::config::problem::{Problem, suggest};
 use crate::config::secrets::reason;
 use crate::config::values::{At, OneOrMore};
@@ -132,16 +132,30 @@ impl Resolve<'_> {
 
     fn certificate(&mut self, written: &file::Certificate) -> Option<Certificate> {
         let path = self.named_file(&written.certificate);
-        let key = self.secret(&written.key);
-        let chain = self.or_error(&written.certificate, pem::certificates(&path))?;
-        let about = chain.first().map(pem::about)?;
-        let about = self.or_error(&written.certificate, about)?;
-        if about.until < self.now || about.from > self.now {
-            self.warn(&written.certificate, format!("this certificate is valid from {} to {} only", about.from, about.until));
-        } else if about.until.duration_since(self.now).as_hours() < SOON * 24 {
-            self.warn(&written.certificate, format!("this certificate ends on {}", about.until));
+        let key = written.key.as_ref().map(|at| (at, self.secret(at)));
+        let password = match &written.password {
+            Some(at) => Some(self.secret(at)?),
+            None => None,
+        };
+        let alias = written.alias.as_ref().map(|at| at.value.as_str());
+        let opening = Opening { password: password.as_ref(), alias };
+        let (chain, stored) = match &key {
+            Some(_) => (self.or_error(&written.certificate, pem::certificates(&path))?, None),
+            None => {
+                let certified = self.or_error(&written.certificate, pem::stored(&path, opening))?;
+                (certified.cert.clone(), Some(certified))
+            }
+        };
+        let own = chain.first()?;
+        self.dated(&written.certificate, std::slice::from_ref(own));
+        let about = self.or_error(&written.certificate, pem::about(own))?;
+        if about.from > self.now {
+            self.warn(&written.certificate, format!("this certificate is valid from {} on only", about.from));
         }
-        let certified = self.or_error(&written.key, pem::certified(chain, &key?))?;
+        let certified = match (key, stored) {
+            (Some((at, key)), _) => self.or_error(at, pem::certified(chain, &key?, password.as_ref()))?,
+            (None, stored) => stored?,
+        };
         Some(Certificate { names: about.names, certified })
     }
 

@@ -92,10 +92,7 @@ impl Resolve<'_> {
                 self.error(&written.url, format!("the upstream `{}` has no url", name.value));
             }
             let urls: Vec<Origin> = written.url.value.0.iter().filter_map(|at| self.origin(at, listeners)).collect();
-            let ca = written.ca.as_ref().and_then(|at| {
-                let path = self.named_file(at);
-                self.or_error(at, pem::certificates(&path))
-            });
+            let ca = written.ca.as_ref().and_then(|at| self.certificates_of(at));
             let client_certificate = match (&written.client_certificate, &written.client_key) {
                 (Some(certificate), Some(key)) => self.client_certificate(certificate, key),
                 (Some(certificate), None) => {
@@ -127,10 +124,9 @@ impl Resolve<'_> {
     }
 
     fn client_certificate(&mut self, certificate: &At<std::path::PathBuf>, key: &At<SecretRef>) -> Option<Arc<rustls::sign::CertifiedKey>> {
-        let path = self.named_file(certificate);
         let secret = self.secret(key);
-        let chain = self.or_error(certificate, pem::certificates(&path))?;
-        self.or_error(key, pem::certified(chain, &secret?))
+        let chain = self.certificates_of(certificate)?;
+        self.or_error(key, pem::certified(chain, &secret?, None))
     }
 
     /// An upstream's URL. It has no path: what was judged is what is forwarded.
