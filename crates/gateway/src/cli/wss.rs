@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
-use vestibule_engine::Timestamp;
 use vestibule_engine::clock::{Clock as _, SystemClock};
 use vestibule_soap::Target;
 use vestibule_wss::{

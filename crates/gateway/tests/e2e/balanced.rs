@@ -148,7 +148,7 @@ fn a_form_and_a_code_work_once(pair: &Pair) {
     let mut browser = pair.one.browser_through(pair.balancer.address);
     let mut page = browser.load(&format!("http://{APP}/page"));
     while page.status == 303 {
-        page = browser.load(&page.header("location").unwrap().to_owned());
+        page = browser.load(page.header("location").unwrap());
     }
     let hidden = hidden_fields(&page.body);
     let mut fields: Vec<(&str, &str)> = hidden.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();

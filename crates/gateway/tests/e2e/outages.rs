@@ -52,7 +52,7 @@ impl Scene {
     }
 
     /// It is over by itself, and nothing that was acknowledged is lost.
-    fn is_over(self) {
+    fn ends_well(self) {
         for node in &self.nodes {
             wait_for(|| node.send(&get("/api/orders").cookie("vestibule", &self.live)).status == 200);
             wait_for(|| node.send(&get("/api/orders").basic(ADA.0, ADA.1)).status == 200);
@@ -86,7 +86,7 @@ fn a_database_that_is_cut_off_lets_nobody_in_and_loses_nothing() {
     wire.cut(true);
     scene.is_out();
     wire.cut(false);
-    scene.is_over();
+    scene.ends_well();
 }
 
 #[test]
@@ -97,7 +97,7 @@ fn a_database_that_falls_silent_lets_nobody_in_and_loses_nothing() {
     wire.silence(true);
     scene.is_out();
     wire.silence(false);
-    scene.is_over();
+    scene.ends_well();
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn a_redis_that_is_cut_off_lets_nobody_in_and_loses_nothing() {
     wire.cut(true);
     scene.is_out();
     wire.cut(false);
-    scene.is_over();
+    scene.ends_well();
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn a_slow_database_is_waited_for_and_a_too_slow_one_is_an_outage() {
     wire.delay(Duration::from_secs(2));
     scene.is_out();
     wire.delay(Duration::ZERO);
-    scene.is_over();
+    scene.ends_well();
 }
 
 #[test]
