@@ -271,7 +271,7 @@ pub struct Participant<'a> {
     /// It said that the session there is over.
     pub is_out: bool,
     /// It has no address for that.
-    pub cannot_be_told: bool,
+    pub cannot_be_asked: bool,
 }
 
 /// A small window has done its work.
@@ -339,7 +339,7 @@ mod tests {
         };
         let out = |participants: &[Participant<'_>]| SignedOutPage { shell: shell.clone(), participants }.render().unwrap();
         let participants = [("Wiki", true, false), ("Travel desk", false, false), (LONG, false, true), (HOSTILE, true, false)]
-            .map(|(title, is_out, cannot_be_told)| Participant { title, is_out, cannot_be_told });
+            .map(|(title, is_out, cannot_be_asked)| Participant { title, is_out, cannot_be_asked });
         vec![
             ("login", login("", None, Some("app.north.localhost:8080"), None)),
             ("login-wrong", login("ada", None, Some("app.north.localhost:8080"), Some(mismatch))),
