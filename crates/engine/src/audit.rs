@@ -141,6 +141,16 @@ pub enum Event {
         /// Why.
         reason: Ending,
     },
+    /// An assertion about a subject was handed out.
+    #[serde(rename = "assertion.issued")]
+    AssertionIssued {
+        /// About whom.
+        subject: String,
+        /// For whom: the configured name of the service provider.
+        audience: String,
+        /// Its id.
+        assertion: String,
+    },
     /// A signing key changed its place.
     #[serde(rename = "key.rotated")]
     KeyRotated {
@@ -243,6 +253,8 @@ pub enum Ending {
     Switched,
     /// A new login replaced it.
     Renewed,
+    /// A partner said that the user signed out there.
+    SingleLogout,
     /// An administrator ended it.
     Administrator,
     /// The password was changed.
@@ -460,6 +472,7 @@ mod tests {
             | Event::GateOpened { .. }
             | Event::SessionOpened { .. }
             | Event::SessionEnded { .. }
+            | Event::AssertionIssued { .. }
             | Event::KeyRotated { .. }
             | Event::ConfigReloaded { .. }
             | Event::AdminChanged { .. } => (),
@@ -530,6 +543,10 @@ mod tests {
             (
                 Event::SessionEnded { session: None, subject: "ada".into(), reason: Ending::LogoutEverywhere },
                 r#"session.ended","subject":"ada","reason":"logout_everywhere"}"#,
+            ),
+            (
+                Event::AssertionIssued { subject: "ada".into(), audience: "wiki".into(), assertion: "_a".into() },
+                r#"assertion.issued","subject":"ada","audience":"wiki","assertion":"_a"}"#,
             ),
             (
                 Event::KeyRotated { purpose: "jwt".into(), key: "k1".into(), state: "current".into() },

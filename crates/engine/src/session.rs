@@ -194,6 +194,23 @@ impl Sessions {
         Ok(())
     }
 
+    /// Ends a login of a user by its name, with all its sessions: a partner said so, which holds none of them.
+    ///
+    /// # Errors
+    /// [`Unavailable`] when the store does not answer.
+    pub async fn end_login(
+        &self,
+        tenant: &TenantId,
+        login: LoginId,
+        subject: &str,
+        ending: Ending,
+        trail: &mut Trail,
+    ) -> Result<(), Unavailable> {
+        self.store.remove_group(&login_group(tenant, login)).await?;
+        trail.events.push(Event::SessionEnded { session: None, subject: subject.to_owned(), reason: ending });
+        Ok(())
+    }
+
     /// Ends all sessions of a user. A login that is under way may still open one: whoever must shut a user out also
     /// raises the user's epoch.
     ///

@@ -23,6 +23,11 @@ impl Issued {
         &self.0
     }
 
+    /// A message that was made here before and kept, octet by octet, where nobody else could write: behind an artifact.
+    pub fn restored(kept: String) -> Self {
+        Self(kept)
+    }
+
     pub(crate) fn unsigned(xml: String) -> Self {
         Self(xml)
     }

@@ -14,6 +14,7 @@ use crate::binding::{MESSAGE_LIMITS, Redirect, same_endpoint};
 use crate::error::Error;
 use crate::names::{DS, SAMLP, SOAP11};
 use crate::protocol::{ArtifactResolve, AuthnRequest, Header, LogoutRequest, LogoutResponse, body};
+use crate::read;
 use crate::reason::{Check, Reason, Rejection, Trace};
 use crate::sp::{TrustedIdp, decrypted};
 
@@ -70,6 +71,14 @@ impl Incoming<'_> {
         Ok(self.claim::<AnyHeader>()?.0.issuer)
     }
 
+    /// Which message of ours the sender says that this answers: a hint for finding it, nothing more.
+    ///
+    /// # Errors
+    /// [`Error::Xml`].
+    pub fn claimed_in_response_to(&self) -> Result<Option<String>, Error> {
+        Ok(self.claim::<AnyHeader>()?.1)
+    }
+
     fn claim<M: FromClaimed + Clone>(&self) -> Result<M, Error> {
         match self {
             Self::Redirect(query) => Ok(query.claim::<M>()?.sender_says().clone()),
@@ -111,11 +120,12 @@ impl FromClaimed for Layout {
 }
 
 #[derive(Debug, Clone)]
-struct AnyHeader(Header);
+struct AnyHeader(Header, Option<String>);
 
 impl FromClaimed for AnyHeader {
     fn from_claimed(root: ElementView<'_, Unsigned>) -> Result<Self, XmlError> {
-        Header::read(&body(&root)?).map(Self)
+        let message = body(&root)?;
+        Ok(Self(Header::read(&message)?, read::optional(&message, "InResponseTo")))
     }
 }
 

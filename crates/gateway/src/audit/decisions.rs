@@ -94,6 +94,7 @@ impl Sink for DecisionLog {
             | Event::GateOpened { .. }
             | Event::SessionOpened { .. }
             | Event::SessionEnded { .. }
+            | Event::AssertionIssued { .. }
             | Event::KeyRotated { .. }
             | Event::ConfigReloaded { .. }
             | Event::AdminChanged { .. } => return,

@@ -124,6 +124,7 @@ impl Sink for Meter {
             Event::SessionEnded { reason, .. } => {
                 counter!("vestibule_sessions_ended_total", "reason" => ending_label(*reason)).increment(1);
             }
+            Event::AssertionIssued { .. } => counter!("vestibule_assertions_issued_total").increment(1),
             Event::KeyRotated { .. } => counter!("vestibule_key_changes_total").increment(1),
             Event::ConfigReloaded { accepted, .. } => {
                 let accepted = if *accepted { "yes" } else { "no" };
@@ -147,6 +148,7 @@ fn ending_label(ending: Ending) -> &'static str {
         Ending::LogoutEverywhere => "logout_everywhere",
         Ending::Switched => "switched",
         Ending::Renewed => "renewed",
+        Ending::SingleLogout => "single_logout",
         Ending::Administrator => "administrator",
         Ending::PasswordChanged => "password_changed",
     }

@@ -101,7 +101,13 @@ mod tests {
         let Cli { common, command } = Cli::try_parse_from(words).unwrap();
         let mut output = Output::new(form);
         let outcome = match command {
-            Command::Demo(_) | Command::Serve(_) | Command::Check(_) | Command::Store(_) | Command::Attack(_) | Command::Xml(_) => {
+            Command::Demo(_)
+            | Command::Serve(_)
+            | Command::Check(_)
+            | Command::Store(_)
+            | Command::Attack(_)
+            | Command::Metadata(_)
+            | Command::Xml(_) => {
                 panic!("this command asks no server")
             }
             Command::Explain(explain) => explain.run(&common, &mut output),

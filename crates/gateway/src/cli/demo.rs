@@ -90,6 +90,7 @@ async fn play(port: u16, beside: Option<Kind>) -> Result<Answer, Failure> {
     }
     let service = IdentityService::start("id.localhost", Asked::default()).await.map_err(Failure::not_tried)?;
     folder.write("identity-service.pem", &service.authority).map_err(Failure::not_tried)?;
+    identity_provider(&folder).map_err(Failure::not_tried)?;
     let text = configuration(port, folder.path(), [north, shop, south], service.address, plan.as_ref());
     let file = folder.write("vestibule.toml", &text).map_err(Failure::not_tried)?;
     let open = house::open(file, Purpose::Demo, Arc::new(SystemClock::default()), Inherited::default()).await.map_err(refused)?;
@@ -162,7 +163,10 @@ impl Folder {
 
     fn write(&self, name: &str, text: &str) -> Result<PathBuf, String> {
         let path = self.0.join(name);
-        std::fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))?;
+        let mut options = std::fs::OpenOptions::new();
+        std::os::unix::fs::OpenOptionsExt::mode(options.write(true).create_new(true), 0o600);
+        let written = options.open(&path).and_then(|mut file| file.write_all(text.as_bytes()));
+        written.map_err(|error| format!("{}: {error}", path.display()))?;
         Ok(path)
     }
 }
@@ -171,6 +175,13 @@ impl Drop for Folder {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
     }
+}
+
+/// A fresh key for the tenant that is an identity provider, and the certificate that partners know it by.
+fn identity_provider(folder: &Folder) -> Result<(), String> {
+    let made = rcgen::generate_simple_self_signed(["login.north.localhost".to_owned()]).map_err(|error| error.to_string())?;
+    folder.write("idp.crt", &made.cert.pem())?;
+    folder.write("idp.key", &made.signing_key.serialize_pem()).map(drop)
 }
 
 async fn open_application(title: &'static str) -> Result<SocketAddr, String> {
@@ -222,6 +233,10 @@ title = "North Ltd"
 hosts = ["app.north.localhost:{port}", "shop.north.localhost:{port}"{more_hosts}]
 portal = "login.north.localhost:{port}"
 chain = ["session", "salesforce", "basic", "form"]
+
+[tenant.north.idp]
+certificate = "idp.crt"
+key = {{ file = "idp.key" }}
 
 [tenant.south]
 title = "South & Sons"
@@ -332,6 +347,11 @@ fn screen(
             "2  Browser single sign-on by tenant",
             vec![
                 (format!("curl -i -H 'Accept: text/html' {app}/"), 303, "a browser is led to the portal"),
+                (
+                    format!("curl -i http://login.north.localhost:{port}/saml/idp/metadata"),
+                    200,
+                    "the tenant as an identity provider of SAML 2.0, for partners",
+                ),
                 (format!("curl -i -u new:{new} {app}/api/me"), 403, "must change the password first"),
             ],
         ),

@@ -21,6 +21,7 @@ pub mod doctor;
 pub mod explain;
 pub mod hash;
 pub mod key;
+pub mod metadata;
 pub mod output;
 pub mod serve;
 pub mod server;
@@ -88,6 +89,9 @@ pub enum Command {
     /// The store of stopped gateways
     #[command(subcommand)]
     Store(store::StoreCommand),
+    /// Metadata for partners
+    #[command(subcommand)]
+    Metadata(metadata::MetadataCommand),
     /// Signed and encrypted XML documents
     #[command(subcommand)]
     Xml(xml::XmlCommand),
@@ -214,6 +218,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Key(key) => key.run(&common, &mut output),
         Command::Session(session) => session.run(&common, &mut output),
         Command::Store(store) => store.run(&common, &mut output),
+        Command::Metadata(metadata) => metadata.run(&common, &mut output),
         Command::Xml(xml) => xml.run(&mut output),
         Command::Status => server::status(&common, &mut output),
         Command::Reload => server::reload(&common, &mut output),

@@ -49,7 +49,7 @@ use crate::schemes::identity_url::{self, IdentityUrlScheme};
 use crate::schemes::known_device::KnownDevices;
 use crate::schemes::login_form::LoginForm;
 use crate::schemes::session::SessionScheme;
-use crate::serve::pages::MAX_FORM;
+use crate::serve::pages::{IDP_PREFIX, MAX_FORM, MAX_SAML};
 
 /// For how long an answer to a password is of use.
 const PASSWORD_TIME: Duration = Duration::from_secs(10);
@@ -453,19 +453,25 @@ fn add_routes(routes: &mut Routes, checked: &Checked, house: &House, tenants: &[
 
 /// Login, logout and the like, on the portal; the landing and logout on application hosts.
 fn own_endpoints(routes: &mut Routes, tenant: &checked::Tenant) -> Result<(), String> {
-    let mut mount = |scope: Scope, text: &str| {
+    let mut mount = |scope: Scope, text: &str, route: Route| {
         let pattern = Pattern::parse(text, Vec::new())?;
-        routes.add(scope, &pattern, Arc::new(own(text))).map_err(|taken| format!("route {taken} takes {text}, which is ours"))
+        routes.add(scope, &pattern, Arc::new(route)).map_err(|taken| format!("route {taken} takes {text}, which is ours"))
     };
     if let Some(portal) = &tenant.portal {
-        mount(Scope::Host(portal.clone()), "/**")?;
+        mount(Scope::Host(portal.clone()), "/**", own("/**"))?;
+        if tenant.idp.is_some() {
+            let text = format!("{IDP_PREFIX}**");
+            let types = vec!["application/x-www-form-urlencoded".to_owned(), "text/xml".to_owned()];
+            let route = Route { body: BodyNeed::Whole { limit: MAX_SAML, types }, ..own(&text) };
+            mount(Scope::Host(portal.clone()), &text, route)?;
+        }
     }
     for host in &tenant.hosts {
         let scope = Scope::Host(host.clone());
-        mount(scope.clone(), ON_APPLICATIONS)?;
+        mount(scope.clone(), ON_APPLICATIONS, own(ON_APPLICATIONS))?;
         if tenant.login == LoginHost::Application {
             for text in LOGIN_PAGES {
-                mount(scope.clone(), text)?;
+                mount(scope.clone(), text, own(text))?;
             }
         }
     }

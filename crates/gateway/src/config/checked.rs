@@ -11,15 +11,21 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
+use jiff::SignedDuration;
 use rustls::pki_types::CertificateDer;
 use rustls::sign::CertifiedKey;
 
-use vestibule_engine::identity::{RealmName, ResponseName, RouteName, SchemeName, TenantId};
+use vestibule_engine::Timestamp;
+use vestibule_engine::identity::{GroupName, RealmName, ResponseName, RouteName, SchemeName, TenantId};
 use vestibule_engine::realm;
 use vestibule_engine::request::Host;
 use vestibule_engine::route;
 use vestibule_engine::secret::Secret;
 use vestibule_engine::session;
+use vestibule_saml::Idp;
+use vestibule_saml::binding::RelayState;
+use vestibule_saml::idp::RegisteredSp;
+use vestibule_saml::names::name_id;
 
 use crate::call::Reach;
 use crate::realms::ldap;
@@ -60,6 +66,8 @@ pub struct Checked {
     pub injectors: BTreeMap<Arc<str>, Injector>,
     /// What permits may add.
     pub responses: BTreeMap<ResponseName, Response>,
+    /// Applications elsewhere into which users sign in here, in file order.
+    pub service_providers: Vec<ServiceProvider>,
     /// How long sessions live.
     pub session: session::Settings,
     /// The limits of guessing.
@@ -204,6 +212,84 @@ pub struct Tenant {
     pub anonymous_denied: AnonymousDenied,
     /// Where its login page is.
     pub login: LoginHost,
+    /// The tenant as an identity provider; then it has a portal.
+    pub idp: Option<IdentityProviderRole>,
+}
+
+/// A tenant as an identity provider.
+#[derive(Debug, Clone)]
+pub struct IdentityProviderRole {
+    /// Its entity id and its key.
+    pub idp: Arc<Idp>,
+    /// Certificates to publish, in DER; the first is its key's.
+    pub certificates: Vec<CertificateDer<'static>>,
+    /// Whether every service provider has to sign its requests.
+    pub signed_requests: bool,
+}
+
+/// An application elsewhere into which users sign in here.
+#[derive(Debug, Clone)]
+pub struct ServiceProvider {
+    /// Its name in the configuration.
+    pub name: Arc<str>,
+    /// Whose users may sign in there; the tenant is an identity provider.
+    pub tenant: TenantId,
+    /// The name to show.
+    pub title: String,
+    /// Who it is, by its metadata.
+    pub registered: Arc<RegisteredSp>,
+    /// Until when its metadata hold.
+    pub valid_until: Option<Timestamp>,
+    /// By which names it may know users; at least one, the first where it asks for none.
+    pub names: Vec<NameKind>,
+    /// Which attribute says what.
+    pub release: Vec<(String, Fact)>,
+    /// Members of which groups may use it; empty means everybody.
+    pub groups: Vec<GroupName>,
+    /// Whether users may begin here.
+    pub start: bool,
+    /// The relay state it is given then.
+    pub relay_state: Option<RelayState>,
+    /// How long an assertion may be presented.
+    pub lifetime: SignedDuration,
+}
+
+/// By what a service provider knows a user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum NameKind {
+    /// A pseudonym of its own.
+    Persistent,
+    /// A new pseudonym for each login.
+    Transient,
+    /// The address for mail.
+    Email,
+    /// The login name.
+    Username,
+}
+
+impl NameKind {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Persistent, Self::Transient, Self::Email, Self::Username];
+
+    /// The word of the configuration.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Persistent => "persistent",
+            Self::Transient => "transient",
+            Self::Email => "email",
+            Self::Username => "username",
+        }
+    }
+
+    /// The format's URI.
+    pub const fn format(self) -> &'static str {
+        match self {
+            Self::Persistent => name_id::PERSISTENT,
+            Self::Transient => name_id::TRANSIENT,
+            Self::Email => name_id::EMAIL,
+            Self::Username => name_id::UNSPECIFIED,
+        }
+    }
 }
 
 /// How a tenant's pages look.

@@ -13,6 +13,7 @@ mod realm;
 mod record;
 mod route;
 mod scheme;
+mod service_provider;
 mod session;
 mod store;
 mod tenant;
@@ -23,6 +24,7 @@ pub use realm::{LdapDialect, LdapRealm, LdapScope, LocalRealm, Realm};
 pub use record::{Administrators, Algorithm, Audit, AuditTo, Concession, Keys};
 pub use route::{Access, BodyNeed, Csrf, Http2, Route, Upstream, UpstreamHost};
 pub use scheme::{ClientCertificateScheme, IdentityUrlScheme, LinkBy, OnReject, Scheme, SessionOwner};
+pub use service_provider::{Encrypt, IdentityProviderRole, ServiceProvider, Sign};
 pub use session::{Passwords, Session};
 pub use store::{DurableBackend, ExpiringBackend, Postgres, Redis, RedisTopology, Store};
 pub use tenant::{AnonymousDenied, Brand, LoginHost, Tenant};
@@ -52,6 +54,8 @@ pub struct File {
     pub inject: Named<At<Inject>>,
     /// What a permit may add: a policy names these as `@response("name")`.
     pub response: Named<At<Response>>,
+    /// Applications elsewhere into which users sign in here by SAML 2.0. Their tenant needs `idp`.
+    pub service_provider: Named<At<ServiceProvider>>,
     /// How long sessions live.
     pub session: Session,
     /// Guessing limits and the hashing of passwords.

@@ -74,6 +74,18 @@ pub fn certified(chain: Vec<CertificateDer<'static>>, key: &Secret<String>) -> R
     Ok(Arc::new(certified))
 }
 
+/// A private key in PKCS#8, DER.
+///
+/// # Errors
+/// A sentence that says what is wrong; never the key.
+pub fn pkcs8(key: &Secret<String>) -> Result<Secret<Vec<u8>>, String> {
+    match PrivateKeyDer::from_pem_slice(key.reveal().as_bytes()) {
+        Ok(PrivateKeyDer::Pkcs8(key)) => Ok(Secret::new(key.secret_pkcs8_der().to_vec())),
+        Ok(_) => Err("the key is not in PKCS#8 form: `openssl pkcs8 -topk8 -nodes` makes it so".to_owned()),
+        Err(_) => Err("the key is not a private key in PEM form".to_owned()),
+    }
+}
+
 /// What a server certificate says of itself.
 #[derive(Debug)]
 pub struct About {

@@ -33,6 +33,7 @@ impl File {
                 "realm" => file.realm = reader.named(&key, value, Reader::realm),
                 "inject" => file.inject = reader.named(&key, value, Reader::inject),
                 "response" => file.response = reader.named(&key, value, Reader::response),
+                "service_provider" => file.service_provider = reader.named(&key, value, Reader::plain),
                 "session" => file.session = reader.section(value),
                 "passwords" => file.passwords = reader.section(value),
                 "store" => file.store = reader.section(value),
@@ -51,7 +52,7 @@ impl File {
 }
 
 /// All sections, in the order of a request.
-pub const SECTIONS: [&str; 16] = [
+pub const SECTIONS: [&str; 17] = [
     "listen",
     "server",
     "tenant",
@@ -61,6 +62,7 @@ pub const SECTIONS: [&str; 16] = [
     "realm",
     "inject",
     "response",
+    "service_provider",
     "session",
     "passwords",
     "store",

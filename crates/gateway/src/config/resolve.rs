@@ -7,6 +7,7 @@ mod clients;
 mod directory;
 mod foreign;
 mod parts;
+mod service_providers;
 mod store;
 mod tenants;
 mod traffic;
@@ -65,6 +66,7 @@ pub fn resolve(source: &Source, file: &File, purpose: Purpose, now: Timestamp) -
     resolve.declared_upstreams(&listeners);
     let injectors = resolve.injectors();
     let routes = resolve.routes(&tenants, &injectors, &listeners);
+    let service_providers = resolve.service_providers(&tenants);
     let realms = resolve.realms();
     let responses = resolve.responses(&injectors);
     let session = resolve.session();
@@ -101,6 +103,7 @@ pub fn resolve(source: &Source, file: &File, purpose: Purpose, now: Timestamp) -
         realms,
         injectors,
         responses,
+        service_providers,
         session,
         limits,
         hashing,
@@ -274,6 +277,7 @@ impl Resolve<'_> {
             .chain(of(&file.realm))
             .chain(of(&file.inject))
             .chain(of(&file.response))
+            .chain(of(&file.service_provider))
             .chain(file.route.iter().filter_map(|route| route.value.name.as_ref()));
         for name in names {
             if !is_name(&name.value) {

@@ -108,19 +108,38 @@ impl Fact {
     }
 
     fn about(&self, identity: &Identity) -> Option<String> {
-        let user = &identity.user;
+        let values = self.stated(identity);
         match self {
-            Self::User => Some(encode(user.name.as_str())),
-            Self::UserId => Some(user.id.to_string()),
-            Self::DisplayName => user.display_name.as_deref().map(encode),
-            Self::Email => user.email.as_deref().map(encode),
-            Self::Groups => Some(list(user.groups.iter().map(|group| group.as_str()))),
-            Self::Profile => Some(encode(user.profile.as_str())),
-            Self::Scheme => Some(encode(identity.scheme.as_str())),
-            Self::Method => Some(encode(identity.method.as_str())),
-            Self::Level => Some(identity.level.0.to_string()),
-            Self::Attribute(name) => identity.attributes.get(name).map(|values| list(values.iter().map(String::as_str))),
-            Self::Tenant | Self::RequestId => None,
+            Self::Groups | Self::Attribute(_) => Some(list(values.iter().map(String::as_str))),
+            Self::User
+            | Self::UserId
+            | Self::DisplayName
+            | Self::Email
+            | Self::Profile
+            | Self::Scheme
+            | Self::Method
+            | Self::Level
+            | Self::Tenant
+            | Self::RequestId => values.first().map(|value| encode(value)),
+        }
+    }
+
+    /// What it says of somebody, as it is; nothing where that is not known, or is of a request.
+    pub fn stated(&self, identity: &Identity) -> Vec<String> {
+        let user = &identity.user;
+        let one = |value: &str| vec![value.to_owned()];
+        match self {
+            Self::User => one(user.name.as_str()),
+            Self::UserId => one(&user.id.to_string()),
+            Self::DisplayName => user.display_name.iter().cloned().collect(),
+            Self::Email => user.email.iter().cloned().collect(),
+            Self::Groups => user.groups.iter().map(|group| group.as_str().to_owned()).collect(),
+            Self::Profile => one(user.profile.as_str()),
+            Self::Scheme => one(identity.scheme.as_str()),
+            Self::Method => one(identity.method.as_str()),
+            Self::Level => one(&identity.level.0.to_string()),
+            Self::Attribute(name) => identity.attributes.get(name).cloned().unwrap_or_default(),
+            Self::Tenant | Self::RequestId => Vec::new(),
         }
     }
 }

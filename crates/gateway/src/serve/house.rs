@@ -482,7 +482,8 @@ impl Server {
             self.house.devices.clone(),
             Some(Arc::new(changes)),
             jwks,
-        );
+        )
+        .with_idps(pages::Idps::new(checked));
         let mut upstreams = HashMap::new();
         for (name, upstream) in &checked.upstreams {
             let settings = upstreams::settings(upstream)?;

@@ -17,6 +17,7 @@ mod login_state;
 mod logout;
 mod password;
 mod reply;
+mod saml_idp;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -43,6 +44,7 @@ pub use brand::Brand;
 pub use cookie::COOKIES;
 pub use password::{Change, ChangePassword, Changed, OwnPasswords};
 pub use reply::refusal;
+pub use saml_idp::{Idps, MAX_BODY as MAX_SAML, PREFIX as IDP_PREFIX, metadata as idp_metadata};
 
 use crate::schemes::known_device::KnownDevices;
 use guard::Form;
@@ -64,6 +66,7 @@ pub struct Portal {
     devices: Arc<KnownDevices>,
     passwords: Option<Arc<dyn ChangePassword>>,
     jwks: Jwks,
+    idps: Idps,
 }
 
 impl fmt::Debug for Portal {
@@ -84,7 +87,13 @@ impl Portal {
         passwords: Option<Arc<dyn ChangePassword>>,
         jwks: Jwks,
     ) -> Self {
-        Self { engine, store, key: PageKey::new(secret), brands, devices, passwords, jwks }
+        Self { engine, store, key: PageKey::new(secret), brands, devices, passwords, jwks, idps: Idps::default() }
+    }
+
+    /// The same with these tenants as identity providers.
+    #[must_use]
+    pub fn with_idps(self, idps: Idps) -> Self {
+        Self { idps, ..self }
     }
 
     /// Answers a request that a route led to us. The body of a POST must have been read whole.
@@ -112,6 +121,9 @@ impl Portal {
         // The route table decides what is mounted where; this decides again, because a mistake there would be a hole.
         if visit.dress == Dress::Inline && !path.starts_with("/.vestibule/") {
             return Ok(visit.missing());
+        }
+        if let Some(page) = path.strip_prefix(saml_idp::PREFIX) {
+            return self.idp(visit, page).await;
         }
         match path {
             "/" if read => self.home(visit).await,

@@ -53,7 +53,7 @@ fn drive(gateway: &Gateway, steps: &[&str], idle: Option<u64>) -> String {
     said
 }
 
-fn is_missing() -> bool {
+pub fn is_missing() -> bool {
     let chromium = std::env::var("CHROMIUM").unwrap_or("/usr/bin/chromium".into());
     let node = |code: &str| {
         let mut command = Command::new("node");

@@ -25,6 +25,8 @@ mod passwords;
 #[expect(dead_code, reason = "the stores' own tests need more of it")]
 mod peers;
 mod proxy_protocol;
+mod saml_idp;
+mod saml_idp_peers;
 mod soap;
 mod support;
 mod transport;

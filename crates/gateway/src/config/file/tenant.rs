@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::IdentityProviderRole;
 use crate::config::values::At;
 
 /// Whose requests they are.
@@ -41,6 +42,9 @@ pub struct Tenant {
     /// the application could read it. The latter needs a concession `login-on-application-host`.
     #[serde(default)]
     pub login: At<LoginHost>,
+    /// The tenant as an identity provider of SAML 2.0, on its portal: its users sign in at `[service_provider]`s.
+    #[serde(default)]
+    pub idp: Option<At<IdentityProviderRole>>,
 }
 
 /// How a tenant's pages look.

@@ -229,8 +229,11 @@ impl Resolve<'_> {
             };
             let origins: BTreeSet<String> = own.iter().flat_map(|host| listeners.iter().map(|listener| origin(host, listener))).collect();
             let title = written.title.clone().unwrap_or_else(|| name.value.clone());
+            let portal_origin = login_host.zip(listeners.first()).map(|(host, listener)| origin(host, listener));
+            let idp = written.idp.as_ref().and_then(|at| self.idp(at, portal.as_ref().and(portal_origin.as_deref())));
             tenants.push(Tenant {
-                portal_origin: login_host.zip(listeners.first()).map(|(host, listener)| origin(host, listener)),
+                portal_origin,
+                idp,
                 origins: origins.into_iter().collect(),
                 brand: self.brand(&written.brand, &title),
                 id,

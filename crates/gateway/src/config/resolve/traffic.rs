@@ -219,7 +219,7 @@ impl Resolve<'_> {
         Injector::Jwt { audience: written.audience.value.clone(), header, lifetime }
     }
 
-    fn fact(&mut self, at: &At<String>) -> Option<Fact> {
+    pub(super) fn fact(&mut self, at: &At<String>) -> Option<Fact> {
         if let Some(name) = at.value.strip_prefix("attribute:").filter(|name| !name.is_empty()) {
             return Some(Fact::Attribute(name.to_owned()));
         }

@@ -25,13 +25,14 @@ impl Portal {
             return Ok(reply::page(visit, StatusCode::OK, &DonePage { shell: visit.shell(), onward: "/" }));
         }
         let portal = visit.tenant.portal_origin.as_ref();
-        let applications: Vec<(String, String)> = visit
+        let mut applications: Vec<(String, String)> = visit
             .tenant
             .origins
             .iter()
             .filter(|origin| Some(*origin) != portal)
             .map(|origin| (origin.split_once("://").map_or(&**origin, |(_, host)| host).to_owned(), format!("{origin}/")))
             .collect();
+        applications.extend(self.idps.links(&visit.tenant.id, &identity));
         let since = identity.authenticated_at;
         let shown = strtime::format("%-d %B %Y, %H:%M UTC", &since.to_zoned(jiff::tz::TimeZone::UTC)).unwrap_or_default();
         let changed = visit.request.target.query_values("notice").iter().any(|notice| notice == "password");

@@ -35,6 +35,11 @@ impl PageKey {
         self.tag(purpose, parts).as_bytes().ct_eq(tag.as_bytes()).into()
     }
 
+    /// A key for `purpose` that lasts as long as this one.
+    pub fn derive(&self, purpose: &str) -> [u8; 32] {
+        self.mac(purpose, &[b"derived key"])
+    }
+
     /// Seals `text` for `purpose` and `place`.
     ///
     /// # Errors

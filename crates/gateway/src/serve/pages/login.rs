@@ -163,7 +163,7 @@ impl Portal {
     ) -> Result<Response<Full<Bytes>>, Unavailable> {
         let mut states = LoginStates::of(visit.request, &self.key, visit.now);
         let state = states.begin(wish.return_to.as_ref().map(ToString::to_string), wish.bind, visit.now)?;
-        let mut response = form_page(visit, status, &state, session, username, problem);
+        let mut response = self.form_page(visit, status, &state, session, username, problem);
         reply::set_cookie(&mut response, &states.set_cookie(visit.request, &self.key)?);
         if session.is_none() && visit.request.cookies(cookie::session_name(visit.request)).next().is_some() {
             // Attack 123: a session that is over leaves nothing behind on the sign-in page.
@@ -188,7 +188,7 @@ impl Portal {
         };
         let problem = Problem { sentence, advice, id: Some(&visit.id) };
         let shown: String = typed.chars().take(MAX_SHOWN).collect();
-        let mut response = form_page(visit, status, state, None, &shown, Some(problem));
+        let mut response = self.form_page(visit, status, state, None, &shown, Some(problem));
         if status == StatusCode::TOO_MANY_REQUESTS {
             response.headers_mut().insert(http::header::RETRY_AFTER, HeaderValue::from_static("60"));
         }
@@ -215,6 +215,24 @@ impl Portal {
         // The cookie that knew where the user wanted to go is gone; the form only says it, so it is parsed like any other.
         let wish = Wish { return_to: ReturnTo::parse(form.text("return_to"), &visit.origin, visit.tenant), ..Wish::default() };
         self.form(visit, StatusCode::FORBIDDEN, session.as_ref(), wish, &shown, Some(problem))
+    }
+
+    fn form_page(
+        &self,
+        visit: &Visit<'_>,
+        status: StatusCode,
+        state: &LoginState,
+        session: Option<&Identity>,
+        username: &str,
+        problem: Option<Problem<'_>>,
+    ) -> Response<Full<Bytes>> {
+        let return_to = state.return_to.as_deref().unwrap_or_default();
+        let partner = self.waiting_partner(visit, return_to);
+        let host = || return_to.split_once("://").and_then(|(_, rest)| rest.split(['/', '?']).next());
+        let waiting = partner.as_deref().or_else(host);
+        let signed_in_as = session.map(|identity| identity.user.name.as_str());
+        let page = LoginPage { shell: visit.shell(), state: &state.id, username, signed_in_as, return_to, waiting, problem };
+        reply::page(visit, status, &page)
     }
 
     /// Uses up a form: of any number of submissions exactly one goes on.
@@ -266,29 +284,15 @@ pub(super) fn flow<'a>(visit: &Visit<'a>) -> Option<&'a dyn LoginFlow> {
     visit.found.tenant.chain.login_scheme().and_then(|scheme| scheme.login_flow())
 }
 
-fn form_page(
-    visit: &Visit<'_>,
-    status: StatusCode,
-    state: &LoginState,
-    session: Option<&Identity>,
-    username: &str,
-    problem: Option<Problem<'_>>,
-) -> Response<Full<Bytes>> {
-    let return_to = state.return_to.as_deref().unwrap_or_default();
-    let waiting = return_to.split_once("://").and_then(|(_, rest)| rest.split(['/', '?']).next());
-    let signed_in_as = session.map(|identity| identity.user.name.as_str());
-    let page = LoginPage { shell: visit.shell(), state: &state.id, username, signed_in_as, return_to, waiting, problem };
-    reply::page(visit, status, &page)
-}
-
 fn depart(visit: &mut Visit<'_>, departure: Departure) -> Response<Full<Bytes>> {
     match departure {
         Departure::Redirect(location) => reply::redirect(&location),
         Departure::PostForm { action, fields } => {
             let Ok(url) = url::Url::parse(&action) else { return visit.unavailable() };
             let host = url.host_str().unwrap_or_default();
-            let page = LeavingPage { shell: visit.shell(), host, action: &action, fields: &fields };
-            reply::page_to(visit, &page, &url.origin().ascii_serialization())
+            let lead = "You sign in there, and come back here afterwards.";
+            let page = LeavingPage { shell: visit.shell(), host, action: &action, fields: &fields, lead };
+            reply::page_to(visit, &page, &action)
         }
         // INVARIANT: a finished form asks for no page; begin() is matched before.
         Departure::Page => visit.missing(),

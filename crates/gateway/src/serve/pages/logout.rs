@@ -49,7 +49,11 @@ impl Portal {
         } else {
             self.engine.sessions.end_all(&visit.tenant.id, identity.user.id, Ending::LogoutEverywhere, &mut visit.trail).await?;
         }
-        let mut response = reply::redirect(path);
+        let told = match &identity.session {
+            Some(session) => self.tell_participants(visit, session.login).await?,
+            None => None,
+        };
+        let mut response = reply::redirect(told.as_deref().unwrap_or(path));
         reply::set_cookie(&mut response, &cookie::clear_session(visit.request));
         Ok(response)
     }

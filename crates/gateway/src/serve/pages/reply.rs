@@ -3,7 +3,8 @@
 use askama::Template;
 use bytes::Bytes;
 use http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, REFERRER_POLICY, SET_COOKIE, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, REFERRER_POLICY, REFRESH, SET_COOKIE, X_CONTENT_TYPE_OPTIONS,
+    X_FRAME_OPTIONS,
 };
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use http_body_util::Full;
@@ -27,9 +28,21 @@ pub(super) fn page(visit: &Visit<'_>, status: StatusCode, template: &impl Templa
     render(&visit.shell(), status, template, &targets)
 }
 
-/// Such a page whose form leads to `action` only.
+/// Such a page whose one form leads to a partner at `action`. What answers there may lead anywhere: browsers hold
+/// `form-action` against that, too, so that it names no host; the address is ours to choose, and escaped.
 pub(super) fn page_to(visit: &Visit<'_>, template: &impl Template, action: &str) -> Response<Full<Bytes>> {
-    render(&visit.shell(), StatusCode::OK, template, &[action])
+    let schemes: &[&str] = if action.starts_with("https:") { &["https:"] } else { &["http:", "https:"] };
+    render(&visit.shell(), StatusCode::OK, template, schemes)
+}
+
+/// A page that leads on to `location` by itself.
+pub(super) fn page_on(visit: &Visit<'_>, template: &impl Template, location: &str) -> Response<Full<Bytes>> {
+    let Ok(refresh) = HeaderValue::try_from(format!("0; url={location}")) else { return redirect(location) };
+    let mut response = render(&visit.shell(), StatusCode::OK, template, &[]);
+    response.headers_mut().insert(REFRESH, refresh);
+    // The address holds a message.
+    response.headers_mut().insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    response
 }
 
 /// The page of a refusal, for any host; carries its style with it, since nothing else may be ours there.
@@ -107,6 +120,16 @@ pub(super) fn set_cookie(response: &mut Response<Full<Bytes>>, cookie: &str) {
         value.set_sensitive(true);
         response.headers_mut().append(SET_COOKIE, value);
     }
+}
+
+/// Our metadata (SAML metadata, appendix A).
+pub(super) fn metadata(text: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(text)));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/samlmetadata+xml"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
 }
 
 /// The published keys (RFC 7517 §8.5.2).

@@ -229,6 +229,49 @@ pub struct LeavingPage<'a> {
     pub action: &'a str,
     /// What it carries.
     pub fields: &'a [(String, String)],
+    /// What happens there.
+    pub lead: &'a str,
+}
+
+/// On the way to somebody else's page, by its address.
+#[derive(Debug, Template)]
+#[template(path = "going.html")]
+pub struct GoingPage<'a> {
+    /// What surrounds it.
+    pub shell: Shell<'a>,
+    /// Where to, for people.
+    pub to: &'a str,
+    /// The address.
+    pub location: &'a str,
+    /// What happens there.
+    pub lead: &'a str,
+}
+
+/// The end of a logout that led through applications.
+#[derive(Debug, Template)]
+#[template(path = "signed_out.html")]
+pub struct SignedOutPage<'a> {
+    /// What surrounds it.
+    pub shell: Shell<'a>,
+    /// Where it led.
+    pub participants: &'a [Participant<'a>],
+}
+
+impl SignedOutPage<'_> {
+    fn everywhere(&self) -> bool {
+        self.participants.iter().all(|participant| participant.is_out)
+    }
+}
+
+/// What came of a logout at one application.
+#[derive(Debug, Clone, Copy)]
+pub struct Participant<'a> {
+    /// The application.
+    pub title: &'a str,
+    /// It said that the session there is over.
+    pub is_out: bool,
+    /// It has no address for that.
+    pub cannot_be_asked: bool,
 }
 
 /// A small window has done its work.
@@ -281,7 +324,22 @@ mod tests {
             ErrorPage { shell: shell.clone(), status, problem: problem(sentence, advice), way }.render().unwrap()
         };
         let fields = [("SAMLRequest".to_owned(), HOSTILE.to_owned())];
-        let leaving = LeavingPage { shell: shell.clone(), host: "idp.example.com", action: "https://idp.example.com/", fields: &fields };
+        let leaving = LeavingPage {
+            shell: shell.clone(),
+            host: "idp.example.com",
+            action: "https://idp.example.com/",
+            fields: &fields,
+            lead: HOSTILE,
+        };
+        let going = GoingPage {
+            shell: shell.clone(),
+            to: HOSTILE,
+            location: HOSTILE,
+            lead: "You are signed in, and your browser takes you there.",
+        };
+        let out = |participants: &[Participant<'_>]| SignedOutPage { shell: shell.clone(), participants }.render().unwrap();
+        let participants = [("Wiki", true, false), ("Travel desk", false, false), (LONG, false, true), (HOSTILE, true, false)]
+            .map(|(title, is_out, cannot_be_asked)| Participant { title, is_out, cannot_be_asked });
         vec![
             ("login", login("", None, Some("app.north.localhost:8080"), None)),
             ("login-wrong", login("ada", None, Some("app.north.localhost:8080"), Some(mismatch))),
@@ -303,6 +361,10 @@ mod tests {
                 ),
             ),
             ("leaving", leaving.render().unwrap()),
+            ("going", going.render().unwrap()),
+            ("signed-out", out(&participants)),
+            ("signed-out-all", out(participants.get(..1).unwrap())),
+            ("signed-out-alone", out(&[])),
             ("done", DonePage { shell: shell.clone(), onward: "http://app.north.localhost:8080/" }.render().unwrap()),
         ]
     }

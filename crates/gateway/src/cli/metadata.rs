@@ -1,0 +1,67 @@
+//! `vestibule metadata`: what partners of a tenant are to be given, from the configuration alone.
+
+use clap::{Args, Subcommand};
+use vestibule_engine::clock::{Clock as _, SystemClock};
+
+use super::output::Output;
+use super::{Answer, Common, Failure};
+use crate::config::checked::{Checked, Tenant};
+use crate::config::{self, Purpose};
+use crate::serve::pages;
+
+/// Metadata for partners
+#[derive(Debug, Subcommand)]
+pub enum MetadataCommand {
+    /// Print a tenant's metadata as an identity provider
+    Idp(Whose),
+}
+
+/// Whose metadata.
+#[derive(Debug, Args)]
+pub struct Whose {
+    /// The tenant
+    #[arg(value_name = "TENANT")]
+    tenant: String,
+}
+
+impl MetadataCommand {
+    /// Runs it.
+    ///
+    /// # Errors
+    /// When the configuration cannot be used, or the tenant is none.
+    pub fn run(self, common: &Common, output: &mut Output) -> Result<Answer, Failure> {
+        let path = common.config_path();
+        let loaded = config::load(&path, Purpose::Serve, SystemClock::default().now(), |_| Vec::new());
+        let (checked, _) = loaded.map_err(|problems| {
+            let mut failure = Failure::not_tried(format!("{} cannot be used", path.display()));
+            failure.problems = problems;
+            failure
+        })?;
+        let text = match self {
+            Self::Idp(whose) => identity_provider(whose.of(&checked)?)?,
+        };
+        if output.is_json() {
+            output.json(&serde_json::json!({ "metadata": text }));
+        } else {
+            output.verbatim(&text);
+            output.verbatim("\n");
+        }
+        Ok(Answer::Yes)
+    }
+}
+
+impl Whose {
+    fn of<'c>(&self, checked: &'c Checked) -> Result<&'c Tenant, Failure> {
+        let found = checked.tenants.iter().find(|tenant| tenant.id.as_str() == self.tenant);
+        found.ok_or_else(|| Failure::not_tried(format!("there is no tenant {}", self.tenant)))
+    }
+}
+
+fn identity_provider(tenant: &Tenant) -> Result<String, Failure> {
+    let (Some(role), Some(portal)) = (&tenant.idp, &tenant.portal_origin) else {
+        return Err(Failure::not_tried(format!("the tenant {} is no identity provider", tenant.id))
+            .fix(format!("add [tenant.{}.idp] with its certificate and key", tenant.id)));
+    };
+    let written = pages::idp_metadata(role, portal, &tenant.title);
+    written.map_err(|why| Failure::not_tried(format!("the metadata cannot be written: {why}")))
+}

@@ -1,0 +1,251 @@
+//! The tenant as an identity provider of SAML 2.0, on its portal: its users sign in elsewhere with what they sign in here.
+//!
+//! ```text
+//! service provider ─▶ /saml/idp/sso ─▶ /saml/idp/continue ─▶ (login) ─▶ /saml/idp/continue ─▶ its assertion consumer
+//! ```
+//!
+//! What an attacker tries: to have an assertion sent to himself (attack 51), to have markup signed that he chose (attack 50),
+//! to sign others out (attack 120), to have a request answered twice, to learn from an answer who somebody is elsewhere.
+//! Answers go to addresses of the registered metadata, values through a writer that cannot be injected, a request in progress
+//! travels sealed, and who signs in is said by our own session and nothing that came with the request.
+
+mod answer;
+mod artifact;
+mod logout;
+mod sso;
+
+use std::collections::{HashMap, HashSet};
+
+use bytes::Bytes;
+use http::{Method, Response, StatusCode};
+use http_body_util::Full;
+use vestibule_engine::audit::{Reason, Ruling};
+use vestibule_engine::identity::{GroupName, Identity, Issuer, TenantId};
+use vestibule_engine::request::Body;
+use vestibule_engine::scheme::Unavailable;
+use vestibule_saml::binding::{Kind, Post, Redirect, RelayState};
+use vestibule_saml::metadata::{Endpoint, Entity, IdpRole, IndexedEndpoint, KeyDescriptor, Protocols, Usage};
+use vestibule_saml::names::binding;
+use vestibule_saml::{Incoming, Rejection};
+
+use super::{Portal, Visit, reply};
+use crate::config::checked::{Checked, IdentityProviderRole, NameKind, ServiceProvider};
+
+/// Below which all of it is.
+pub const PREFIX: &str = "/saml/idp/";
+/// Longest body that is read here, in octets.
+pub const MAX_BODY: usize = 512 * 1024;
+
+/// The tenants that are identity providers.
+#[derive(Debug, Default)]
+pub struct Idps {
+    tenants: HashMap<TenantId, Federation>,
+    /// Whose word is a password's.
+    realms: HashSet<Issuer>,
+}
+
+/// One of them, with those it speaks to.
+#[derive(Debug)]
+pub(super) struct Federation {
+    role: IdentityProviderRole,
+    portal: String,
+    partners: Vec<ServiceProvider>,
+}
+
+impl Idps {
+    /// Those of a configuration.
+    pub fn new(checked: &Checked) -> Self {
+        let federation = |tenant: &crate::config::checked::Tenant| {
+            let partners = checked.service_providers.iter().filter(|provider| provider.tenant == tenant.id).cloned().collect();
+            Some((tenant.id.clone(), Federation { role: tenant.idp.clone()?, portal: tenant.portal_origin.clone()?, partners }))
+        };
+        Self {
+            tenants: checked.tenants.iter().filter_map(federation).collect(),
+            realms: checked.realms.keys().map(|name| Issuer::from(name.as_str())).collect(),
+        }
+    }
+
+    fn of(&self, tenant: &TenantId) -> Option<&Federation> {
+        self.tenants.get(tenant)
+    }
+
+    /// Applications that somebody may begin to sign in at from here: title and address.
+    pub(super) fn links(&self, tenant: &TenantId, identity: &Identity) -> Vec<(String, String)> {
+        let partners = self.of(tenant).into_iter().flat_map(|federation| &federation.partners);
+        let open = partners.filter(|partner| partner.start && admits(&partner.groups, identity));
+        open.map(|partner| (partner.title.clone(), format!("{PREFIX}start/{}", partner.name))).collect()
+    }
+}
+
+impl Federation {
+    fn partner(&self, name: &str) -> Option<&ServiceProvider> {
+        self.partners.iter().find(|partner| *partner.name == *name)
+    }
+
+    fn partner_of(&self, entity_id: &str) -> Option<&ServiceProvider> {
+        self.partners.iter().find(|partner| partner.registered.entity_id == entity_id)
+    }
+
+    fn at(&self, page: &str) -> String {
+        format!("{}{PREFIX}{page}", self.portal)
+    }
+}
+
+/// The metadata of a tenant as an identity provider, whose portal is at this origin.
+///
+/// # Errors
+/// What cannot be written.
+pub fn metadata(role: &IdentityProviderRole, portal: &str, title: &str) -> Result<String, vestibule_saml::Error> {
+    let at = |page: &str| format!("{portal}{PREFIX}{page}");
+    let key = |certificate: &rustls::pki_types::CertificateDer<'_>| KeyDescriptor {
+        usage: Usage::Signing,
+        certificates: vec![certificate.to_vec()],
+        encryption_methods: Vec::new(),
+    };
+    let both = |page: &str| vec![Endpoint::new(binding::REDIRECT, &at(page)), Endpoint::new(binding::POST, &at(page))];
+    let entity = Entity {
+        entity_id: role.idp.entity_id.clone(),
+        display_name: Some(title.to_owned()),
+        idp: Some(IdpRole {
+            protocols: Protocols { saml20: true, saml11: false },
+            keys: role.certificates.iter().map(key).collect(),
+            want_authn_requests_signed: role.signed_requests,
+            scopes: Vec::new(),
+            sso: both("sso"),
+            slo: both("slo"),
+            artifact_resolution: vec![IndexedEndpoint {
+                index: artifact::ENDPOINT,
+                is_default: Some(true),
+                binding: binding::SOAP.to_owned(),
+                location: at("artifact"),
+            }],
+            name_id_formats: NameKind::ALL.map(|kind| kind.format().to_owned()).into(),
+        }),
+        ..Entity::default()
+    };
+    Ok(entity.unsigned()?.as_str().to_owned())
+}
+
+/// Whether somebody is in one of these groups; none means everybody is.
+fn admits(groups: &[GroupName], identity: &Identity) -> bool {
+    groups.is_empty() || groups.iter().any(|group| identity.user.groups.contains(group))
+}
+
+/// A message as it came through a browser.
+enum Arrived {
+    Redirect(Redirect),
+    Post(Post),
+}
+
+impl Arrived {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Redirect(redirect) => redirect.kind,
+            Self::Post(post) => post.kind,
+        }
+    }
+
+    fn incoming(&self) -> Incoming<'_> {
+        match self {
+            Self::Redirect(redirect) => Incoming::Redirect(redirect),
+            Self::Post(post) => Incoming::Document(&post.message),
+        }
+    }
+
+    fn relay_state(&self) -> Option<&RelayState> {
+        match self {
+            Self::Redirect(redirect) => redirect.relay_state.as_ref(),
+            Self::Post(post) => post.relay_state.as_ref(),
+        }
+    }
+
+    fn binding(&self) -> &'static str {
+        match self {
+            Self::Redirect(_) => binding::REDIRECT,
+            Self::Post(_) => binding::POST,
+        }
+    }
+}
+
+impl Portal {
+    /// Anything below [`PREFIX`].
+    pub(super) async fn idp(&self, visit: &mut Visit<'_>, page: &str) -> Result<Response<Full<Bytes>>, Unavailable> {
+        let Some(federation) = self.idps.of(&visit.tenant.id) else { return Ok(visit.missing()) };
+        let method = visit.request.method.clone();
+        let (get, post) = (method == Method::GET, method == Method::POST);
+        match page {
+            "metadata" if get || method == Method::HEAD => Self::show_metadata(visit, federation),
+            "sso" if get || post => self.take_request(visit, federation).await,
+            "continue" if get => self.go_on(visit, federation).await,
+            "slo" if get || post => self.take_logout(visit, federation).await,
+            "logout" if get => self.resume_logout(visit, federation).await,
+            "artifact" if post => self.resolve_artifact(visit, federation).await,
+            "sso" | "slo" => Ok(visit.not_allowed("GET, POST")),
+            "metadata" => Ok(visit.not_allowed("GET, HEAD")),
+            "continue" | "logout" => Ok(visit.not_allowed("GET")),
+            "artifact" => Ok(visit.not_allowed("POST")),
+            page => match page.strip_prefix("start/") {
+                Some(name) if get => self.start(visit, federation, name),
+                Some(_) => Ok(visit.not_allowed("GET")),
+                None => Ok(visit.missing()),
+            },
+        }
+    }
+
+    fn show_metadata(visit: &Visit<'_>, federation: &Federation) -> Result<Response<Full<Bytes>>, Unavailable> {
+        metadata(&federation.role, &federation.portal, &visit.tenant.title).map(reply::metadata).map_err(unwritten)
+    }
+
+    /// The message in a query or a form.
+    fn arrived(visit: &Visit<'_>) -> Result<Arrived, vestibule_saml::Error> {
+        match &visit.request.body {
+            Body::Whole(octets) if visit.request.method == Method::POST => {
+                // What is no text is no form: the reader says so.
+                Post::read(std::str::from_utf8(octets).unwrap_or_default()).map(Arrived::Post)
+            }
+            Body::Whole(_) | Body::Unread => Redirect::read(visit.request.target.query().unwrap_or_default()).map(Arrived::Redirect),
+        }
+    }
+
+    /// Who sent a message, as it says itself; the metadata have to hold still.
+    fn sender<'f>(visit: &Visit<'_>, federation: &'f Federation, incoming: Incoming<'_>) -> Option<&'f ServiceProvider> {
+        let issuer = incoming.claimed_issuer().ok()?;
+        federation.partner_of(&issuer).filter(|partner| holds(partner, visit))
+    }
+}
+
+fn holds(partner: &ServiceProvider, visit: &Visit<'_>) -> bool {
+    partner.valid_until.is_none_or(|until| visit.now < until)
+}
+
+impl Visit<'_> {
+    /// A message that cannot be read, or is of nobody we know.
+    fn unreadable(&mut self, why: &str) -> Response<Full<Bytes>> {
+        tracing::warn!(request_id = %self.id, tenant = %self.tenant.id, why, "a message of a service provider was not read");
+        self.refusal = Some((Ruling::Deny, Reason::MalformedCredential));
+        self.problem(
+            StatusCode::BAD_REQUEST,
+            "The application's request could not be read",
+            "Nothing was done. Open the application again; if this keeps happening, give its administrator this number:",
+            Some(("Go to your applications", "/")),
+        )
+    }
+
+    /// A message that a check refused.
+    fn refused(&mut self, partner: &ServiceProvider, rejection: &Rejection) -> Response<Full<Bytes>> {
+        tracing::warn!(request_id = %self.id, tenant = %self.tenant.id, partner = %partner.name, reason = %rejection.reason,
+            detail = rejection.detail, "a message of a service provider was refused");
+        self.refusal = Some((Ruling::Deny, Reason::Forged));
+        self.problem(
+            StatusCode::FORBIDDEN,
+            &format!("The request of {} was refused", partner.title),
+            "Nothing was done. Open the application again; if this keeps happening, give its administrator this number:",
+            Some(("Go to your applications", "/")),
+        )
+    }
+}
+
+/// A failure of ours to write or sign; never the sender's.
+fn unwritten(why: vestibule_saml::Error) -> Unavailable {
+    Unavailable::new("identity provider", why)
+}
