@@ -27,6 +27,7 @@ impl Recorded {
             | Event::GateOpened { .. }
             | Event::SessionOpened { .. }
             | Event::SessionEnded { .. }
+            | Event::AssertionIssued { .. }
             | Event::KeyRotated { .. }
             | Event::ConfigReloaded { .. }
             | Event::AdminChanged { .. } => serde_json::to_writer(&mut *line, self)?,
