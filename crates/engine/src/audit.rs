@@ -18,6 +18,10 @@ use crate::identity::{PolicyId, RealmName, ResponseName, RouteName, SchemeName, 
 use crate::request::{Malformed, RequestId};
 use crate::scheme::{Step, Unavailable, Verdict};
 
+mod security;
+
+pub use security::SecurityFault;
+
 /// The version of the event format, in every record.
 pub const VERSION: u8 = 1;
 
@@ -320,6 +324,9 @@ pub enum Reason {
     RevocationUnknown,
     /// The certificate holds, and belongs to nobody here.
     UnknownCertificate,
+    // Messages
+    /// The security header of a SOAP message does not hold.
+    Security(SecurityFault),
     // Foreign sessions
     /// The identity URL leads to a host that session ids are not sent to.
     ForeignHostNotListed,

@@ -55,6 +55,11 @@ impl ManualClock {
         state.0 += by;
         state.1 += by;
     }
+
+    /// Sets the time of day back, as somebody who corrects a clock does.
+    pub fn set_back(&self, by: Duration) {
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).0 -= by;
+    }
 }
 
 impl Clock for ManualClock {

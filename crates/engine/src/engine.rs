@@ -207,7 +207,10 @@ impl Engine {
                     injection.response.extend(more.response);
                     injection.body = more.body.or(injection.body);
                 }
-                Err(why) => return Decision::Deny(Denial::Injection(format!("{}: {why}", injector.name()))),
+                Err(why) => {
+                    tracing::error!(request_id = %asked.request.id, injector = injector.name(), %why, "what the application should be told cannot be made");
+                    return Decision::Deny(Denial::Injection(format!("{}: {why}", injector.name())));
+                }
             }
         }
         Decision::Allow(Box::new(Grant { principal, permits, injection, found: asked.found.clone() }))

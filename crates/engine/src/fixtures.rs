@@ -240,6 +240,10 @@ impl DurableStore for FakeStore {
         panic!("not asked here")
     }
 
+    async fn users_with_sealed_hash(&self, _: usize) -> Result<Vec<User>, Unavailable> {
+        Ok(Vec::new())
+    }
+
     async fn remove_user(&self, _: UserId) -> Result<bool, Unavailable> {
         panic!("not asked here")
     }

@@ -220,6 +220,11 @@ pub struct ExternalId {
 #[derive(Clone, PartialEq, Eq)]
 pub struct PasswordHash(pub String);
 
+impl PasswordHash {
+    /// How the hash of another system begins while it rests sealed, waiting to be wrapped in one of ours.
+    pub const SEALED: &str = "$vestibule-sealed$";
+}
+
 impl fmt::Debug for PasswordHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("<hash>")

@@ -106,7 +106,7 @@ impl Strip {
                 }
                 Place::Cookie(name) => strip.cookies.push(name.clone()),
                 Place::Query(name) => strip.query.push(name.clone()),
-                // Path parameters never reach anybody; SOAP tokens are removed by the scheme's injector.
+                // Path parameters never reach anybody; SOAP tokens are removed by an injector, which edits the body.
                 Place::PathParameter(_) | Place::SoapToken => {}
             }
         }

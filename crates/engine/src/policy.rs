@@ -82,6 +82,15 @@ impl Policy {
         }
     }
 
+    /// Every response that some permit names.
+    pub fn responses(&self) -> impl Iterator<Item = &ResponseName> {
+        let rules = match &self.0 {
+            Guard::Nobody | Guard::AnyUser(_) => &[][..],
+            Guard::Slice(slice) => &slice.rules,
+        };
+        rules.iter().flat_map(|rule| &rule.responses)
+    }
+
     /// Whether this identity may make this request. `operation` is the SOAP operation, where there is one.
     /// Takes an identity: anonymous has no way to reach a policy.
     pub fn check(&self, identity: &Identity, request: &CheckRequest, found: &Found, operation: Option<&str>, now: Timestamp) -> Verdict {

@@ -29,6 +29,9 @@ pub const MAX_PATH: usize = 8 * 1024;
 pub const MAX_QUERY: usize = 32 * 1024;
 /// Most path segments we accept.
 pub const MAX_SEGMENTS: usize = 128;
+/// Where an envelope says its namespace, in octets from the beginning.
+const ENVELOPE_WITHIN: usize = 1024;
+const SOAP11: &[u8] = b"http://schemas.xmlsoap.org/soap/envelope/";
 /// Longest host name, RFC 1035 §2.3.4.
 pub const MAX_HOST: usize = 253;
 
@@ -84,7 +87,19 @@ pub struct CheckRequest {
 impl CheckRequest {
     /// What kind of client this looks like, which decides how a refusal is worded, never whether.
     pub fn kind(&self) -> ClientKind {
-        ClientKind::of(&self.method, &self.headers, &self.target)
+        match ClientKind::of(&self.method, &self.headers, &self.target) {
+            // Not every client of SOAP 1.1 sends the header that says so.
+            ClientKind::Api if self.is_envelope() => ClientKind::Soap11,
+            kind => kind,
+        }
+    }
+
+    /// Whether the body, as far as it was read, begins like an envelope of SOAP 1.1.
+    fn is_envelope(&self) -> bool {
+        let Body::Whole(body) = &self.body else { return false };
+        let is_xml = self.headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/xml"));
+        let begin = body.get(..body.len().min(ENVELOPE_WITHIN)).unwrap_or_default();
+        is_xml && self.method == Method::POST && begin.windows(SOAP11.len()).any(|part| part == SOAP11)
     }
 
     /// The values of all cookies called `name`, in order. Quotes around a value are not part of it.
@@ -153,6 +168,8 @@ pub enum Shown {
 /// A client's certificate as it reads. All of it is public.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ClientCertificate {
+    /// Its octets.
+    pub der: Arc<[u8]>,
     /// SHA-256 of its octets, lower-case hexadecimal.
     pub thumbprint: String,
     /// Whose it is, as RFC 4514 writes it.

@@ -16,7 +16,7 @@ use tokio::sync::broadcast;
 
 use crate::audit::Recorded;
 use crate::clock::Timestamp;
-use crate::identity::{ExternalId, GroupName, TenantId, User, UserId, Username};
+use crate::identity::{ExternalId, GroupName, PasswordHash, TenantId, User, UserId, Username};
 use crate::request::RequestId;
 use crate::scheme::Unavailable;
 use crate::secret::Secret;
@@ -76,11 +76,39 @@ pub trait DurableStore: fmt::Debug + Send + Sync {
     async fn user_by_name(&self, tenant: &TenantId, name: &Username) -> Result<Option<User>, Unavailable>;
     /// The user an issuer calls so.
     async fn user_by_external_id(&self, tenant: &TenantId, id: &ExternalId) -> Result<Option<User>, Unavailable>;
+    /// The users of these login names, in no order.
+    async fn users_by_name(&self, tenant: &TenantId, names: &[Username]) -> Result<Vec<User>, Unavailable> {
+        let mut found = Vec::new();
+        for name in names {
+            found.extend(self.user_by_name(tenant, name).await?);
+        }
+        Ok(found)
+    }
     /// Adds a user, unless its id, name or one of its external ids is taken in its tenant.
     async fn insert_user(&self, user: &User) -> Result<bool, Unavailable>;
+    /// Adds many users, each as [`DurableStore::insert_user`] does, and says of each whether it was added.
+    async fn insert_users(&self, users: &[User]) -> Result<Vec<bool>, Unavailable> {
+        let mut added = Vec::new();
+        for user in users {
+            added.push(self.insert_user(user).await?);
+        }
+        Ok(added)
+    }
     /// Writes a user whose stored epoch is still `expected_epoch`. Sessions end if `user.epoch` is higher. Refused
     /// (`false`) also where the epoch would fall, the tenant change, or a name or external id is another user's.
     async fn update_user(&self, user: &User, expected_epoch: u64) -> Result<bool, Unavailable>;
+    /// Writes another hash of the same password, if the stored one is still `expected`; sessions live on.
+    async fn replace_password(&self, id: UserId, expected: &PasswordHash, new: &PasswordHash) -> Result<bool, Unavailable> {
+        match self.user(id).await?.filter(|user| user.password.as_ref() == Some(expected)) {
+            Some(user) => {
+                let epoch = user.epoch;
+                self.update_user(&User { password: Some(new.clone()), ..user }, epoch).await
+            }
+            None => Ok(false),
+        }
+    }
+    /// Up to `most` users of any tenant whose password hash begins with [`PasswordHash::SEALED`].
+    async fn users_with_sealed_hash(&self, most: usize) -> Result<Vec<User>, Unavailable>;
     /// Removes a user, and frees its name and external ids; what was recorded of it stays. `false` if there is none. Its
     /// number is never given again, so that its sessions are nobody's.
     async fn remove_user(&self, id: UserId) -> Result<bool, Unavailable>;

@@ -172,9 +172,10 @@ impl Watch {
         self.generation.load(Ordering::Acquire)
     }
 
-    /// Whether a copy read at `read` may be used now.
+    /// Whether a copy read at `read` may be used now. One read in the future is as old as nobody knows: the clock was set back.
     pub fn trusts(&self, read: Timestamp, now: Timestamp) -> bool {
-        self.pulse.is_live() || now.duration_since(read) < self.lag
+        let age = now.duration_since(read);
+        self.pulse.is_live() || (!age.is_negative() && age < self.lag)
     }
 }
 
@@ -245,6 +246,7 @@ mod tests {
         changes.set_live(false);
         assert!(watch.trusts(read, read + LAG / 2));
         assert!(!watch.trusts(read, read + LAG));
+        assert!(!watch.trusts(read, read - LAG), "a clock that was set back makes nothing young");
         changes.set_live(true);
         assert!(watch.trusts(read, read + LAG));
     }

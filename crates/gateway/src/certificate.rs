@@ -15,6 +15,8 @@ use x509_parser::x509::{AttributeTypeAndValue, X509Name};
 
 /// Who calls a user by a certificate. With colons, so that no realm has this name.
 pub const ISSUER: &str = "urn:vestibule:certificate";
+/// The attribute of an identity with the certificate (DER, base64) whose key its holder used.
+pub const ATTRIBUTE: &str = "certificate";
 /// Most alternative names of one certificate.
 const MAX_NAMES: usize = 64;
 /// Microsoft's user principal name, an `otherName`.
@@ -41,6 +43,7 @@ pub fn read(der: &CertificateDer<'_>) -> Result<ClientCertificate, String> {
         (_, _) => None,
     };
     Ok(ClientCertificate {
+        der: der.as_ref().into(),
         thumbprint: hex(digest(&SHA256, der).as_ref()),
         subject: name(parsed.subject()),
         common_name,

@@ -26,6 +26,7 @@ use tokio::sync::broadcast::error::RecvError;
 use vestibule_engine::audit::Sink;
 use vestibule_engine::clock::Clock;
 use vestibule_engine::scheme::Unavailable;
+use vestibule_engine::secret::Secret;
 use vestibule_engine::store::{Change, DurableStore, KeyRecord, KeyState};
 use vestibule_oidc::jose::{Algorithm, Purpose, SigningKey};
 
@@ -76,6 +77,12 @@ pub enum Error {
     /// There is no such key.
     #[error("there is no key {0}")]
     Unknown(String),
+    /// A key of another system cannot sign here.
+    #[error("this is no private key for {0}, with which these keys sign")]
+    Unfit(Algorithm),
+    /// A key of another system is here already.
+    #[error("the key {0} is here already")]
+    Known(String),
     /// The cryptographic library failed.
     #[error("the cryptographic library failed")]
     Cryptography,
@@ -139,6 +146,27 @@ impl<P: Purpose> KeyRing<P> {
         let records = self.records.settled().await?;
         let records = self.records.rotated(records).await?;
         self.adopt(&records)
+    }
+
+    /// Takes a private key of another system, in PKCS#8 form, as the next one. Whatever waited in its place never signed, and
+    /// never will.
+    ///
+    /// # Errors
+    /// [`Error::Unfit`], [`Error::Known`], or another [`Error`]; the keys in use stay as they are.
+    pub async fn import(&self, pkcs8: &Secret<Vec<u8>>) -> Result<(), Error> {
+        let _changing = self.changing.lock().await;
+        let wanted = self.records.settings.algorithm;
+        let key = SigningKey::<P>::from_pkcs8(P::NAME, wanted, pkcs8.reveal()).map_err(|_| Error::Unfit(wanted))?;
+        if self.records.store.keys(P::NAME).await?.iter().any(|record| record.id == key.id()) {
+            return Err(Error::Known(key.id().to_owned()));
+        }
+        // What stands, before this one could be taken for what is missing.
+        let standing = self.records.settled().await?;
+        self.records.add(&key, wanted, KeyState::Next).await?;
+        for mut waiting in standing.into_iter().filter(|record| record.state == KeyState::Next) {
+            self.records.place(&mut waiting, KeyState::Revoked).await?;
+        }
+        self.adopt(&self.records.settled().await?)
     }
 
     /// Takes a key out of service for good: what it signed no longer verifies. A current one is replaced at once.

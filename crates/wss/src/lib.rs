@@ -73,7 +73,7 @@ pub use emit::{
     Randomness, SignWith, Token,
 };
 pub use error::{Conflict, Error};
-pub use namespaces::Era;
+pub use namespaces::{Era, is_security};
 pub use reason::{Check, FaultCode, Outcome, Reason, Rejection};
 pub use replay::Replay;
 pub use rules::{Channel, Concession, Concessions, Demand, Part, Rules, TokenKind, TrustedIssuer, Window};

@@ -93,6 +93,11 @@ impl Era {
     }
 }
 
+/// Whether a header block is a security header, of whatever era.
+pub fn is_security(block: &vestibule_soap::HeaderBlock) -> bool {
+    block.local == "Security" && Era::of_extension(&block.namespace).is_some()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -98,6 +98,38 @@ impl Message {
         self.headers_for(role).next().is_some()
     }
 
+    /// The kinds of token that the headers for this role seem to hold: which scheme a message is for. All of them where
+    /// ciphertext hides what is there, or nothing of it can be read.
+    pub fn offers(&self, role: &Target) -> Vec<TokenKind> {
+        let all = [TokenKind::Username, TokenKind::X509, TokenKind::Saml];
+        let mut offered = Vec::new();
+        for header in self.headers_for(role) {
+            let Ok(items) = &header.items else { return all.to_vec() };
+            if !self.outline.ciphertexts.is_empty() {
+                return all.to_vec();
+            }
+            let is_there = |wanted: fn(&Item) -> bool| items.iter().any(wanted);
+            let assertion = is_there(|item| matches!(item, Item::Assertion(_)));
+            let signature = is_there(|item| matches!(item, Item::Signature(_) | Item::Binary(_)));
+            offered.extend(is_there(|item| matches!(item, Item::Username(_))).then_some(TokenKind::Username));
+            offered.extend(assertion.then_some(TokenKind::Saml));
+            // Beside an assertion a signature shows who holds it, and is nobody's own credential.
+            offered.extend((signature && !assertion).then_some(TokenKind::X509));
+        }
+        offered
+    }
+
+    /// The user name in the header for a role, as its sender shows it; none where there are two. Whoever reads a password from
+    /// it has seen it proven.
+    pub fn username<'a>(&'a self, role: &'a Target) -> Option<&'a UsernameToken> {
+        let items = self.headers_for(role).filter_map(|header| header.items.as_ref().ok()).flatten();
+        let mut names = items.filter_map(|item| match item {
+            Item::Username(token) => Some(token),
+            _ => None,
+        });
+        names.next().filter(|_| names.next().is_none())
+    }
+
     /// Judges the header for the role that the rules name.
     ///
     /// # Errors

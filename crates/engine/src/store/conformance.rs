@@ -56,6 +56,8 @@ pub async fn durable<S: DurableStore + 'static>(make: impl Fn() -> Arc<S>) {
         names_and_external_ids_have_one_holder(&*store).await?;
         a_user_is_written_only_at_its_epoch(&store).await?;
         a_removed_user_leaves_its_names(&*store).await?;
+        many_users_are_added_at_once(&*store).await?;
+        a_hash_is_replaced_where_it_is_the_one_expected(&store).await?;
         users_are_listed_in_name_order(&*store).await?;
         keys_are_listed_oldest_first(&*store).await?;
         decisions_are_found_and_bounded(&*store).await?;
@@ -405,6 +407,52 @@ async fn a_removed_user_leaves_its_names(store: &dyn DurableStore) -> Result<(),
     let another = user(&tenant(), "gail")?;
     assert!(store.insert_user(&another).await?, "name and external id are free");
     assert_eq!(store.user_by_external_id(&tenant(), &external("gail")).await?, Some(another));
+    Ok(())
+}
+
+async fn many_users_are_added_at_once(store: &dyn DurableStore) -> Result<(), Unavailable> {
+    let west = TenantId::from("west");
+    let mut many = Vec::new();
+    for n in 0..300 {
+        many.push(user(&west, &format!("many{n}"))?);
+    }
+    assert_eq!(store.insert_users(&many).await?, vec![true; 300]);
+    let names: Vec<Username> = many.iter().map(|user| user.name.clone()).chain([user(&west, "nobody")?.name]).collect();
+    let by_name = |mut users: Vec<User>| {
+        users.sort_by(|one, other| one.name.cmp(&other.name));
+        users
+    };
+    assert_eq!(by_name(store.users_by_name(&west, &names).await?), by_name(many.clone()), "with all they are");
+    assert_eq!(store.users_by_name(&tenant(), &names).await?, Vec::new(), "names belong to a tenant");
+    let staff = store.users(&west, Some(&GroupName::from("staff")), None, 1000).await?;
+    assert_eq!(staff.len(), 300);
+    // Of some that cannot be added, the others are.
+    let again = user(&west, "many7")?;
+    let stolen = User { external_ids: vec![external("many8")], ..user(&west, "thief")? };
+    let (new, twice) = (user(&west, "new")?, User { external_ids: Vec::new(), ..user(&west, "new")? });
+    assert_eq!(store.insert_users(&[again, stolen.clone(), new.clone(), twice]).await?, [false, false, true, false]);
+    assert_eq!(store.user_by_name(&west, &stolen.name).await?, None);
+    assert_eq!(store.user_by_name(&west, &new.name).await?, Some(new));
+    assert_eq!(store.insert_users(&[]).await?, Vec::<bool>::new());
+    Ok(())
+}
+
+async fn a_hash_is_replaced_where_it_is_the_one_expected(store: &Arc<dyn DurableStore>) -> Result<(), Unavailable> {
+    let hash = |text: &str| PasswordHash(format!("{}{text}", PasswordHash::SEALED));
+    let (iris, jane) = (User { password: Some(hash("iris")), ..user(&tenant(), "iris")? }, user(&tenant(), "jane")?);
+    assert_eq!(store.insert_users(&[iris.clone(), jane.clone()]).await?, [true, true]);
+    assert_eq!(store.users_with_sealed_hash(10).await?, std::slice::from_ref(&iris));
+    assert!(store.users_with_sealed_hash(0).await?.is_empty());
+    let wrapped = PasswordHash("$wrapped".to_owned());
+    assert!(!store.replace_password(iris.id, &hash("jane"), &wrapped).await?, "it was another one");
+    assert!(!store.replace_password(UserId(Uuid::nil()), &hash("iris"), &wrapped).await?, "there is nobody");
+    let mut changes = store.changes();
+    assert!(store.replace_password(iris.id, &hash("iris"), &wrapped).await?);
+    assert_eq!(next(&mut changes).await?, Change::User(iris.id));
+    assert!(!store.replace_password(iris.id, &hash("iris"), &wrapped).await?, "once");
+    assert_eq!(store.user(iris.id).await?, Some(User { password: Some(wrapped), ..iris }), "all else is as it was");
+    assert!(store.users_with_sealed_hash(10).await?.is_empty());
+    assert_eq!(store.user(jane.id).await?, Some(jane));
     Ok(())
 }
 

@@ -5,12 +5,14 @@ use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
-use metrics::{Counter, Histogram, counter, describe_counter, describe_histogram, histogram};
+use metrics::{Counter, Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::runtime::Handle;
 
 use vestibule_engine::audit::{Ending, Event, Gate, Recorded, Ruling, Sink};
 use vestibule_engine::identity::TenantId;
+
+use crate::config::checked::Dated;
 
 /// Upper bounds of the decision histogram, seconds.
 const BUCKETS: [f64; 14] = [5e-6, 2e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 1e-2, 5e-2, 0.1, 0.5, 1.0, 5.0];
@@ -45,8 +47,17 @@ pub fn install(control: &Handle) -> Result<PrometheusHandle, BuildError> {
     describe_counter!("vestibule_audit_lost_total", "Audit records lost");
     describe_counter!("vestibule_audit_refusals_total", "Times something was not done because it could not be recorded");
     describe_counter!("vestibule_audit_sync_failures_total", "Failures to synchronise the audit file");
+    describe_gauge!("vestibule_certificate_not_after_seconds", "When a certificate of the configuration ends, in seconds since 1970");
     describe_counter!("vestibule_decision_log_dropped_total", "Decisions that explain cannot find");
     Ok(handle)
+}
+
+/// Tells when the certificates of the configuration end. Files and subjects are the configuration's own words.
+pub fn certificates(certificates: &[Dated]) {
+    for Dated { file, subject, until } in certificates {
+        let gauge = gauge!("vestibule_certificate_not_after_seconds", "file" => file.display().to_string(), "subject" => subject.clone());
+        gauge.set(until.as_second() as f64);
+    }
 }
 
 /// A sink that counts.

@@ -111,6 +111,11 @@ fn summary(checked: &Checked, warnings: &[Problem]) -> String {
         vec![listener.address.to_string(), channel]
     });
     table(&mut text, "listeners", listeners);
+    let certificates = checked.certificates.iter().map(|certificate| {
+        let file = certificate.file.display().to_string();
+        vec![file, certificate.subject.clone(), format!("until {}", certificate.until)]
+    });
+    table(&mut text, "certificates", certificates);
     let tenants = checked.tenants.iter().map(|tenant| {
         let portal = tenant.portal.as_ref().map_or_else(|| "no portal".to_owned(), |portal| format!("portal {portal}"));
         vec![tenant.id.to_string(), hosts(tenant), portal, chain(tenant)]

@@ -41,12 +41,20 @@ impl Connection {
     /// # Errors
     /// When the server refuses, or does not answer.
     pub fn ask(&mut self, request: AdminRequest) -> Result<AdminReply, Failure> {
+        self.ask_within(request, PATIENCE)
+    }
+
+    /// Asks once, for something that may take so long.
+    ///
+    /// # Errors
+    /// As [`Connection::ask`].
+    pub fn ask_within(&mut self, request: AdminRequest, patience: Duration) -> Result<AdminReply, Failure> {
         let stream = &mut self.stream;
         let exchange = async {
             send(stream, request).await?;
             receive::<AdminReply>(stream, MAX_REPLY).await
         };
-        let outcome = self.runtime.block_on(async { timeout(PATIENCE, exchange).await });
+        let outcome = self.runtime.block_on(async { timeout(patience, exchange).await });
         match outcome {
             Ok(Ok(Some(AdminReply::Refused(refusal)))) => Err(match &refusal {
                 Refusal::NotFound(_) | Refusal::Invalid(_) => Failure::refused(refusal.to_string()),
@@ -56,7 +64,7 @@ impl Connection {
             Ok(Ok(None)) => Err(Failure::not_tried("the server closed the connection without an answer")
                 .fix("it serves only its own user and root; run this command as one of them, and see its log")),
             Ok(Err(error)) => Err(Failure::not_tried(error.to_string())),
-            Err(_) => Err(Failure::not_tried(format!("the server gave no answer in {} seconds", PATIENCE.as_secs()))),
+            Err(_) => Err(Failure::not_tried(format!("the server gave no answer in {} seconds", patience.as_secs()))),
         }
     }
 }
@@ -105,14 +113,17 @@ mod tests {
             | Command::Serve(_)
             | Command::Check(_)
             | Command::Store(_)
+            | Command::Restore(_)
             | Command::Attack(_)
             | Command::Metadata(_)
-            | Command::Xml(_) => {
+            | Command::Xml(_)
+            | Command::Wss(_) => {
                 panic!("this command asks no server")
             }
             Command::Explain(explain) => explain.run(&common, &mut output),
             Command::Doctor(doctor) => doctor.run(&common, &mut output),
             Command::User(user) => user.run(&common, &mut output),
+            Command::Backup(backup) => backup.run(&common, &mut output),
             Command::Hash(hash) => hash.run(&mut output),
             Command::Key(key) => key.run(&common, &mut output),
             Command::Session(session) => session.run(&common, &mut output),

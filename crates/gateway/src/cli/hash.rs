@@ -52,7 +52,8 @@ mod tests {
         Hash { password_file: Some(file) }.run(&mut output).unwrap();
         let text = output.text().trim_end();
         assert!(text.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{text}");
-        let verify = |offered| hashing::verify(&PasswordHash(text.to_owned()), &Secret::from(offered), Cost::default());
+        let verify =
+            |offered| hashing::verify(&PasswordHash(text.to_owned()), &Secret::from(offered), Cost::default(), &hashing::tests::sealing());
         assert_eq!(verify("caf\u{e9}"), Ok(hashing::Match::Same));
         assert_eq!(verify("cafe"), Ok(hashing::Match::Different));
     }

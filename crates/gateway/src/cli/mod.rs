@@ -14,6 +14,7 @@ use output::Output;
 
 pub mod ask;
 pub mod attack;
+pub mod backup;
 pub mod check;
 pub mod client;
 pub mod demo;
@@ -28,6 +29,7 @@ pub mod server;
 pub mod session;
 pub mod store;
 pub mod user;
+pub mod wss;
 pub mod xml;
 
 /// The heading of the options that every command has.
@@ -86,6 +88,8 @@ pub enum Command {
     /// Sessions of a user
     #[command(subcommand)]
     Session(session::SessionCommand),
+    Backup(backup::Backup),
+    Restore(backup::Restore),
     /// The store of stopped gateways
     #[command(subcommand)]
     Store(store::StoreCommand),
@@ -95,6 +99,9 @@ pub enum Command {
     /// Signed and encrypted XML documents
     #[command(subcommand)]
     Xml(xml::XmlCommand),
+    /// SOAP messages with a security header
+    #[command(subcommand)]
+    Wss(wss::WssCommand),
     /// Show how the running server is
     Status,
     /// Make the running server read its configuration again
@@ -217,9 +224,12 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Hash(hash) => hash.run(&mut output),
         Command::Key(key) => key.run(&common, &mut output),
         Command::Session(session) => session.run(&common, &mut output),
+        Command::Backup(backup) => backup.run(&common, &mut output),
+        Command::Restore(restore) => restore.run(&common, &mut output),
         Command::Store(store) => store.run(&common, &mut output),
         Command::Metadata(metadata) => metadata.run(&common, &mut output),
         Command::Xml(xml) => xml.run(&mut output),
+        Command::Wss(wss) => wss.run(&mut output),
         Command::Status => server::status(&common, &mut output),
         Command::Reload => server::reload(&common, &mut output),
     };

@@ -7,7 +7,7 @@ use vestibule_engine::clock::{Clock, SystemClock};
 use super::output::Output;
 use super::serve::refused;
 use super::{Answer, Common, Failure};
-use crate::config::checked::Durable;
+use crate::config::checked::{Checked, Durable};
 use crate::config::{self, Purpose, build};
 use crate::serve::house::{Refused, control_runtime};
 use crate::store::postgres;
@@ -23,8 +23,7 @@ impl StoreCommand {
     /// Speaks to the database of the configuration.
     pub fn run(self, common: &Common, output: &mut Output) -> Result<Answer, Failure> {
         let Self::Back = self;
-        let loaded = config::load(&common.config_path(), Purpose::Serve, SystemClock::default().now(), build::policy_problems);
-        let (checked, _) = loaded.map_err(|problems| refused(Refused::Configuration(problems)))?;
+        let checked = configuration(common)?;
         let Durable::Postgres(settings) = &checked.store.durable else {
             return Err(Failure::refused("only the schema in PostgreSQL goes back; restore a backup of an embedded store"));
         };
@@ -37,4 +36,13 @@ impl StoreCommand {
         }
         Ok(Answer::Yes)
     }
+}
+
+/// The configuration, for what is done while no gateway runs.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn configuration(common: &Common) -> Result<Checked, Failure> {
+    let loaded = config::load(&common.config_path(), Purpose::Serve, SystemClock::default().now(), build::policy_problems);
+    loaded.map(|(checked, _)| checked).map_err(|problems| refused(Refused::Configuration(problems)))
 }

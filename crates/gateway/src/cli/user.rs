@@ -17,11 +17,19 @@ use crate::serve::admin::protocol::{AdminReply, AdminRequest, Confidential, NewU
 /// The profile of a user of whom nobody says otherwise.
 const PROFILE: &str = "user";
 
+mod export;
+mod import;
+mod records;
+
 /// Users of the gateway's own realm
 #[derive(Debug, Subcommand)]
 pub enum UserCommand {
     /// Add a user
     Add(Box<Add>),
+    /// Add the users of another system, with their password hashes; begun again, it goes on where it was broken off
+    Import(Box<import::Import>),
+    /// Write all users, in a form that `user import` reads
+    Export(export::Export),
     /// List users
     List {
         /// Of this tenant; may be left out where there is only one
@@ -152,6 +160,8 @@ impl UserCommand {
     pub fn run(self, common: &Common, output: &mut Output) -> Result<Answer, Failure> {
         match self {
             Self::Add(add) => add.run(common, output),
+            Self::Import(import) => import.run(common, output),
+            Self::Export(export) => export.run(common, output),
             Self::List { tenant, group } => list(tenant, group, common, output),
             Self::Show { who } => one(AdminRequest::UserShow(whom(who)), "", common, output),
             Self::Disable { who } => one(AdminRequest::UserDisable(whom(who)), "Disabled, and all sessions ended.", common, output),

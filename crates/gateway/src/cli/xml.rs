@@ -250,12 +250,12 @@ fn refused(error: &Error) -> Failure {
     }
 }
 
-fn document(file: &Path) -> Result<Vec<u8>, Failure> {
+pub(super) fn document(file: &Path) -> Result<Vec<u8>, Failure> {
     // One octet more than the parser admits, so that it says so.
     read(file, Limits::SOAP.size as u64 + 1).map(|octets| octets.to_vec())
 }
 
-fn read(file: &Path, most: u64) -> Result<Zeroizing<Vec<u8>>, Failure> {
+pub(super) fn read(file: &Path, most: u64) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let unread = |error: std::io::Error| Failure::not_tried(format!("{}: {error}", file.display()));
     let source: Box<dyn Read> =
         if file == Path::new("-") { Box::new(std::io::stdin()) } else { Box::new(File::open(file).map_err(unread)?) };
@@ -279,7 +279,7 @@ fn unusable(file: &Path, error: &Error) -> Failure {
 }
 
 /// A private key from a file in PEM (PKCS#8).
-fn private_key(file: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
+pub(super) fn private_key(file: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
     use rustls::pki_types::PrivatePkcs8KeyDer;
     use rustls::pki_types::pem::PemObject;
     let pem = read(file, MAX_KEY_FILE)?;

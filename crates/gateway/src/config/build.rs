@@ -42,14 +42,18 @@ use crate::realms::ldap::pool::ServiceAccount;
 use crate::realms::ldap::wire::{Protection, Server, Tls};
 use crate::realms::ldap::{self, LdapRealm};
 use crate::realms::local::LocalRealm;
+use crate::realms::shared_secrets::SharedSecretsRealm;
 use crate::schemes::basic::{Basic, BasicSettings, Browsers};
 use crate::schemes::client_certificate::ClientCertificateScheme;
 use crate::schemes::family::{Family, PlainHttp};
 use crate::schemes::identity_url::{self, IdentityUrlScheme};
 use crate::schemes::known_device::KnownDevices;
 use crate::schemes::login_form::LoginForm;
+use crate::schemes::owners::Owners;
 use crate::schemes::session::SessionScheme;
 use crate::serve::pages::{IDP_PREFIX, MAX_FORM, MAX_SAML};
+
+mod ws_security;
 
 /// For how long an answer to a password is of use.
 const PASSWORD_TIME: Duration = Duration::from_secs(10);
@@ -114,6 +118,10 @@ pub fn build(checked: &Checked, house: &House, expiring: &Arc<dyn ExpiringStore>
                 realms.insert(name.clone(), realm.clone());
                 local.insert(name.clone(), realm);
             }
+            checked::Realm::SharedSecrets(secrets) => {
+                let realm = SharedSecretsRealm::new(name.clone(), house.users.clone(), secrets.clone());
+                realms.insert(name.clone(), Arc::new(realm.map_err(|down| down.to_string())?));
+            }
             checked::Realm::Ldap(ldap) => drop(realms.insert(name.clone(), Arc::new(directory(name, ldap, house)?))),
         }
     }
@@ -142,14 +150,24 @@ pub fn build(checked: &Checked, house: &House, expiring: &Arc<dyn ExpiringStore>
     let rule = |(name, realm): (&RealmName, &checked::Realm)| {
         let local = match realm {
             checked::Realm::Local { .. } => true,
-            checked::Realm::Ldap(_) => false,
+            checked::Realm::Ldap(_) | checked::Realm::SharedSecrets(_) => false,
         };
         (Issuer::from(name.as_str()), IssuerRules { local })
     };
     // Those whose word is a password's alone are not found by a certificate.
     let certificates = (Issuer::from(certificate::ISSUER), IssuerRules { local: false });
+    let asserted = checked.schemes.values().filter_map(|scheme| match scheme {
+        checked::Scheme::WsSecurity(scheme) => Some(&scheme.issuers),
+        checked::Scheme::Session
+        | checked::Scheme::Basic { .. }
+        | checked::Scheme::ClientCertificate(_)
+        | checked::Scheme::IdentityUrl(_)
+        | checked::Scheme::LoginForm { .. } => None,
+    });
+    let asserted = asserted.flatten().map(|issuer| (Issuer::from(issuer.entity_id.as_str()), IssuerRules { local: false }));
     let foreign = (Issuer::from(identity_url::ISSUER), IssuerRules { local: false });
-    let rules = checked.realms.iter().map(rule).chain([certificates, foreign]).collect();
+    // A realm that is called like an issuer keeps its own rules.
+    let rules = asserted.chain(checked.realms.iter().map(rule)).chain([certificates, foreign]).collect();
     let engine = Engine {
         routes,
         admission: Admission::new(house.users.clone(), expiring.clone(), rules, checked.administrators.clone()),
@@ -191,7 +209,7 @@ pub fn policy_problems(checked: &Checked) -> Vec<Problem> {
                 let help = "add body = { limit = \"1MiB\", types = [\"text/xml\", \"application/soap+xml\"] } to the route";
                 unread.extend(files.map(|file| Problem::of_file(file, what.clone()).help(help)));
             }
-            Ok(_) => {}
+            Ok(policy) => unread.extend(ws_security::problems(checked, route, &policy)),
             // Routes often share files; say each thing once.
             Err(problems) => found.extend(problems.into_iter().filter(|problem| !found.contains(problem)).collect::<Vec<_>>()),
         }
@@ -323,8 +341,13 @@ impl Schemes<'_> {
                 }
                 checked::Scheme::ClientCertificate(certificate) => {
                     let checked::ClientCertificate { mapping, suffix, on_reject, remember } = certificate.clone();
-                    let scheme = ClientCertificateScheme::new(name.clone(), mapping, suffix, self.house.users.clone());
+                    let owners = Owners::new(mapping, suffix, self.house.users.clone());
+                    let scheme = ClientCertificateScheme::new(name.clone(), owners);
                     Link { scheme: Arc::new(scheme), on_reject, remember }
+                }
+                checked::Scheme::WsSecurity(security) => {
+                    let rest: Vec<&SchemeName> = chain.clone().collect();
+                    Link { scheme: self.ws_security(name, security, &rest)?, on_reject: security.on_reject, remember: false }
                 }
                 checked::Scheme::IdentityUrl(foreign) => {
                     Link { scheme: self.identity_url(name, foreign)?, on_reject: foreign.on_reject, remember: foreign.remember }
@@ -426,6 +449,7 @@ fn add_routes(routes: &mut Routes, checked: &Checked, house: &House, tenants: &[
             told.push(injectors.get(name).ok_or_else(|| format!("there is no injector {name}"))?.clone());
         }
         told.extend(granted.clone().filter(|_| !route.policies.is_empty()));
+        told.extend(ws_security::injector(checked, route)?);
         let strip = tenants.iter().filter(|tenant| serves(&route.scope, tenant)).map(|tenant| {
             let headers = told.iter().flat_map(|injector| injector.headers());
             (tenant.id.clone(), Strip::new(headers, tenant.chain.consumes()))

@@ -16,7 +16,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::sign::CertifiedKey;
 
 use vestibule_engine::Timestamp;
-use vestibule_engine::identity::{GroupName, RealmName, ResponseName, RouteName, SchemeName, TenantId};
+use vestibule_engine::identity::{GroupName, RealmName, ResponseName, RouteName, SchemeName, TenantId, Username};
 use vestibule_engine::realm;
 use vestibule_engine::request::Host;
 use vestibule_engine::route;
@@ -30,16 +30,23 @@ use vestibule_saml::names::name_id;
 use crate::call::Reach;
 use crate::realms::ldap;
 use crate::realms::local::MINIMUM_LENGTH;
-use crate::schemes::client_certificate::Mapping;
 use crate::schemes::identity_url;
+use crate::schemes::owners::Mapping;
 use crate::serve::client_certificates::{ClientTrust, ForwardedCertificate};
 use crate::serve::proxy::Speaks;
 use crate::serve::proxy_protocol::ProxyProtocol;
 use crate::store::{postgres, redis};
 
-pub use crate::config::file::{Algorithm, AnonymousDenied, Http2, LoginHost, UpstreamHost};
+pub use crate::config::file::{Algorithm, AnonymousDenied, Http2, LoginHost, SecurityHeader, UpstreamHost};
 pub use crate::inject::headers::Fact;
 pub use crate::realms::hashing::Cost;
+
+mod ws_security;
+
+pub use ws_security::{
+    Assertion, Confirm, Encryption, Holder, Issuer, PasswordForm, PasswordSource, ResponseToken, SigningCertificate, Trust, WsSecurity,
+    WsSecurityResponse,
+};
 
 /// A whole configuration.
 #[derive(Debug, Clone)]
@@ -86,6 +93,19 @@ pub struct Checked {
     pub administrators: Vec<IpNet>,
     /// What weakens the installation; none has expired.
     pub concessions: Vec<Concession>,
+    /// Every certificate it names, in the order of their files.
+    pub certificates: Vec<Dated>,
+}
+
+/// A certificate that the configuration names.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Dated {
+    /// The file, as it is written.
+    pub file: PathBuf,
+    /// Whose it is (RFC 4514).
+    pub subject: String,
+    /// Until when it is valid.
+    pub until: vestibule_engine::Timestamp,
 }
 
 impl Checked {
@@ -102,7 +122,7 @@ impl Checked {
     /// The first realm of ours that a tenant's login asks, and the scheme that asks it: there its users' passwords are set.
     pub fn own_realm(&self, tenant: &Tenant) -> Option<(&SchemeName, &RealmName)> {
         tenant.chain.iter().find_map(|name| match self.schemes.get_key_value(name)? {
-            (_, Scheme::Session | Scheme::ClientCertificate(_) | Scheme::IdentityUrl(_)) => None,
+            (_, Scheme::Session | Scheme::ClientCertificate(_) | Scheme::WsSecurity(_) | Scheme::IdentityUrl(_)) => None,
             (name, Scheme::Basic { realms, .. } | Scheme::LoginForm { realms }) => {
                 let own = |realm: &&RealmName| matches!(self.realms.get(*realm), Some(Realm::Local { .. }));
                 realms.iter().find(own).map(|realm| (name, realm))
@@ -115,7 +135,7 @@ impl Checked {
         let tenant = self.tenants.iter().find(|known| known.id == *tenant);
         match tenant.and_then(|tenant| self.own_realm(tenant)).and_then(|(_, realm)| self.realms.get(realm)) {
             Some(Realm::Local { minimum_length }) => *minimum_length,
-            Some(Realm::Ldap(_)) | None => MINIMUM_LENGTH,
+            Some(Realm::Ldap(_) | Realm::SharedSecrets(_)) | None => MINIMUM_LENGTH,
         }
     }
 }
@@ -341,6 +361,8 @@ pub struct Route {
     pub clients: Vec<IpNet>,
     /// Whether the body is read before the chain.
     pub body: route::BodyNeed,
+    /// What becomes of a security header that the chain reads.
+    pub security_header: SecurityHeader,
 }
 
 /// A file of policies, as read.
@@ -408,6 +430,8 @@ pub enum Scheme {
     },
     /// A client certificate.
     ClientCertificate(ClientCertificate),
+    /// The security header of a SOAP message.
+    WsSecurity(Box<WsSecurity>),
     /// A session of another service.
     IdentityUrl(IdentityUrl),
     /// The login page.
@@ -461,6 +485,8 @@ pub enum Realm {
     },
     /// A directory.
     Ldap(Box<Ldap>),
+    /// Passwords that both sides keep, by user name.
+    SharedSecrets(BTreeMap<Username, Secret<String>>),
 }
 
 impl Realm {
@@ -468,7 +494,7 @@ impl Realm {
     pub fn then(&self) -> realm::Then {
         match self {
             Self::Ldap(ldap) if ldap.exclusive => realm::Then::NextIfUnknown,
-            Self::Local { .. } | Self::Ldap(_) => realm::Then::Next,
+            Self::Local { .. } | Self::Ldap(_) | Self::SharedSecrets(_) => realm::Then::Next,
         }
     }
 }
@@ -564,6 +590,8 @@ impl Injector {
 pub enum Response {
     /// Request headers; none is one that an injector sets.
     Headers(Vec<(HeaderName, HeaderValue)>),
+    /// A security header in the message.
+    WsSecurity(Box<WsSecurityResponse>),
 }
 
 /// How passwords are hashed (Argon2id).
@@ -657,6 +685,8 @@ pub enum Conceded {
     PlainLdap(RealmName),
     /// A login page on the application's host of this tenant.
     LoginOnApplicationHost(TenantId),
+    /// Something weaker in the messages of this scheme.
+    WsSecurity(SchemeName, vestibule_wss::Concession),
     /// Addresses that are not public for the hosts of this scheme.
     PrivateAddresses(SchemeName),
     /// Sessions of this scheme that may be another's than the one whose identity they read.
@@ -670,6 +700,7 @@ impl Conceded {
             Self::PlainHttp(_) => "plain-http",
             Self::PlainLdap(_) => "plain-ldap",
             Self::LoginOnApplicationHost(_) => "login-on-application-host",
+            Self::WsSecurity(_, concession) => concession.word(),
             Self::PrivateAddresses(_) => "private-addresses",
             Self::SessionOwnerUnchecked(_) => "session-owner-unchecked",
         }
@@ -681,6 +712,7 @@ impl Conceded {
             Self::PlainHttp(address) => address.to_string(),
             Self::PlainLdap(realm) => realm.to_string(),
             Self::LoginOnApplicationHost(tenant) => tenant.to_string(),
+            Self::WsSecurity(scheme, _) => scheme.to_string(),
             Self::PrivateAddresses(scheme) | Self::SessionOwnerUnchecked(scheme) => scheme.to_string(),
         }
     }

@@ -17,17 +17,21 @@ mod service_provider;
 mod session;
 mod store;
 mod tenant;
+mod ws_security;
 
 pub use inject::{HeadersInjector, Inject, JwtInjector, Response};
 pub use listen::{Certificate, ClientCertificates, Limits, Listen, Server, Tls};
-pub use realm::{LdapDialect, LdapRealm, LdapScope, LocalRealm, Realm};
+pub use realm::{LdapDialect, LdapRealm, LdapScope, LocalRealm, Realm, SharedSecretsRealm};
 pub use record::{Administrators, Algorithm, Audit, AuditTo, Concession, Keys};
-pub use route::{Access, BodyNeed, Csrf, Http2, Route, Upstream, UpstreamHost};
+pub use route::{Access, BodyNeed, Csrf, Http2, Route, SecurityHeader, Upstream, UpstreamHost};
 pub use scheme::{ClientCertificateScheme, IdentityUrlScheme, LinkBy, OnReject, Scheme, SessionOwner};
 pub use service_provider::{Encrypt, IdentityProviderRole, ServiceProvider, Sign};
 pub use session::{Passwords, Session};
 pub use store::{DurableBackend, ExpiringBackend, Postgres, Redis, RedisTopology, Store};
 pub use tenant::{AnonymousDenied, Brand, LoginHost, Tenant};
+pub use ws_security::{
+    WsAssertion, WsConfirm, WsEncryptedPart, WsReference, WsResponseToken, WsSamlVersion, WsSecurityResponse, WsSecurityScheme, WsToken,
+};
 
 /// Configuration of Vestibule, an authentication gateway.
 #[derive(Debug, Default, JsonSchema)]

@@ -3,6 +3,7 @@
 pub mod build;
 pub mod checked;
 pub mod file;
+pub mod keystore;
 pub mod pem;
 pub mod problem;
 pub mod read;
@@ -35,6 +36,8 @@ pub enum Purpose {
     /// To demonstrate or to test: the store may be the memory.
     Demo,
 }
+
+pub use resolve::{DECRYPTION, SIGNING};
 
 /// Finds what is wrong with the policies of a configuration whose names have been resolved.
 pub type PolicyFindings = fn(&Checked) -> Vec<Problem>;

@@ -73,10 +73,9 @@ pub const SECTIONS: [&str; 17] = [
 ];
 
 /// Words that later versions will know, so that the refusal can say so.
-const LATER_SCHEMES: [&str; 5] = ["identity-url", "oidc", "saml", "sso-token", "ws-security"];
+const LATER_SCHEMES: [&str; 3] = ["oidc", "saml", "sso-token"];
 const LATER_REALMS: [&str; 1] = ["delegated"];
-const LATER_INJECTORS: [&str; 1] = ["ws-security"];
-const LATER_RESPONSES: [&str; 1] = ["ws-security"];
+const LATER_INJECTORS: [&str; 0] = [];
 
 struct Reader<'s> {
     source: &'s Source,
@@ -136,21 +135,27 @@ impl Reader<'_> {
     }
 
     fn scheme(&mut self, value: Spanned<DeValue<'_>>) -> Option<At<Scheme>> {
-        let (kind, value) =
-            self.kind(value, "scheme", &["session", "basic", "login-form", "client-certificate", "identity-url"], &LATER_SCHEMES)?;
+        let (kind, value) = self.kind(
+            value,
+            "scheme",
+            &["session", "basic", "login-form", "client-certificate", "identity-url", "ws-security"],
+            &LATER_SCHEMES,
+        )?;
         match kind.as_str() {
             "session" => self.plain(value).map(|at| at.map(Scheme::Session)),
             "basic" => self.plain(value).map(|at| at.map(Scheme::Basic)),
             "login-form" => self.plain(value).map(|at| at.map(Scheme::LoginForm)),
             "identity-url" => self.plain(value).map(|at| at.map(Scheme::IdentityUrl)),
-            _ => self.plain(value).map(|at| at.map(Scheme::ClientCertificate)),
+            "client-certificate" => self.plain(value).map(|at| at.map(Scheme::ClientCertificate)),
+            _ => self.plain(value).map(|at| at.map(|scheme| Scheme::WsSecurity(Box::new(scheme)))),
         }
     }
 
     fn realm(&mut self, value: Spanned<DeValue<'_>>) -> Option<At<Realm>> {
-        let (kind, value) = self.kind(value, "realm", &["local", "ldap"], &LATER_REALMS)?;
+        let (kind, value) = self.kind(value, "realm", &["local", "ldap", "shared-secrets"], &LATER_REALMS)?;
         match kind.as_str() {
             "local" => self.plain(value).map(|at| at.map(Realm::Local)),
+            "shared-secrets" => self.plain(value).map(|at| at.map(Realm::SharedSecrets)),
             _ => self.plain(value).map(|at| at.map(|ldap| Realm::Ldap(Box::new(ldap)))),
         }
     }
@@ -164,8 +169,11 @@ impl Reader<'_> {
     }
 
     fn response(&mut self, value: Spanned<DeValue<'_>>) -> Option<At<Response>> {
-        let (_, value) = self.kind(value, "response", &["headers"], &LATER_RESPONSES)?;
-        self.plain(value).map(|at| at.map(Response::Headers))
+        let (kind, value) = self.kind(value, "response", &["headers", "ws-security"], &[])?;
+        match kind.as_str() {
+            "headers" => self.plain(value).map(|at| at.map(Response::Headers)),
+            _ => self.plain(value).map(|at| at.map(|response| Response::WsSecurity(Box::new(response)))),
+        }
     }
 
     /// Takes `type` out of a table. Done here and not by serde, which would lose every place below.

@@ -11,6 +11,9 @@ mod service_providers;
 mod store;
 mod tenants;
 mod traffic;
+mod ws_security;
+
+pub use ws_security::{DECRYPTION, SIGNING};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -24,8 +27,9 @@ use vestibule_engine::identity::{RealmName, SchemeName};
 use vestibule_engine::secret::Secret;
 
 use crate::config::Purpose;
-use crate::config::checked::{Checked, Conceded, Concession, PolicyFile, Scheme, Upstream};
+use crate::config::checked::{Checked, Conceded, Concession, Dated, PolicyFile, Scheme, Upstream};
 use crate::config::file::{self, File};
+use crate::config::pem;
 use crate::config::problem::{Problem, Severity, Source, suggest};
 use crate::config::secrets::{SecretRef, reason};
 use crate::config::values::{At, Net, Period};
@@ -55,6 +59,7 @@ pub fn resolve(source: &Source, file: &File, purpose: Purpose, now: Timestamp) -
         schemes: BTreeMap::new(),
         conceded: Vec::new(),
         used_realms: BTreeSet::new(),
+        certificates: Vec::new(),
     };
     resolve.section_names();
     resolve.conceded = resolve.concessions();
@@ -84,10 +89,12 @@ pub fn resolve(source: &Source, file: &File, purpose: Purpose, now: Timestamp) -
         resolve.unused(&routes);
     }
 
-    let Resolve { problems, files, upstreams, schemes, conceded, .. } = resolve;
+    let Resolve { problems, files, upstreams, schemes, conceded, mut certificates, .. } = resolve;
     if problems.iter().any(|problem| problem.severity == Severity::Error) {
         return Err(problems);
     }
+    certificates.sort();
+    certificates.dedup();
     let concessions = conceded.into_iter().map(|granted| granted.concession).collect();
     let named: BTreeSet<&Arc<str>> = routes.iter().flat_map(|route| &route.inject).collect();
     let injectors = injectors.into_iter().filter(|(name, _)| named.contains(name)).collect();
@@ -113,6 +120,7 @@ pub fn resolve(source: &Source, file: &File, purpose: Purpose, now: Timestamp) -
         audit,
         administrators,
         concessions,
+        certificates,
     };
     Ok((checked, problems))
 }
@@ -130,6 +138,7 @@ struct Resolve<'a> {
     schemes: BTreeMap<SchemeName, Scheme>,
     conceded: Vec<Granted>,
     used_realms: BTreeSet<RealmName>,
+    certificates: Vec<Dated>,
 }
 
 struct Granted {
@@ -199,6 +208,28 @@ impl Resolve<'_> {
                 self.error(at, why);
                 None
             }
+        }
+    }
+
+    /// The certificates of a file in PEM form.
+    fn certificates_of(&mut self, at: &At<PathBuf>) -> Option<Vec<rustls::pki_types::CertificateDer<'static>>> {
+        let path = self.named_file(at);
+        let chain = self.or_error(at, pem::certificates(&path))?;
+        self.dated(at, &chain);
+        Some(chain)
+    }
+
+    /// Notes until when certificates are valid, and warns of those that soon are not.
+    fn dated(&mut self, at: &At<PathBuf>, certificates: &[rustls::pki_types::CertificateDer<'static>]) {
+        for certificate in certificates {
+            let Some((until, subject)) = self.or_error(at, pem::until(certificate)) else { continue };
+            if until < self.now {
+                self.warn(at, format!("the certificate of `{subject}` ended on {until}"));
+            } else if until.duration_since(self.now).as_hours() < SOON * 24 {
+                self.warn(at, format!("the certificate of `{subject}` ends on {until}"));
+            }
+            let file = at.value.clone();
+            self.certificates.push(Dated { file, subject, until });
         }
     }
 
@@ -346,8 +377,17 @@ impl Resolve<'_> {
             "private-addresses" => self.conceded_scheme(&written.partner).map(Conceded::PrivateAddresses),
             "session-owner-unchecked" => self.conceded_scheme(&written.partner).map(Conceded::SessionOwnerUnchecked),
             unknown => {
+                if let Some(concession) = vestibule_wss::Concession::ALL.iter().find(|concession| concession.word() == unknown) {
+                    let scheme = self.file.scheme.find(&written.partner.value);
+                    if matches!(scheme, Some(At { value: file::Scheme::WsSecurity(_), .. })) {
+                        return Some(Conceded::WsSecurity(written.partner.value.as_str().into(), *concession));
+                    }
+                    self.error(&written.partner, format!("no scheme of type `ws-security` is called `{}`", written.partner.value));
+                    return None;
+                }
+                let words = vestibule_wss::Concession::ALL.iter().map(|concession| concession.word());
                 let known = ["plain-http", "plain-ldap", "login-on-application-host", "private-addresses", "session-owner-unchecked"];
-                let help = suggest(unknown, known);
+                let help = suggest(unknown, known.into_iter().chain(words));
                 self.error(&written.what, format!("`{unknown}` is nothing that can be conceded")).help = help;
                 None
             }

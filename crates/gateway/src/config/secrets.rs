@@ -29,6 +29,8 @@ pub enum SecretRef {
     File(PathBuf),
     /// In this environment variable.
     Env(String),
+    /// In this credential of the service manager (systemd.exec(5): `LoadCredential`, `LoadCredentialEncrypted`).
+    Credential(String),
 }
 
 impl<'de> Deserialize<'de> for SecretRef {
@@ -38,6 +40,7 @@ impl<'de> Deserialize<'de> for SecretRef {
         enum Key {
             File,
             Env,
+            Credential,
         }
         struct Visit;
         impl<'de> Visitor<'de> for Visit {
@@ -49,11 +52,15 @@ impl<'de> Deserialize<'de> for SecretRef {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<SecretRef, A::Error> {
                 let one = || {
-                    de::Error::custom("a secret comes from one place\nwrite either { file = \"/run/secrets/name\" } or { env = \"NAME\" }")
+                    de::Error::custom(
+                        "a secret comes from one place\n\
+                        write either { file = \"/run/secrets/name\" }, { env = \"NAME\" } or { credential = \"name\" }",
+                    )
                 };
                 let reference = match map.next_key::<Key>()? {
                     Some(Key::File) => SecretRef::File(map.next_value()?),
                     Some(Key::Env) => SecretRef::Env(map.next_value()?),
+                    Some(Key::Credential) => SecretRef::Credential(map.next_value()?),
                     None => return Err(one()),
                 };
                 match map.next_key::<Key>()? {
@@ -85,10 +92,11 @@ impl JsonSchema for SecretRef {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
-            "description": "Where a secret is kept: in a file or in an environment variable, never in the configuration itself.",
+            "description": "Where a secret is kept: in a file, in an environment variable or in a credential of the service manager, never in the configuration itself.",
             "oneOf": [
                 { "type": "object", "properties": { "file": { "type": "string" } }, "required": ["file"], "additionalProperties": false },
                 { "type": "object", "properties": { "env": { "type": "string" } }, "required": ["env"], "additionalProperties": false },
+                { "type": "object", "properties": { "credential": { "type": "string" } }, "required": ["credential"], "additionalProperties": false },
             ],
         })
     }
@@ -108,11 +116,22 @@ impl SecretRef {
                 (Secret::new(value), None)
             }
             Self::File(path) => read(&base.join(path))?,
+            Self::Credential(name) => read(&credential(name)?)?,
         };
         if secret.reveal().trim().is_empty() {
             return Err("the secret is empty".to_owned());
         }
         Ok((secret, warning))
+    }
+}
+
+/// Where the service manager put a credential.
+fn credential(name: &str) -> Result<PathBuf, String> {
+    let directory = std::env::var_os("CREDENTIALS_DIRECTORY").ok_or("no service manager gave us credentials")?;
+    // A name, not a path: whoever may name a credential may not name any file by it.
+    match name.is_empty() || name.contains('/') || name.starts_with('.') {
+        true => Err(format!("`{name}` is not the name of a credential")),
+        false => Ok(Path::new(&directory).join(name)),
     }
 }
 

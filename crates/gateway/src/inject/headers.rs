@@ -107,6 +107,27 @@ impl Fact {
         .filter(|value| !value.is_empty())
     }
 
+    /// The texts for this grant as they are: none, one, or those of a list.
+    pub fn texts(&self, asked: &Granted<'_>) -> Vec<String> {
+        let identity = asked.principal.identity();
+        let one = |text: Option<String>| text.into_iter().collect();
+        let about = |read: fn(&Identity) -> Option<String>| one(identity.and_then(|identity| read(identity)));
+        match self {
+            Self::Tenant => one(Some(asked.found.tenant.id.to_string())),
+            Self::RequestId => one(Some(asked.request.id.to_string())),
+            Self::User => about(|identity| Some(identity.user.name.to_string())),
+            Self::UserId => about(|identity| Some(identity.user.id.to_string())),
+            Self::DisplayName => about(|identity| identity.user.display_name.clone()),
+            Self::Email => about(|identity| identity.user.email.clone()),
+            Self::Groups => identity.map(|identity| identity.user.groups.iter().map(ToString::to_string).collect()).unwrap_or_default(),
+            Self::Profile => about(|identity| Some(identity.user.profile.to_string())),
+            Self::Scheme => about(|identity| Some(identity.scheme.to_string())),
+            Self::Method => about(|identity| Some(identity.method.to_string())),
+            Self::Level => about(|identity| Some(identity.level.0.to_string())),
+            Self::Attribute(name) => identity.and_then(|identity| identity.attributes.get(name).cloned()).unwrap_or_default(),
+        }
+    }
+
     fn about(&self, identity: &Identity) -> Option<String> {
         let values = self.stated(identity);
         match self {

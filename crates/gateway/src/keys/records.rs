@@ -112,6 +112,11 @@ impl<P: Purpose> Records<P> {
         // An RSA key takes up to a second.
         let key = tokio::task::spawn_blocking(move || SigningKey::<P>::generate(algorithm)).await;
         let key = key.map_err(|_| Error::Cryptography)?.map_err(|_| Error::Cryptography)?;
+        self.add(&key, algorithm, state).await
+    }
+
+    /// Seals and writes a key that is not there yet.
+    pub(super) async fn add(&self, key: &SigningKey<P>, algorithm: Algorithm, state: KeyState) -> Result<KeyRecord, Error> {
         let now = self.clock.now();
         let mut record = KeyRecord {
             id: key.id().to_owned(),

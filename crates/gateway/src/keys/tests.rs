@@ -86,6 +86,10 @@ impl DurableStore for Shelf {
     async fn update_user(&self, _: &User, _: u64) -> Result<bool, Unavailable> {
         unreachable!()
     }
+    async fn users_with_sealed_hash(&self, _: usize) -> Result<Vec<User>, Unavailable> {
+        Ok(Vec::new())
+    }
+
     async fn remove_user(&self, _: UserId) -> Result<bool, Unavailable> {
         unreachable!()
     }

@@ -3,6 +3,9 @@
 //! Whoever steals the store guesses offline, so a fast imported hash must not lie there bare. An import stores
 //! `$vestibule-wrapped$KIND$PARAMETERS$argon2id$v=19$m=…,t=…,p=…$SALT$OUTPUT`: the foreign digest is replaced by its
 //! Argon2id, and only its salt and parameters are kept. After the first success the user gets a plain Argon2id hash.
+//!
+//! An import of a million cannot wait for a million Argon2id. It stores `$vestibule-sealed$KIND$PARAMETERS$sealed$…`, the
+//! foreign hash sealed under the key-encryption key, which the store's thief has not; [`wrapping`] wraps them by and by.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -18,9 +21,11 @@ use vestibule_engine::secret::Secret;
 use zeroize::Zeroizing;
 
 use self::foreign::Foreign;
+use crate::keys::KeyEncryptionKey;
 
 mod foreign;
 mod pool;
+pub mod wrapping;
 
 pub use self::foreign::{ImportError, MAX_LANES, MAX_MEMORY, MAX_PASSES};
 pub use self::pool::{HashingPool, Lane};
@@ -30,7 +35,13 @@ const SALT: usize = 16;
 const OUTPUT: usize = 32;
 /// Longest hash we read, in octets.
 const MAX_HASH: usize = 1024;
+/// Longest hash we store, in octets: one that was read, sealed.
+const MAX_STORED: usize = 2048;
 const WRAPPED: &str = "$vestibule-wrapped$";
+/// What stands between the parameters of a sealed hash and the seal.
+const SEAL: &str = "$sealed$";
+/// What a seal over a hash is bound to. Not to its user: whoever could move it could write any other hash, too.
+const SEALED_CONTEXT: [&[u8]; 1] = [b"imported password hash"];
 
 /// What one of our own hashes costs whoever makes or guesses it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,7 +84,7 @@ pub fn hash(password: &Secret<String>, cost: Cost) -> Result<PasswordHash, Unava
 ///
 /// # Errors
 /// [`Unavailable`] without memory.
-pub fn verify(stored: &PasswordHash, password: &Secret<String>, ours: Cost) -> Result<Match, Unavailable> {
+pub fn verify(stored: &PasswordHash, password: &Secret<String>, ours: Cost, sealing: &KeyEncryptionKey) -> Result<Match, Unavailable> {
     let offered = password.reveal().as_bytes();
     match Stored::parse(&stored.0) {
         Some(Stored::Plain(outer)) => Ok(match (outer.matches(offered)?, outer.is_of(ours)) {
@@ -87,6 +98,17 @@ pub fn verify(stored: &PasswordHash, password: &Secret<String>, ours: Cost) -> R
             let same = outer.matches(&digest.octets)?;
             Ok(if same && digest.usable { Match::SameButOutdated } else { Match::Different })
         }
+        Some(Stored::Sealed { sealed, .. }) => {
+            // It costs what a wrapped one does.
+            Outer::unmatchable(ours)?.matches(offered)?;
+            let Some((foreign, held)) = opened(&sealed, sealing).and_then(|text| Foreign::parse(text.reveal()).ok()) else {
+                tracing::error!("a sealed password hash cannot be opened");
+                return Ok(Match::Different);
+            };
+            let digest = foreign.digest(offered)?;
+            let same: bool = digest.octets.ct_eq(&held).into();
+            Ok(if same && digest.usable { Match::SameButOutdated } else { Match::Different })
+        }
         None => {
             tracing::error!("a stored password hash cannot be read");
             Outer::unmatchable(ours)?.matches(offered)?;
@@ -95,24 +117,71 @@ pub fn verify(stored: &PasswordHash, password: &Secret<String>, ours: Cost) -> R
     }
 }
 
-/// Takes over a hash of another system: Argon2, bcrypt, scrypt, PBKDF2, salted SHA of LDAP. Argon2id at least as
+/// Takes over a hash of another system: Argon2, bcrypt, scrypt, PBKDF2, SHA-crypt, salted SHA of LDAP. Argon2id at least as
 /// dear as ours is kept, everything else is wrapped.
 ///
 /// # Errors
 /// [`ImportError`] says why it cannot be taken over.
 pub fn import(text: &str, ours: Cost) -> Result<PasswordHash, ImportError> {
     let text = text.trim();
-    if text.len() > MAX_HASH {
-        return Err(ImportError::TooLong);
-    }
-    if let Some(Stored::Plain(outer)) = Stored::parse(text)
-        && !outer.is_weaker_than(ours)
-    {
-        return Ok(PasswordHash(outer.text()));
+    if let Some(kept) = kept(text, ours)? {
+        return Ok(kept);
     }
     let (foreign, digest) = Foreign::parse(text)?;
     let outer = Outer::over(&digest, ours).map_err(|_| ImportError::Unavailable)?;
     Ok(PasswordHash(format!("{WRAPPED}{foreign}{}", outer.text())))
+}
+
+/// Takes over a hash of another system as [`import`] does, but at once: what would be wrapped is sealed for now.
+///
+/// # Errors
+/// [`ImportError`] says why it cannot be taken over.
+pub fn seal(text: &str, ours: Cost, sealing: &KeyEncryptionKey) -> Result<PasswordHash, ImportError> {
+    let text = text.trim();
+    if let Some(kept) = kept(text, ours)? {
+        return Ok(kept);
+    }
+    let (foreign, _) = Foreign::parse(text)?;
+    let sealed = sealing.seal(&SEALED_CONTEXT, text.as_bytes()).map_err(|_| ImportError::Unavailable)?;
+    Ok(PasswordHash(format!("{}{foreign}{SEAL}{}", PasswordHash::SEALED, STANDARD_NO_PAD.encode(sealed))))
+}
+
+/// Wraps a hash that rests sealed.
+///
+/// # Errors
+/// [`ImportError`] if it is not one of ours, or this cannot be done now.
+pub fn wrap(stored: &PasswordHash, ours: Cost, sealing: &KeyEncryptionKey) -> Result<PasswordHash, ImportError> {
+    match Stored::parse(&stored.0) {
+        Some(Stored::Sealed { sealed, .. }) => import(opened(&sealed, sealing).ok_or(ImportError::Malformed)?.reveal(), ours),
+        Some(Stored::Plain(_) | Stored::Wrapped { .. }) | None => Err(ImportError::Malformed),
+    }
+}
+
+/// A stored hash as it leaves the house: one that rests sealed as it came in. `None` if it cannot be opened.
+pub fn reveal(stored: &PasswordHash, sealing: &KeyEncryptionKey) -> Option<Secret<String>> {
+    match Stored::parse(&stored.0) {
+        Some(Stored::Sealed { sealed, .. }) => opened(&sealed, sealing),
+        Some(Stored::Plain(_) | Stored::Wrapped { .. }) | None => Some(Secret::from(stored.0.as_str())),
+    }
+}
+
+/// A hash that is kept as it is: ours, or as dear as ours.
+fn kept(text: &str, ours: Cost) -> Result<Option<PasswordHash>, ImportError> {
+    if text.len() > MAX_HASH {
+        return Err(ImportError::TooLong);
+    }
+    match Stored::parse(text) {
+        Some(Stored::Plain(outer)) if !outer.is_weaker_than(ours) => Ok(Some(PasswordHash(outer.text()))),
+        // What was wrapped cannot be wrapped again: the password is not at hand.
+        Some(Stored::Wrapped { outer, .. }) if outer.is_weaker_than(ours) => Err(ImportError::Parameters),
+        Some(Stored::Wrapped { foreign, outer }) => Ok(Some(PasswordHash(format!("{WRAPPED}{foreign}{}", outer.text())))),
+        Some(Stored::Plain(_) | Stored::Sealed { .. }) | None => Ok(None),
+    }
+}
+
+fn opened(sealed: &[u8], sealing: &KeyEncryptionKey) -> Option<Secret<String>> {
+    let text = sealing.open(&SEALED_CONTEXT, sealed).ok()?;
+    std::str::from_utf8(text.reveal()).ok().map(Secret::from)
 }
 
 /// A hash that no password matches and that costs as much as ours: for names that do not exist.
@@ -125,9 +194,10 @@ pub fn decoy(ours: Cost) -> Result<PasswordHash, Unavailable> {
 
 /// How long checking this hash takes on a slow machine. A floor made of it hides which account has a dear hash;
 /// so it errs on the long side.
-pub fn cost(stored: &PasswordHash) -> Duration {
+pub fn cost(stored: &PasswordHash, ours: Cost) -> Duration {
     match Stored::parse(&stored.0) {
         Some(Stored::Plain(outer)) => outer.cost(),
+        Some(Stored::Sealed { foreign, .. }) => foreign.cost().saturating_add(argon2_cost(ours)),
         Some(Stored::Wrapped { foreign, outer }) => foreign.cost().saturating_add(outer.cost()),
         None => Duration::ZERO,
     }
@@ -139,8 +209,8 @@ pub struct Dearest(AtomicU64);
 
 impl Dearest {
     /// Takes note of a hash in store.
-    pub fn meet(&self, stored: &PasswordHash) {
-        let micros = u64::try_from(cost(stored).as_micros()).unwrap_or(u64::MAX);
+    pub fn meet(&self, stored: &PasswordHash, ours: Cost) {
+        let micros = u64::try_from(cost(stored, ours).as_micros()).unwrap_or(u64::MAX);
         self.0.fetch_max(micros, Ordering::Relaxed);
     }
 
@@ -153,13 +223,25 @@ impl Dearest {
 /// A hash as it lies in the store.
 enum Stored {
     Plain(Outer),
-    Wrapped { foreign: Foreign, outer: Outer },
+    Wrapped {
+        foreign: Foreign,
+        outer: Outer,
+    },
+    /// Its parameters stand beside it, so that what it costs is known without opening it.
+    Sealed {
+        foreign: Foreign,
+        sealed: Vec<u8>,
+    },
 }
 
 impl Stored {
     fn parse(text: &str) -> Option<Self> {
-        if text.len() > MAX_HASH {
+        if text.len() > MAX_STORED {
             return None;
+        }
+        if let Some(rest) = text.strip_prefix(PasswordHash::SEALED) {
+            let (foreign, sealed) = rest.split_once(SEAL)?;
+            return Some(Self::Sealed { foreign: Foreign::from_stored(foreign)?, sealed: STANDARD_NO_PAD.decode(sealed).ok()? });
         }
         match text.strip_prefix(WRAPPED) {
             None => Some(Self::Plain(Outer::parse(text)?)),
@@ -248,4 +330,4 @@ fn argon2_cost(Cost { memory, passes, lanes: _ }: Cost) -> Duration {
 }
 
 #[cfg(test)]
-pub(super) mod tests;
+pub(crate) mod tests;

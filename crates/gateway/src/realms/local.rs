@@ -113,7 +113,7 @@ impl LocalRealm {
         minimum_length: usize,
     ) -> Result<Self, Unavailable> {
         let (decoy, dearest) = (decoy(pool.cost())?, Dearest::default());
-        dearest.meet(&decoy);
+        dearest.meet(&decoy, pool.cost());
         Ok(Self { name, users, pool, operators_from, minimum_length, decoy, dearest })
     }
 
@@ -130,7 +130,7 @@ impl LocalRealm {
         let mut after = None;
         loop {
             let page = self.users.store().users(tenant, None, after.as_ref(), PAGE).await?;
-            page.iter().filter_map(|user| user.password.as_ref()).for_each(|hash| self.dearest.meet(hash));
+            page.iter().filter_map(|user| user.password.as_ref()).for_each(|hash| self.dearest.meet(hash, self.pool.cost()));
             match page.last() {
                 Some(last) if page.len() == PAGE => after = Some(last.name.clone()),
                 Some(_) | None => return Ok(()),
@@ -203,11 +203,9 @@ impl LocalRealm {
     /// Replaces an imported hash by one of ours. The epoch stays: the password is the same, so sessions live on.
     async fn renew(&self, user: &User, password: &Secret<String>, lane: Lane) -> Result<(), Unavailable> {
         let hash = self.pool.hash(password, lane).await?;
-        let current = self.users.store().user(user.id).await?;
-        // Read again: what else changed in the meantime must not be undone.
-        if let Some(current) = current.filter(|current| current.epoch == user.epoch && current.password == user.password) {
-            let renewed = User { password: Some(hash), ..current };
-            self.users.store().update_user(&renewed, user.epoch).await?;
+        if let Some(held) = &user.password {
+            // What else changed in the meantime is not undone, a newer password least of all.
+            self.users.store().replace_password(user.id, held, &hash).await?;
         }
         Ok(())
     }
@@ -225,7 +223,7 @@ impl Realm for LocalRealm {
         let user = self.users.by_name(attempt.tenant, attempt.username).await?;
         let held = self.hash_of(user.as_deref(), attempt);
         let hash = held.map_or(&self.decoy, |(_, hash)| hash);
-        self.dearest.meet(hash);
+        self.dearest.meet(hash, self.pool.cost());
         let found = self.pool.verify(hash, password, lane(attempt), attempt.deadline).await?;
         let user = match held {
             Ok((user, _)) => user,
@@ -287,7 +285,7 @@ mod tests {
     fn house() -> House {
         let (shelf, clock) = (Arc::new(Shelf::default()), Arc::new(SystemClock::default()));
         let users = Arc::new(Users::new(shelf.clone(), Duration::from_secs(1)));
-        let pool = Arc::new(HashingPool::new(1, 64, Cost::default(), clock.clone()).unwrap());
+        let pool = Arc::new(HashingPool::new(1, 64, Cost::default(), hashing::tests::sealing(), clock.clone()).unwrap());
         let realm = LocalRealm::new("local".into(), users, pool, vec!["10.0.0.0/8".parse().unwrap()], MINIMUM_LENGTH).unwrap();
         let limits = Limits { floor: Duration::from_millis(1), ..Limits::default() };
         let passwords = Passwords::new(shelf.clone(), clock.clone(), limits);

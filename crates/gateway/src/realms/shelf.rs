@@ -77,6 +77,10 @@ impl DurableStore for Shelf {
         Ok(written)
     }
 
+    async fn users_with_sealed_hash(&self, _: usize) -> Result<Vec<User>, Unavailable> {
+        Ok(Vec::new())
+    }
+
     async fn remove_user(&self, _: UserId) -> Result<bool, Unavailable> {
         unreachable!()
     }

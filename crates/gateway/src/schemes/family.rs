@@ -12,7 +12,6 @@ use vestibule_engine::identity::{Issuer, Level, RealmName, SchemeName, TenantId,
 use vestibule_engine::realm::{Account, Accounts, Answer, Attempt, Offered, Passwords, RealmStep};
 use vestibule_engine::request::{Channel, CheckRequest};
 use vestibule_engine::scheme::{Proof, Unavailable};
-use vestibule_engine::secret::Secret;
 use vestibule_engine::users::Users;
 
 use super::known_device::KnownDevices;
@@ -37,7 +36,7 @@ pub struct Family {
     pub time_limit: Duration,
 }
 
-/// A name and a password that came with a request.
+/// A name and what is to prove it, as they came with a request.
 #[derive(Debug, Clone, Copy)]
 pub struct Offer<'a> {
     /// The request.
@@ -46,8 +45,8 @@ pub struct Offer<'a> {
     pub tenant: &'a TenantId,
     /// The name, normalised.
     pub username: &'a Username,
-    /// The password, in NFC.
-    pub password: &'a Secret<String>,
+    /// What was offered; a password in NFC.
+    pub secret: Offered<'a>,
     /// The time.
     pub now: Timestamp,
 }
@@ -82,7 +81,7 @@ impl Family {
         let attempt = Attempt {
             tenant: offer.tenant,
             username: offer.username,
-            secret: Offered::Password(offer.password),
+            secret: offer.secret,
             client: &offer.request.client,
             channel: offer.request.client.channel,
             deadline: self.clock.monotonic().saturating_add(self.time_limit),

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use async_trait::async_trait;
 use vestibule_engine::audit::{Reason, Trail};
 use vestibule_engine::identity::{SchemeName, TenantId, Username, password};
-use vestibule_engine::realm::Answer;
+use vestibule_engine::realm::{Answer, Offered};
 use vestibule_engine::request::CheckRequest;
 use vestibule_engine::scheme::{Asked, Callback, Departure, Login, LoginFlow, Outcome, Place, Rejection, Scheme, Start, Unavailable};
 use vestibule_engine::secret::Secret;
@@ -86,7 +86,7 @@ impl LoginFlow for LoginForm {
         let (Some(username), Some(password)) = (Username::parse(local_name(typed_name.trim(), domain)), password) else {
             return refused(Reason::MalformedCredential);
         };
-        let offer = Offer { request, tenant, username: &username, password: &password, now };
+        let offer = Offer { request, tenant, username: &username, secret: Offered::Password(&password), now };
         let known_device = self.family.knows_device(&offer).await;
         match self.family.verify(&offer, known_device, trail).await? {
             Answer::Accepted { account, realm } => {
@@ -182,7 +182,13 @@ mod tests {
         }
         let tenant = TenantId::from("north");
         let (request, username, password) = (request(&[]), Username::parse("ada").unwrap(), Secret::from("right:ada"));
-        let offer = Offer { request: &request, tenant: &tenant, username: &username, password: &password, now: house.family.clock.now() };
+        let offer = Offer {
+            request: &request,
+            tenant: &tenant,
+            username: &username,
+            secret: Offered::Password(&password),
+            now: house.family.clock.now(),
+        };
         let answer = house.family.verify(&offer, false, &mut house.trail()).await.unwrap();
         assert!(matches!(answer, Answer::Rejected(rejection) if rejection.reason == Reason::AccountGateClosed));
     }

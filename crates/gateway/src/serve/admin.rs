@@ -5,11 +5,12 @@
 //! whatever has happened to the file's mode since. Every change is recorded with that user.
 
 use std::fmt::Debug;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use zeroize::Zeroizing;
 
 use vestibule_engine::audit::{Ending, Event, Recorded, Trail, VERSION};
@@ -28,6 +29,7 @@ use protocol::{AdminReply, AdminRequest, Confidential, KeyView, NewPassword, New
 use socket::Peer;
 
 pub mod explain;
+mod migration;
 pub mod protocol;
 pub mod socket;
 
@@ -82,6 +84,12 @@ pub trait Running: Debug + Send + Sync {
     /// How many audit records were lost since it began.
     fn audit_lost(&self) -> u64;
 
+    /// Copies the store into a new file beside it.
+    ///
+    /// # Errors
+    /// [`Refusal::Invalid`] if that is not ours to do, [`Refusal::Unavailable`] if it failed.
+    async fn copy(&self) -> Result<PathBuf, Refusal>;
+
     /// Reads the configuration again, and records `config.reloaded`.
     ///
     /// # Errors
@@ -99,6 +107,8 @@ pub trait KeyAdmin: Debug + Send + Sync {
     async fn list(&self) -> Result<Vec<KeyRecord>, Refusal>;
     /// Moves every key of a purpose on by one place. Returns the purpose's keys as they stand then.
     async fn rotate(&self, purpose: &str) -> Result<Vec<KeyRecord>, Refusal>;
+    /// Takes a private key, in PKCS#8 form, as the next one of a purpose. Returns the purpose's keys as they stand then.
+    async fn import(&self, purpose: &str, pkcs8: &Secret<Vec<u8>>) -> Result<Vec<KeyRecord>, Refusal>;
     /// Voids a key. Returns the keys of its purpose as they stand then.
     async fn revoke(&self, id: &str) -> Result<Vec<KeyRecord>, Refusal>;
 }
@@ -120,6 +130,15 @@ pub trait HashPassword: Debug + Send + Sync {
     /// # Errors
     /// [`Refusal::Invalid`] if it is no hash we know, [`Refusal::Unavailable`] if too much waits to be hashed.
     async fn import(&self, text: &Secret<String>) -> Result<PasswordHash, Refusal>;
+
+    /// The same at once: what takes time is done later, and nothing lies bare until then.
+    ///
+    /// # Errors
+    /// [`Refusal::Invalid`] if it is no hash we know.
+    fn seal(&self, text: &Secret<String>) -> Result<PasswordHash, Refusal>;
+
+    /// A stored hash as another system reads it, or `None` if it cannot be opened.
+    fn reveal(&self, stored: &PasswordHash) -> Option<Secret<String>>;
 }
 
 impl Admin {
@@ -148,11 +167,28 @@ impl Admin {
             AdminRequest::UserPasswd { user, password, must_change } => desk.passwd(&user, password, must_change).await,
             AdminRequest::UserLink { user, id } => desk.link(&user, id).await,
             AdminRequest::UserUnlink { user, id } => desk.unlink(&user, &id).await,
+            AdminRequest::UserImport { tenant, users, dry_run } => desk.import(tenant.as_deref(), users, dry_run).await,
+            AdminRequest::UserExport { tenant, group, after, hashes } => {
+                desk.export(tenant.as_deref(), group.as_deref(), after.as_deref(), hashes).await
+            }
+            AdminRequest::Backup => {
+                desk.may_change()?;
+                let file = self.running.copy().await?;
+                desk.changed(None, "store.backup", "store".to_owned());
+                Ok(AdminReply::Copied { file })
+            }
             AdminRequest::KeyList => Ok(keys(self.keys.list().await?)),
             AdminRequest::KeyRotate { purpose } => {
                 desk.may_change()?;
                 let standing = self.keys.rotate(&purpose).await?;
                 desk.changed(None, "key.rotate", purpose);
+                Ok(keys(standing))
+            }
+            AdminRequest::KeyImport { purpose, pkcs8: Confidential(pkcs8) } => {
+                desk.may_change()?;
+                let octets = STANDARD.decode(pkcs8.reveal()).map_err(|_| Refusal::Invalid("the key is not in base64".to_owned()))?;
+                let standing = self.keys.import(&purpose, &Secret::new(octets)).await?;
+                desk.changed(None, "key.import", purpose);
                 Ok(keys(standing))
             }
             AdminRequest::KeyRevoke { id } => {
@@ -236,10 +272,13 @@ impl Desk<'_> {
 
     fn name(&self, whom: &Whom) -> Result<(TenantId, Username), Refusal> {
         let tenant = self.tenant(whom.tenant.as_deref())?;
-        let name = Username::parse(&whom.name).ok_or_else(|| {
+        Ok((tenant, self.username(&whom.name)?))
+    }
+
+    fn username(&self, typed: &str) -> Result<Username, Refusal> {
+        Username::parse(typed).ok_or_else(|| {
             Refusal::Invalid("that is no user name: it is empty, too long, has control characters, or is reserved".to_owned())
-        })?;
-        Ok((tenant, name))
+        })
     }
 
     async fn user(&self, whom: &Whom) -> Result<User, Refusal> {
@@ -281,21 +320,10 @@ impl Desk<'_> {
     async fn add(&self, new: NewUser) -> Result<AdminReply, Refusal> {
         self.may_change()?;
         let (tenant, name) = self.name(&new.user)?;
-        for text in new.groups.iter().chain([&new.profile]).chain(&new.display_name).chain(&new.email) {
-            if text.is_empty() || text.len() > MAX_TEXT || text.chars().any(char::is_control) {
-                return Err(Refusal::Invalid(format!(
-                    "names, addresses, groups and profiles have 1 to {MAX_TEXT} octets and no control characters"
-                )));
-            }
-        }
-        if new.groups.len() > MAX_GROUPS {
-            return Err(Refusal::Invalid(format!("a user is added to at most {MAX_GROUPS} groups at once")));
-        }
+        fitting(new.groups.iter().chain([&new.profile]).chain(&new.display_name).chain(&new.email))?;
+        let groups = groups(&new.groups)?;
         let now = self.engine.clock.now();
         let (hash, made) = self.hash(&tenant, &name, new.password).await?;
-        let mut groups: Vec<GroupName> = new.groups.iter().map(|group| GroupName::from(group.as_str())).collect();
-        groups.sort();
-        groups.dedup();
         let user = User {
             id: UserId(RequestId::new(now)?.0),
             tenant,
@@ -376,10 +404,7 @@ impl Desk<'_> {
     }
 
     async fn link(&self, whom: &Whom, id: ExternalId) -> Result<AdminReply, Refusal> {
-        let texts = [id.id.as_str(), id.issuer.as_str()];
-        if texts.iter().any(|text| text.is_empty() || text.len() > MAX_ID || text.chars().any(char::is_control)) {
-            return Err(Refusal::Invalid(format!("an issuer's name for somebody has 1 to {MAX_ID} octets and no control characters")));
-        }
+        fits(&id)?;
         let user = self.user(whom).await?;
         if let Some(other) = self.admin.users.store().user_by_external_id(&user.tenant, &id).await?.filter(|other| other.id != user.id) {
             return Err(Refusal::Invalid(format!("that is `{}` already; unlink it there first", other.name)));
@@ -460,6 +485,37 @@ impl Desk<'_> {
         ended?;
         self.changed(Some(&tenant), "session.end", subject);
         Ok(AdminReply::Ended { sessions: 1 })
+    }
+}
+
+/// Whether these may be names to show, addresses, groups and profiles.
+fn fitting<'a>(texts: impl IntoIterator<Item = &'a String>) -> Result<(), Refusal> {
+    let fits = |text: &String| !text.is_empty() && text.len() <= MAX_TEXT && !text.chars().any(char::is_control);
+    match texts.into_iter().all(fits) {
+        true => Ok(()),
+        false => {
+            Err(Refusal::Invalid(format!("names, addresses, groups and profiles have 1 to {MAX_TEXT} octets and no control characters")))
+        }
+    }
+}
+
+/// Groups in order, each once.
+fn groups(names: &[String]) -> Result<Vec<GroupName>, Refusal> {
+    if names.len() > MAX_GROUPS {
+        return Err(Refusal::Invalid(format!("a user is added to at most {MAX_GROUPS} groups at once")));
+    }
+    let mut groups: Vec<GroupName> = names.iter().map(|group| GroupName::from(group.as_str())).collect();
+    groups.sort();
+    groups.dedup();
+    Ok(groups)
+}
+
+/// Whether this may be what an issuer calls somebody.
+fn fits(id: &ExternalId) -> Result<(), Refusal> {
+    let texts = [id.id.as_str(), id.issuer.as_str()];
+    match texts.iter().any(|text| text.is_empty() || text.len() > MAX_ID || text.chars().any(char::is_control)) {
+        false => Ok(()),
+        true => Err(Refusal::Invalid(format!("an issuer's name for somebody has 1 to {MAX_ID} octets and no control characters"))),
     }
 }
 

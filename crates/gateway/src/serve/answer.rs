@@ -11,14 +11,15 @@ use http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, RETRY_AFTER, SET_COOKIE, VARY, WWW_AUTHENTICATE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
-use vestibule_engine::audit::Reason;
+use vestibule_engine::audit::{Reason, SecurityFault};
 use vestibule_engine::decision::{Challenges, Decision, Denial};
 use vestibule_engine::engine::Judgement;
 use vestibule_engine::identity::TenantId;
 use vestibule_engine::request::{CheckRequest, ClientKind, Malformed, RequestId};
 use vestibule_engine::route::{Destination, Found};
-use vestibule_engine::scheme::Challenge;
+use vestibule_engine::scheme::{Challenge, Place};
 use vestibule_engine::tenant::Tenant;
+use vestibule_wss::FaultCode;
 
 use crate::serve::fault::{self, Party};
 
@@ -187,6 +188,10 @@ impl Answers {
             ClientKind::Browser | ClientKind::Script | ClientKind::Api | ClientKind::Soap11 | ClientKind::Soap12 => {}
         }
         refusal.party = Party::Caller;
+        if !challenges.attempted && found.is_some_and(reads_headers) && matches!(kind, ClientKind::Soap11 | ClientKind::Soap12) {
+            refusal.party = Party::Header(FaultCode::InvalidSecurity);
+            refusal.sentence = "A security header is required";
+        }
         self.write(refusal, kind, request.id, tenant, &request.method)
     }
 
@@ -227,6 +232,10 @@ impl Answers {
             Denial::NoRoute => Refusal::new(StatusCode::NOT_FOUND, 6, "Not found"),
             Denial::Rejected(rejection) if rejection.reason == Reason::TooManyWaiting => {
                 Refusal::new(StatusCode::TOO_MANY_REQUESTS, 20, "Too many attempts").later()
+            }
+            Denial::Rejected(rejection) if soap && security_fault(rejection.reason).is_some() => {
+                let (party, sentence) = security_fault(rejection.reason).unwrap_or((Party::Caller, "Access denied"));
+                Refusal { party, ..Refusal::new(fault_status(kind), 20, sentence) }
             }
             Denial::Rejected(_) => {
                 let http = found.map(|found| found.tenant.chain.challenges(request, true).http).unwrap_or_default();
@@ -293,6 +302,21 @@ impl Answers {
         dress(headers);
         response
     }
+}
+
+/// Whether some scheme of the chain reads the security header.
+fn reads_headers(found: &Found) -> bool {
+    found.tenant.chain.consumes().any(|place| *place == Place::SoapToken)
+}
+
+/// What a message's sender is told of its header: the code of WSS §12, where all that depends on a key, a password or a user is
+/// one and the same.
+fn security_fault(reason: Reason) -> Option<(Party, &'static str)> {
+    if reason == Reason::Security(SecurityFault::NotUnderstood) {
+        return Some((Party::NotUnderstood, "A header block is not understood"));
+    }
+    let code = crate::schemes::ws_security::verifier::reason_of(reason)?.fault(false);
+    Some((Party::Header(code), code.sentence()))
 }
 
 /// What every answer of ours carries.

@@ -3,6 +3,7 @@
 //! The texts are constants of ours and a UUID, so there is nothing to escape.
 
 use vestibule_engine::request::RequestId;
+use vestibule_wss::FaultCode;
 
 /// Whose fault it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,6 +12,10 @@ pub enum Party {
     Client,
     /// Who the caller is, or failed to prove (WSS core §12).
     Caller,
+    /// The security header of the message.
+    Header(FaultCode),
+    /// A header block that has to be understood.
+    NotUnderstood,
     /// The caller is known and may not.
     Denied,
     /// We or those behind us.
@@ -22,9 +27,11 @@ const WSSE: &str = "http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss-wsse
 /// A SOAP 1.1 fault: the code is not nested.
 pub fn soap11(party: Party, sentence: &str, id: RequestId) -> String {
     let code = match party {
-        Party::Client | Party::Denied => "soap:Client",
-        Party::Caller => "wsse:FailedAuthentication",
-        Party::Server => "soap:Server",
+        Party::Client | Party::Denied => "soap:Client".to_owned(),
+        Party::Caller => "wsse:FailedAuthentication".to_owned(),
+        Party::Header(code) => format!("wsse:{}", code.local()),
+        Party::NotUnderstood => "soap:MustUnderstand".to_owned(),
+        Party::Server => "soap:Server".to_owned(),
     };
     format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\
@@ -38,11 +45,14 @@ pub fn soap11(party: Party, sentence: &str, id: RequestId) -> String {
 /// A SOAP 1.2 fault: the particular code is nested in the general one.
 pub fn soap12(party: Party, sentence: &str, id: RequestId) -> String {
     let (code, subcode) = match party {
-        Party::Client => ("soap:Sender", ""),
-        Party::Caller => ("soap:Sender", "<soap:Subcode><soap:Value>wsse:FailedAuthentication</soap:Value></soap:Subcode>"),
-        Party::Denied => ("soap:Sender", "<soap:Subcode><soap:Value>v:AccessDenied</soap:Value></soap:Subcode>"),
-        Party::Server => ("soap:Receiver", ""),
+        Party::Client => ("soap:Sender", None),
+        Party::Caller => ("soap:Sender", Some("wsse:FailedAuthentication".to_owned())),
+        Party::Header(code) => ("soap:Sender", Some(format!("wsse:{}", code.local()))),
+        Party::NotUnderstood => ("soap:MustUnderstand", None),
+        Party::Denied => ("soap:Sender", Some("v:AccessDenied".to_owned())),
+        Party::Server => ("soap:Receiver", None),
     };
+    let subcode = subcode.map(|code| format!("<soap:Subcode><soap:Value>{code}</soap:Value></soap:Subcode>")).unwrap_or_default();
     format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\
          <soap:Envelope xmlns:soap=\"http://www.w3.org/2003/05/soap-envelope\" xmlns:wsse=\"{WSSE}\" xmlns:v=\"urn:vestibule:fault\"><soap:Body><soap:Fault>\

@@ -47,9 +47,10 @@ use crate::config::reload::{self, Cause, Watch};
 use crate::config::{self, Purpose};
 use crate::forward::Upstream;
 use crate::keys::{KeyEncryptionKey, KeyRing};
-use crate::realms::hashing::HashingPool;
+use crate::realms::hashing::{HashingPool, wrapping};
 use crate::schemes::known_device::KnownDevices;
 use crate::schemes::session::set_cookie;
+use crate::serve::admin::protocol::Refusal;
 use crate::serve::admin::socket::AdminSocket;
 use crate::serve::admin::{Admin, Running as Administered};
 use crate::serve::answer::{Answers, Notice};
@@ -73,6 +74,10 @@ const DATABASE: &str = "vestibule.db";
 const SEALING_KEY: &str = "sealing.key";
 /// What marks a store that was made for a demonstration.
 const DEMO: &str = "demo";
+/// The setting that says from when on a restored store may serve.
+pub const NOT_BEFORE: &str = "serve-not-before";
+/// How long a start waits until all users are read.
+const SURVEY: Duration = Duration::from_secs(2);
 /// Jobs that may wait to be hashed, per lane.
 const HASHING_QUEUE: usize = 256;
 /// How often a tunnel's identity is asked whether it still holds.
@@ -134,6 +139,7 @@ pub async fn open(path: PathBuf, purpose: Purpose, clock: Arc<dyn Clock>, inheri
     warn(&warnings);
     let control = Handle::current();
     let metrics = meter::install(&control).map_err(|error| error.to_string())?;
+    meter::certificates(&checked.certificates);
     let stores = Stores::open(&checked, purpose, &clock).await?;
     let log = match &checked.audit.to {
         AuditTo::Stdout => Log::stdout(clock.clone()),
@@ -146,20 +152,22 @@ pub async fn open(path: PathBuf, purpose: Purpose, clock: Arc<dyn Clock>, inheri
 
     let sealing = Arc::new(sealing_key(&checked)?);
     let secrets = Secrets::load(&stores.durable, &sealing).await?;
-    let keys = KeyRing::load_or_create(stores.durable.clone(), sealing, build::key_settings(&checked), clock.clone(), sink.clone())
+    let keys = KeyRing::load_or_create(stores.durable.clone(), sealing.clone(), build::key_settings(&checked), clock.clone(), sink.clone())
         .await
         .map_err(|error| format!("signing keys: {error}"))?;
     control.spawn(keys.clone().run());
     let users = Arc::new(Users::new(stores.durable.clone(), checked.session.revocation_lag));
     let hashing = checked.hashing.threads.unwrap_or_else(HashingPool::threads);
-    let pool = HashingPool::new(hashing, HASHING_QUEUE, checked.hashing.cost, clock.clone())
+    let pool = HashingPool::new(hashing, HASHING_QUEUE, checked.hashing.cost, sealing, clock.clone())
         .map_err(|error| format!("no threads to hash passwords: {error}"))?;
+    let pool = Arc::new(pool);
+    control.spawn(wrapping::run(stores.durable.clone(), pool.clone()));
     let house = House {
         clock: clock.clone(),
         durable: stores.durable.clone(),
         expiring: stores.expiring.clone(),
         users: users.clone(),
-        pool: Arc::new(pool),
+        pool,
         keys,
         sink,
         devices: Arc::new(KnownDevices::new(&secrets.devices)),
@@ -175,6 +183,7 @@ pub async fn open(path: PathBuf, purpose: Purpose, clock: Arc<dyn Clock>, inheri
         path,
         purpose,
         house,
+        embedded: stores.embedded.clone(),
         page_secret: secrets.pages,
         threads,
         control: control.clone(),
@@ -308,14 +317,22 @@ fn warn(warnings: &[Problem]) {
     }
 }
 
-/// Learns what the dearest stored hash costs, so that the floor covers it before it is first met.
+/// Learns what the dearest stored hash costs, so that the floor covers it before it is first met. A million users take longer than
+/// a start may; then it goes on beside the first requests.
 async fn survey(built: &Built, checked: &Checked) {
-    for realm in built.local.values() {
-        for tenant in &checked.tenants {
-            if let Err(down) = realm.survey(&tenant.id).await {
-                tracing::warn!(error = %down, "the users could not be read");
+    let realms: Vec<_> = built.local.values().cloned().collect();
+    let tenants: Vec<TenantId> = checked.tenants.iter().map(|tenant| tenant.id.clone()).collect();
+    let surveying = tokio::spawn(async move {
+        for realm in realms {
+            for tenant in &tenants {
+                if let Err(down) = realm.survey(tenant).await {
+                    tracing::warn!(error = %down, "the users could not be read");
+                }
             }
         }
+    });
+    if tokio::time::timeout(SURVEY, surveying).await.is_err() {
+        tracing::info!("the users are many: what their dearest hash costs is learnt while we serve");
     }
 }
 
@@ -338,6 +355,8 @@ fn bind(checked: &Checked, mut inherited: Inherited) -> Result<Vec<Listener>, St
 struct Stores {
     durable: Arc<dyn DurableStore>,
     expiring: Arc<dyn ExpiringStore>,
+    /// The store in a file, if that is where users are: of others copies are made with their own tools.
+    embedded: Option<Arc<EmbeddedStore>>,
 }
 
 impl Stores {
@@ -350,14 +369,18 @@ impl Stores {
         let control = Handle::current();
         let memory = || Arc::new(MemoryStore::new(clock.clone()));
         let embedded = || {
-            let store = EmbeddedStore::open(&checked.store.path.join(DATABASE), clock.clone());
+            let store = EmbeddedStore::open(&database(checked), clock.clone());
             store.map(Arc::new).map_err(|error| error.to_string())
         };
+        let mut file = None;
         let (durable, expiring): (Arc<dyn DurableStore>, Arc<dyn ExpiringStore>) = match (&checked.store.durable, &checked.store.expiring) {
-            (Durable::Embedded, Expiring::Memory) => (embedded()?, memory()),
-            (Durable::Embedded, _) => {
+            (Durable::Embedded, expiring) => {
                 let store = embedded()?;
-                (store.clone(), store)
+                file = Some(store.clone());
+                match expiring {
+                    Expiring::Memory => (store, memory()),
+                    Expiring::Embedded | Expiring::Postgres | Expiring::Redis(_) => (store.clone(), store),
+                }
             }
             (Durable::Memory, Expiring::Embedded) => (Arc::new(MemoryDurableStore::default()), embedded()?),
             (Durable::Memory, _) => (Arc::new(MemoryDurableStore::default()), memory()),
@@ -374,23 +397,68 @@ impl Stores {
                 }
             }
         };
+        may_serve(&durable, clock.now()).await?;
         let marked = durable.setting(DEMO).await.map_err(|down| down.to_string())?.is_some();
         match purpose {
             Purpose::Serve if marked => Err("this store was made by `vestibule demo`; serve another one".to_owned()),
             Purpose::Demo if !marked => {
                 durable.setting_or_insert(DEMO, b"1").await.map_err(|down| down.to_string())?;
-                Ok(Self { durable, expiring })
+                Ok(Self { durable, expiring, embedded: file })
             }
-            Purpose::Serve | Purpose::Demo => Ok(Self { durable, expiring }),
+            Purpose::Serve | Purpose::Demo => Ok(Self { durable, expiring, embedded: file }),
         }
     }
+}
+
+/// The file of an embedded store.
+pub fn database(checked: &Checked) -> PathBuf {
+    checked.store.path.join(DATABASE)
+}
+
+/// Refuses while tokens may be alive of which a restored store does not know that they were used.
+async fn may_serve(durable: &Arc<dyn DurableStore>, now: Timestamp) -> Result<(), String> {
+    let noted = durable.setting(NOT_BEFORE).await.map_err(|down| down.to_string())?;
+    let Some(noted) = noted else { return Ok(()) };
+    let until: Timestamp = std::str::from_utf8(&noted)
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .ok_or("the store says since when it may serve again, but not in words that can be read; restore it again")?;
+    match now < until {
+        true => Err(format!("the store was restored, and tokens may be alive that were used before: no gateway serves before {until}")),
+        false => Ok(()),
+    }
+}
+
+/// The file of the key-encryption key, where the configuration names none.
+pub fn sealing_file(checked: &Checked) -> PathBuf {
+    checked.store.path.join(SEALING_KEY)
+}
+
+/// The key that seals private keys at rest, if there is one already.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn held_sealing_key(checked: &Checked) -> Result<Option<KeyEncryptionKey>, String> {
+    match checked.keys.key_encryption_key.is_some() || sealing_file(checked).exists() {
+        true => sealing_key(checked).map(Some),
+        false => Ok(None),
+    }
+}
+
+/// Whether a key-encryption key opens the secret that the pages of a store are sealed with.
+pub fn opens(sealing: &KeyEncryptionKey, sealed: &Secret<Vec<u8>>) -> bool {
+    sealing.open(&secret_context("pages"), sealed.reveal()).is_ok()
+}
+
+fn secret_context(name: &str) -> [&[u8]; 2] {
+    [b"secret", name.as_bytes()]
 }
 
 /// The key that seals private keys at rest: from the configuration, else from a file beside the store.
 fn sealing_key(checked: &Checked) -> Result<KeyEncryptionKey, String> {
     let octets = match &checked.keys.key_encryption_key {
         Some(octets) => octets.clone(),
-        None => made_or_read(&checked.store.path.join(SEALING_KEY))?,
+        None => made_or_read(&sealing_file(checked))?,
     };
     let octets: [u8; 32] = octets.reveal().as_slice().try_into().map_err(|_| "the key-encryption key has not 32 octets".to_owned())?;
     KeyEncryptionKey::new(&Secret::new(octets)).map_err(|error| error.to_string())
@@ -420,7 +488,7 @@ impl Secrets {
     async fn load(store: &Arc<dyn DurableStore>, sealing: &KeyEncryptionKey) -> Result<Self, String> {
         let one = async |name: &str| {
             let setting = format!("secret:{name}");
-            let context: [&[u8]; 2] = [b"secret", name.as_bytes()];
+            let context = secret_context(name);
             let fresh = random::<32>().map_err(|down| down.to_string())?;
             let sealed = sealing.seal(&context, &fresh).map_err(|error| error.to_string())?;
             let stands = store.setting_or_insert(&setting, &sealed).await.map_err(|down| down.to_string())?;
@@ -438,6 +506,7 @@ struct Server {
     path: PathBuf,
     purpose: Purpose,
     house: House,
+    embedded: Option<Arc<EmbeddedStore>>,
     page_secret: Secret<[u8; 32]>,
     threads: usize,
     control: Handle,
@@ -539,6 +608,7 @@ impl Server {
             }
         }
         self.shared.wait().replace(running);
+        meter::certificates(&checked.certificates);
         *self.checked.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(checked);
         Ok(())
     }
@@ -591,6 +661,15 @@ impl Administered for Administration {
 
     fn audit_lost(&self) -> u64 {
         self.0.log.lost()
+    }
+
+    async fn copy(&self) -> Result<PathBuf, Refusal> {
+        let Some(store) = self.0.embedded.clone() else {
+            return Err(Refusal::Invalid("users are not in a file of ours; with PostgreSQL, use pg_dump".to_owned()));
+        };
+        let copied = tokio::task::spawn_blocking(move || store.copy()).await;
+        let copied = copied.map_err(|died| Refusal::Unavailable(died.to_string()))?;
+        copied.map_err(|error| Refusal::Unavailable(error.to_string()))
     }
 
     async fn reload(&self) -> Result<(), String> {

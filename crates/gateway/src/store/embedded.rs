@@ -4,6 +4,7 @@
 //! token back (attack 43); writes that wait together share one commit. An attacker who can read the file finds
 //! hashes of tokens, hashes of passwords and sealed keys, and it is readable by its owner only.
 
+mod backup;
 mod durable;
 mod expiring;
 mod lane;
@@ -21,10 +22,12 @@ use rusqlite::{Connection, OpenFlags};
 use vestibule_engine::clock::Clock;
 use vestibule_engine::store::Changes;
 
+use super::REMAINS;
+pub use backup::{inspect, restore};
 use lane::Lane;
 
 /// The schema's versions in order; the file says in `user_version` how many it has.
-const MIGRATIONS: [&str; 1] = [include_str!("embedded/schema.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("embedded/migrations/1.sql"), include_str!("embedded/migrations/2.sql")];
 /// Marks the file as ours: `vest`.
 const APPLICATION_ID: i32 = 0x7665_7374;
 /// Threads that read.
@@ -40,6 +43,7 @@ const LOG_KEPT: i64 = 64 << 20;
 /// Both stores in one SQLite file.
 #[derive(Debug)]
 pub struct EmbeddedStore {
+    path: PathBuf,
     clock: Arc<dyn Clock>,
     writer: Lane,
     readers: Lane,
@@ -99,6 +103,7 @@ impl EmbeddedStore {
         create(path).map_err(at)?;
         // An absolute path cannot be one of SQLite's magic names.
         let absolute = path.canonicalize().map_err(at)?;
+        backup::forget_copies(&absolute).map_err(at)?;
 
         let in_database = |source| OpenError::Database { path: path.to_owned(), source };
         let mut connection = connect(&absolute, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(in_database)?;
@@ -111,8 +116,12 @@ impl EmbeddedStore {
         let (entries, users) = (Arc::new(Changes::default()), Arc::new(Changes::default()));
         let watched = vec![entries.clone(), users.clone()];
         let time = clock.clone();
-        let sweep = move |connection: &Connection, most: usize| expiring::sweep(connection, expiring::micros(time.now()), most);
+        let sweep = move |connection: &Connection, most: usize| {
+            let before = expiring::micros(time.now()).saturating_sub(REMAINS);
+            expiring::sweep(connection, before, most)
+        };
         Ok(Self {
+            path: absolute,
             clock,
             writer: Lane::writing(connection, lock, watched, sweep).map_err(at)?,
             readers: Lane::reading(reading).map_err(at)?,

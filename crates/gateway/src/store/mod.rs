@@ -1,6 +1,9 @@
 //! The store backends.
 
 pub mod embedded;
+#[cfg(test)]
+#[expect(clippy::print_stdout, clippy::disallowed_methods, reason = "it prints how long things take")]
+mod measure;
 pub mod overlay;
 #[cfg(test)]
 #[path = "../../tests/peers/mod.rs"]
@@ -12,6 +15,9 @@ pub mod split;
 mod telling;
 
 use vestibule_engine::store::Kind;
+
+/// What has died is kept for so long, in microseconds: a node whose clock is behind, or is set back, must still find a spent token.
+const REMAINS: i64 = 10 * 60 * 1_000_000;
 
 /// Whether a key or group is of this kind.
 fn is_of(text: &str, kind: Kind) -> bool {

@@ -36,7 +36,7 @@ use vestibule_engine::secret::Secret;
 use super::telling::Telling;
 use connect::OnControl;
 
-pub use schema::{OpenError, step_back};
+pub use schema::{OpenError, end_everything, step_back};
 
 /// How the database is reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,6 +58,10 @@ pub struct Settings {
     /// How long a connection, and how long an answer may take.
     pub timeout: Duration,
 }
+
+/// What must be unique is there already.
+#[derive(Debug)]
+struct Taken;
 
 /// A server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,6 +112,12 @@ impl PostgresStore {
 
     /// The answer to one statement.
     async fn rows(&self, sql: &'static str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Unavailable> {
+        let taken = |Taken| Unavailable::new("store", "PostgreSQL: something unique was there already");
+        self.attempt(sql, parameters).await?.map_err(taken)
+    }
+
+    /// The answer to one statement, unless what it adds is there already.
+    async fn attempt(&self, sql: &'static str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Result<Vec<Row>, Taken>, Unavailable> {
         let late = |_| Unavailable::new("store", "PostgreSQL did not answer in time");
         let client = timeout(self.timeout, self.pool.get()).await.map_err(late)?.map_err(|error| match error {
             deadpool_postgres::PoolError::Backend(error) => unavailable(&error),
@@ -127,7 +137,10 @@ impl PostgresStore {
         if !usable {
             drop(Object::take(client));
         }
-        answered.map_err(late)?.map_err(|error| unavailable(&error))
+        match answered.map_err(late)? {
+            Err(error) if error.code() == Some(&SqlState::UNIQUE_VIOLATION) => Ok(Err(Taken)),
+            other => other.map(Ok).map_err(|error| unavailable(&error)),
+        }
     }
 
     /// The first row of the answer, if it has one.

@@ -186,6 +186,63 @@ fn a_certificate_that_does_not_hold_gets_no_handshake() {
     assert_eq!(office.ask_as(&required, Some("bob"), "/public/x", &[]).unwrap().status, 200);
 }
 
+#[test]
+fn our_expired_certificate_is_refused_by_clients_until_it_is_replaced_without_a_restart() {
+    let Some(office) = Office::open() else { return };
+    let good = ["server.pem", "server.key"].map(|name| (name, office.read(name)));
+    let names = "subjectAltName=DNS:app.north.localhost,DNS:login.north.localhost";
+    office.issue("north", "server", "/CN=server", names, &["-startdate", "20200101000000Z", "-enddate", "20200201000000Z"]);
+    let gateway = office.house(OPTIONAL, "", "map = \"upn\"\nsuffix = \"@corp.example\"");
+    assert!(office.ask_as(&gateway, None, "/public/x", &[]).is_none(), "a client believed it");
+    assert!(gateway.application.received().is_empty());
+    for (name, text) in good {
+        gateway.scratch.write(name, &text);
+    }
+    gateway.signal("HUP");
+    wait_for(|| office.ask_as(&gateway, None, "/public/x", &[]).is_some_and(|answer| answer.status == 200));
+}
+
+#[test]
+fn an_applications_expired_certificate_is_a_bad_gateway_until_it_is_renewed() {
+    let Some(office) = Office::open() else { return };
+    office.issue("north", "new", "/CN=new", "subjectAltName=DNS:localhost", &[]);
+    office.issue(
+        "north",
+        "old",
+        "/CN=old",
+        "subjectAltName=DNS:localhost",
+        &["-startdate", "20200101000000Z", "-enddate", "20200201000000Z"],
+    );
+    let port = crate::support::free_port();
+    let serve = |name: &str| {
+        let (certificate, key) = (office.file(&format!("{name}.pem")), office.file(&format!("{name}.key")));
+        let mut command = Command::new("openssl");
+        command
+            .args(["s_server", "-quiet", "-www", "-accept", &format!("127.0.0.1:{port}"), "-cert"])
+            .arg(certificate)
+            .arg("-key")
+            .arg(key);
+        let quiet = std::process::Stdio::null;
+        let child = command.stdin(quiet()).stdout(quiet()).stderr(quiet()).spawn().unwrap();
+        wait_for(|| std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
+        child
+    };
+    let config =
+        CONFIG.replace("http://{{app}}", "app") + &format!("\n[upstream.app]\nurl = \"https://localhost:{port}\"\nca = \"north.pem\"\n");
+    let authority = office.read("north.pem");
+    let gateway = Gateway::with_files(&config, &[("north.pem", &authority)]).with_users();
+    let ask = get("/api/orders").basic("bob", "staple of the north");
+    for (name, status) in [("new", 200), ("old", 502), ("new", 200)] {
+        let mut server = serve(name);
+        wait_for(|| gateway.send(&ask).status == status);
+        let answer = gateway.send(&ask);
+        assert_eq!(answer.status, status, "{name}");
+        assert!(answer.header("x-vestibule-id").is_some() && (status == 200 || !answer.body.contains("ertificate")), "{answer:?}");
+        server.kill().unwrap();
+        server.wait().unwrap();
+    }
+}
+
 /// A certificate as proxies forward it.
 fn forwarded(office: &Office, who: &str) -> [(&'static str, String); 1] {
     let pem = office.read(&format!("{who}.pem"));

@@ -10,14 +10,19 @@ const ADA: (&str, &str) = (USERS[0].0, USERS[0].1);
 const BOB: (&str, &str) = (USERS[1].0, USERS[1].1);
 const APP: &str = "app.north.localhost";
 const PORTAL: &str = "login.north.localhost";
-const FILES: [(&str, &str); 2] = [("store", PASSWORD), ("sealing", "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=")];
+pub const FILES: [(&str, &str); 2] = [("store", PASSWORD), ("sealing", "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=")];
 
 fn configuration(postgres: &Postgres, redis: Option<&Redis>) -> String {
-    let template = include_str!("cluster.toml").replace("{{postgres}}", &postgres.port.to_string());
+    over(postgres.port, redis.map(|redis| redis.port))
+}
+
+/// The configuration of every node over a PostgreSQL, and a Redis, at these ports.
+pub fn over(postgres: u16, redis: Option<u16>) -> String {
+    let template = include_str!("cluster.toml").replace("{{postgres}}", &postgres.to_string());
     match redis {
         None => template.replace("{{expiring}}", "postgres"),
         Some(redis) => {
-            let section = format!("\n[store.redis]\nurl = \"redis://127.0.0.1:{}\"\npassword = {{ file = \"store\" }}\n", redis.port);
+            let section = format!("\n[store.redis]\nurl = \"redis://127.0.0.1:{redis}\"\npassword = {{ file = \"store\" }}\n");
             template.replace("{{expiring}}", "redis") + &section
         }
     }

@@ -33,6 +33,9 @@ pub struct House {
 /// The example's ports, in whose place free ones are put.
 const PORTS: [u16; 7] = [8080, 8081, 9000, 9001, 9002, 9003, 9004];
 
+/// The example's chain.
+const CHAIN: &str = "chain  = [\"session\", \"basic\", \"form\"]";
+
 /// Puts other ports in their place; in two steps, or 8081 could become 39001 and that another port again.
 fn with_ports(text: &str, ports: [u16; 7]) -> String {
     let marked = PORTS.iter().fold(text.to_owned(), |text, from| text.replace(&from.to_string(), &format!("<port {}>", from - 8000)));
@@ -142,7 +145,12 @@ impl House {
     }
 
     /// The same, with some text of the proxy's example in the place of another, and more in ours.
-    fn open_changed(front: Front, (omitted, instead): (&str, &str), ours: &str, files: &[(&str, &str)]) -> Option<Self> {
+    fn open_changed(front: Front, change: (&str, &str), ours: &str, files: &[(&str, &str)]) -> Option<Self> {
+        Self::open_chained(front, change, CHAIN, ours, files)
+    }
+
+    /// The same, with another chain.
+    pub fn open_chained(front: Front, (omitted, instead): (&str, &str), chain: &str, ours: &str, files: &[(&str, &str)]) -> Option<Self> {
         let Some(program) = program(front.program()) else {
             let required = std::env::var("VESTIBULE_PEERS").as_deref() == Ok("required");
             assert!(!required || front == Front::Traefik, "{} is missing", front.program());
@@ -153,7 +161,7 @@ impl House {
         let ports = PORTS.map(|port| if port == 8081 { application.address.port() } else { free_port() });
         let put = |text: &str| with_ports(text, ports);
         let read = |name: &str| std::fs::read_to_string(examples().join(name)).unwrap();
-        let config = put(&read("vestibule.toml")).replace("policies/app.cedar", "policy.cedar");
+        let config = put(&read("vestibule.toml")).replace("policies/app.cedar", "policy.cedar").replace(CHAIN, chain);
         let more = "\n[server]\nhealth = \"127.0.0.1:{{health}}\"\ncontrol_socket = \"{{dir}}/admin.sock\"\n\n\
                     [store]\npath = \"{{dir}}/data\"\n\n[audit]\nto = \"file\"\npath = \"{{dir}}/audit.jsonl\"\n";
         // Envoy names its own address as that of a client on the same machine, so a password in the clear is not a local one.
@@ -196,7 +204,7 @@ impl House {
         std::fs::read_to_string(self.scratch.path().join("log")).unwrap_or_default()
     }
 
-    fn send(&self, ask: &Ask) -> crate::support::Answer {
+    pub fn send(&self, ask: &Ask) -> crate::support::Answer {
         exchange(self.address, &ask.octets(&format!("app.north.localhost:{}", self.address.port())))
     }
 }

@@ -5,7 +5,9 @@ use std::os::unix::fs::symlink;
 use std::time::Duration;
 
 use crate::lifecycle::wait_for;
-use crate::support::{Answer, CONFIG, Gateway, USERS, ask, get};
+use crate::load::{ENDED, Load, OPEN, PASSWORD, SESSION, STRANGER, ended_session, usual};
+use crate::peers::is_there;
+use crate::support::{Answer, CONFIG, Gateway, Launch, USERS, ask, get};
 
 const ADA: (&str, &str) = (USERS[0].0, USERS[0].1);
 const BOB: (&str, &str) = (USERS[1].0, USERS[1].1);
@@ -114,4 +116,90 @@ fn methods_that_nobody_may_use_leave_a_record() {
     assert_eq!(answer.status, 405);
     let id = id(&answer);
     wait_for(|| gateway.audit().iter().any(|record| record["request_id"] == id.as_str() && record["event"] == "request.unreadable"));
+}
+
+/// The standard house in which a password over Basic opens a session: a write for every such request.
+fn remembering() -> String {
+    CONFIG.replacen("realm = \"local\"", "realm = \"local\"\nremember = true", 1) + "\n[session]\nper_user = 100000\n"
+}
+
+#[test]
+fn a_full_disk_opens_no_session_ends_none_and_loses_none() {
+    // A file system of its own, which is gone with the process.
+    let own = |command: &str| vec!["unshare", "-m", "sh", "-c", command, "sh"].into_iter().map(str::to_owned).collect::<Vec<_>>();
+    let probe = own("mount -t tmpfs -o size=64k tmpfs /mnt");
+    if !is_there(std::process::Command::new(&probe[0]).args(&probe[1..]).status().is_ok_and(|status| status.success()), "a mount namespace")
+    {
+        return;
+    }
+    let launch =
+        Launch { by: own("mkdir -p {dir}/data && mount -t tmpfs -o size=6m tmpfs {dir}/data && exec \"$@\""), ..Launch::default() };
+    let gateway = Gateway::launched(&launch, &remembering(), &[], None).with_users();
+    let live = gateway.sign_in(ADA.0, ADA.1).1;
+    let ended = ended_session(&gateway, gateway.address, ADA.0, ADA.1);
+    let load = Load::start(usual(gateway.address, gateway.public, &live, &ended, ADA));
+    load.until(PASSWORD, 200, 5);
+
+    let filler = format!("/proc/{}/root{}/filler", gateway.pid(), gateway.store().parent().unwrap().display());
+    let mut file = std::fs::File::create(&filler).unwrap();
+    while std::io::Write::write_all(&mut file, &[0; 4096]).is_ok() {}
+    load.until(PASSWORD, 503, 3);
+    load.phase();
+    load.until(PASSWORD, 503, 5);
+    load.until(SESSION, 200, 20);
+    let told = load.phase();
+    told.closed().only(SESSION, &[200]).only(PASSWORD, &[503]).only(OPEN, &[200]).only(STRANGER, &[401]).only(ENDED, &[401]);
+
+    drop(file);
+    std::fs::remove_file(&filler).unwrap();
+    load.until(PASSWORD, 200, 1);
+    load.phase();
+    load.until(PASSWORD, 200, 5);
+    load.phase().closed().only(SESSION, &[200]).only(PASSWORD, &[200]);
+    let sessions = load.sessions();
+    load.end().closed();
+    for session in &sessions {
+        assert_eq!(gateway.send(&get("/api/orders").cookie("vestibule", session)).status, 200, "an acknowledged login was lost");
+    }
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test of a wrong clock asks the right one")]
+fn a_clock_that_jumps_five_minutes_and_back_ends_nothing_and_opens_nothing() {
+    let library = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
+    if !is_there(std::path::Path::new(library).exists(), "libfaketime") {
+        return;
+    }
+    let begin = "echo +0 >{dir}/clock && LD_PRELOAD=\"$FAKE\" exec \"$@\"";
+    let environment =
+        [("FAKE", library), ("FAKETIME_TIMESTAMP_FILE", "{dir}/clock"), ("FAKETIME_NO_CACHE", "1"), ("FAKETIME_DONT_FAKE_MONOTONIC", "1")];
+    let launch = Launch {
+        by: ["sh", "-c", begin, "sh"].map(str::to_owned).into(),
+        environment: environment.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+    };
+    let gateway = Gateway::launched(&launch, &remembering(), &[], None).with_users();
+    let live = gateway.sign_in(ADA.0, ADA.1).1;
+    let ended = ended_session(&gateway, gateway.address, ADA.0, ADA.1);
+    let load = Load::start(usual(gateway.address, gateway.public, &live, &ended, ADA));
+    load.until(PASSWORD, 200, 5);
+    let shown = || -> i64 {
+        let date = gateway.send(&get("/public/page")).header("x-vestibule-id").map(str::to_owned);
+        let written = gateway.audit().into_iter().find(|record| record["request_id"].as_str() == date.as_deref());
+        written.and_then(|record| Some(record["time"].as_str()?.parse::<jiff::Timestamp>().ok()?.as_second())).unwrap_or(0)
+    };
+    let real = || i64::try_from(std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs()).unwrap();
+    for (offset, seconds) in [("+300", 300), ("+0", 0), ("-300", -300), ("+0", 0)] {
+        std::fs::write(gateway.scratch.path().join("clock"), offset).unwrap();
+        wait_for(|| (shown() - real() - seconds).abs() < 30);
+        load.phase();
+        load.until(PASSWORD, 200, 5);
+        load.until(SESSION, 200, 10);
+        let told = load.phase();
+        told.closed().only(SESSION, &[200]).only(PASSWORD, &[200]).only(OPEN, &[200]).only(STRANGER, &[401]).only(ENDED, &[401]);
+    }
+    let sessions = load.sessions();
+    load.end().closed();
+    for session in &sessions {
+        assert_eq!(gateway.send(&get("/api/orders").cookie("vestibule", session)).status, 200, "a login was lost");
+    }
 }

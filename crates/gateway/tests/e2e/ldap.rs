@@ -12,11 +12,11 @@ use crate::lifecycle::wait_for;
 use crate::support::{Answer, Gateway, Scratch, ask, free_port, get};
 
 const SERVICE_PASSWORD: &str = "what the service account knows";
-const ADA: (&str, &str) = ("ada", "directory password of ada");
+pub const ADA: (&str, &str) = ("ada", "directory password of ada");
 /// Of ada, kept here.
 const INTERNAL: &str = "an old internal password";
 
-struct Slapd {
+pub struct Slapd {
     child: Child,
     port: u16,
     tls_port: u16,
@@ -25,7 +25,7 @@ struct Slapd {
 
 impl Slapd {
     /// A directory with a few people, or `None` (and a word) if slapd is not installed.
-    fn start() -> Option<Self> {
+    pub fn start() -> Option<Self> {
         let program =
             ["/usr/sbin/slapd", "/usr/local/sbin/slapd", "/usr/libexec/slapd"].map(PathBuf::from).into_iter().find(|path| path.exists());
         let Some(program) = program.filter(|_| Command::new("ldapmodify").arg("-VV").output().is_ok()) else {
@@ -93,8 +93,14 @@ impl Slapd {
         self.log().lines().filter(|line| line.contains(" SRCH base=\"ou=people")).count()
     }
 
+    /// Stops it from answering, or lets it go on.
+    pub fn freeze(&self, frozen: bool) {
+        let signal = if frozen { "-STOP" } else { "-CONT" };
+        assert!(Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap().success());
+    }
+
     /// Lines of the realm: in the clear, since this is loopback.
-    fn plain(&self) -> String {
+    pub fn plain(&self) -> String {
         format!("url = \"ldap://127.0.0.1:{}\"", self.port)
     }
 }
@@ -242,12 +248,12 @@ const ADA_DN: &str = "uid=ada,ou=people,dc=example,dc=com";
 const OPEN_CHAIN: &str = "exclusive = false";
 
 /// A gateway whose realm `corp` is reached by these lines.
-fn gateway(realm: &str) -> Gateway {
+pub fn gateway(realm: &str) -> Gateway {
     Gateway::with_files(&include_str!("ldap.toml").replace("{{realm}}", realm), &[("service-password", SERVICE_PASSWORD)])
 }
 
 /// A user kept here.
-fn add(gateway: &Gateway, tenant: &str, name: &str, password: &str) {
+pub fn add(gateway: &Gateway, tenant: &str, name: &str, password: &str) {
     let file = gateway.scratch.write("password", password);
     let output = gateway.command(&["user", "add", name, "--tenant", tenant, "--group", "staff", "--password-file", file.to_str().unwrap()]);
     assert!(output.status.success(), "{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));

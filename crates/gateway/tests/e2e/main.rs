@@ -5,6 +5,8 @@
 mod admin;
 mod attacks;
 mod bad_input;
+mod balanced;
+mod balancer;
 mod browser;
 mod chain;
 mod client_certificates;
@@ -16,10 +18,14 @@ mod foreign;
 mod hand_over;
 #[path = "../../src/cli/demo/identity_service.rs"]
 mod identity_service;
+mod keystores;
 mod ldap;
 mod lifecycle;
+mod load;
 mod login;
+mod migration;
 mod nginx;
+mod outages;
 mod passwords;
 #[path = "../peers/mod.rs"]
 #[expect(dead_code, reason = "the stores' own tests need more of it")]
@@ -30,4 +36,5 @@ mod saml_idp_peers;
 mod soap;
 mod support;
 mod transport;
+mod ws_security;
 mod xml;

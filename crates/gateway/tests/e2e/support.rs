@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::marker::PhantomData;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -78,7 +79,7 @@ impl Received {
 }
 
 /// An application that records every request and answers 200 with what it received as text, or with the
-/// raw answer of a script.
+/// raw answer of a script. Who asks for a WebSocket gets one that echoes.
 #[derive(Debug)]
 pub struct Application {
     pub address: SocketAddr,
@@ -134,7 +135,13 @@ fn serve(stream: TcpStream, log: &Mutex<Vec<Received>>, answers: &Mutex<Option<V
         for (name, value) in &headers {
             write!(text, "\n{name}: {value}").unwrap();
         }
+        let upgrade = headers.iter().any(|(name, value)| name.eq_ignore_ascii_case("upgrade") && value == "websocket");
         log.lock().unwrap().push(Received { line, headers, body });
+        if upgrade {
+            let _ = stream.write_all(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+            let _ = std::io::copy(&mut reader, &mut stream);
+            return;
+        }
         let script = answers.lock().unwrap().clone();
         if let Some(octets) = script {
             let _ = stream.write_all(&octets);
@@ -324,12 +331,21 @@ pub fn read_answer(reader: &mut impl BufRead) -> Answer {
 #[derive(Debug)]
 pub struct Gateway {
     child: Child,
+    launch: Launch,
     pub address: SocketAddr,
     pub health: SocketAddr,
     /// The port that its public names have: its own, or that of the node it stands beside.
     pub public: u16,
     pub scratch: Scratch,
     pub application: Application,
+}
+
+/// What a gateway is started by, and its environment.
+#[derive(Debug, Clone, Default)]
+pub struct Launch {
+    /// A program that becomes the gateway, with its arguments.
+    pub by: Vec<String>,
+    pub environment: Vec<(String, String)>,
 }
 
 /// The users of the standard house: name, password, groups.
@@ -349,16 +365,27 @@ impl Gateway {
 
     /// A gateway of this configuration, with more files beside it that only it may read.
     pub fn with_files(template: &str, files: &[(&str, &str)]) -> Self {
-        Self::with_names(template, files, None)
+        Self::launched(&Launch::default(), template, files, None)
     }
 
     /// Another node under the same public names, which `{{public}}` is the port of.
     pub fn beside(&self, template: &str, files: &[(&str, &str)]) -> Self {
-        Self::with_names(template, files, Some(self.public))
+        Self::at(self.public, template, files)
     }
 
-    fn with_names(template: &str, files: &[(&str, &str)], public: Option<u16>) -> Self {
+    /// A node whose public names have this port, that of whatever stands before it.
+    pub fn at(public: u16, template: &str, files: &[(&str, &str)]) -> Self {
+        Self::launched(&Launch::default(), template, files, Some(public))
+    }
+
+    /// A gateway started otherwise. `{dir}` in what it is launched with is its directory.
+    pub fn launched(launch: &Launch, template: &str, files: &[(&str, &str)], public: Option<u16>) -> Self {
         let scratch = Scratch::new();
+        let dir = scratch.path().display().to_string();
+        let launch = Launch {
+            by: launch.by.iter().map(|word| word.replace("{dir}", &dir)).collect(),
+            environment: launch.environment.iter().map(|(name, value)| (name.clone(), value.replace("{dir}", &dir))).collect(),
+        };
         for (name, text) in files {
             use std::os::unix::fs::PermissionsExt;
             let path = scratch.write(name, text);
@@ -376,9 +403,10 @@ impl Gateway {
             .replace("{{app}}", &application.address.to_string())
             .replace("{{dir}}", &scratch.path().display().to_string());
         let path = scratch.write("vestibule.toml", &config);
-        let child = spawn(&path, &scratch);
+        let child = spawn(&path, &scratch, &launch);
         let gateway = Self {
             child,
+            launch,
             address: SocketAddr::from(([127, 0, 0, 1], port)),
             health: SocketAddr::from(([127, 0, 0, 1], health)),
             public,
@@ -448,7 +476,12 @@ impl Gateway {
 
     /// A browser of its own cookies.
     pub fn browser(&self) -> Browser<'_> {
-        Browser { gateway: self, jar: BTreeMap::new(), at: None }
+        self.browser_through(self.address)
+    }
+
+    /// A browser that reaches it by another address, a load balancer's.
+    pub fn browser_through(&self, through: SocketAddr) -> Browser<'_> {
+        Browser { of: PhantomData, ..Browser::at(through, self.public) }
     }
 
     /// Signs in as a browser does and returns the session cookie of the application's host.
@@ -495,9 +528,20 @@ impl Gateway {
         self.child.wait().unwrap();
     }
 
+    /// Stops it as a service manager does, and waits until it has ended.
+    pub fn stop(&mut self) {
+        self.signal("TERM");
+        self.child.wait().unwrap();
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Starts it again over the same store.
     pub fn restart(&mut self) {
-        self.child = spawn(&self.scratch.path().join("vestibule.toml"), &self.scratch);
+        self.child = spawn(&self.scratch.path().join("vestibule.toml"), &self.scratch, &self.launch);
         self.wait_until_ready();
     }
 
@@ -515,13 +559,20 @@ impl Gateway {
 /// A person's browser: cookies by host, redirects followed.
 #[derive(Debug)]
 pub struct Browser<'a> {
-    gateway: &'a Gateway,
+    of: PhantomData<&'a Gateway>,
+    through: SocketAddr,
+    public: u16,
     jar: BTreeMap<String, BTreeMap<String, String>>,
     /// Where it is: redirects may be relative.
     at: Option<url::Url>,
 }
 
 impl Browser<'_> {
+    /// A browser of whatever has this address and whose public names have this port.
+    pub fn at(through: SocketAddr, public: u16) -> Self {
+        Self { of: PhantomData, through, public, jar: BTreeMap::new(), at: None }
+    }
+
     /// Loads a page without following redirects. Ports in URLs do not matter: there is one gateway.
     pub fn load(&mut self, url: &str) -> Answer {
         let url = match &self.at {
@@ -574,7 +625,7 @@ impl Browser<'_> {
 
     /// Submits a form of the same origin.
     pub fn post(&mut self, host: &str, target: &str, fields: &[(&str, &str)]) -> Answer {
-        let origin = format!("http://{host}:{}", self.gateway.public);
+        let origin = format!("http://{host}:{}", self.public);
         self.ask(host, ask("POST", target).browser().header("Origin", &origin).header("Sec-Fetch-Site", "same-origin").form(fields))
     }
 
@@ -589,7 +640,7 @@ impl Browser<'_> {
             let text: Vec<String> = cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
             request = request.header("Cookie", &text.join("; "));
         }
-        let answer = self.gateway.send_to(host, &request);
+        let answer = exchange(self.through, &request.octets(&format!("{host}:{}", self.public)));
         for (name, value) in answer.cookies() {
             if value.is_empty() {
                 cookies.remove(&name)
@@ -611,15 +662,26 @@ impl Drop for Gateway {
     }
 }
 
-fn spawn(config: &Path, scratch: &Scratch) -> Child {
+fn spawn(config: &Path, scratch: &Scratch, launch: &Launch) -> Child {
     let log = std::fs::OpenOptions::new().create(true).append(true).open(scratch.path().join("stderr")).unwrap();
-    Command::new(env!("CARGO_BIN_EXE_vestibule"))
+    let mut words = launch.by.iter().map(String::as_str).chain([env!("CARGO_BIN_EXE_vestibule")]);
+    let mut command = Command::new(words.next().unwrap());
+    // A house with a file `clock` lives at that time, from its start on.
+    if let Ok(clock) = std::fs::read_to_string(scratch.path().join("clock")) {
+        command.env("LD_PRELOAD", FAKETIME).env("FAKETIME", format!("@{clock}")).env("FAKETIME_DONT_FAKE_MONOTONIC", "1").env("TZ", "UTC");
+    }
+    command
+        .args(words)
         .args(["serve", "--config", config.to_str().unwrap()])
+        .envs(launch.environment.iter().map(|(name, value)| (name, value)))
         .stdout(Stdio::null())
         .stderr(log)
         .spawn()
         .unwrap()
 }
+
+/// What makes a process live at another time (Debian's `faketime`).
+pub const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
 
 /// The `Cookie` header that answers an answer's `Set-Cookie`.
 pub fn cookie_header(answer: &Answer) -> String {

@@ -1,5 +1,7 @@
 //! Stores that tests start for themselves: a PostgreSQL and a Redis, on free loopback ports, gone with the test.
 
+mod wire;
+
 use std::io::Write as _;
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::{OpenOptionsExt as _, chown};
@@ -8,11 +10,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+pub use wire::Wire;
+
 /// The password of both.
 pub const PASSWORD: &str = "what the store asks";
 
 /// Whether a program is there; if not, says so, or fails where it must be.
-fn is_there(found: bool, what: &str) -> bool {
+pub fn is_there(found: bool, what: &str) -> bool {
     if !found {
         assert!(std::env::var("VESTIBULE_PEERS").as_deref() != Ok("required"), "{what} is missing");
         println!("SKIPPED: {what} is not installed");
@@ -183,6 +187,7 @@ fn program(name: &str) -> Option<PathBuf> {
 
 /// A Redis.
 pub struct Redis {
+    program: PathBuf,
     child: Option<Child>,
     pub port: u16,
     pub directory: PathBuf,
@@ -202,18 +207,30 @@ impl Redis {
         if !is_there(Command::new("redis-server").arg("--version").output().is_ok(), "Redis") {
             return None;
         }
+        Some(Self::start_program(PathBuf::from("redis-server"), arguments))
+    }
+
+    /// A fresh Valkey that asks the password.
+    pub fn valkey() -> Option<Self> {
+        let own = std::env::var_os("VESTIBULE_PEERS_BIN").map(PathBuf::from);
+        let folders = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).chain(own).collect::<Vec<_>>();
+        let program = folders.into_iter().map(|folder| folder.join("valkey-server")).find(|path| path.exists());
+        is_there(program.is_some(), "Valkey").then(|| Self::start_program(program.unwrap(), &["--requirepass", PASSWORD]))
+    }
+
+    fn start_program(program: PathBuf, arguments: &[&str]) -> Self {
         let directory = directory("redis");
         certificates(&directory);
         let arguments = arguments.iter().map(|argument| argument.replace("{dir}", &directory.display().to_string())).collect();
-        let mut server = Self { child: None, port: free_port(), directory, arguments };
+        let mut server = Self { program, child: None, port: free_port(), directory, arguments };
         server.resume();
-        Some(server)
+        server
     }
 
     /// Starts it again over what it keeps.
     pub fn resume(&mut self) {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.directory.join("log")).unwrap();
-        let child = Command::new("redis-server")
+        let child = Command::new(&self.program)
             .args(self.arguments.iter().map(|argument| argument.replace("{port}", &self.port.to_string())))
             .args(
                 if self.arguments.iter().any(|argument| argument == "--tls-port") { ["--port", "0"] } else { ["--port", PORT] }

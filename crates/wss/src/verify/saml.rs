@@ -35,6 +35,18 @@ pub enum Confirmed {
     Bearer,
 }
 
+impl Confirmed {
+    /// Whether it was shown with the key of this certificate (DER).
+    pub fn is_by(&self, certificate: &[u8]) -> bool {
+        match self {
+            Self::HolderOfKey(key) | Self::HolderByTls(key) | Self::SenderVouches(key) | Self::VouchedByTls(key) => {
+                KeyId::of_certificate(certificate).is_ok_and(|id| id == *key)
+            }
+            Self::Bearer => false,
+        }
+    }
+}
+
 /// An assertion that counts.
 #[derive(Debug)]
 pub struct AcceptedAssertion {

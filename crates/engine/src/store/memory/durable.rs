@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard};
 use async_trait::async_trait;
 
 use crate::audit::{Event, Recorded};
-use crate::identity::{ExternalId, GroupName, TenantId, User, UserId, Username};
+use crate::identity::{ExternalId, GroupName, PasswordHash, TenantId, User, UserId, Username};
 use crate::request::RequestId;
 use crate::scheme::Unavailable;
 use crate::store::{Change, ChangeStream, Changes, DECISIONS_KEPT, DurableStore, KeyRecord};
@@ -104,6 +104,11 @@ impl DurableStore for MemoryDurableStore {
         }
         self.changes.send(Change::User(user.id));
         Ok(true)
+    }
+
+    async fn users_with_sealed_hash(&self, most: usize) -> Result<Vec<User>, Unavailable> {
+        let is_sealed = |user: &&User| user.password.as_ref().is_some_and(|hash| hash.0.starts_with(PasswordHash::SEALED));
+        Ok(self.state().users.values().filter(is_sealed).take(most).cloned().collect())
     }
 
     async fn remove_user(&self, id: UserId) -> Result<bool, Unavailable> {

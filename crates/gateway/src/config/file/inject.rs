@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::config::file::WsSecurityResponse;
 use crate::config::values::{At, Pairs, Period};
 
 /// What the application is told.
@@ -66,6 +67,8 @@ fn five_minutes() -> At<Period> {
 pub enum Response {
     /// Request headers that the application sees when a permit names this response.
     Headers(HeadersResponse),
+    /// A security header in the SOAP message that the application sees (WS-Security 1.1).
+    WsSecurity(Box<WsSecurityResponse>),
 }
 
 /// Fixed headers.

@@ -100,11 +100,20 @@ pub struct ForwardedCertificate {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Certificate {
-    /// A file with the certificate and its chain in PEM form, the server's own first.
+    /// A file with the certificate and its chain in PEM form, the server's own first; or a key store, PKCS#12 or Java's JKS, with
+    /// the key in it.
     #[schemars(with = "String", example = "tls/north.pem")]
     pub certificate: At<PathBuf>,
-    /// The private key in PEM form.
-    pub key: At<SecretRef>,
+    /// The private key in PEM form. A key store has it.
+    #[serde(default)]
+    pub key: Option<At<SecretRef>>,
+    /// What opens an encrypted key or a key store.
+    #[serde(default)]
+    pub password: Option<At<SecretRef>>,
+    /// Which key of a key store with several.
+    #[serde(default)]
+    #[schemars(with = "Option<String>", example = &"north")]
+    pub alias: Option<At<String>>,
 }
 
 /// What a client may use up.

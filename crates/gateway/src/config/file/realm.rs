@@ -18,6 +18,17 @@ pub enum Realm {
     Local(LocalRealm),
     /// An LDAP directory: a service account searches who has the name, then their password is tried.
     Ldap(Box<LdapRealm>),
+    /// Programs' passwords in a file, as they are: for partners that send digests of them.
+    SharedSecrets(SharedSecretsRealm),
+}
+
+/// Passwords that both sides keep.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SharedSecretsRealm {
+    /// Lines of the form `name:password`. Each name is a user here; the file is only its password.
+    #[schemars(example = serde_json::json!({ "file": "/run/secrets/partners" }))]
+    pub users: At<SecretRef>,
 }
 
 /// The gateway's own users.

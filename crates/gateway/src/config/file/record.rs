@@ -94,11 +94,14 @@ impl Default for Administrators {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Concession {
-    /// What is conceded: `plain-http`, `plain-ldap` or `login-on-application-host`.
-    #[schemars(with = "String", extend("enum" = ["plain-http", "plain-ldap", "login-on-application-host"]))]
+    /// What is conceded: `plain-http`, `plain-ldap`, `login-on-application-host`, `private-addresses`, `session-owner-unchecked`, or something weaker in the messages of a scheme
+    /// of type `ws-security` (`docs/schemes/ws-security.md` says what each is).
+    #[schemars(with = "String", extend("enum" = [
+        "plain-http", "plain-ldap", "login-on-application-host", "private-addresses", "session-owner-unchecked", "legacy_sha1", "legacy_rsa1024", "legacy_cbc", "legacy_3des", "legacy_rsa15", "legacy_c14n", "saml11", "wss_bearer", "wss_sender_vouches", "wss_holder_of_key_tls", "wss_sender_vouches_tls", "wss_plain_id", "wss_unsigned_timestamp", "wss_bare_keyinfo", "wss_cbc_unsigned", "wss_draft_2002_04", "wss_draft_2002_07", "wss_draft_2002_12", "wss_draft_2003_06"
+    ]))]
     pub what: At<String>,
     /// To whom: the listener's address for `plain-http`, the realm's name for `plain-ldap`, the tenant's name for
-    /// `login-on-application-host`.
+    /// `login-on-application-host`, the scheme's name for what concerns messages.
     #[schemars(with = "String", example = "0.0.0.0:8080")]
     pub partner: At<String>,
     /// Why.

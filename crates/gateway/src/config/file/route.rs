@@ -59,6 +59,21 @@ pub struct Route {
     /// need it: each body is then a SOAP message that names one operation, which its actions agree with, or is refused.
     #[serde(default)]
     pub body: Option<BodyNeed>,
+    /// What becomes of a security header that the chain reads: `remove` takes it out of the message, `keep` leaves it for the
+    /// service that needs it.
+    #[serde(default)]
+    pub security_header: SecurityHeader,
+}
+
+/// What becomes of a security header that the chain reads.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum SecurityHeader {
+    /// The service never sees it.
+    #[default]
+    Remove,
+    /// The service needs it.
+    Keep,
 }
 
 /// Whether anonymous may pass.

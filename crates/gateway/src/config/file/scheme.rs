@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::config::file::WsSecurityScheme;
 use crate::config::values::{At, OneOrMore};
 
 /// How callers are recognised.
@@ -19,6 +20,8 @@ pub enum Scheme {
     LoginForm(LoginFormScheme),
     /// A client certificate, shown to a listener with `tls.client_ca` or forwarded by a named proxy.
     ClientCertificate(ClientCertificateScheme),
+    /// The security header of a SOAP message (WS-Security 1.0 and 1.1).
+    WsSecurity(Box<WsSecurityScheme>),
     /// A session of another service: the headers `ssid` and `surl` of Salesforce, with the URL at which it says whose session it is.
     IdentityUrl(IdentityUrlScheme),
 }
@@ -127,7 +130,7 @@ pub enum SessionOwner {
     Unchecked,
 }
 
-fn thumbprint() -> At<OneOrMore> {
+pub(super) fn thumbprint() -> At<OneOrMore> {
     OneOrMore(vec!["thumbprint".to_owned().into()]).into()
 }
 

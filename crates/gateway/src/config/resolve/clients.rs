@@ -8,8 +8,8 @@ use crate::config::checked::ClientCertificate;
 use crate::config::file;
 use crate::config::pem;
 use crate::config::problem::suggest;
-use crate::config::values::At;
-use crate::schemes::client_certificate::Mapping;
+use crate::config::values::{At, OneOrMore};
+use crate::schemes::owners::Mapping;
 use crate::serve::client_certificates::{ClientTrust, Demand, ForwardedCertificate};
 
 /// By what owners are found, by the words of the configuration.
@@ -45,8 +45,7 @@ impl Resolve<'_> {
     fn trust(&mut self, at: &At<PathBuf>, authorities: &[At<PathBuf>], lists: &[At<PathBuf>], demand: Demand) -> Option<ClientTrust> {
         let (mut roots, mut revoked, mut whole) = (Vec::new(), Vec::new(), true);
         for at in authorities {
-            let path = self.named_file(at);
-            match self.or_error(at, pem::certificates(&path)) {
+            match self.certificates_of(at) {
                 Some(found) => roots.extend(found),
                 None => whole = false,
             }
@@ -98,22 +97,7 @@ impl Resolve<'_> {
 
     /// The scheme, and a word where no listener would ever show it anything.
     pub(super) fn client_certificate_scheme(&mut self, chained: &At<String>, written: &file::ClientCertificateScheme) -> ClientCertificate {
-        let mut mapping = Vec::new();
-        for at in &written.map.value.0 {
-            match MAPPINGS.iter().find(|(word, _)| *word == at.value) {
-                Some((_, found)) if mapping.contains(found) => {
-                    self.error(at, format!("`{}` is listed twice", at.value));
-                }
-                Some((_, found)) => mapping.push(*found),
-                None => {
-                    let help = suggest(&at.value, MAPPINGS.iter().map(|(word, _)| *word));
-                    self.error(at, format!("a certificate has no `{}` by which its owner could be found", at.value)).help = help;
-                }
-            }
-        }
-        if written.map.value.0.is_empty() {
-            self.error(&written.map, "nobody would be found by a certificate").help = Some("write map = \"thumbprint\"".to_owned());
-        }
+        let mapping = self.mapping(&written.map);
         let asks = |listen: &At<file::Listen>| {
             let listen = &listen.value;
             listen.forwarded_certificate.is_some() || listen.tls.as_ref().is_some_and(|tls| !tls.client_ca.is_empty())
@@ -131,5 +115,26 @@ impl Resolve<'_> {
             },
             remember: written.remember,
         }
+    }
+
+    /// By what owners of certificates are found.
+    pub(super) fn mapping(&mut self, written: &At<OneOrMore>) -> Vec<Mapping> {
+        let mut mapping = Vec::new();
+        for at in &written.value.0 {
+            match MAPPINGS.iter().find(|(word, _)| *word == at.value) {
+                Some((_, found)) if mapping.contains(found) => {
+                    self.error(at, format!("`{}` is listed twice", at.value));
+                }
+                Some((_, found)) => mapping.push(*found),
+                None => {
+                    let help = suggest(&at.value, MAPPINGS.iter().map(|(word, _)| *word));
+                    self.error(at, format!("a certificate has no `{}` by which its owner could be found", at.value)).help = help;
+                }
+            }
+        }
+        if written.value.0.is_empty() {
+            self.error(written, "nobody would be found by a certificate").help = Some("write map = \"thumbprint\"".to_owned());
+        }
+        mapping
     }
 }

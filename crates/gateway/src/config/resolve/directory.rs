@@ -8,7 +8,6 @@ use url::Url;
 use super::Resolve;
 use crate::config::checked::{Conceded, Ldap, LdapProtection, LdapServer};
 use crate::config::file::{self, LdapDialect, LdapScope};
-use crate::config::pem;
 use crate::config::values::{At, Period};
 use crate::realms::ldap::entry::Name;
 use crate::realms::ldap::filter::Template;
@@ -30,8 +29,7 @@ impl Resolve<'_> {
                 self.error(at, "certificates mean nothing without TLS").help =
                     Some("write the url with ldaps://, or add start_tls = true".to_owned());
             }
-            let path = self.named_file(at);
-            self.or_error(at, pem::certificates(&path))
+            self.certificates_of(at)
         });
         let bind_password = self.secret(&written.bind_password);
         for at in [&written.bind_dn, &written.base] {

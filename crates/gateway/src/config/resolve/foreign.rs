@@ -6,7 +6,6 @@ use super::Resolve;
 use crate::call::Reach;
 use crate::config::checked::{Conceded, IdentityUrl};
 use crate::config::file::{self, SessionOwner};
-use crate::config::pem;
 use crate::schemes::identity_url::{Hosts, Id, LinkBy, ORGANIZATION, Owner};
 
 impl Resolve<'_> {
@@ -28,10 +27,7 @@ impl Resolve<'_> {
         }
         let hosts =
             written.hosts.as_ref().and_then(|at| self.or_error(at, Hosts::parse(at.value.0.iter().map(|host| host.value.as_str()))));
-        let ca = written.ca.as_ref().and_then(|at| {
-            let path = self.named_file(at);
-            self.or_error(at, pem::certificates(&path))
-        });
+        let ca = written.ca.as_ref().and_then(|at| self.certificates_of(at));
         let reach = if self.is_conceded(&Conceded::PrivateAddresses(name.clone())) { Reach::Any } else { Reach::Public };
         let owner = match written.owner.value {
             SessionOwner::Checked => Owner::Checked,

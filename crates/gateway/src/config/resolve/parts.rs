@@ -38,6 +38,7 @@ impl Resolve<'_> {
                     }
                     Some(Realm::Local { minimum_length: local.minimum_length.value })
                 }
+                file::Realm::SharedSecrets(shared) => Some(Realm::SharedSecrets(self.shared_secrets(shared))),
                 file::Realm::Ldap(ldap) => self.directory(name, ldap).map(|ldap| Realm::Ldap(Box::new(ldap))),
             };
             let name = RealmName::from(name.value.as_str());

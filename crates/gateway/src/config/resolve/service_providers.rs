@@ -38,9 +38,8 @@ impl Resolve<'_> {
         At { value: written, span }: &At<file::IdentityProviderRole>,
         portal: Option<&str>,
     ) -> Option<IdentityProviderRole> {
-        let path = self.named_file(&written.certificate);
         let key = self.secret(&written.key);
-        let certificates = self.or_error(&written.certificate, pem::certificates(&path));
+        let certificates = self.certificates_of(&written.certificate);
         let entity_id = written.entity_id.as_ref().filter(|at| {
             let fits = !at.value.trim().is_empty() && at.value.len() <= 1024;
             if !fits {

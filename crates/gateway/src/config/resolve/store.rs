@@ -11,7 +11,6 @@ use super::Resolve;
 use crate::config::Purpose;
 use crate::config::checked::{Durable, Expiring, Store};
 use crate::config::file::{self, DurableBackend, ExpiringBackend, RedisTopology};
-use crate::config::pem;
 use crate::config::values::{At, OneOrMore, Period};
 use crate::store::postgres::{self, Host};
 use crate::store::redis::{self, Topology};
@@ -135,10 +134,7 @@ impl Resolve<'_> {
             self.error(&written.url, "a Unix socket speaks no TLS").help =
                 Some("name servers that are all reached in the same way, and a `ca` only with TLS".to_owned());
         }
-        let ca = written.ca.as_ref().and_then(|at| {
-            let path = self.named_file(at);
-            self.or_error(at, pem::certificates(&path))
-        });
+        let ca = written.ca.as_ref().and_then(|at| self.certificates_of(at));
         let password = written.password.as_ref().and_then(|at| self.secret(at));
         if !(1..=MOST_CONNECTIONS).contains(&written.connections.value) {
             self.error(&written.connections, format!("this is between 1 and {MOST_CONNECTIONS}"));
@@ -193,8 +189,8 @@ impl Resolve<'_> {
             if !tls {
                 self.error(at, "certificates mean nothing without TLS").help = Some("write the url with rediss://".to_owned());
             }
-            let path = self.named_file(at);
-            self.or_error(at, pem::certificates(&path))?;
+            self.certificates_of(at)?;
+            let path = self.path(&at.value);
             self.or_error(at, std::fs::read(&path).map_err(|why| why.to_string()))
         });
         let password = written.password.as_ref().and_then(|at| self.secret(at));

@@ -9,10 +9,10 @@ use std::time::Duration;
 use vestibule_engine::identity::{RealmName, SchemeName, TenantId};
 use vestibule_engine::request::Host;
 
-use super::{Resolve, SOON};
+use super::Resolve;
 use crate::config::checked::{Brand, Certificate, ClientLimits, Conceded, Listener, LoginHost, Logo, Scheme, Server, Tenant};
 use crate::config::file;
-use crate::config::pem;
+use crate::config::pem::{self, Opening};
 use crate::config::problem::{Problem, suggest};
 use crate::config::secrets::reason;
 use crate::config::values::{At, OneOrMore};
@@ -132,16 +132,30 @@ impl Resolve<'_> {
 
     fn certificate(&mut self, written: &file::Certificate) -> Option<Certificate> {
         let path = self.named_file(&written.certificate);
-        let key = self.secret(&written.key);
-        let chain = self.or_error(&written.certificate, pem::certificates(&path))?;
-        let about = chain.first().map(pem::about)?;
-        let about = self.or_error(&written.certificate, about)?;
-        if about.until < self.now || about.from > self.now {
-            self.warn(&written.certificate, format!("this certificate is valid from {} to {} only", about.from, about.until));
-        } else if about.until.duration_since(self.now).as_hours() < SOON * 24 {
-            self.warn(&written.certificate, format!("this certificate ends on {}", about.until));
+        let key = written.key.as_ref().map(|at| (at, self.secret(at)));
+        let password = match &written.password {
+            Some(at) => Some(self.secret(at)?),
+            None => None,
+        };
+        let alias = written.alias.as_ref().map(|at| at.value.as_str());
+        let opening = Opening { password: password.as_ref(), alias };
+        let (chain, stored) = match &key {
+            Some(_) => (self.or_error(&written.certificate, pem::certificates(&path))?, None),
+            None => {
+                let certified = self.or_error(&written.certificate, pem::stored(&path, opening))?;
+                (certified.cert.clone(), Some(certified))
+            }
+        };
+        let own = chain.first()?;
+        self.dated(&written.certificate, std::slice::from_ref(own));
+        let about = self.or_error(&written.certificate, pem::about(own))?;
+        if about.from > self.now {
+            self.warn(&written.certificate, format!("this certificate is valid from {} on only", about.from));
         }
-        let certified = self.or_error(&written.key, pem::certified(chain, &key?))?;
+        let certified = match (key, stored) {
+            (Some((at, key)), _) => self.or_error(at, pem::certified(chain, &key?, password.as_ref()))?,
+            (None, stored) => stored?,
+        };
         Some(Certificate { names: about.names, certified })
     }
 
@@ -328,6 +342,7 @@ impl Resolve<'_> {
                     session = true;
                 }
                 Scheme::Basic { remember, .. } => remembers = remembers.or(remember.then_some(at)),
+                Scheme::WsSecurity(_) => {}
                 Scheme::ClientCertificate(certificate) => remembers = remembers.or(certificate.remember.then_some(at)),
                 Scheme::IdentityUrl(foreign) => remembers = remembers.or(foreign.remember.then_some(at)),
                 Scheme::LoginForm { .. } => {
@@ -374,6 +389,9 @@ impl Resolve<'_> {
             Some(At { value: file::Scheme::ClientCertificate(written), .. }) => {
                 Some(Scheme::ClientCertificate(self.client_certificate_scheme(at, written)))
             }
+            Some(At { value: file::Scheme::WsSecurity(written), .. }) => {
+                Some(Scheme::WsSecurity(Box::new(self.ws_security_scheme(at, written))))
+            }
             Some(At { value: file::Scheme::IdentityUrl(written), .. }) => {
                 Some(Scheme::IdentityUrl(self.identity_url_scheme(&name, written)))
             }
@@ -382,7 +400,7 @@ impl Resolve<'_> {
         }
     }
 
-    fn scheme_realms(&mut self, written: &At<OneOrMore>) -> Vec<RealmName> {
+    pub(super) fn scheme_realms(&mut self, written: &At<OneOrMore>) -> Vec<RealmName> {
         if written.value.0.is_empty() {
             self.error(written, "nobody would check the password").help = Some("name a realm, as in realm = \"local\"".to_owned());
         }

@@ -92,10 +92,7 @@ impl Resolve<'_> {
                 self.error(&written.url, format!("the upstream `{}` has no url", name.value));
             }
             let urls: Vec<Origin> = written.url.value.0.iter().filter_map(|at| self.origin(at, listeners)).collect();
-            let ca = written.ca.as_ref().and_then(|at| {
-                let path = self.named_file(at);
-                self.or_error(at, pem::certificates(&path))
-            });
+            let ca = written.ca.as_ref().and_then(|at| self.certificates_of(at));
             let client_certificate = match (&written.client_certificate, &written.client_key) {
                 (Some(certificate), Some(key)) => self.client_certificate(certificate, key),
                 (Some(certificate), None) => {
@@ -127,10 +124,9 @@ impl Resolve<'_> {
     }
 
     fn client_certificate(&mut self, certificate: &At<std::path::PathBuf>, key: &At<SecretRef>) -> Option<Arc<rustls::sign::CertifiedKey>> {
-        let path = self.named_file(certificate);
         let secret = self.secret(key);
-        let chain = self.or_error(certificate, pem::certificates(&path))?;
-        self.or_error(key, pem::certified(chain, &secret?))
+        let chain = self.certificates_of(certificate)?;
+        self.or_error(key, pem::certified(chain, &secret?, None))
     }
 
     /// An upstream's URL. It has no path: what was judged is what is forwarded.
@@ -234,7 +230,15 @@ impl Resolve<'_> {
     pub(super) fn responses(&mut self, injectors: &BTreeMap<Arc<str>, Injector>) -> BTreeMap<ResponseName, Response> {
         let file = self.file;
         let mut responses = BTreeMap::new();
-        for (name, At { value: file::Response::Headers(written), .. }) in &file.response.0 {
+        for (name, At { value: written, .. }) in &file.response.0 {
+            let written = match written {
+                file::Response::Headers(written) => written,
+                file::Response::WsSecurity(written) => {
+                    let response = self.ws_security_response(name, written).map(|response| Response::WsSecurity(Box::new(response)));
+                    responses.extend(response.map(|response| (ResponseName::from(name.value.as_str()), response)));
+                    continue;
+                }
+            };
             let mut headers: Vec<(HeaderName, HeaderValue)> = Vec::new();
             for (header, value) in &written.set.value.0 {
                 let Some(name) = self.settable_header(header) else { continue };
@@ -302,6 +306,7 @@ impl Resolve<'_> {
                 csrf,
                 clients: written.clients.iter().map(|net| net.0).collect(),
                 body,
+                security_header: written.security_header,
             };
             self.carried(&route, &written.pattern, listeners);
             routes.push((route, &written.pattern));

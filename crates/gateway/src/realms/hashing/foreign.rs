@@ -29,6 +29,12 @@ const BCRYPT_COSTS: std::ops::RangeInclusive<u32> = 4..=15;
 const BCRYPT_READS: usize = 71;
 /// Most iterations of PBKDF2.
 const MAX_ITERATIONS: u32 = 10_000_000;
+/// Rounds of SHA-crypt.
+const SHA_CRYPT_ROUNDS: std::ops::RangeInclusive<u32> = 1000..=1_000_000;
+/// Rounds of SHA-crypt where a hash does not say.
+const SHA_CRYPT_USUAL: u32 = 5000;
+/// Octets of a salt that SHA-crypt reads.
+const SHA_CRYPT_SALT: usize = 16;
 /// Octets of salts.
 const SALTS: std::ops::RangeInclusive<usize> = 1..=64;
 /// Octets of outputs: fewer could be hit by chance.
@@ -46,7 +52,7 @@ pub enum ImportError {
     #[error("the hash is too long")]
     TooLong,
     /// None of the kinds we know.
-    #[error("the kind of hash is not known: argon2, bcrypt, scrypt, pbkdf2 and {{SSHA…}} are")]
+    #[error("the kind of hash is not known: argon2, bcrypt, scrypt, pbkdf2, sha-crypt ($5$, $6$) and {{SSHA…}} are")]
     UnknownKind,
     /// It does not follow its own format.
     #[error("the hash is malformed")]
@@ -66,6 +72,7 @@ pub(super) enum Foreign {
     Scrypt { log_n: u8, r: u32, p: u32, salt: Vec<u8>, length: usize },
     Pbkdf2 { sha: Sha, iterations: NonZeroU32, salt: Vec<u8>, length: usize },
     SaltedSha { sha: Sha, salt: Vec<u8> },
+    ShaCrypt { sha: Sha, rounds: u32, salt: Vec<u8> },
 }
 
 /// A hash function of the SHA family.
@@ -96,8 +103,10 @@ impl Foreign {
             scrypt(rest)?
         } else if text.starts_with("$pbkdf2") || text.starts_with("pbkdf2_") {
             pbkdf2(text)?
+        } else if text.starts_with("$5$") || text.starts_with("$6$") {
+            sha_crypt(text)?
         } else if text.starts_with('{') {
-            salted_sha(text)?
+            directory(text)?
         } else {
             return Err(ImportError::UnknownKind);
         };
@@ -132,6 +141,7 @@ impl Foreign {
                     Self::Pbkdf2 { sha: Sha::named(sha)?, iterations: NonZeroU32::new(number("i")?)?, salt: salt()?, length: length()? }
                 }
                 ("salted", sha) => Self::SaltedSha { sha: Sha::named(sha)?, salt: salt()? },
+                ("crypt", sha) => Self::ShaCrypt { sha: Sha::named(sha)?, rounds: number("r")?, salt: salt()? },
                 _ => return None,
             },
         };
@@ -168,6 +178,11 @@ impl Foreign {
                 pbkdf2::derive(algorithm, *iterations, salt, password, &mut octets);
                 usable(octets)
             }
+            Self::ShaCrypt { sha, rounds, salt } => {
+                let octets = sha_crypt_digest(*sha, *rounds, salt, password);
+                // crypt(3) ends a password at its first NUL.
+                Digest { octets, usable: !password.contains(&0) }
+            }
             Self::SaltedSha { sha, salt } => {
                 let mut context = digest::Context::new(sha.digest());
                 context.update(password);
@@ -191,6 +206,8 @@ impl Foreign {
                 Duration::from_nanos(1_200 * u64::from(iterations.get()) * blocks)
             }
             Self::SaltedSha { .. } => Duration::ZERO,
+            // 3 µs per round.
+            Self::ShaCrypt { rounds, .. } => Duration::from_nanos(3_000 * u64::from(*rounds)),
         }
     }
 
@@ -212,6 +229,9 @@ impl Foreign {
             }
             Self::Pbkdf2 { iterations, salt, length, .. } => iterations.get() <= MAX_ITERATIONS && lengths(salt, *length),
             Self::SaltedSha { salt, .. } => SALTS.contains(&salt.len()),
+            Self::ShaCrypt { rounds, salt, sha } => {
+                SHA_CRYPT_ROUNDS.contains(rounds) && (1..=SHA_CRYPT_SALT).contains(&salt.len()) && *sha != Sha::Sha1
+            }
         };
         if fits { Ok(self) } else { Err(ImportError::Parameters) }
     }
@@ -231,6 +251,7 @@ impl fmt::Display for Foreign {
             Self::Pbkdf2 { sha, iterations, salt, length } => {
                 write!(f, "pbkdf2-{}$i={iterations},l={length},s={}", sha.name(), base64(salt))
             }
+            Self::ShaCrypt { sha, rounds, salt } => write!(f, "crypt-{}$r={rounds},s={}", sha.name(), base64(salt)),
             Self::SaltedSha { sha, salt } => write!(f, "salted-{}$s={}", sha.name(), base64(salt)),
         }
     }
@@ -359,15 +380,138 @@ fn pbkdf2(text: &str) -> Result<(Foreign, Vec<u8>), ImportError> {
     Ok((Foreign::Pbkdf2 { sha, iterations, salt, length: output.len() }, output))
 }
 
-/// `{SSHA}` and its kin: base64 of the digest of password and salt, then the salt.
-fn salted_sha(text: &str) -> Result<(Foreign, Vec<u8>), ImportError> {
+/// What directories write: the scheme in braces, then its value (RFC 2307 §5.3 and what came after it).
+fn directory(text: &str) -> Result<(Foreign, Vec<u8>), ImportError> {
     let (name, value) = text.strip_prefix('{').and_then(|rest| rest.split_once('}')).ok_or(ImportError::Malformed)?;
-    let sha = match name.to_ascii_uppercase().as_str() {
-        "SSHA" => Sha::Sha1,
-        "SSHA256" => Sha::Sha256,
-        "SSHA512" => Sha::Sha512,
+    match name.to_ascii_uppercase().as_str() {
+        "SSHA" => salted_sha(Sha::Sha1, value),
+        "SSHA256" => salted_sha(Sha::Sha256, value),
+        "SSHA512" => salted_sha(Sha::Sha512, value),
+        "PBKDF2" | "PBKDF2-SHA1" => directory_pbkdf2(Sha::Sha1, value),
+        "PBKDF2-SHA256" => directory_pbkdf2(Sha::Sha256, value),
+        "PBKDF2-SHA512" => directory_pbkdf2(Sha::Sha512, value),
+        "PBKDF2_SHA256" => packed_pbkdf2(value),
+        "CRYPT" if value.starts_with("$2") => bcrypt(value),
+        "CRYPT" if value.starts_with("$5$") || value.starts_with("$6$") => sha_crypt(value),
+        "BCRYPT" => bcrypt(value),
+        "ARGON2" => {
+            let Argon2Hash { variant, version, memory, passes, lanes, salt, output } = Argon2Hash::parse(value)?;
+            let length = output.len();
+            Ok((Foreign::Argon2 { variant, version, cost: Cost { memory, passes, lanes }, salt, length }, output))
+        }
+        _ => Err(ImportError::UnknownKind),
+    }
+}
+
+/// OpenLDAP's `ITERATIONS$SALT$OUTPUT`, with `.` for `+`.
+fn directory_pbkdf2(sha: Sha, value: &str) -> Result<(Foreign, Vec<u8>), ImportError> {
+    let (iterations, salt, output) = three(value, '$')?;
+    let iterations = NonZeroU32::new(number(iterations)?).ok_or(ImportError::Parameters)?;
+    let (salt, output) = (unpadded(&salt.replace('.', "+"))?, unpadded(&output.replace('.', "+"))?);
+    Ok((Foreign::Pbkdf2 { sha, iterations, salt, length: output.len() }, output))
+}
+
+/// 389 Directory Server's: base64 of four octets of iterations, 64 of salt, 256 of output. The first 32 are one block of
+/// the hash function, and no guess that misses them hits the others.
+fn packed_pbkdf2(value: &str) -> Result<(Foreign, Vec<u8>), ImportError> {
+    let octets = BASE64.decode(value).map_err(|_| ImportError::Malformed)?;
+    let (iterations, rest) = octets.split_first_chunk::<4>().ok_or(ImportError::Malformed)?;
+    let (salt, rest) = rest.split_first_chunk::<64>().ok_or(ImportError::Malformed)?;
+    let output = rest.first_chunk::<32>().filter(|_| rest.len() == 256).ok_or(ImportError::Malformed)?;
+    let iterations = NonZeroU32::new(u32::from_be_bytes(*iterations)).ok_or(ImportError::Parameters)?;
+    Ok((Foreign::Pbkdf2 { sha: Sha::Sha256, iterations, salt: salt.to_vec(), length: output.len() }, output.to_vec()))
+}
+
+/// `$5$` and `$6$` of crypt(3), in Ulrich Drepper's specification: `$6$rounds=N$SALT$OUTPUT`, the rounds optional.
+fn sha_crypt(text: &str) -> Result<(Foreign, Vec<u8>), ImportError> {
+    let (sha, rest) = match text.split_at_checked(3) {
+        Some(("$5$", rest)) => (Sha::Sha256, rest),
+        Some(("$6$", rest)) => (Sha::Sha512, rest),
         _ => return Err(ImportError::UnknownKind),
     };
+    let (rounds, rest) = match rest.strip_prefix("rounds=") {
+        Some(rest) => {
+            let (rounds, rest) = rest.split_once('$').ok_or(ImportError::Malformed)?;
+            (number(rounds)?, rest)
+        }
+        None => (SHA_CRYPT_USUAL, rest),
+    };
+    let (salt, output) = rest.split_once('$').ok_or(ImportError::Malformed)?;
+    let output = sha_crypt_output(sha, output).ok_or(ImportError::Malformed)?;
+    Ok((Foreign::ShaCrypt { sha, rounds, salt: salt.as_bytes().to_vec() }, output))
+}
+
+/// The output's octets in their own order. They are written three at a time, shuffled, the low six bits first.
+fn sha_crypt_output(sha: Sha, text: &str) -> Option<Vec<u8>> {
+    const ALPHABET: &[u8; 64] = b"./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    let length = sha.digest().output_len();
+    let third = length / 3;
+    let mut places: Vec<Vec<usize>> = Vec::new();
+    for first in 0..third {
+        let mut triple = [first, first + third, first + 2 * third];
+        match sha {
+            Sha::Sha512 => triple.rotate_left(first % 3),
+            Sha::Sha1 | Sha::Sha256 => triple.rotate_right(first % 3),
+        }
+        places.push(triple.to_vec());
+    }
+    places.push((3 * third..length).rev().collect());
+
+    let mut digits = text.bytes();
+    let mut octets = vec![0; length];
+    for group in places {
+        let mut bits: u32 = 0;
+        // Six bits a character, the last of a group with some to spare.
+        for place in 0..=u32::try_from(group.len()).ok()? {
+            let digit = digits.next()?;
+            let value = ALPHABET.iter().position(|known| *known == digit)?;
+            bits |= u32::try_from(value).ok()? << (6 * place);
+        }
+        for (place, octet) in group.iter().rev().zip(bits.to_le_bytes()) {
+            *octets.get_mut(*place)? = octet;
+        }
+    }
+    digits.next().is_none().then_some(octets)
+}
+
+/// Steps 1 to 21 of the specification.
+fn sha_crypt_digest(sha: Sha, rounds: u32, salt: &[u8], password: &[u8]) -> Zeroizing<Vec<u8>> {
+    let of = |parts: &[&[u8]]| {
+        let mut context = digest::Context::new(sha.digest());
+        for part in parts {
+            context.update(part);
+        }
+        Zeroizing::new(context.finish().as_ref().to_vec())
+    };
+    let stretched = |digest: &[u8], length: usize| Zeroizing::new(digest.iter().copied().cycle().take(length).collect::<Vec<_>>());
+
+    let first = of(&[password, salt, password]);
+    let filling = stretched(&first, password.len());
+    let mut parts: Vec<&[u8]> = vec![password, salt, &filling];
+    let mut length = password.len();
+    while length > 0 {
+        parts.push(if length & 1 == 1 { &first } else { password });
+        length >>= 1;
+    }
+    let mut digest = of(&parts);
+    let passwords = stretched(&of(&vec![password; password.len()]), password.len());
+    let times = 16 + usize::from(digest.first().copied().unwrap_or(0));
+    let salts = stretched(&of(&vec![salt; times]), salt.len());
+    for round in 0..rounds {
+        let odd = round % 2 == 1;
+        let mut parts: [&[u8]; 4] = [&[], &[], &[], &[]];
+        let [begin, salted, again, end] = &mut parts;
+        *begin = if odd { &passwords } else { &digest };
+        *salted = if round % 3 == 0 { &[] } else { &salts };
+        *again = if round % 7 == 0 { &[] } else { &passwords };
+        *end = if odd { &digest } else { &passwords };
+        digest = of(&parts);
+    }
+    digest
+}
+
+/// The kin of `{SSHA}`: base64 of the digest of password and salt, then the salt.
+fn salted_sha(sha: Sha, value: &str) -> Result<(Foreign, Vec<u8>), ImportError> {
     let octets = BASE64.decode(value).map_err(|_| ImportError::Malformed)?;
     let (digest, salt) = octets.split_at_checked(sha.digest().output_len()).ok_or(ImportError::Malformed)?;
     Ok((Foreign::SaltedSha { sha, salt: salt.to_vec() }, digest.to_vec()))

@@ -18,6 +18,7 @@ use vestibule_engine::scheme::Unavailable;
 use vestibule_engine::secret::Secret;
 
 use super::{Cost, ImportError, Match};
+use crate::keys::KeyEncryptionKey;
 
 /// Of so many jobs one is a stranger's even while known devices wait: nobody starves.
 const STRANGERS_TURN: u32 = 4;
@@ -33,6 +34,8 @@ pub enum Lane {
     Known(IpAddr),
     /// Anybody else, by their address range.
     Stranger(IpAddr),
+    /// Nobody: what is done when nobody waits.
+    Idle,
 }
 
 impl Lane {
@@ -47,17 +50,25 @@ impl Lane {
 pub struct HashingPool {
     shared: Arc<Shared>,
     cost: Cost,
+    sealing: Arc<KeyEncryptionKey>,
 }
 
 impl HashingPool {
-    /// A pool of `threads` threads that makes hashes of this cost; each of the two lanes holds up to `queue_limit` jobs.
+    /// A pool of `threads` threads that makes hashes of this cost; each lane holds up to `queue_limit` jobs. Imported hashes
+    /// that wait to be wrapped rest under `sealing`.
     ///
     /// # Errors
     /// When the system gives no threads.
-    pub fn new(threads: usize, queue_limit: usize, cost: Cost, clock: Arc<dyn Clock>) -> std::io::Result<Self> {
+    pub fn new(
+        threads: usize,
+        queue_limit: usize,
+        cost: Cost,
+        sealing: Arc<KeyEncryptionKey>,
+        clock: Arc<dyn Clock>,
+    ) -> std::io::Result<Self> {
         let shared = Arc::new(Shared { queues: Mutex::new(Queues::new(queue_limit)), filled: Condvar::new(), clock });
         // Made first, so that threads already running end if a later one cannot be made.
-        let pool = Self { shared, cost };
+        let pool = Self { shared, cost, sealing };
         for number in 0..threads.max(1) {
             let shared = pool.shared.clone();
             std::thread::Builder::new().name(format!("hashing-{number}")).spawn(move || shared.work())?;
@@ -87,8 +98,8 @@ impl HashingPool {
         lane: Lane,
         deadline: Duration,
     ) -> Result<Match, Unavailable> {
-        let (hash, password, cost) = (hash.clone(), password.clone(), self.cost);
-        self.run(lane, deadline, move || super::verify(&hash, &password, cost)).await
+        let (hash, password, cost, sealing) = (hash.clone(), password.clone(), self.cost, self.sealing.clone());
+        self.run(lane, deadline, move || super::verify(&hash, &password, cost, &sealing)).await
     }
 
     /// Hashes a password as we store it.
@@ -107,6 +118,28 @@ impl HashingPool {
     pub async fn import(&self, text: &Secret<String>, lane: Lane) -> Result<Result<PasswordHash, ImportError>, Unavailable> {
         let (text, cost) = (text.clone(), self.cost);
         self.run(lane, Duration::MAX, move || Ok(super::import(text.reveal(), cost))).await
+    }
+
+    /// Takes over a hash of another system at once, as [`super::seal`] does: nothing is hashed.
+    ///
+    /// # Errors
+    /// Why the hash will not do.
+    pub fn seal(&self, text: &Secret<String>) -> Result<PasswordHash, ImportError> {
+        super::seal(text.reveal(), self.cost, &self.sealing)
+    }
+
+    /// Wraps a hash that rests sealed, when nobody else waits to be hashed.
+    ///
+    /// # Errors
+    /// [`Unavailable`] when the queue is full; inside, why it cannot be wrapped.
+    pub async fn wrap(&self, stored: &PasswordHash) -> Result<Result<PasswordHash, ImportError>, Unavailable> {
+        let (stored, cost, sealing) = (stored.clone(), self.cost, self.sealing.clone());
+        self.run(Lane::Idle, Duration::MAX, move || Ok(super::wrap(&stored, cost, &sealing))).await
+    }
+
+    /// A stored hash as it leaves the house, as [`super::reveal`] says.
+    pub fn reveal(&self, stored: &PasswordHash) -> Option<Secret<String>> {
+        super::reveal(stored, &self.sealing)
     }
 
     async fn run<T: Send + 'static>(
@@ -180,26 +213,33 @@ struct Full;
 struct Queues {
     known: Fair,
     strangers: Fair,
+    idle: VecDeque<Task>,
+    limit: usize,
     turn: u32,
     closed: bool,
 }
 
 impl Queues {
     fn new(limit: usize) -> Self {
-        Self { known: Fair::new(limit), strangers: Fair::new(limit), turn: 0, closed: false }
+        Self { known: Fair::new(limit), strangers: Fair::new(limit), idle: VecDeque::new(), limit, turn: 0, closed: false }
     }
 
     fn push(&mut self, lane: Lane, task: Task) -> Result<(), Full> {
         match lane {
             Lane::Known(source) => self.known.push(source, task),
             Lane::Stranger(source) => self.strangers.push(source, task),
+            Lane::Idle if self.idle.len() >= self.limit => Err(Full),
+            Lane::Idle => {
+                self.idle.push_back(task);
+                Ok(())
+            }
         }
     }
 
     fn pop(&mut self) -> Option<Task> {
         self.turn = (self.turn + 1) % STRANGERS_TURN;
         let (first, second) = if self.turn == 0 { (&mut self.strangers, &mut self.known) } else { (&mut self.known, &mut self.strangers) };
-        first.pop().or_else(|| second.pop())
+        first.pop().or_else(|| second.pop()).or_else(|| self.idle.pop_front())
     }
 }
 
@@ -269,6 +309,7 @@ mod tests {
     fn sources_take_turns_and_known_devices_go_first_but_not_always() {
         let log = Arc::default();
         let mut queues = Queues::new(80);
+        queues.push(Lane::Idle, note(&log, "idle")).ok().unwrap();
         for job in 0..3 {
             queues.push(Lane::Stranger(at(1)), note(&log, format!("flood {job}"))).ok().unwrap();
         }
@@ -276,7 +317,7 @@ mod tests {
         for job in 0..4 {
             queues.push(Lane::Known(at(3)), note(&log, format!("known {job}"))).ok().unwrap();
         }
-        let expected = ["known 0", "known 1", "known 2", "flood 0", "known 3", "other", "flood 1", "flood 2"];
+        let expected = ["known 0", "known 1", "known 2", "flood 0", "known 3", "other", "flood 1", "flood 2", "idle"];
         assert_eq!(order(&mut queues, &log), expected);
     }
 
@@ -294,7 +335,7 @@ mod tests {
     #[tokio::test]
     async fn a_job_whose_deadline_has_passed_is_dropped_unhashed() {
         let clock = Arc::new(SystemClock::default());
-        let pool = HashingPool::new(1, 8, Cost::default(), clock).unwrap();
+        let pool = HashingPool::new(1, 8, Cost::default(), super::super::tests::sealing(), clock).unwrap();
         let hash = super::super::decoy(Cost::default()).unwrap();
         let lane = Lane::of(at(1), false);
         let late = pool.verify(&hash, &Secret::from("x"), lane, Duration::ZERO).await;
@@ -304,7 +345,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_the_pool_hashes_it_verifies() {
-        let pool = HashingPool::new(1, 8, Cost::default(), Arc::new(SystemClock::default())).unwrap();
+        let pool = HashingPool::new(1, 8, Cost::default(), super::super::tests::sealing(), Arc::new(SystemClock::default())).unwrap();
         let lane = Lane::of(at(1), true);
         let hash = pool.hash(&Secret::from("correct horse"), lane).await.unwrap();
         assert_eq!(pool.verify(&hash, &Secret::from("correct horse"), lane, Duration::MAX).await, Ok(Match::Same));

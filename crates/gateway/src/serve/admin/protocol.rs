@@ -21,11 +21,13 @@ use vestibule_engine::store::{KeyRecord, KeyState};
 /// The version of the protocol. Both sides are one binary; a mismatch means that one of them is older.
 pub const VERSION: u8 = 1;
 /// Longest request, in octets.
-pub const MAX_REQUEST: usize = 256 * 1024;
+pub const MAX_REQUEST: usize = 1024 * 1024;
 /// Longest reply, in octets.
 pub const MAX_REPLY: usize = 16 * 1024 * 1024;
 /// Users, sessions or keys in one reply.
 pub const PAGE: usize = 500;
+/// Users in one request of an import.
+pub const BATCH: usize = 1000;
 
 /// What is asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,12 +79,41 @@ pub enum AdminRequest {
         /// How the issuer calls them.
         id: ExternalId,
     },
+    /// Add many users, or see what would become of them.
+    UserImport {
+        /// To which tenant.
+        tenant: Option<String>,
+        /// At most [`BATCH`].
+        users: Vec<ImportedUser>,
+        /// Write nothing.
+        dry_run: bool,
+    },
+    /// Users with all they are, in name order, a page at a time.
+    UserExport {
+        /// Of which tenant.
+        tenant: Option<String>,
+        /// Of which group.
+        group: Option<String>,
+        /// After which name.
+        after: Option<String>,
+        /// Whether with their password hashes.
+        hashes: bool,
+    },
+    /// Copy the store into a file beside it, which the asker takes away.
+    Backup,
     /// All signing keys.
     KeyList,
     /// Move every key of a purpose on by one place.
     KeyRotate {
         /// What the keys are for.
         purpose: String,
+    },
+    /// Take a private key of another system as the next one of a purpose.
+    KeyImport {
+        /// What it is for.
+        purpose: String,
+        /// The key in PKCS#8 form, in base64.
+        pkcs8: Confidential,
     },
     /// Void a key and what it signed.
     KeyRevoke {
@@ -137,6 +168,55 @@ pub struct NewUser {
     pub break_glass: bool,
     /// The first password.
     pub password: NewPassword,
+}
+
+/// A user of another system.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImportedUser {
+    /// The login name, as that system writes it.
+    pub name: String,
+    /// The name to show.
+    pub display_name: Option<String>,
+    /// The address for mail.
+    pub email: Option<String>,
+    /// The groups.
+    pub groups: Vec<String>,
+    /// The profile.
+    pub profile: String,
+    /// Whether the account may enter.
+    pub state: AccountState,
+    /// Whether the password must be changed first thing.
+    pub must_change_password: bool,
+    /// Whether it is an emergency account.
+    pub break_glass: bool,
+    /// What others call the user.
+    pub external_ids: Vec<ExternalId>,
+    /// When the account was made, if that is known.
+    pub created: Option<Timestamp>,
+    /// The hash of the password, as that system writes it.
+    pub password_hash: Option<Confidential>,
+}
+
+/// What became, or would become, of a user of another system.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fate {
+    /// It was added.
+    Added,
+    /// It is there already, as it would be added.
+    Present,
+    /// It was not added, and this is why.
+    Refused(String),
+}
+
+/// A user as it leaves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExportedUser {
+    /// The user.
+    pub user: User,
+    /// The hash of the password, if it was asked for.
+    pub password_hash: Option<Confidential>,
 }
 
 /// Where a password comes from.
@@ -210,6 +290,20 @@ pub enum AdminReply {
         users: Vec<User>,
         /// Whether there are more after the last.
         more: bool,
+    },
+    /// What became of each user, in the order of the request.
+    Imported(Vec<Fate>),
+    /// Users with all they are, and whether there are more.
+    Exported {
+        /// A page of them.
+        users: Vec<ExportedUser>,
+        /// Whether there are more after the last.
+        more: bool,
+    },
+    /// The store was copied.
+    Copied {
+        /// Into this file.
+        file: std::path::PathBuf,
     },
     /// Signing keys.
     Keys(Vec<KeyView>),

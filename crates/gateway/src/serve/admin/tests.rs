@@ -25,7 +25,7 @@ use vestibule_engine::session::{Sessions, Settings};
 use vestibule_engine::store::{ChangeStream, Changes, DurableStore, Key, KeyState, Kind};
 use vestibule_engine::tenant::Tenant;
 
-use super::protocol::{MAX_REPLY, Synthetic, Value, receive, send};
+use super::protocol::{BATCH, Fate, ImportedUser, MAX_REPLY, Synthetic, Value, receive, send};
 use super::socket::AdminSocket;
 use super::*;
 use crate::audit::tests::{Heard, decided};
@@ -71,6 +71,10 @@ impl DurableStore for Durable {
             None => Ok(false),
         }
     }
+    async fn users_with_sealed_hash(&self, _: usize) -> Result<Vec<User>, Unavailable> {
+        Ok(Vec::new())
+    }
+
     async fn remove_user(&self, id: UserId) -> Result<bool, Unavailable> {
         let mut users = self.users.lock().unwrap();
         let before = users.len();
@@ -242,6 +246,9 @@ impl Running for Fake {
     fn audit_lost(&self) -> u64 {
         7
     }
+    async fn copy(&self) -> Result<PathBuf, Refusal> {
+        Err(Refusal::Invalid("there is no file".into()))
+    }
     async fn reload(&self) -> Result<(), String> {
         Err("line 3: no".into())
     }
@@ -258,6 +265,9 @@ impl KeyAdmin for Fake {
     async fn rotate(&self, purpose: &str) -> Result<Vec<KeyRecord>, Refusal> {
         if purpose == "jwt" { self.list().await } else { Err(Refusal::NotFound(format!("no keys are for `{purpose}`"))) }
     }
+    async fn import(&self, purpose: &str, _: &Secret<Vec<u8>>) -> Result<Vec<KeyRecord>, Refusal> {
+        self.rotate(purpose).await
+    }
     async fn revoke(&self, _: &str) -> Result<Vec<KeyRecord>, Refusal> {
         self.list().await
     }
@@ -271,6 +281,17 @@ impl HashPassword for Fake {
 
     async fn import(&self, text: &Secret<String>) -> Result<PasswordHash, Refusal> {
         Ok(PasswordHash(format!("wrapped {}", text.reveal())))
+    }
+
+    fn seal(&self, text: &Secret<String>) -> Result<PasswordHash, Refusal> {
+        match text.reveal().strip_prefix('{') {
+            Some(_) => Ok(PasswordHash(format!("sealed {}", text.reveal()))),
+            None => Err(Refusal::Invalid("that is no hash".into())),
+        }
+    }
+
+    fn reveal(&self, stored: &PasswordHash) -> Option<Secret<String>> {
+        stored.0.strip_prefix("sealed ").map(Secret::from)
     }
 
     async fn hash(&self, _: &TenantId, _: &Username, password: &Secret<String>) -> Result<PasswordHash, Refusal> {
@@ -576,4 +597,76 @@ async fn what_a_listener_would_refuse_is_told() {
     let AdminReply::Explanation(nowhere) = explain(&server, "http://west.localhost", &[]).await else { panic!("no explanation") };
     assert_eq!((nowhere.decided.decision, nowhere.decided.reason), (Ruling::Deny, Some(Reason::NoRoute)));
     assert_eq!(nowhere.decided.policy, Vec::<PolicyId>::new());
+}
+
+fn imported(name: &str) -> ImportedUser {
+    ImportedUser {
+        name: name.into(),
+        display_name: None,
+        email: Some(format!("{name}@north.example")),
+        groups: vec!["staff".into()],
+        profile: "user".into(),
+        state: AccountState::Active,
+        must_change_password: false,
+        break_glass: false,
+        external_ids: vec![],
+        created: None,
+        password_hash: Some(Confidential(Secret::from("{SSHA}x"))),
+    }
+}
+
+#[tokio::test]
+async fn an_import_adds_each_user_once_and_says_why_not() {
+    let server = Server::start();
+    let import = async |users: &[ImportedUser], dry_run| {
+        let request = AdminRequest::UserImport { tenant: Some("north".into()), users: users.to_vec(), dry_run };
+        match server.ask(request).await {
+            AdminReply::Imported(fates) => fates,
+            other => panic!("{other:?}"),
+        }
+    };
+    let bare = ImportedUser { password_hash: Some(Confidential(Secret::from("hunter2"))), ..imported("cleo") };
+    let nameless = ImportedUser { groups: vec!["a\nb".into()], ..imported("dora") };
+    let users = [imported("ada"), imported("ADA"), bare, nameless, imported("anonymous"), imported("bob")];
+    for dry_run in [true, false] {
+        let fates = import(&users, dry_run).await;
+        assert_eq!(fates[0], Fate::Added);
+        assert_eq!(fates[5], Fate::Added);
+        for (place, why) in [(1, "before"), (2, "no hash"), (3, "control"), (4, "no user name")] {
+            assert!(matches!(&fates[place], Fate::Refused(said) if said.contains(why) && !said.contains("hunter2")), "{:?}", fates[place]);
+        }
+        assert_eq!(server.beneath.durable.users.lock().unwrap().len(), if dry_run { 0 } else { 2 });
+    }
+    assert_eq!(server.beneath.durable.users.lock().unwrap()[0].password, Some(PasswordHash("sealed {SSHA}x".into())));
+    // Again: nothing twice, and who differs is not overwritten.
+    let other = ImportedUser { email: None, state: AccountState::Disabled, ..imported("bob") };
+    assert_eq!(import(&[imported("ada")], false).await, [Fate::Present]);
+    assert!(matches!(&import(&[other], false).await[..], [Fate::Refused(why)] if why.ends_with("mail address, state")));
+    assert_eq!(server.beneath.durable.users.lock().unwrap().len(), 2);
+    let many = AdminRequest::UserImport { tenant: Some("north".into()), users: vec![imported("x"); BATCH + 1], dry_run: false };
+    assert!(matches!(server.ask(many).await, AdminReply::Refused(Refusal::Invalid(_))));
+
+    // What leaves has a hash only if it is asked for.
+    let export = async |hashes| {
+        let request = AdminRequest::UserExport { tenant: Some("north".into()), group: None, after: None, hashes };
+        match server.ask(request).await {
+            AdminReply::Exported { users, more: false } => users,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(export(false).await.iter().all(|user| user.password_hash.is_none()));
+    assert_eq!(export(true).await[0].password_hash, Some(Confidential(Secret::from("{SSHA}x"))));
+    let changes: Vec<String> = server
+        .beneath
+        .sink
+        .0
+        .lock()
+        .unwrap()
+        .iter()
+        .filter_map(|record| match &record.event {
+            Event::AdminChanged { action, subject, .. } => Some(format!("{action} {subject}")),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(changes, ["user.import north: 2 users, from ada to bob", "user.export north: 2 hashes, from ada to bob"]);
 }

@@ -79,6 +79,14 @@ impl KeyAdmin for Keys {
         self.records().await
     }
 
+    async fn import(&self, purpose: &str, pkcs8: &Secret<Vec<u8>>) -> Result<Vec<KeyRecord>, Refusal> {
+        if purpose != PURPOSE {
+            return Err(Refusal::NotFound(format!("no key signs `{purpose}`; there is `{PURPOSE}`")));
+        }
+        self.0.import(pkcs8).await.map_err(refusal)?;
+        self.records().await
+    }
+
     async fn revoke(&self, id: &str) -> Result<Vec<KeyRecord>, Refusal> {
         self.0.revoke(id).await.map_err(refusal)?;
         self.records().await
@@ -88,6 +96,7 @@ impl KeyAdmin for Keys {
 fn refusal(error: keys::Error) -> Refusal {
     match error {
         keys::Error::Unknown(_) => Refusal::NotFound(error.to_string()),
+        keys::Error::Unfit(_) | keys::Error::Known(_) => Refusal::Invalid(error.to_string()),
         keys::Error::Store(_) | keys::Error::Sealed(_) | keys::Error::Record { .. } | keys::Error::Cryptography => {
             Refusal::Unavailable(error.to_string())
         }
@@ -128,12 +137,23 @@ impl HashPassword for Hashes {
     }
 
     async fn import(&self, text: &Secret<String>) -> Result<PasswordHash, Refusal> {
-        match self.pool.import(text, Self::lane()).await? {
-            Ok(hash) => Ok(hash),
-            Err(ImportError::Unavailable) => Err(Refusal::Unavailable(ImportError::Unavailable.to_string())),
-            Err(why @ (ImportError::TooLong | ImportError::UnknownKind | ImportError::Malformed | ImportError::Parameters)) => {
-                Err(Refusal::Invalid(why.to_string()))
-            }
+        self.pool.import(text, Self::lane()).await?.map_err(not_taken_over)
+    }
+
+    fn seal(&self, text: &Secret<String>) -> Result<PasswordHash, Refusal> {
+        self.pool.seal(text).map_err(not_taken_over)
+    }
+
+    fn reveal(&self, stored: &PasswordHash) -> Option<Secret<String>> {
+        self.pool.reveal(stored)
+    }
+}
+
+fn not_taken_over(why: ImportError) -> Refusal {
+    match why {
+        ImportError::Unavailable => Refusal::Unavailable(why.to_string()),
+        ImportError::TooLong | ImportError::UnknownKind | ImportError::Malformed | ImportError::Parameters => {
+            Refusal::Invalid(why.to_string())
         }
     }
 }
@@ -162,7 +182,10 @@ mod tests {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/two-tenants/vestibule.toml");
         let (checked, _) = config::load(&file, Purpose::Serve, clock.now(), |_| Vec::new()).unwrap();
-        Hashes { pool: Arc::new(HashingPool::new(1, 8, Cost::default(), clock).unwrap()), checked: Arc::new(Fixed(Arc::new(checked))) }
+        Hashes {
+            pool: Arc::new(HashingPool::new(1, 8, Cost::default(), crate::realms::hashing::tests::sealing(), clock).unwrap()),
+            checked: Arc::new(Fixed(Arc::new(checked))),
+        }
     }
 
     #[tokio::test]

@@ -19,7 +19,7 @@ fn certificate(names: &[&str]) -> (Certificate, CertificateDer<'static>) {
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
     let der = CertificateParams::new(names).unwrap().self_signed(&key).unwrap().der().clone();
     let names = pem::about(&der).unwrap().names;
-    let certified = pem::certified(vec![der.clone()], &Secret::new(key.serialize_pem())).unwrap();
+    let certified = pem::certified(vec![der.clone()], &Secret::new(key.serialize_pem()), None).unwrap();
     (Certificate { names, certified }, der)
 }
 

@@ -250,7 +250,7 @@ async fn an_upstream_proves_itself_and_sees_our_certificate() {
         (certificate, key)
     };
     let (own, own_key) = signed("gateway.test");
-    let own = crate::config::pem::certified(vec![own.der().clone()], &Secret::new(own_key.serialize_pem())).unwrap();
+    let own = crate::config::pem::certified(vec![own.der().clone()], &Secret::new(own_key.serialize_pem()), None).unwrap();
 
     let (certificate, server_key) = signed("app.inner");
     let mut roots = rustls::RootCertStore::empty();

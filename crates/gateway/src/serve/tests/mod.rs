@@ -386,6 +386,10 @@ mod no_store {
         async fn update_user(&self, _: &User, _: u64) -> Result<bool, Unavailable> {
             down()
         }
+        async fn users_with_sealed_hash(&self, _: usize) -> Result<Vec<User>, Unavailable> {
+            Ok(Vec::new())
+        }
+
         async fn remove_user(&self, _: UserId) -> Result<bool, Unavailable> {
             down()
         }

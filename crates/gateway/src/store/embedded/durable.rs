@@ -32,6 +32,19 @@ impl DurableStore for EmbeddedStore {
         self.readers.run(work).await
     }
 
+    async fn users_by_name(&self, tenant: &TenantId, names: &[Username]) -> Result<Vec<User>, Unavailable> {
+        let (tenant, names) = (tenant.clone(), names.to_vec());
+        let work = move |connection: &Connection| {
+            let mut statement = connection.prepare_cached("SELECT record, password FROM user WHERE tenant = ?1 AND name = ?2")?;
+            let mut found = Vec::new();
+            for name in &names {
+                found.extend(statement.query_row([tenant.as_str(), name.as_str()], user_of).optional()?);
+            }
+            Ok(found)
+        };
+        self.readers.run(work).await
+    }
+
     async fn user_by_external_id(&self, tenant: &TenantId, id: &ExternalId) -> Result<Option<User>, Unavailable> {
         let (tenant, id) = (tenant.clone(), id.clone());
         let work = move |connection: &Connection| {
@@ -44,16 +57,13 @@ impl DurableStore for EmbeddedStore {
 
     async fn insert_user(&self, user: &User) -> Result<bool, Unavailable> {
         let user = user.clone();
-        let work = move |connection: &Connection| {
-            let known = connection.prepare_cached("SELECT 1 FROM user WHERE id = ?1")?.exists([user.id.0.as_bytes()])?;
-            if known || is_taken(connection, &user)? {
-                return Ok(false);
-            }
-            let sql = "INSERT INTO user (id, tenant, name, epoch, password, record) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-            write_user(connection, sql, &user)?;
-            Ok(true)
-        };
-        self.writer.run(work).await
+        self.writer.run(move |connection| insert(connection, &user)).await
+    }
+
+    async fn insert_users(&self, users: &[User]) -> Result<Vec<bool>, Unavailable> {
+        let users = users.to_vec();
+        // One commit for all.
+        self.writer.run(move |connection| users.iter().map(|user| insert(connection, user)).collect()).await
     }
 
     async fn update_user(&self, user: &User, expected_epoch: u64) -> Result<bool, Unavailable> {
@@ -80,6 +90,31 @@ impl DurableStore for EmbeddedStore {
             }
         };
         self.writer.run_then(work, tell).await
+    }
+
+    async fn replace_password(&self, id: UserId, expected: &PasswordHash, new: &PasswordHash) -> Result<bool, Unavailable> {
+        let (expected, new, changes) = (expected.clone(), new.clone(), self.users.clone());
+        let work = move |connection: &Connection| {
+            let sql = "UPDATE user SET password = ?3 WHERE id = ?1 AND password = ?2";
+            connection.prepare_cached(sql)?.execute(params![id.0.as_bytes(), expected.0, new.0]).map(|replaced| replaced > 0)
+        };
+        let tell = move |replaced: &bool| {
+            if *replaced {
+                changes.send(Change::User(id));
+            }
+        };
+        self.writer.run_then(work, tell).await
+    }
+
+    async fn users_with_sealed_hash(&self, most: usize) -> Result<Vec<User>, Unavailable> {
+        let most = i64::try_from(most).unwrap_or(i64::MAX);
+        let work = move |connection: &Connection| {
+            // The condition is the index's: the octet after `$` is `%`.
+            let sql = "SELECT record, password FROM user
+                WHERE password >= '$vestibule-sealed$' AND password < '$vestibule-sealed%' LIMIT ?1";
+            connection.prepare_cached(sql)?.query_map([most], user_of)?.collect()
+        };
+        self.readers.run(work).await
     }
 
     async fn remove_user(&self, id: UserId) -> Result<bool, Unavailable> {
@@ -202,6 +237,17 @@ impl DurableStore for EmbeddedStore {
     fn changes(&self) -> ChangeStream {
         self.users.subscribe()
     }
+}
+
+/// Adds a user, or leaves everything as it was.
+fn insert(connection: &Connection, user: &User) -> rusqlite::Result<bool> {
+    let known = connection.prepare_cached("SELECT 1 FROM user WHERE id = ?1")?.exists([user.id.0.as_bytes()])?;
+    if known || is_taken(connection, user)? {
+        return Ok(false);
+    }
+    let sql = "INSERT INTO user (id, tenant, name, epoch, password, record) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+    write_user(connection, sql, user)?;
+    Ok(true)
 }
 
 /// Whether another user has this user's name or one of its external ids.

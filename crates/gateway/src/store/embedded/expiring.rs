@@ -157,10 +157,10 @@ impl ExpiringStore for EmbeddedStore {
     }
 }
 
-/// Removes up to `most` dead entries.
-pub(super) fn sweep(connection: &Connection, now: i64, most: usize) -> rusqlite::Result<()> {
+/// Removes up to `most` entries that died before then.
+pub(super) fn sweep(connection: &Connection, before: i64, most: usize) -> rusqlite::Result<()> {
     let sql = "DELETE FROM entry WHERE id IN (SELECT id FROM entry WHERE expires <= ?1 ORDER BY expires LIMIT ?2)";
-    connection.prepare_cached(sql)?.execute(params![now, i64::try_from(most).unwrap_or(i64::MAX)])?;
+    connection.prepare_cached(sql)?.execute(params![before, i64::try_from(most).unwrap_or(i64::MAX)])?;
     Ok(())
 }
 

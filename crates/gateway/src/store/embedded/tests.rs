@@ -85,7 +85,7 @@ fn what_is_not_our_store_is_refused() {
     drop(connection);
     let refused = open(&directory.file()).unwrap_err();
     assert!(matches!(refused, OpenError::Newer { found: 99, .. }));
-    assert!(refused.to_string().contains("has schema 99, this program knows 1"), "{refused}");
+    assert!(refused.to_string().contains("has schema 99, this program knows 2"), "{refused}");
 
     let foreign = directory.0.join("foreign.db");
     Connection::open(&foreign).unwrap().execute_batch("CREATE TABLE t (a)").unwrap();
@@ -98,7 +98,7 @@ fn what_is_not_our_store_is_refused() {
 }
 
 #[tokio::test]
-async fn dead_entries_are_reclaimed_by_later_writes() {
+async fn dead_entries_are_reclaimed_by_later_writes_once_no_clock_is_so_far_behind() {
     let directory = Directory::new();
     let clock = Arc::new(vestibule_engine::clock::ManualClock::at(Timestamp::UNIX_EPOCH));
     let store = EmbeddedStore::open(&directory.file(), clock.clone()).unwrap();
@@ -107,13 +107,31 @@ async fn dead_entries_are_reclaimed_by_later_writes() {
     for n in 0..100 {
         store.insert(&key(n), b"v", HOUR, std::slice::from_ref(&group), None).await.unwrap();
     }
-    clock.advance(HOUR);
-    for n in 100..110 {
-        store.increment(&key(n), HOUR).await.unwrap();
-    }
     let count = |sql: &'static str| store.readers.run(move |connection| connection.query_row(sql, [], |row| row.get::<_, i64>(0)));
-    assert_eq!(count("SELECT count(*) FROM entry").await.unwrap(), 10);
+    for (later, first, entries) in [(HOUR, 100, 110), (Duration::from_secs(10 * 60), 110, 20)] {
+        clock.advance(later);
+        for n in first..first + 10 {
+            store.increment(&key(n), HOUR).await.unwrap();
+        }
+        assert_eq!(count("SELECT count(*) FROM entry").await.unwrap(), entries);
+    }
     assert_eq!(count("SELECT count(*) FROM member").await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_clock_that_jumps_and_is_set_right_revives_no_spent_token() {
+    const JUMP: Duration = Duration::from_secs(5 * 60);
+    let directory = Directory::new();
+    let clock = Arc::new(vestibule_engine::clock::ManualClock::at(Timestamp::UNIX_EPOCH + HOUR));
+    let store = EmbeddedStore::open(&directory.file(), clock.clone()).unwrap();
+    let spent = Key::of(&TenantId::from("t"), Kind::Replay, &[b"id"]);
+    assert_eq!(store.insert(&spent, b"", Duration::from_secs(60), &[], None).await.unwrap(), Insert::Inserted);
+    clock.advance(JUMP);
+    for n in 0..20 {
+        store.increment(&key("counter", &n.to_string()), HOUR).await.unwrap();
+    }
+    clock.set_back(JUMP);
+    assert_eq!(store.insert(&spent, b"", Duration::from_secs(60), &[], None).await.unwrap(), Insert::Exists);
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 use vestibule_engine::audit::{Event, Recorded};
 use vestibule_engine::identity::{ExternalId, GroupName, PasswordHash, TenantId, User, UserId, Username};
@@ -14,7 +15,7 @@ use vestibule_engine::scheme::Unavailable;
 use vestibule_engine::secret::Secret;
 use vestibule_engine::store::{Change, ChangeStream, DECISIONS_KEPT, DurableStore, KeyRecord};
 
-use super::{PostgresStore, column};
+use super::{PostgresStore, Taken, column};
 
 /// The line of a message that means the signing keys.
 const KEYS: &str = "keys";
@@ -29,6 +30,12 @@ impl DurableStore for PostgresStore {
     async fn user_by_name(&self, tenant: &TenantId, name: &Username) -> Result<Option<User>, Unavailable> {
         let sql = "SELECT record, password FROM vestibule.\"user\" WHERE tenant = $1 AND name = $2";
         self.row(sql, &[&tenant.as_str(), &name.as_str()]).await?.as_ref().map(user_of).transpose()
+    }
+
+    async fn users_by_name(&self, tenant: &TenantId, names: &[Username]) -> Result<Vec<User>, Unavailable> {
+        let names: Vec<&str> = names.iter().map(Username::as_str).collect();
+        let sql = "SELECT record, password FROM vestibule.\"user\" WHERE tenant = $1 AND name = ANY ($2)";
+        self.rows(sql, &[&tenant.as_str(), &names]).await?.iter().map(user_of).collect()
     }
 
     async fn user_by_external_id(&self, tenant: &TenantId, id: &ExternalId) -> Result<Option<User>, Unavailable> {
@@ -48,6 +55,49 @@ impl DurableStore for PostgresStore {
         row.as_ref().map_or(Ok(false), |row| column(row, 0))
     }
 
+    async fn insert_users(&self, users: &[User]) -> Result<Vec<bool>, Unavailable> {
+        let mut all = Columns::default();
+        for user in users {
+            all.push(user)?;
+        }
+        let Columns { ids, tenants, names, epochs, passwords, records, external, groups } = &all;
+        // Rows of one statement see nothing of each other, but what points to what is checked at its end.
+        let sql = "WITH users AS (INSERT INTO vestibule.\"user\" (id, tenant, name, epoch, password, record)
+                SELECT * FROM unnest($1::bytea[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[])),
+            ids AS (INSERT INTO vestibule.external_id (tenant, issuer, id, \"user\")
+                SELECT DISTINCT * FROM unnest($7::text[], $8::text[], $9::text[], $10::bytea[])),
+            groups AS (INSERT INTO vestibule.user_group (tenant, \"group\", name, \"user\")
+                SELECT DISTINCT * FROM unnest($11::text[], $12::text[], $13::text[], $14::bytea[]))
+            SELECT";
+        let parameters: [&(dyn ToSql + Sync); 14] = [
+            ids,
+            tenants,
+            names,
+            epochs,
+            passwords,
+            records,
+            &external.0,
+            &external.1,
+            &external.2,
+            &external.3,
+            &groups.0,
+            &groups.1,
+            &groups.2,
+            &groups.3,
+        ];
+        match self.attempt(sql, &parameters).await? {
+            Ok(_) => Ok(vec![true; users.len()]),
+            // One of them cannot be added: which one only each alone can tell.
+            Err(Taken) => {
+                let mut added = Vec::with_capacity(users.len());
+                for user in users {
+                    added.push(self.insert_user(user).await?);
+                }
+                Ok(added)
+            }
+        }
+    }
+
     async fn update_user(&self, user: &User, expected_epoch: u64) -> Result<bool, Unavailable> {
         if user.epoch < expected_epoch {
             return Ok(false);
@@ -65,6 +115,25 @@ impl DurableStore for PostgresStore {
             call.unchanged();
         }
         Ok(updated)
+    }
+
+    async fn replace_password(&self, id: UserId, expected: &PasswordHash, new: &PasswordHash) -> Result<bool, Unavailable> {
+        let call = self.users.begin(Change::User(id));
+        let message = format!("{}{}", call.mark(), id.0);
+        let sql = "WITH replaced AS (UPDATE vestibule.\"user\" SET password = $3 WHERE id = $1 AND password = $2 RETURNING id)
+            SELECT pg_notify('vestibule_users', $4)::text FROM replaced";
+        let replaced = self.row(sql, &[&octets(id.0), &expected.0, &new.0, &message]).await?.is_some();
+        match replaced {
+            true => call.changed([Change::User(id)]),
+            false => call.unchanged(),
+        }
+        Ok(replaced)
+    }
+
+    async fn users_with_sealed_hash(&self, most: usize) -> Result<Vec<User>, Unavailable> {
+        // The condition is the index's.
+        let sql = "SELECT record, password FROM vestibule.\"user\" WHERE starts_with(password, '$vestibule-sealed$') LIMIT $1";
+        self.rows(sql, &[&i64::try_from(most).unwrap_or(i64::MAX)]).await?.iter().map(user_of).collect()
     }
 
     async fn remove_user(&self, id: UserId) -> Result<bool, Unavailable> {
@@ -217,6 +286,50 @@ impl<'a> Written<'a> {
             ids: user.external_ids.iter().map(|external| external.id.as_str()).collect(),
             groups: user.groups.iter().map(GroupName::as_str).collect(),
         })
+    }
+}
+
+/// Many users as columns, and what points to them.
+#[derive(Default)]
+struct Columns<'a> {
+    ids: Vec<Vec<u8>>,
+    tenants: Vec<&'a str>,
+    names: Vec<&'a str>,
+    epochs: Vec<i64>,
+    passwords: Vec<Option<&'a str>>,
+    records: Vec<String>,
+    /// Issuers and ids.
+    external: Pointing<'a>,
+    /// Groups and names.
+    groups: Pointing<'a>,
+}
+
+/// What points to users, as columns: tenants, two texts, and whom.
+#[derive(Default)]
+struct Pointing<'a>(Vec<&'a str>, Vec<&'a str>, Vec<&'a str>, Vec<Vec<u8>>);
+
+impl<'a> Columns<'a> {
+    fn push(&mut self, user: &'a User) -> Result<(), Unavailable> {
+        let Written { id, tenant, name, epoch, password, record, issuers, ids, groups } = Written::of(user)?;
+        for (issuer, external) in issuers.into_iter().zip(ids) {
+            self.external.0.push(tenant);
+            self.external.1.push(issuer);
+            self.external.2.push(external);
+            self.external.3.push(id.clone());
+        }
+        for group in groups {
+            self.groups.0.push(tenant);
+            self.groups.1.push(group);
+            self.groups.2.push(name);
+            self.groups.3.push(id.clone());
+        }
+        self.ids.push(id);
+        self.tenants.push(tenant);
+        self.names.push(name);
+        self.epochs.push(epoch);
+        self.passwords.push(password);
+        self.records.push(record);
+        Ok(())
     }
 }
 

@@ -11,14 +11,13 @@ use vestibule_engine::scheme::Unavailable;
 use vestibule_engine::store::{Change, ChangeStream, ExpiringStore, Group, Insert, Key, Version};
 
 use super::{PostgresStore, column};
+use crate::store::REMAINS;
 use crate::store::telling::EVERYTHING;
 
 /// Between two looks for dead entries.
 const SWEEP: Duration = Duration::from_secs(10);
 /// Dead entries removed by one statement, so that none holds its locks for long.
 const BATCH: i64 = 1000;
-/// What has died is kept for so long: a node whose clock is behind, or is set back, must still find a spent token.
-const REMAINS: i64 = 10 * 60 * 1_000_000;
 
 #[async_trait]
 impl ExpiringStore for PostgresStore {

@@ -96,7 +96,9 @@ impl Listener {
             loop {
                 sleep(BEAT).await;
                 let mut answer = pin!(client.simple_query("SELECT 1"));
-                let answered = match timeout(LATE, &mut answer).await {
+                let in_time = timeout(LATE, &mut answer).await;
+                let late = in_time.is_err();
+                let answered = match in_time {
                     Ok(answered) => answered,
                     Err(_) => {
                         self.set_live(false);
@@ -107,8 +109,10 @@ impl Listener {
                 if let Err(error) = answered {
                     break why(&error);
                 }
-                // What was told before this answer has arrived before it.
-                self.set_live(true);
+                // What was told before this answer has arrived before it; but a late one speaks of what was long ago.
+                if !late {
+                    self.set_live(true);
+                }
             }
         };
         tokio::select! {

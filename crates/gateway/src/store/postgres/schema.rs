@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 use tokio_postgres::{Client, Config, Transaction};
+use vestibule_engine::Timestamp;
 
 use super::connect::Tls;
 use super::{Settings, connect, why};
@@ -16,9 +17,10 @@ struct Migration {
 }
 
 /// The schema's versions in order.
-const MIGRATIONS: [Migration; 2] = [
+const MIGRATIONS: [Migration; 3] = [
     Migration { up: include_str!("migrations/1.up.sql"), down: None },
     Migration { up: include_str!("migrations/2.up.sql"), down: Some(include_str!("migrations/2.down.sql")) },
+    Migration { up: include_str!("migrations/3.up.sql"), down: Some(include_str!("migrations/3.down.sql")) },
 ];
 /// The advisory lock of whoever changes the schema: `vestibul` in octets.
 const LOCK: i64 = 0x7665_7374_6962_756c;
@@ -82,12 +84,7 @@ pub async fn step_back(settings: &Settings) -> Result<usize, OpenError> {
     let tls = Tls::of(settings).map_err(OpenError::Down)?;
     let mut client = client(&connect::config(settings), &tls).await?;
     let transaction = begin(&mut client).await?;
-    let others = "SELECT count(*) FROM pg_stat_activity
-        WHERE application_name = 'vestibule' AND datname = current_database() AND pid <> pg_backend_pid()";
-    let connections = transaction.query_one(others, &[]).await.and_then(|row| row.try_get(0)).map_err(|error| OpenError::down(&error))?;
-    if connections > 0 {
-        return Err(OpenError::InUse { connections });
-    }
+    alone(&transaction).await?;
     let found = version(&transaction).await?;
     let newest = usize::try_from(found).ok().filter(|found| *found <= MIGRATIONS.len()).ok_or(OpenError::Newer { found })?;
     let first = || OpenError::First { found };
@@ -97,6 +94,38 @@ pub async fn step_back(settings: &Settings) -> Result<usize, OpenError> {
     set_version(&transaction, before).await?;
     transaction.commit().await.map_err(|error| OpenError::down(&error))?;
     Ok(before)
+}
+
+/// Ends all that began before, after the database was restored: sessions, one-shot codes, quotas. Until a moment, noted under
+/// this name, no gateway serves: nobody knows which tokens were used since.
+///
+/// # Errors
+/// An [`OpenError`] whose text can be shown to the operator; nothing has ended then.
+pub async fn end_everything(settings: &Settings, now: Timestamp, (name, until): (&str, Timestamp)) -> Result<(), OpenError> {
+    let tls = Tls::of(settings).map_err(OpenError::Down)?;
+    let config = connect::config(settings);
+    prepare(&config, &tls).await?;
+    let mut client = client(&config, &tls).await?;
+    let transaction = begin(&mut client).await?;
+    alone(&transaction).await?;
+    let ended = async {
+        transaction.execute("DELETE FROM vestibule.entry WHERE key ~ '^\\{[^}]*\\}:[shq]:'", &[]).await?;
+        // One that no backup has seen: of two restorations the second must end what began after the first.
+        let raise = "UPDATE vestibule.installation SET epoch = greatest(epoch + 1, $1)";
+        transaction.execute(raise, &[&now.as_second()]).await?;
+        let note = "INSERT INTO vestibule.setting (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+        transaction.execute(note, &[&name, &until.to_string().into_bytes()]).await
+    };
+    ended.await.map_err(|error| OpenError::down(&error))?;
+    transaction.commit().await.map_err(|error| OpenError::down(&error))
+}
+
+/// Refuses while gateways work with the database.
+async fn alone(transaction: &Transaction<'_>) -> Result<(), OpenError> {
+    let others = "SELECT count(*) FROM pg_stat_activity
+        WHERE application_name = 'vestibule' AND datname = current_database() AND pid <> pg_backend_pid()";
+    let connections = transaction.query_one(others, &[]).await.and_then(|row| row.try_get(0)).map_err(|error| OpenError::down(&error))?;
+    if connections > 0 { Err(OpenError::InUse { connections }) } else { Ok(()) }
 }
 
 async fn client(config: &Config, tls: &Tls) -> Result<Client, OpenError> {

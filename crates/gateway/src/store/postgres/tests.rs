@@ -3,7 +3,7 @@
 use tokio::runtime::Handle;
 use tokio::task::block_in_place;
 use vestibule_engine::clock::{ManualClock, SystemClock};
-use vestibule_engine::identity::{ExternalId, Issuer, TenantId, User};
+use vestibule_engine::identity::{ExternalId, Issuer, PasswordHash, TenantId, User};
 use vestibule_engine::store::{Change, ChangeStream, DurableStore, ExpiringStore, Group, Insert, Key, Kind, conformance};
 
 use super::*;
@@ -138,25 +138,36 @@ async fn the_schema_is_made_once_goes_one_step_back_and_a_newer_one_is_refused()
     let (one, two) = tokio::join!(open(&settings), open(&settings));
     let store = one.unwrap();
     drop(two.unwrap());
-    assert_eq!(version().as_deref(), Some("2"));
+    assert_eq!(version().as_deref(), Some("3"));
     let ada = conformance::user(&TenantId::from("north"), "ada").unwrap();
     assert!(store.insert_user(&ada).await.unwrap());
+    let sealed = PasswordHash(format!("{}x", PasswordHash::SEALED));
+    let bob = User { password: Some(sealed.clone()), ..conformance::user(&TenantId::from("north"), "bob").unwrap() };
+    assert!(store.insert_user(&bob).await.unwrap());
     assert!(matches!(step_back(&settings).await, Err(OpenError::InUse { .. })));
     drop(store);
-    becomes(async || !matches!(step_back(&settings).await, Err(OpenError::InUse { .. }))).await;
-    assert_eq!(version().as_deref(), Some("1"));
+    let alone = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'vestibule'";
+    becomes(async || server.psql(alone).as_deref() == Some("0")).await;
+    let refused = step_back(&settings).await.unwrap_err();
+    assert!(refused.to_string().contains("wait to be wrapped"), "the program before could not read it: {refused}");
+    assert_eq!(version().as_deref(), Some("3"));
+    let store = open(&settings).await.unwrap();
+    assert!(store.replace_password(bob.id, &sealed, &PasswordHash("$wrapped".to_owned())).await.unwrap());
+    drop(store);
+    becomes(async || server.psql(alone).as_deref() == Some("0")).await;
+    assert_eq!(step_back(&settings).await.unwrap(), 2);
+    assert_eq!(step_back(&settings).await.unwrap(), 1);
     assert!(matches!(step_back(&settings).await, Err(OpenError::First { found: 1 })), "users would be lost");
     let store = open(&settings).await.unwrap();
-    assert_eq!(version().as_deref(), Some("2"));
+    assert_eq!(version().as_deref(), Some("3"));
     assert_eq!(store.user(ada.id).await, Ok(Some(ada)));
     assert_eq!(store.get(&key("new")).await, Ok(None));
     drop(store);
-    let alone = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'vestibule'";
     becomes(async || server.psql(alone).as_deref() == Some("0")).await;
 
     server.psql("UPDATE vestibule.schema_version SET version = 99").unwrap();
     let refused = open(&settings).await.unwrap_err();
-    assert!(refused.to_string().contains("has schema 99, this program knows 2"), "{refused}");
+    assert!(refused.to_string().contains("has schema 99, this program knows 3"), "{refused}");
     assert!(matches!(step_back(&settings).await, Err(OpenError::Newer { found: 99 })));
 }
 

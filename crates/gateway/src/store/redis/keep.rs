@@ -337,7 +337,9 @@ async fn listen_to(ear: PubSub, telling: &Telling) -> String {
         loop {
             sleep(BEAT).await;
             let mut answer = std::pin::pin!(sink.ping::<Value>());
-            let answered = match timeout(LATE, &mut answer).await {
+            let in_time = timeout(LATE, &mut answer).await;
+            let late = in_time.is_err();
+            let answered = match in_time {
                 Ok(answered) => answered,
                 Err(_) => {
                     telling.set_live(false);
@@ -348,8 +350,10 @@ async fn listen_to(ear: PubSub, telling: &Telling) -> String {
             if let Err(error) = answered {
                 break error.to_string();
             }
-            // What was told before this answer has arrived before it.
-            telling.set_live(true);
+            // What was told before this answer has arrived before it; but a late one speaks of what was long ago.
+            if !late {
+                telling.set_live(true);
+            }
         }
     };
     tokio::select! {

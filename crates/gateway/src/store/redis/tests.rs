@@ -64,6 +64,28 @@ async fn redis_conforms() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn valkey_conforms() {
+    let Some(server) = peers::Redis::valkey() else { return };
+    conforms(&settings(server.port)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_answer_that_comes_late_makes_no_cache_believed() {
+    let Some(server) = peers::Redis::start(&[]) else { return };
+    let wire = peers::Wire::to(server.port);
+    let store = open(&settings(wire.port)).await.unwrap();
+    let changes = store.changes();
+    assert!(changes.pulse.is_live());
+    // Each beat is answered in the end, but what it proves is long ago.
+    wire.delay(Duration::from_millis(600));
+    becomes(async || !changes.pulse.is_live()).await;
+    for _ in 0..100 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert!(!changes.pulse.is_live(), "a late answer was taken for news");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn redis_conforms_over_tls_and_proves_itself_first() {
     let arguments = [
         "--tls-port",
@@ -161,11 +183,43 @@ async fn sentinels_lead_to_the_new_primary_which_revives_nothing() {
     let Some(sentinel) = peers::Redis::start_with(&[configuration.to_str().unwrap(), "--sentinel"]) else { return };
     let settings = Settings { topology: Topology::Sentinel("vestibule".to_owned()), ..settings(sentinel.port) };
     becomes(async || sentinel.cli(&["SENTINEL", "REPLICAS", "vestibule"]).contains(&replica.port.to_string())).await;
-    let store = open(&settings).await.unwrap();
+    let store = Arc::new(open(&settings).await.unwrap());
     store.insert(&key("session"), b"v", MINUTE, &[], None).await.unwrap();
+    store.insert(&key("ended"), b"v", MINUTE, &[], None).await.unwrap();
+    assert!(store.take(&key("ended")).await.unwrap().is_some());
     becomes(async || replica.cli(&["--scan"]).contains(key("session").as_str())).await;
+    // Others go on all the while: an answer is the truth or an outage, never what was ended.
+    let load: Vec<_> = (0..8)
+        .map(|caller| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                let (mut answered, mut out) = (0, 0);
+                for turn in 0.. {
+                    match store.get(&key("ended")).await {
+                        Ok(found) => assert_eq!(found, None, "what was ended lives again"),
+                        Err(_) => out += 1,
+                    }
+                    match store.insert(&key(&format!("load {caller} {turn}")), b"v", MINUTE, &[], None).await {
+                        Ok(inserted) => assert_eq!(inserted, Insert::Inserted),
+                        Err(_) => out += 1,
+                    }
+                    answered += 1;
+                    if store.get(&key("over")).await.is_ok_and(|found| found.is_some()) {
+                        break;
+                    }
+                    tokio::time::sleep(Duration::from_millis(2)).await;
+                }
+                (answered, out)
+            })
+        })
+        .collect();
     primary.freeze(true);
     becomes(async || store.get(&key("session")).await == Ok(None)).await;
+    assert_eq!(store.insert(&key("over"), b"", MINUTE, &[], None).await, Ok(Insert::Inserted));
+    for caller in load {
+        let (answered, out) = caller.await.unwrap();
+        assert!(answered > 1 && out > 0, "{answered} {out}");
+    }
     assert_eq!(store.insert(&key("new"), b"v", MINUTE, &[], None).await, Ok(Insert::Inserted));
     assert!(replica.cli(&["--scan"]).contains(key("new").as_str()));
     primary.freeze(false);

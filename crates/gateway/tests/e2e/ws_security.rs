@@ -1,0 +1,897 @@
+//! The scheme and the response `ws-security`: live clients through the doors, headers for services, both models of a policy
+//! server, and every recorded message and attack at the time it was made for.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
+use vestibule_engine::clock::{Clock as _, SystemClock};
+use vestibule_saml::Version as SamlVersion;
+use vestibule_soap::Target;
+use vestibule_wss::{
+    Assertion, AssertionReference, CertificateStore, Channel, Concession, Concessions, Consumed, Demand, Header, KeyReference, Lifetime,
+    Message, MustUnderstand, Part, Password, Randomness, Rules, SignWith, Token, TokenKind, TrustedIssuer, Window,
+};
+use vestibule_xmlsec::{DecryptionKeys, Limits, SigningKey, TrustedKeys, WebServices};
+
+use crate::doors::{Front, House};
+use crate::support::{Answer, FAKETIME, Gateway, ask};
+
+const SOAP11: &str = "http://schemas.xmlsoap.org/soap/envelope/";
+const ORDER: &str = "<o:GetOrder xmlns:o=\"urn:example:orders\"><o:id>7</o:id></o:GetOrder>";
+const GATEWAY: &str = "https://gateway.north.example";
+
+fn corpus() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../corpus")
+}
+
+fn pem(name: &str) -> String {
+    std::fs::read_to_string(corpus().join("recorded/keys").join(name)).unwrap()
+}
+
+fn der(name: &str) -> Vec<u8> {
+    STANDARD.decode(pem(name).lines().filter(|line| !line.starts_with("-----")).collect::<String>()).unwrap()
+}
+
+/// One tenant whose chain reads all three tokens, then Basic.
+const HOUSE: &str = r#"
+[[listen]]
+address = "127.0.0.1:{{port}}"
+
+[server]
+workers = 1
+health = "127.0.0.1:{{health}}"
+control_socket = "{{dir}}/admin.sock"
+
+[tenant.north]
+hosts = ["app.north.localhost:{{port}}"]
+chain = ["signed", "asserted", "named", "basic"]
+
+[scheme.named]
+type = "ws-security"
+token = "username"
+realm = ["partners", "local"]
+
+[scheme.signed]
+type = "ws-security"
+token = "x509"
+certificates = ["client-rsa2048.crt"]
+map = "common-name"
+
+[scheme.asserted]
+type = "ws-security"
+token = "saml"
+audience = "urn:north:orders"
+issuers = [{ entity_id = "https://gateway.north.example", certificates = ["idp-rsa2048.crt"] }]
+
+[scheme.basic]
+type = "basic"
+realm = "local"
+
+[realm.partners]
+type = "shared-secrets"
+users = { file = "partners" }
+
+[upstream.orders]
+url = "http://{{app}}"
+
+[upstream.ledger]
+url = "http://{{app}}"
+
+[[route]]
+match = "/orders"
+policies = ["policy.cedar"]
+inject = ["headers"]
+body = { limit = "1MiB", types = ["text/xml", "application/soap+xml", "multipart/related"] }
+forward = "orders"
+
+[[route]]
+match = "/kept"
+policies = ["policy.cedar"]
+inject = ["headers"]
+body = { limit = "1MiB", types = ["text/xml", "application/soap+xml"] }
+security_header = "keep"
+forward = "orders"
+
+[[route]]
+match = "/ledger"
+policies = ["policy.cedar"]
+body = { limit = "1MiB", types = ["text/xml", "application/soap+xml"] }
+forward = "ledger"
+
+[[route]]
+match = "/told/*"
+policies = ["told.cedar"]
+body = { limit = "1MiB", types = ["text/xml", "application/soap+xml", "application/json"] }
+forward = "orders"
+
+[response.digest]
+type = "ws-security"
+token = "password-digest"
+password = "received"
+role = "urn:service"
+
+[response.text]
+type = "ws-security"
+token = "password-text"
+shared_password = { file = "service-password" }
+timestamp = false
+must_understand = false
+
+[response.x509]
+type = "ws-security"
+token = "x509"
+certificate = "idp-rsa2048.crt"
+key = { file = "idp-rsa2048.key" }
+
+[response.vouched]
+type = "ws-security"
+token = "saml"
+certificate = "idp-rsa2048.crt"
+key = { file = "idp-rsa2048.key" }
+assertion = { issuer = "https://gateway.north.example", audience = "urn:north:orders", confirm = "sender-vouches", attributes = { groups = "groups" } }
+
+[response.vouched11]
+type = "ws-security"
+token = "saml"
+certificate = "idp-rsa2048.crt"
+key = { file = "idp-rsa2048.key" }
+assertion = { version = "1.1", issuer = "https://gateway.north.example", audience = "urn:north:orders", confirm = "sender-vouches-signed" }
+
+[response.holder]
+type = "ws-security"
+token = "saml"
+certificate = "idp-rsa2048.crt"
+key = { file = "idp-rsa2048.key" }
+assertion = { issuer = "https://gateway.north.example", audience = "urn:north:orders", confirm = "holder-of-key", holder = "message" }
+
+[response.encrypted]
+type = "ws-security"
+token = "x509"
+role = "urn:sealed"
+certificate = "idp-rsa2048.crt"
+key = { file = "idp-rsa2048.key" }
+encrypt_for = "server-rsa2048.crt"
+encrypt_parts = ["body"]
+
+[[concession]]
+what = "wss_sender_vouches"
+partner = "asserted"
+reason = "this test"
+expires = "2099-01-01"
+
+[[concession]]
+what = "saml11"
+partner = "asserted"
+reason = "this test"
+expires = "2099-01-01"
+
+[store]
+path = "{{dir}}/data"
+
+[audit]
+to = "file"
+path = "{{dir}}/audit.jsonl"
+"#;
+
+/// One response a path: `/told/NAME`.
+fn told() -> String {
+    let rule = |name: &str| {
+        format!("@id(\"{name}\") @response(\"{name}\") permit(principal, action, resource) when {{ resource.path == \"/told/{name}\" }};\n")
+    };
+    let both = "@id(\"both\") @response(\"digest x509\") permit(principal, action, resource) when { resource.path == \"/told/both\" };\n";
+    let names = ["digest", "text", "x509", "vouched", "vouched11", "holder", "encrypted"];
+    names.map(rule).concat() + both
+}
+
+const CLIENT: &str = "soap-client.example.com";
+const PARTNER: (&str, &str) = ("acme", "shared with acme");
+const ADA: (&str, &str) = ("ada", "correct horse battery");
+
+fn add(gateway: &Gateway, tenant: &str, name: &str, password: &str) {
+    let file = gateway.scratch.write("password", password);
+    let output =
+        gateway.command(&["user", "add", name, "--tenant", tenant, "--group", "admins", "--password-file", file.to_str().unwrap()]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn files(told: &str) -> Vec<(String, String)> {
+    let mut files = vec![
+        ("partners".to_owned(), format!("{}:{}\n", PARTNER.0, PARTNER.1)),
+        ("service-password".to_owned(), "what the service asks".to_owned()),
+        ("told.cedar".to_owned(), told.to_owned()),
+    ];
+    for name in ["client-rsa2048.crt", "idp-rsa2048.crt", "idp-rsa2048.key", "server-rsa2048.crt", "server-rsa2048.key"] {
+        files.push((name.to_owned(), pem(name)));
+    }
+    files
+}
+
+fn house() -> Gateway {
+    let files = files(&told());
+    let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+    let gateway = Gateway::with_files(HOUSE, &files);
+    for (name, password) in [PARTNER, ADA, (CLIENT, "never typed by anybody")] {
+        add(&gateway, "north", name, password);
+    }
+    gateway
+}
+
+fn envelope(inside: &str) -> String {
+    format!("<s:Envelope xmlns:s=\"{SOAP11}\"><s:Body>{inside}</s:Body></s:Envelope>")
+}
+
+fn post(gateway: &Gateway, path: &str, body: &[u8]) -> Answer {
+    gateway.send(&ask("POST", path).header("Content-Type", "text/xml; charset=utf-8").body(body))
+}
+
+fn reason(gateway: &Gateway, answer: &Answer) -> Value {
+    gateway.audit_of(answer)[0]["reason"].clone()
+}
+
+fn random() -> Randomness {
+    use std::hash::{BuildHasher, Hasher};
+    let mut octets = [0; 32];
+    for part in octets.chunks_mut(8) {
+        part.copy_from_slice(&std::hash::RandomState::new().build_hasher().finish().to_be_bytes());
+    }
+    Randomness(octets)
+}
+
+fn key(name: &str) -> SigningKey<WebServices> {
+    SigningKey::from_pkcs8("ws-security", &der(&format!("{name}.key")), Some(&der(&format!("{name}.crt")))).unwrap()
+}
+
+/// A message of a consumer of our own.
+fn written(token: Token<'_>, signer: Option<(&str, KeyReference)>, inside: &str) -> Vec<u8> {
+    let message = Message::read(envelope(inside).as_bytes(), &Limits::SOAP).unwrap();
+    let signing = signer.map(|(name, reference)| (key(name), der(&format!("{name}.crt")), reference));
+    let header = Header {
+        role: &Target::Ultimate,
+        must_understand: MustUnderstand::Omitted,
+        consumed: Consumed::Kept,
+        lifetime: Lifetime::For(jiff::SignedDuration::from_secs(300)),
+        token,
+        sign: signing.as_ref().map(|(key, certificate, reference)| SignWith {
+            key,
+            certificate,
+            parts: &[Part::Body, Part::Timestamp],
+            reference: *reference,
+        }),
+        encrypt: None,
+    };
+    header.write(&message, &Limits::SOAP, SystemClock::default().now(), &random()).unwrap()
+}
+
+fn named(name: &str, password: Password<'_>) -> Vec<u8> {
+    written(Token::Username { name, password }, None, ORDER)
+}
+
+fn signed() -> Vec<u8> {
+    written(Token::Nothing, Some(("client-rsa2048", KeyReference::Direct)), ORDER)
+}
+
+fn skipped(what: &str) {
+    assert!(std::env::var("VESTIBULE_PEERS").as_deref() != Ok("required"), "{what} is missing");
+    println!("SKIPPED: {what} is not installed");
+}
+
+#[test]
+fn a_header_is_read_and_goes_no_further_unless_the_service_needs_it() {
+    let gateway = house();
+    let text = named(ADA.0, Password::Text(ADA.1));
+    for (message, user) in [
+        (text.clone(), ADA.0),
+        (named(PARTNER.0, Password::Digest(PARTNER.1)), PARTNER.0),
+        (named(PARTNER.0, Password::Text(PARTNER.1)), PARTNER.0),
+        (signed(), CLIENT),
+    ] {
+        let answer = post(&gateway, "/orders", &message);
+        assert_eq!(answer.status, 200, "{user}: {answer:?} {:?}", gateway.audit_of(&answer));
+        let seen = gateway.application.last();
+        assert_eq!(seen.header("x-vestibule-user"), Some(user));
+        let body = String::from_utf8(seen.body).unwrap();
+        assert!(!body.contains("Security") && body.contains(ORDER), "{body}");
+        // All that is not the header stands there octet by octet.
+        let sent = String::from_utf8(message).unwrap();
+        assert!(sent.ends_with(body.split_once("Header>").unwrap().1), "{body}");
+    }
+    // Where the service needs it, it gets what was sent.
+    assert_eq!(post(&gateway, "/kept", &text).status, 200);
+    assert_eq!(gateway.application.last().body, text);
+    // Somebody else may be recognised by something else: the header goes all the same.
+    let beside = ask("POST", "/orders").basic(ADA.0, ADA.1).header("Content-Type", "text/xml").header("Digest", "sha-256=x");
+    let answer = gateway.send(&beside.body(named("nobody", Password::Text("x"))));
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let seen = gateway.application.last();
+    assert!(!String::from_utf8(seen.body.clone()).unwrap().contains("Security") && seen.header("digest").is_none());
+    let length = seen.header("content-length").unwrap().parse::<usize>().unwrap();
+    assert_eq!(length, seen.body.len());
+}
+
+#[test]
+fn what_does_not_hold_is_a_fault_and_never_forwarded() {
+    let gateway = house();
+    let sign = signed();
+    assert_eq!(post(&gateway, "/orders", &sign).status, 200);
+    let digest = named(PARTNER.0, Password::Digest(PARTNER.1));
+    assert_eq!(post(&gateway, "/orders", &digest).status, 200);
+    gateway.application.forget();
+    let tampered = String::from_utf8(signed()).unwrap().replace(">7<", ">8<").into_bytes();
+    let security = |word: &str| serde_json::json!({ "security": word });
+    let cases = [
+        (envelope(ORDER).into_bytes(), Value::from("nobody"), "InvalidSecurity"),
+        (tampered, security("digest_mismatch"), "FailedAuthentication"),
+        (written(Token::Nothing, Some(("other-rsa2048", KeyReference::Direct)), ORDER), security("unknown_key"), "FailedAuthentication"),
+        (sign.clone(), Value::from("replayed"), "MessageExpired"),
+        (digest.clone(), Value::from("replayed"), "MessageExpired"),
+        (named(ADA.0, Password::Text("a wrong guess of it")), Value::from("wrong_password"), "FailedAuthentication"),
+        (named("nobody", Password::Text("a wrong guess of it")), Value::from("unknown_user"), "FailedAuthentication"),
+        // A realm that keeps hashes can check no digest.
+        (named(ADA.0, Password::Digest(ADA.1)), Value::from("no_password"), "FailedAuthentication"),
+    ];
+    for (message, wanted, code) in &cases {
+        let answer = post(&gateway, "/orders", message);
+        assert!(answer.body.contains(&format!("wsse:{code}")) || answer.status == 401, "{wanted}: {answer:?}");
+        assert!(answer.body.contains("Fault"), "{answer:?}");
+        assert_eq!(reason(&gateway, &answer), *wanted, "{answer:?}");
+    }
+    assert!(gateway.application.received().is_empty());
+    // The next service is another receiver; for it the message is new, once (the chain model).
+    assert_eq!(post(&gateway, "/ledger", &sign).status, 200);
+    assert_eq!(reason(&gateway, &post(&gateway, "/ledger", &sign)), Value::from("replayed"));
+}
+
+#[test]
+fn zeep_calls_through_the_gateway() {
+    let python = std::env::var("VESTIBULE_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let there = Command::new(&python).args(["-c", "import zeep, xmlsec"]).output().is_ok_and(|output| output.status.success());
+    if !there {
+        return skipped("zeep");
+    }
+    let gateway = house();
+    let order = "<o:Order xmlns:o=\"urn:example:orders\"><o:state>ready</o:state></o:Order>";
+    let body = envelope(order);
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Type: text/xml\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+    gateway.application.answer_raw(head + &body);
+    let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let call = |kind: &str, name: &str, password: &str| -> Value {
+        let output = Command::new(&python)
+            .arg(here.join("peers/zeep_call.py"))
+            .arg(here.join("data/orders.wsdl"))
+            .arg(format!("http://{}/orders", gateway.address))
+            .arg(format!("app.north.localhost:{}", gateway.public))
+            .args([kind, name, password])
+            .args(["client-rsa2048.key", "client-rsa2048.crt"].map(|name| corpus().join("recorded/keys").join(name)))
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    for (kind, name, password) in
+        [("text", ADA.0, ADA.1), ("digest", PARTNER.0, PARTNER.1), ("text", PARTNER.0, PARTNER.1), ("signed", "", "")]
+    {
+        assert_eq!(call(kind, name, password), serde_json::json!({ "ok": "ready" }), "{kind} {name}");
+        assert!(!String::from_utf8(gateway.application.last().body).unwrap().contains("Security"));
+    }
+    gateway.application.forget();
+    for (kind, name, password) in [("none", "", ""), ("text", ADA.0, "wrong"), ("digest", PARTNER.0, "wrong")] {
+        assert!(call(kind, name, password).get("ok").is_none(), "{kind} {name}");
+    }
+    assert!(gateway.application.received().is_empty());
+}
+
+/// What the service makes of what it got.
+fn service<'a>(
+    tokens: &'a [TokenKind],
+    role: &'a Target,
+    concessions: &[Concession],
+    octets: &[u8],
+    decrypt: bool,
+) -> vestibule_wss::Accepted {
+    let (mut certificates, mut attesters, mut keys) = (CertificateStore::new(), CertificateStore::new(), TrustedKeys::new());
+    certificates.know(&der("idp-rsa2048.crt")).unwrap();
+    attesters.know(&der("idp-rsa2048.crt")).unwrap();
+    keys.add_certificate(&der("idp-rsa2048.crt")).unwrap();
+    let mut decryption = DecryptionKeys::new();
+    decryption.add_pkcs8("ws-security-decryption", &der("server-rsa2048.key")).unwrap();
+    let rules = Rules {
+        role,
+        demand: Demand { tokens, parts: &[] },
+        window: Window::default(),
+        concessions: concessions.iter().copied().collect::<Concessions>(),
+        channel: Channel::Protected { client: None, certificate: None },
+        certificates: &certificates,
+        issuers: &[TrustedIssuer { entity_id: GATEWAY.to_owned(), keys, attesters }],
+        audience: "urn:north:orders",
+        recipients: &[],
+        decryption: decrypt.then_some(&decryption),
+    };
+    let message = Message::read(octets, &Limits::SOAP).unwrap();
+    message
+        .verify(&rules, SystemClock::default().now())
+        .unwrap_or_else(|rejection| panic!("{rejection:?}\n{}", String::from_utf8_lossy(octets)))
+}
+
+#[test]
+fn permits_write_the_header_that_the_service_asks_for() {
+    let gateway = house();
+    let text = || named(ADA.0, Password::Text(ADA.1));
+    let told = |name: &str, message: &[u8]| {
+        let answer = post(&gateway, &format!("/told/{name}"), message);
+        assert_eq!(answer.status, 200, "{name}: {answer:?} {}", gateway.log());
+        gateway.application.last().body
+    };
+    let partner = Target::Role("urn:service".to_owned());
+    let digest = service(&[TokenKind::Username], &partner, &[], &told("digest", &text()), false);
+    assert!(digest.username.as_ref().is_some_and(|token| token.username() == ADA.0 && token.matches(ADA.1.as_bytes())));
+    let octets = told("text", &text());
+    assert!(!String::from_utf8_lossy(&octets).contains("mustUnderstand"));
+    let shared = service(&[TokenKind::Username], &Target::Ultimate, &[], &octets, false);
+    assert!(shared.username.is_some_and(|token| token.matches(b"what the service asks")));
+    let x509 = service(&[TokenKind::X509], &Target::Ultimate, &[], &told("x509", &text()), false);
+    assert!(x509.covered.contains(&"body".to_owned()) && x509.covered.contains(&"timestamp".to_owned()), "{:?}", x509.covered);
+    let vouches = [Concession::SenderVouches, Concession::Saml11];
+    for name in ["vouched", "vouched11"] {
+        let vouched = service(&[TokenKind::Saml], &Target::Ultimate, &vouches, &told(name, &text()), false);
+        assert_eq!(vouched.assertion.unwrap().assertion.value().name_id().unwrap().value, ADA.0, "{name}");
+    }
+    let sealed = told("encrypted", &text());
+    assert!(!String::from_utf8_lossy(&sealed).contains("GetOrder"));
+    let opened = service(&[TokenKind::X509], &Target::Role("urn:sealed".to_owned()), &[], &sealed, true);
+    assert_eq!(opened.message.envelope().operation().unwrap().local, "GetOrder");
+    // Two responses of one permit, for two receivers.
+    let both = told("both", &text());
+    service(&[TokenKind::Username], &partner, &[], &both, false);
+    service(&[TokenKind::X509], &Target::Ultimate, &[], &both, false);
+    // What is missing is never left out: no password came, no message was signed, nothing is a message.
+    gateway.application.forget();
+    for (name, message) in [("digest", signed()), ("holder", text())] {
+        let answer = post(&gateway, &format!("/told/{name}"), &message);
+        assert_eq!((answer.status, reason(&gateway, &answer)), (500, Value::from("injection")), "{name}: {answer:?}");
+    }
+    let json = ask("POST", "/told/x509").basic(ADA.0, ADA.1).header("Content-Type", "application/json").body("{}");
+    assert_eq!(gateway.send(&json).status, 500);
+    assert!(gateway.application.received().is_empty());
+}
+
+/// Between two tags, inclusive.
+fn cut<'a>(text: &'a str, begin: &str, end: &str) -> &'a str {
+    let from = text.find(begin).unwrap();
+    let to = text.find(end).unwrap() + end.len();
+    &text[from..to]
+}
+
+/// The multistep model: the header that A wrote is used at B by whoever holds the key, with another document; B is another
+/// installation that knows nothing but A's certificate.
+#[test]
+fn a_holder_takes_its_assertion_to_a_federated_service() {
+    let a = house();
+    let b = {
+        let config = HOUSE.replace("\"signed\", \"asserted\", \"named\", \"basic\"", "\"asserted\"");
+        let config: Vec<&str> = config.split("\n\n").filter(|part| !part.contains("[response.") && !part.contains("/told/")).collect();
+        let files = files("");
+        let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+        let b = Gateway::with_files(&config.join("\n\n"), &files);
+        add(&b, "north", CLIENT, "never typed by anybody");
+        b
+    };
+    assert_eq!(post(&a, "/told/holder", &signed()).status, 200);
+    let first = String::from_utf8(a.application.last().body).unwrap();
+    let assertion = cut(&first, "<saml:Assertion", "</saml:Assertion>");
+    let id = assertion.split(" ID=\"").nth(1).unwrap().split('"').next().unwrap();
+    // The same session gets the same assertion: nothing was signed anew.
+    assert_eq!(post(&a, "/told/holder", &written(Token::Nothing, Some(("client-rsa2048", KeyReference::Thumbprint)), ORDER)).status, 200);
+    assert!(String::from_utf8(a.application.last().body).unwrap().contains(assertion));
+
+    let token = || Token::Saml(Assertion { xml: assertion, id, version: SamlVersion::Saml20, reference: AssertionReference::Direct });
+    let other = "<o:Cancel xmlns:o=\"urn:example:orders\"/>";
+    let holder = written(token(), Some(("client-rsa2048", KeyReference::Assertion)), other);
+    let answer = post(&b, "/orders", &holder);
+    assert_eq!(answer.status, 200, "{answer:?} {:?}", b.audit_of(&answer));
+    assert_eq!(b.application.last().header("x-vestibule-user"), Some(CLIENT));
+    b.application.forget();
+    assert_eq!(reason(&b, &post(&b, "/orders", &holder)), Value::from("replayed"));
+    // A thief has the assertion and not the key.
+    for thief in [written(token(), None, other), written(token(), Some(("other-rsa2048", KeyReference::Direct)), other)] {
+        let answer = post(&b, "/orders", &thief);
+        assert!(answer.status >= 400 && answer.body.contains("wsse:"), "{answer:?}");
+    }
+    let tampered = String::from_utf8(holder).unwrap().replace(CLIENT, "ada");
+    assert!(post(&b, "/orders", tampered.as_bytes()).status >= 400);
+    assert!(b.application.received().is_empty());
+}
+
+/// The chain model: service 1 passes on the document that was vouched for; with another document the assertion is nothing.
+#[test]
+fn a_vouched_document_is_passed_on_and_no_other() {
+    let gateway = house();
+    assert_eq!(post(&gateway, "/told/vouched", &named(ADA.0, Password::Text(ADA.1))).status, 200);
+    let vouched = gateway.application.last().body;
+    let answer = post(&gateway, "/orders", &vouched);
+    assert_eq!(answer.status, 200, "{:?}", gateway.audit_of(&answer));
+    assert_eq!(gateway.application.last().header("x-vestibule-user"), Some(ADA.0));
+    assert_eq!(post(&gateway, "/ledger", &vouched).status, 200);
+    gateway.application.forget();
+    assert_eq!(reason(&gateway, &post(&gateway, "/orders", &vouched)), Value::from("replayed"));
+    let changed = String::from_utf8(vouched).unwrap().replace(">7<", ">8<");
+    assert_eq!(reason(&gateway, &post(&gateway, "/orders", changed.as_bytes())), serde_json::json!({ "security": "digest_mismatch" }));
+    assert!(gateway.application.received().is_empty());
+}
+
+/// One recorded message or attack, and the scheme it is for.
+struct Case {
+    name: String,
+    octets: Vec<u8>,
+    token: String,
+    settings: Vec<String>,
+    require: Vec<String>,
+    trust: String,
+    decrypt: bool,
+    /// Issuer, audience, recipient.
+    parties: [String; 3],
+    accepted: bool,
+    reasons: Vec<String>,
+}
+
+fn words(value: &Value) -> Vec<String> {
+    value.as_array().map(|all| all.iter().filter_map(|word| word.as_str().map(str::to_owned)).collect()).unwrap_or_default()
+}
+
+/// The recorded messages, with their settings and with none. A message with two tokens is read by two schemes.
+fn recorded() -> Vec<Case> {
+    let manifest: Value = serde_json::from_slice(&std::fs::read(corpus().join("recorded/manifest.json")).unwrap()).unwrap();
+    let mut cases = Vec::new();
+    for entry in manifest["entries"].as_array().unwrap().iter().filter(|entry| entry["kind"] == "soap") {
+        let file = entry["file"].as_str().unwrap();
+        let octets = std::fs::read(corpus().join("recorded").join(file)).unwrap();
+        let tokens = words(&entry["tokens"]);
+        for (mode, settings, reason) in [("expect", words(&entry["settings"]), "reason"), ("default", Vec::new(), "default_reason")] {
+            let mut reasons = words(&entry["also"]);
+            reasons.extend([reason, "reason"].iter().filter_map(|name| entry[*name].as_str().map(str::to_owned)));
+            let trust = entry["trust_cert"].as_str().map(|path| format!("certificates = [\"{}\"]", path.trim_start_matches("keys/")));
+            let trust = trust.or_else(|| entry["trust_ca"].as_str().map(|path| format!("ca = [\"{}\"]", path.trim_start_matches("keys/"))));
+            for token in &tokens {
+                // One of two tokens may be good where the other is not.
+                let accepted = entry[mode] == "accept";
+                if tokens.len() > 1 && !accepted {
+                    continue;
+                }
+                cases.push(Case {
+                    name: format!("{file} {mode} {token}"),
+                    octets: octets.clone(),
+                    token: token.clone(),
+                    settings: settings.clone(),
+                    require: Vec::new(),
+                    trust: trust.clone().unwrap_or_default(),
+                    decrypt: entry["decrypt_key"].is_string(),
+                    parties: ["idp_entity_id", "sp_entity_id", "acs_url"].map(|name| entry[name].as_str().unwrap_or("urn:none").to_owned()),
+                    accepted,
+                    reasons: reasons.clone(),
+                });
+            }
+        }
+    }
+    cases
+}
+
+/// The attacks that come over TLS, as all does here (loopback counts).
+fn attacks() -> Vec<Case> {
+    let manifest: Value = serde_json::from_slice(&std::fs::read(corpus().join("attacks/wss/manifest.json")).unwrap()).unwrap();
+    let mut cases = Vec::new();
+    for entry in manifest.as_array().unwrap().iter().filter(|entry| entry["channel"] == "tls") {
+        let tokens = words(&entry["tokens"]);
+        let [token] = tokens.as_slice() else { continue };
+        let file = entry["file"].as_str().unwrap();
+        let trust = if token == "saml" { "idp-rsa2048.crt" } else { "client-rsa2048.crt" };
+        cases.push(Case {
+            name: format!("attacks/{file} {:?}", words(&entry["settings"])),
+            octets: std::fs::read(corpus().join("attacks/wss").join(file)).unwrap(),
+            token: token.clone(),
+            settings: words(&entry["settings"]),
+            require: words(&entry["require"]),
+            trust: format!("certificates = [\"{trust}\"]"),
+            decrypt: entry["decrypt_key"].is_string(),
+            parties: ["https://idp.example.org/saml/metadata", "https://gw.example.com/saml/sp", "https://gw.example.com/saml/acs"]
+                .map(str::to_owned),
+            accepted: entry["reason"] == "accept",
+            // The clock goes on while the messages are sent: what was an instant too early is then refused for what it is.
+            reasons: vec![
+                entry["reason"].as_str().unwrap().to_owned(),
+                if file == "created-in-the-future.xml" { "wrong_password" } else { "" }.to_owned(),
+            ],
+        });
+    }
+    cases
+}
+
+/// A house with a tenant for each kind of case, and a service for each case, at which nothing was seen before.
+fn replayed(cases: &[Case]) {
+    if !Path::new(FAKETIME).exists() {
+        return skipped("faketime");
+    }
+    let mut config = HOUSE.split("[tenant.north]").next().unwrap().to_owned();
+    let (mut kinds, mut schemes, mut placed): (Vec<String>, String, Vec<usize>) = (Vec::new(), String::new(), Vec::new());
+    for case in cases {
+        let list = |words: &[String]| words.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(", ");
+        let mut scheme = format!("type = \"ws-security\"\ntoken = \"{}\"\nrequire = [{}]\n", case.token, list(&case.require));
+        match case.token.as_str() {
+            "username" => scheme += &format!("realm = \"partners\"\n{}\n", case.trust),
+            "x509" => scheme += &format!("map = \"common-name\"\n{}\n", case.trust),
+            _ => {
+                let attesters = if case.name.starts_with("attacks/") { ", attesters = [\"client-rsa2048.crt\"]" } else { "" };
+                let [issuer, audience, recipient] = &case.parties;
+                scheme += &format!(
+                    "audience = {audience:?}\nrecipients = [{recipient:?}]\nissuers = [{{ entity_id = {issuer:?}, {}{attesters} }}]\n",
+                    case.trust
+                );
+            }
+        }
+        if case.decrypt {
+            scheme += "decryption_keys = [{ file = \"server-rsa2048.key\" }]\n";
+        }
+        let kind = format!("{scheme}#{:?}", case.settings);
+        let at = kinds.iter().position(|known| *known == kind).unwrap_or_else(|| {
+            kinds.push(kind);
+            let at = kinds.len() - 1;
+            schemes += &format!("\n[scheme.s{at}]\n{scheme}");
+            for setting in &case.settings {
+                schemes += &format!(
+                    "\n[[concession]]\nwhat = \"{setting}\"\npartner = \"s{at}\"\nreason = \"this test\"\nexpires = \"2099-01-01\"\n"
+                );
+            }
+            at
+        });
+        placed.push(at);
+    }
+    for at in 0..kinds.len() {
+        config += &format!("\n[tenant.t{at}]\nhosts = [\"t{at}.localhost:{{{{port}}}}\"]\nchain = [\"s{at}\"]\n");
+    }
+    config += &schemes;
+    config += "\n[realm.partners]\ntype = \"shared-secrets\"\nusers = { file = \"partners\" }\n";
+    for (number, at) in placed.iter().enumerate() {
+        config += &format!(
+            "\n[upstream.u{number}]\nurl = \"http://{{{{app}}}}\"\n\n[[route]]\nhost = \"t{at}.localhost:{{{{port}}}}\"\nmatch = \
+             \"/{number}\"\npolicies = [\"policy.cedar\"]\ninject = [\"headers\"]\nbody = {{ limit = \"8MiB\", types = [\"text/xml\", \
+             \"application/soap+xml\"] }}\nforward = \"u{number}\"\n"
+        );
+    }
+    config += "\n[store]\npath = \"{{dir}}/data\"\n\n[audit]\nto = \"file\"\npath = \"{{dir}}/audit.jsonl\"\n";
+    config += "\n[passwords]\naddress_failures = 1000\naccount_failures = 1000\nfloor = \"0s\"\n";
+    let mut files = vec![
+        ("clock".to_owned(), "2026-03-01 12:01:00".to_owned()),
+        ("partners".to_owned(), "alice:wonderland\njürgen:päss & <wörd>\n".to_owned()),
+    ];
+    for entry in std::fs::read_dir(corpus().join("recorded/keys")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        files.push((name.clone(), pem(&name)));
+    }
+    let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+    let gateway = Gateway::with_files(&config, &files);
+    for (at, kind) in kinds.iter().enumerate() {
+        let users: &[&str] = match () {
+            () if kind.contains("\"username\"") => &["alice", "jürgen"],
+            () if kind.contains("\"x509\"") => &[CLIENT, "leaf-valid.example.com"],
+            () => &["alice@example.org", "alice", "bob@example.org"],
+        };
+        for user in users {
+            add(&gateway, &format!("t{at}"), user, "never typed by anybody");
+        }
+    }
+    let mut wrong = Vec::new();
+    for (number, (case, at)) in cases.iter().zip(&placed).enumerate() {
+        gateway.application.forget();
+        let twelve = case.octets.windows(38).any(|part| part == b"http://www.w3.org/2003/05/soap-envelope".get(..38).unwrap());
+        let media_type = if twelve { "application/soap+xml; charset=utf-8" } else { "text/xml; charset=utf-8" };
+        let request = ask("POST", &format!("/{number}")).header("Content-Type", media_type).body(case.octets.clone());
+        let answer = gateway.send_to(&format!("t{at}.localhost"), &request);
+        let found = if answer.status == 200 { Value::Null } else { reason(&gateway, &answer) };
+        let word = match found["security"].as_str().or(found.as_str()).unwrap_or_default() {
+            // A header for somebody else is none for us; a wrong password is remembered.
+            "nobody" => "no_credentials",
+            "repeated_wrong_password" => "wrong_password",
+            other => other,
+        }
+        .to_owned();
+        let forwarded = gateway.application.received().len();
+        if case.accepted {
+            // Whom the message proves may be no user here; that it is proven is what is asked.
+            if !(answer.status == 200 || matches!(word.as_str(), "unknown_user" | "unknown_certificate")) {
+                wrong.push(format!("{}: {word} instead of accepted", case.name));
+            }
+        } else if answer.status < 400 || forwarded > 0 || !(case.reasons.contains(&word) || (word == "no_password")) {
+            wrong.push(format!("{}: {} {word:?} instead of {:?}", case.name, answer.status, case.reasons));
+        }
+        if answer.status >= 400 && !answer.body.contains("Fault") {
+            wrong.push(format!("{}: no fault: {answer:?}", case.name));
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {}\n{}", wrong.len(), cases.len(), wrong.join("\n"));
+}
+
+#[test]
+fn recorded_messages_have_their_verdicts_at_the_live_door() {
+    let cases = recorded();
+    assert!(cases.iter().filter(|case| case.accepted).count() > 60 && cases.len() > 120, "{}", cases.len());
+    replayed(&cases);
+}
+
+#[test]
+fn attacks_have_their_verdicts_at_the_live_door() {
+    let cases = attacks();
+    assert!(cases.len() > 100, "{}", cases.len());
+    replayed(&cases);
+}
+
+/// The message of the scheme's page is one that is accepted, and its table of concessions has them all.
+#[test]
+fn the_page_of_the_scheme_is_true() {
+    let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/schemes/ws-security.md")).unwrap();
+    let message = page.split("```xml\n").nth(1).unwrap().split("```").next().unwrap();
+    let gateway = house();
+    let answer = post(&gateway, "/orders", message.as_bytes());
+    assert_eq!(answer.status, 200, "{answer:?} {:?}", gateway.audit_of(&answer));
+    let seen = gateway.application.last();
+    assert_eq!(seen.header("x-vestibule-user"), Some(PARTNER.0));
+    let body = String::from_utf8(seen.body).unwrap();
+    assert!(body.contains(ORDER) && !body.contains("UsernameToken"), "{body}");
+    for concession in Concession::ALL {
+        let suffix = concession.word().strip_prefix("wss_draft_2002");
+        assert!(
+            page.contains(concession.word()) || suffix.is_some_and(|suffix| page.contains(&format!("`…{suffix}`"))),
+            "{}",
+            concession.word()
+        );
+    }
+}
+
+fn inspect(arguments: &[&str]) -> (Option<i32>, Value) {
+    let output = Command::new(env!("CARGO_BIN_EXE_vestibule")).args(["wss", "inspect", "--json"]).args(arguments).output().unwrap();
+    let said = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
+    (output.status.code(), said)
+}
+
+#[test]
+fn inspect_has_the_verdicts_of_the_recorded_messages() {
+    let manifest: Value = serde_json::from_slice(&std::fs::read(corpus().join("recorded/manifest.json")).unwrap()).unwrap();
+    let scratch = crate::support::Scratch::new();
+    let users: String =
+        manifest["soap_users"].as_object().unwrap().iter().map(|(name, word)| format!("{name}:{}\n", word.as_str().unwrap())).collect();
+    let users = scratch.write("users", &users);
+    let recorded = |name: &str| corpus().join("recorded").join(name).to_str().unwrap().to_owned();
+    let mut wrong = Vec::new();
+    for entry in manifest["entries"].as_array().unwrap().iter().filter(|entry| entry["kind"] == "soap") {
+        let file = entry["file"].as_str().unwrap();
+        for (mode, settings, reason) in [("expect", words(&entry["settings"]), "reason"), ("default", Vec::new(), "default_reason")] {
+            let mut arguments = vec![recorded(file), "--users".to_owned(), users.to_str().unwrap().to_owned(), "--now".to_owned()];
+            arguments.push(entry["clock"].as_str().unwrap().to_owned());
+            let mut add =
+                |name: &str, value: Option<&str>| arguments.extend(value.iter().flat_map(|value| [name.to_owned(), (*value).to_owned()]));
+            let path = |name: &str| entry[name].as_str().map(&recorded);
+            add("--trust", path("trust_cert").or_else(|| path("trust_ca")).as_deref());
+            add("--decrypt-key", path("decrypt_key").as_deref());
+            for (name, key) in [("--issuer", "idp_entity_id"), ("--audience", "sp_entity_id"), ("--recipient", "acs_url")] {
+                add(name, entry[key].as_str());
+            }
+            for token in words(&entry["tokens"]) {
+                add("--token", Some(&token));
+            }
+            for setting in &settings {
+                add("--concede", Some(setting));
+            }
+            let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+            let (code, said) = inspect(&arguments);
+            let mut reasons = words(&entry["also"]);
+            reasons.extend([reason, "reason"].iter().filter_map(|name| entry[*name].as_str().map(str::to_owned)));
+            let right = match entry[mode].as_str().unwrap() {
+                "accept" => code == Some(0) && said["verdict"] == "accepted" && said["identity"].is_string(),
+                _ => code == Some(1) && said["verdict"] == "rejected" && reasons.iter().any(|reason| said["reason"] == reason.as_str()),
+            };
+            if !right {
+                wrong.push(format!("{file} {mode}: {code:?} {} instead of {} {reasons:?}", said["reason"], entry[mode]));
+            }
+            if mode == "expect" && right && code == Some(0) {
+                let covered = words(&entry["read"]["covered"]);
+                if !covered.is_empty() && words(&said["covered"]) != covered {
+                    wrong.push(format!("{file}: covers {} instead of {covered:?}", said["covered"]));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}\n{}", wrong.len(), wrong.join("\n"));
+    assert_eq!(inspect(&["/nowhere"]).0, Some(2));
+    assert_eq!(inspect(&[&recorded("soap/z01_ut_text.xml"), "--concede", "nothing"]).0, Some(2));
+}
+
+/// Envoy brings the body, and forwards the message itself: a route that keeps the header is judged as by us, and one that
+/// would have to take it out is refused.
+#[test]
+fn envoy_asks_with_the_body_and_gets_the_same_verdicts() {
+    let ours = r#"
+[scheme.signed]
+type = "ws-security"
+token = "x509"
+certificates = ["client-rsa2048.crt"]
+map = "common-name"
+
+[[route]]
+match = "/kept"
+policies = ["policy.cedar"]
+body = { limit = "64KiB", types = ["text/xml"] }
+inject = ["headers"]
+security_header = "keep"
+
+[[route]]
+match = "/removed"
+policies = ["policy.cedar"]
+body = { limit = "64KiB", types = ["text/xml"] }
+"#;
+    let certificate = pem("client-rsa2048.crt");
+    let asks = "                      encode_raw_headers: true\n";
+    let bringing = format!("{asks}                      with_request_body: {{ max_request_bytes: 1048576, pack_as_bytes: true }}\n");
+    let chain = "chain  = [\"session\", \"signed\", \"basic\", \"form\"]";
+    let files = [("client-rsa2048.crt", certificate.as_str())];
+    let Some(house) = House::open_chained(Front::Envoy, (asks, &bringing), chain, ours, &files) else { return };
+    add(&house.gateway, "north", CLIENT, "never typed by anybody");
+    let post = |path: &str, body: &[u8]| house.send(&ask("POST", path).header("Content-Type", "text/xml").body(body));
+    let message = signed();
+    let answer = post("/kept", &message);
+    assert_eq!(answer.status, 200, "{answer:?} {}", house.gateway.log());
+    let seen = house.gateway.application.last();
+    assert_eq!((seen.header("x-vestibule-user"), &seen.body), (Some(CLIENT), &message));
+    house.gateway.application.forget();
+    let tampered = String::from_utf8(signed()).unwrap().replace(">7<", ">8<").into_bytes();
+    let wrapped = std::fs::read(corpus().join("attacks/wss/body-in-a-header-block.xml")).unwrap();
+    for (path, message) in
+        [("/kept", message), ("/kept", tampered), ("/kept", wrapped), ("/kept", envelope(ORDER).into_bytes()), ("/removed", signed())]
+    {
+        let answer = post(path, &message);
+        assert!(answer.status >= 400, "{path}: {answer:?}");
+    }
+    assert!(house.gateway.application.received().is_empty());
+}
+
+#[test]
+fn a_response_that_no_scheme_can_feed_is_refused_with_the_table() {
+    let scratch = crate::support::Scratch::new();
+    let check = |config: &str, told: &str| {
+        for (name, text) in files(told) {
+            scratch.write(&name, &text);
+        }
+        scratch.write("policy.cedar", crate::support::POLICY);
+        let config = config.replace("{{app}}", "127.0.0.1:9").replace("{{port}}", "8080").replace("{{health}}", "9180");
+        let path = scratch.write("vestibule.toml", &config.replace("{{dir}}", &scratch.path().display().to_string()));
+        let output =
+            Command::new(env!("CARGO_BIN_EXE_vestibule")).args(["check", "--config", path.to_str().unwrap()]).env("NO_COLOR", "1").output();
+        let output = output.unwrap();
+        (output.status.code(), format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)))
+    };
+    assert_eq!(check(HOUSE, &told()).0, Some(0), "{}", check(HOUSE, &told()).1);
+    // What each cell of the table says, for a chain of one scheme.
+    let rule = |name: &str| format!("@id(\"only\") @response(\"{name}\") permit(principal, action, resource);");
+    for (chain, response, possible) in [
+        ("basic", "digest", true),
+        ("basic", "x509", true),
+        ("basic", "vouched", true),
+        ("basic", "holder", false),
+        ("named", "digest", true),
+        ("named", "vouched11", true),
+        ("named", "holder", false),
+        ("signed", "text", true),
+        ("signed", "digest", false),
+        ("signed", "holder", true),
+        ("asserted", "holder", true),
+        ("asserted", "digest", false),
+    ] {
+        let config = HOUSE.replace("\"signed\", \"asserted\", \"named\", \"basic\"", &format!("{chain:?}"));
+        let (code, said) = check(&config, &rule(response));
+        assert_eq!(code, Some(i32::from(!possible)), "{chain} {response}: {said}");
+        assert!(possible || said.contains(&format!("  {chain}: yes, ")), "{said}");
+    }
+    let unread =
+        HOUSE.replace("match = \"/told/*\"\npolicies = [\"told.cedar\"]\nbody", "match = \"/told/*\"\npolicies = [\"told.cedar\"]\n# body");
+    let (code, said) = check(&unread, &told());
+    assert!(code == Some(1) && said.contains("the body of route `/told/*` is not read"), "{said}");
+}
