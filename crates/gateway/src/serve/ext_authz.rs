@@ -22,7 +22,7 @@ use crate::serve::answer::mark;
 use crate::serve::body::Reply;
 use crate::serve::operation;
 use crate::serve::proxy::{Passage, tell_token, without_our_cookies};
-use crate::serve::read::{Arrived, Head, Origin, TrustedProxies, Word};
+use crate::serve::read::{Arrived, Head, Origin, TrustedProxies, Word, remove_all};
 
 /// How the proxy in front asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -77,31 +77,40 @@ impl Dialect {
     }
 
     /// Headers that the proxy writes for us and nobody judges.
-    fn own_headers(self) -> &'static [&'static str] {
+    fn own_headers(self) -> &'static [HeaderName] {
         match self {
-            Self::AuthRequest => &[
-                describe::ORIGINAL_METHOD,
-                describe::ORIGINAL_URI,
-                "x-forwarded-for",
-                "x-forwarded-proto",
-                "x-forwarded-host",
-                "x-forwarded-port",
-                "x-real-ip",
-            ],
-            Self::ForwardAuth => &[
-                describe::FORWARDED_METHOD,
-                describe::FORWARDED_URI,
-                describe::FORWARDED_HOST,
-                "x-forwarded-for",
-                "x-forwarded-proto",
-                "x-forwarded-port",
-                "x-forwarded-server",
-                "x-real-ip",
-            ],
-            Self::Envoy | Self::EnvoyHttp => &["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-port"],
+            Self::AuthRequest => &OF_AUTH_REQUEST,
+            Self::ForwardAuth => &OF_FORWARD_AUTH,
+            Self::Envoy | Self::EnvoyHttp => &OF_ENVOY,
         }
     }
 }
+
+static OF_AUTH_REQUEST: [HeaderName; 7] = [
+    HeaderName::from_static(describe::ORIGINAL_METHOD),
+    HeaderName::from_static(describe::ORIGINAL_URI),
+    HeaderName::from_static("x-forwarded-for"),
+    HeaderName::from_static("x-forwarded-proto"),
+    HeaderName::from_static("x-forwarded-host"),
+    HeaderName::from_static("x-forwarded-port"),
+    HeaderName::from_static("x-real-ip"),
+];
+static OF_FORWARD_AUTH: [HeaderName; 8] = [
+    HeaderName::from_static(describe::FORWARDED_METHOD),
+    HeaderName::from_static(describe::FORWARDED_URI),
+    HeaderName::from_static(describe::FORWARDED_HOST),
+    HeaderName::from_static("x-forwarded-for"),
+    HeaderName::from_static("x-forwarded-proto"),
+    HeaderName::from_static("x-forwarded-port"),
+    HeaderName::from_static("x-forwarded-server"),
+    HeaderName::from_static("x-real-ip"),
+];
+static OF_ENVOY: [HeaderName; 4] = [
+    HeaderName::from_static("x-forwarded-for"),
+    HeaderName::from_static("x-forwarded-proto"),
+    HeaderName::from_static("x-forwarded-host"),
+    HeaderName::from_static("x-forwarded-port"),
+];
 
 /// A request as another proxy describes it.
 struct Described {
@@ -171,9 +180,7 @@ async fn consider(passage: &Passage<'_>, dialect: Dialect, described: Described)
         Ok(Arrived { request, .. }) => request,
         Err(malformed) => return passage.unread(malformed),
     };
-    for name in dialect.own_headers() {
-        request.headers.remove(*name);
-    }
+    remove_all(&mut request.headers, dialect.own_headers());
     let found = engine.routes.find(&request);
     let _place = match passage.shared.load().enter(&passage.running.terms, &request, found.as_ref().ok()) {
         Ok(place) => place,
