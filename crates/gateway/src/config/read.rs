@@ -53,7 +53,7 @@ impl File {
 }
 
 /// All sections, in the order of a request.
-pub const SECTIONS: [&str; 17] = [
+pub const SECTIONS: [&str; 18] = [
     "listen",
     "server",
     "tenant",

@@ -228,7 +228,7 @@ fn vestibule_random() -> [u8; 16] {
 pub fn sign_in(browser: &mut Browser<'_>, url: &str, user: &str, password: &str) -> Answer {
     let answer = browser.submit_login(url, user, password);
     assert_eq!(answer.status, 303, "{answer:?}");
-    browser.visit(&answer.header("location").unwrap().to_owned())
+    browser.visit(answer.header("location").unwrap())
 }
 
 #[test]
@@ -285,7 +285,7 @@ fn a_login_begins_at_the_service_provider() {
     let foreign = ask("POST", "/saml/idp/sso").browser().header("Origin", "http://wiki.localhost:9").header("Sec-Fetch-Site", "cross-site");
     let taken = gateway.send_to(PORTAL, &foreign.form(&[(form.field, &form.value)]));
     assert_eq!(taken.status, 303, "{taken:?}");
-    let page = browser.visit(&taken.header("location").unwrap().to_owned());
+    let page = browser.visit(taken.header("location").unwrap());
     travel.consume(&posted(&page)["SAMLResponse"], Some(&request.header.id)).unwrap();
 
     // Who may not use it learns so here, and the application learns nothing.
@@ -498,7 +498,7 @@ fn a_logout_reaches_everybody_who_took_part() {
     let fields = hidden_fields(&shown.body);
     let fields: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     let onward = browser.post(app, "/.vestibule/logout", &fields);
-    let mut page = browser.load(&onward.header("location").unwrap().to_owned());
+    let mut page = browser.load(onward.header("location").unwrap());
     assert!(is_out(&mut browser));
     for _ in 0..2 {
         let asked = sent(&page);

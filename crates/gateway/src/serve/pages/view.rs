@@ -307,7 +307,7 @@ pub struct Participant<'a> {
     /// It said that the session there is over.
     pub is_out: bool,
     /// It has no address for that.
-    pub cannot_be_told: bool,
+    pub cannot_be_asked: bool,
 }
 
 /// A small window has done its work.
@@ -375,7 +375,7 @@ mod tests {
         };
         let out = |participants: &[Participant<'_>]| SignedOutPage { shell: shell.clone(), participants }.render().unwrap();
         let participants = [("Wiki", true, false), ("Travel desk", false, false), (LONG, false, true), (HOSTILE, true, false)]
-            .map(|(title, is_out, cannot_be_told)| Participant { title, is_out, cannot_be_told });
+            .map(|(title, is_out, cannot_be_asked)| Participant { title, is_out, cannot_be_asked });
         let providers = [(HOSTILE.to_owned(), "/login?idp=corp".to_owned()), ("Lab".to_owned(), "/login?idp=lab".to_owned())];
         let form = Some("/login?login=true");
         let choice =

@@ -95,7 +95,7 @@ struct AskedBy {
 enum Told {
     Done,
     Refused,
-    CannotBeTold,
+    Unasked,
 }
 
 impl Portal {
@@ -239,7 +239,7 @@ impl Portal {
             let endpoints = &partner.registered.role.slo;
             let by = |wanted: &str| endpoints.iter().find(|endpoint| endpoint.binding == wanted);
             let Some(endpoint) = by(binding::REDIRECT).or_else(|| by(binding::POST)) else {
-                run.told.push((partner.title.clone(), Told::CannotBeTold));
+                run.told.push((partner.title.clone(), Told::Unasked));
                 continue;
             };
             let id = message_id(random()?);
@@ -349,10 +349,8 @@ fn header(federation: &Federation, id: String, destination: String, now: Timesta
 
 /// The end: where one is signed out, and where that could not be made sure.
 fn over(visit: &Visit<'_>, told: &[(String, Told)]) -> Response<Full<Bytes>> {
-    let participants: Vec<Shown<'_>> = told
-        .iter()
-        .map(|(title, told)| Shown { title, is_out: *told == Told::Done, cannot_be_told: *told == Told::CannotBeTold })
-        .collect();
+    let participants: Vec<Shown<'_>> =
+        told.iter().map(|(title, told)| Shown { title, is_out: *told == Told::Done, cannot_be_asked: *told == Told::Unasked }).collect();
     let page = SignedOutPage { shell: visit.shell(), participants: &participants };
     let mut response = reply::page(visit, StatusCode::OK, &page);
     reply::set_cookie(&mut response, &cookie::clear_session(visit.request));
