@@ -68,6 +68,10 @@ impl History {
             | Event::SessionEnded { .. }
             | Event::KeyRotated { .. }
             | Event::ConfigReloaded { .. }
+            | Event::AssertionIssued { .. }
+            | Event::MessageRefused { .. }
+            | Event::AuditOpened { .. }
+            | Event::AuditSealed { .. }
             | Event::AdminChanged { .. } => None,
         }
     }

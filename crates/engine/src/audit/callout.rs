@@ -1,5 +1,6 @@
 //! What became of asking another service whether a password is right.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use std::net::IpAddr;
@@ -8,7 +9,7 @@ use crate::clock::Timestamp;
 use crate::identity::{RealmName, UserId};
 
 /// One question to an endpoint, as far as it came. Holds neither the password nor the endpoint's path, which may be a secret.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Callout {
     /// Which realm asked.
     pub realm: RealmName,
@@ -42,7 +43,7 @@ pub struct Callout {
 }
 
 /// How far a question came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
     /// It waited for a place.
@@ -64,7 +65,7 @@ pub enum Phase {
 }
 
 /// How a question ended. Only `Ok` lets anybody in, and only `Denied` says that a password is wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// The password is right.

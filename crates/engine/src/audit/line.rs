@@ -36,7 +36,8 @@ impl Recorded {
             | Event::AssertionIssued { .. }
             | Event::KeyRotated { .. }
             | Event::ConfigReloaded { .. }
-            | Event::AssertionIssued { .. }
+            | Event::MessageRefused { .. }
+            | Event::DelegatedCalled(_)
             | Event::AuditOpened { .. }
             | Event::AuditSealed { .. }
             | Event::AdminChanged { .. } => value(self, line)?,

@@ -1,9 +1,10 @@
 //! Why a SAML message was refused, in the words that `vestibule saml inspect` says too.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The first check of a SAML message that failed, in the order of security.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SamlFault {
     /// Not UTF-8.

@@ -1,12 +1,13 @@
 //! What is wrong with the security header of a SOAP message. The words are those of the crate that reads it; the engine
 //! knows no XML and only passes them on.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 macro_rules! faults {
     ($($(#[$meta:meta])* $variant:ident = $word:literal),+ $(,)?) => {
         /// The first check that a security header failed.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
         pub enum SecurityFault { $($(#[$meta])* #[serde(rename = $word)] $variant),+ }
 
         impl SecurityFault {

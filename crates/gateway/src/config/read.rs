@@ -56,7 +56,7 @@ impl File {
 }
 
 /// All sections, in the order of a request.
-pub const SECTIONS: [&str; 19] = [
+pub const SECTIONS: [&str; 21] = [
     "listen",
     "server",
     "limits",
