@@ -350,6 +350,8 @@ pub enum Reason {
     PolicyError,
     /// A foreign page may have made the browser send this.
     Csrf,
+    /// A page of an origin that is not listed asked whether it may send something.
+    CrossOrigin,
     /// The password must be changed first.
     MustChangePassword,
     /// Something we depend on did not answer.

@@ -14,6 +14,7 @@ use ipnet::IpNet;
 use rustls::pki_types::CertificateDer;
 use rustls::sign::CertifiedKey;
 
+use vestibule_engine::cors::Cors;
 use vestibule_engine::identity::{RealmName, ResponseName, RouteName, SchemeName, TenantId};
 use vestibule_engine::realm;
 use vestibule_engine::request::Host;
@@ -194,6 +195,8 @@ pub struct Tenant {
     pub portal_origin: Option<String>,
     /// The origins of its applications, to which a browser may be sent back after login.
     pub origins: Vec<String>,
+    /// What pages of other origins may do with its applications.
+    pub cors: Cors,
     /// The ordered schemes; each is in [`Checked::schemes`], a session is first.
     pub chain: Vec<SchemeName>,
     /// The suffix of user names that means this tenant, lower case.

@@ -25,7 +25,7 @@ pub use route::{Access, BodyNeed, Csrf, Http2, Route, Upstream, UpstreamHost};
 pub use scheme::{ClientCertificateScheme, IdentityUrlScheme, LinkBy, OnReject, Scheme, SessionOwner};
 pub use session::{Passwords, Session};
 pub use store::{DurableBackend, ExpiringBackend, Postgres, Redis, RedisTopology, Store};
-pub use tenant::{AnonymousDenied, Brand, LoginHost, Tenant};
+pub use tenant::{AnonymousDenied, Brand, Cors, LoginHost, Tenant};
 
 /// Configuration of Vestibule, an authentication gateway.
 #[derive(Debug, Default, JsonSchema)]

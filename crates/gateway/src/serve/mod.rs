@@ -5,6 +5,7 @@ pub mod answer;
 pub mod body;
 pub mod client_certificates;
 pub mod control;
+pub mod cors;
 pub mod ext_authz;
 pub mod fault;
 pub mod framing;
