@@ -161,6 +161,7 @@ fn table(count: usize, chain: Chain) -> Result<Routes, Failure> {
         portal_origin: None,
         domain: None,
         origins: Vec::new(),
+        cors: Default::default(),
         chain: Arc::new(chain),
         realm_text: "north".to_owned(),
         brand: None,

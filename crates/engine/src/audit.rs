@@ -170,6 +170,7 @@ pub enum Event {
     #[serde(rename = "message.refused")]
     MessageRefused {
         /// By which scheme.
+        #[schemars(with = "String")]
         scheme: SchemeName,
         /// From which partner, as the configuration calls it; none if it is nobody's we know.
         #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -448,6 +449,8 @@ pub enum Reason {
     PolicyError,
     /// A foreign page may have made the browser send this.
     Csrf,
+    /// A page of an origin that is not listed asked whether it may send something.
+    CrossOrigin,
     /// The password must be changed first.
     MustChangePassword,
     /// Something we depend on did not answer.

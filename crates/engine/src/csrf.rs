@@ -109,7 +109,8 @@ fn sender(asked: &Asked<'_>) -> Sender {
         // `null` is what every page without an origin of its own says: sandboxed frames, data URLs.
         (_, Field::One("null")) => Sender::Foreign,
         (_, Field::One(origin)) => {
-            let own = origin == request.origin() || asked.found.tenant.origins.iter().any(|own| own == origin);
+            let tenant = &asked.found.tenant;
+            let own = origin == request.origin() || tenant.origins.iter().any(|own| own == origin) || tenant.cors.admits(origin);
             if own { Sender::Own } else { Sender::Foreign }
         }
         (Field::One(_), Field::None) => Sender::Foreign,

@@ -80,6 +80,8 @@ pub enum Denial {
     PolicyError(Vec<PolicyId>),
     /// A foreign page may have made the browser send it. 403.
     Csrf,
+    /// A page of another origin asks whether it may send something, and may not. 403.
+    CrossOrigin,
     /// The password must be changed first. 403, or a redirect to that page.
     MustChangePassword,
     /// What the application should be told could not be made. 500, nothing is forwarded.
@@ -152,6 +154,7 @@ impl Denial {
             Self::Policy(_) => Reason::Policy,
             Self::PolicyError(_) => Reason::PolicyError,
             Self::Csrf => Reason::Csrf,
+            Self::CrossOrigin => Reason::CrossOrigin,
             Self::MustChangePassword => Reason::MustChangePassword,
             Self::Injection(_) => Reason::Injection,
             Self::Uncarried(what) => Reason::Uncarried(*what),

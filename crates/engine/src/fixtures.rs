@@ -50,6 +50,7 @@ pub(crate) fn tenant(id: &str, chain: Chain) -> Tenant {
         portal_origin: Some(format!("https://login.{id}.example.com")),
         domain: None,
         origins: vec![format!("https://{id}.example.com"), format!("https://login.{id}.example.com")],
+        cors: Default::default(),
         chain: Arc::new(chain),
         realm_text: id.to_owned(),
         brand: None,

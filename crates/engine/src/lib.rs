@@ -10,6 +10,7 @@ pub mod audit;
 pub mod basic;
 pub mod chain;
 pub mod clock;
+pub mod cors;
 pub mod csrf;
 pub mod decision;
 pub mod engine;

@@ -271,6 +271,14 @@ impl Routes {
     /// # Errors
     /// [`Denial::NoRoute`], or [`Malformed::TenantsDisagree`] if the request names two tenants.
     pub fn find(&self, request: &CheckRequest) -> Result<Found, Denial> {
+        self.find_as(request, &request.method)
+    }
+
+    /// The same for another method than the request's own: a browser asks beforehand whether a page may send it.
+    ///
+    /// # Errors
+    /// As [`Routes::find`].
+    pub fn find_as(&self, request: &CheckRequest, method: &Method) -> Result<Found, Denial> {
         let tenant = self.tenant_of(request)?;
         let host = request.host.name();
         let own = self.by_host.get(host);
@@ -278,7 +286,7 @@ impl Routes {
         let portal = tenant.portal.as_ref().is_some_and(|portal| portal.name() == host);
         let nodes = if portal { [own, None, None] } else { [own, self.by_tenant.get(&tenant.id), Some(&self.everywhere)] };
         let path = request.target.path();
-        let route = find(nodes, Some(path.strip_prefix('/').unwrap_or(path)), &request.method).ok_or(Denial::NoRoute)?;
+        let route = find(nodes, Some(path.strip_prefix('/').unwrap_or(path)), method).ok_or(Denial::NoRoute)?;
         let client = request.client.address.to_canonical();
         // Not the next best: a wider route is not meant for those whom the narrower one keeps out.
         if !route.clients.is_empty() && !route.clients.iter().any(|net| net.contains(&client)) {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::chain::Chain;
+use crate::cors::Cors;
 use crate::identity::TenantId;
 use crate::request::Host;
 
@@ -23,6 +24,8 @@ pub struct Tenant {
     pub domain: Option<String>,
     /// The origins a browser may be sent back to after login.
     pub origins: Vec<String>,
+    /// What pages of other origins may do with its applications.
+    pub cors: Cors,
     /// The ordered schemes.
     pub chain: Arc<Chain>,
     /// The protection space in challenges; constant, says nothing of users.

@@ -12,10 +12,12 @@ use crate::identity::{RealmName, UserId};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Callout {
     /// Which realm asked.
+    #[schemars(with = "String")]
     pub realm: RealmName,
     /// Whose password.
     pub subject: String,
     /// Their number.
+    #[schemars(with = "String", extend("format" = "uuid"))]
     pub user: UserId,
     /// The endpoint's host and port.
     pub endpoint: String,
@@ -36,6 +38,7 @@ pub struct Callout {
     pub tls: Option<String>,
     /// When the endpoint's certificate ends.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub certificate_until: Option<Timestamp>,
     /// What the endpoint says is wrong, or what is wrong with what it says.
     #[serde(skip_serializing_if = "Option::is_none", default)]

@@ -131,6 +131,10 @@ fn login(entry: &Recorded) -> Option<Login> {
         | Event::SessionEnded { .. }
         | Event::KeyRotated { .. }
         | Event::ConfigReloaded { .. }
+        | Event::AssertionIssued { .. }
+        | Event::MessageRefused { .. }
+        | Event::AuditOpened { .. }
+        | Event::AuditSealed { .. }
         | Event::AdminChanged { .. } => return None,
     };
     Some(Login {

@@ -73,7 +73,12 @@ fn identity_provider(tenant: &Tenant) -> Result<String, Failure> {
 fn service_provider(tenant: &Tenant, checked: &Checked) -> Result<String, Failure> {
     let scheme = tenant.chain.iter().find_map(|name| match checked.schemes.get(name)? {
         Scheme::Saml(saml) => Some(saml),
-        Scheme::Session | Scheme::Basic { .. } | Scheme::ClientCertificate(_) | Scheme::IdentityUrl(_) | Scheme::LoginForm { .. } => None,
+        Scheme::Session
+        | Scheme::Basic { .. }
+        | Scheme::ClientCertificate(_)
+        | Scheme::IdentityUrl(_)
+        | Scheme::WsSecurity(_)
+        | Scheme::LoginForm { .. } => None,
     });
     let no_scheme =
         || Failure::not_tried(format!("the tenant {} is no service provider", tenant.id)).fix("put a scheme of type saml into its chain");

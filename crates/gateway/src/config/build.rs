@@ -371,6 +371,7 @@ impl Schemes<'_> {
             portal: tenant.portal.clone(),
             portal_origin: tenant.portal_origin.clone(),
             origins: tenant.origins.clone(),
+            cors: tenant.cors.clone(),
             chain: Arc::new(Chain::new(self.links(tenant)?)),
             realm_text: tenant.title.clone(),
             brand: Some(tenant.brand.name.clone()),

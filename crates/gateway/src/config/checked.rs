@@ -18,6 +18,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::sign::CertifiedKey;
 
 use vestibule_engine::Timestamp;
+use vestibule_engine::cors::Cors;
 use vestibule_engine::identity::{GroupName, ProfileName, RealmName, ResponseName, RouteName, SchemeName, TenantId, Username};
 use vestibule_engine::profile::Profiles;
 use vestibule_engine::realm;
@@ -237,6 +238,8 @@ pub struct Tenant {
     pub portal_origin: Option<String>,
     /// The origins of its applications, to which a browser may be sent back after login.
     pub origins: Vec<String>,
+    /// What pages of other origins may do with its applications.
+    pub cors: Cors,
     /// The ordered schemes; each is in [`Checked::schemes`], a session is first.
     pub chain: Vec<SchemeName>,
     /// The suffix of user names that means this tenant, lower case.

@@ -36,7 +36,7 @@ pub use scheme::{ClientCertificateScheme, IdentityUrlScheme, LinkBy, OnReject, S
 pub use service_provider::{Encrypt, IdentityProviderRole, ServiceProvider, Sign};
 pub use session::{Passwords, Session};
 pub use store::{DurableBackend, ExpiringBackend, Postgres, Redis, RedisTopology, Store};
-pub use tenant::{AnonymousDenied, ApiLogin, Brand, LoginHost, Tenant};
+pub use tenant::{AnonymousDenied, ApiLogin, Brand, Cors, LoginHost, Tenant};
 pub use ws_security::{
     WsAssertion, WsConfirm, WsEncryptedPart, WsReference, WsResponseToken, WsSamlVersion, WsSecurityResponse, WsSecurityScheme, WsToken,
 };

@@ -118,6 +118,7 @@ mod tests {
             portal_origin: Some("https://login.north.example.com".into()),
             domain: None,
             origins: Vec::new(),
+            cors: Default::default(),
             chain: Arc::new(Chain::default()),
             realm_text: "north".into(),
             brand: None,

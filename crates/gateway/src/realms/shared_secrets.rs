@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY, SHA256, digest};
 use vestibule_engine::admission::barred;
-use vestibule_engine::audit::Reason;
+use vestibule_engine::audit::{Reason, Trail};
 use vestibule_engine::clock::random;
 use vestibule_engine::identity::{Attributes, RealmName, User, Username};
 use vestibule_engine::realm::{Account, Accounts, Attempt, Check, Offered, Realm};
@@ -55,7 +55,7 @@ impl Realm for SharedSecretsRealm {
         &self.name
     }
 
-    async fn verify(&self, attempt: &Attempt<'_>) -> Result<Check, Unavailable> {
+    async fn verify(&self, attempt: &Attempt<'_>, _trail: &mut Trail) -> Result<Check, Unavailable> {
         let user = self.users.by_name(attempt.tenant, attempt.username).await?;
         let held = self.admitted(user.as_deref(), attempt);
         let secret = held.map_or(&self.decoy, |(_, secret)| secret);

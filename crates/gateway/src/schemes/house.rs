@@ -106,6 +106,7 @@ fn found() -> Found {
         portal_origin: None,
         domain: Some("north".to_owned()),
         origins: Vec::new(),
+        cors: Default::default(),
         chain: Arc::new(Chain::default()),
         realm_text: "North".to_owned(),
         brand: None,

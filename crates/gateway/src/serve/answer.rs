@@ -251,6 +251,7 @@ impl Answers {
                 Refusal { party: Party::Denied, ..Refusal::new(StatusCode::FORBIDDEN, 5, "You may not do this") }
             }
             Denial::Csrf => Refusal::new(StatusCode::FORBIDDEN, 5, "Missing or invalid Csrf token"),
+            Denial::CrossOrigin => Refusal::new(StatusCode::FORBIDDEN, 5, "Pages of that origin may not use this application"),
             Denial::MustChangePassword => {
                 let portal = found.and_then(|found| found.tenant.portal_origin.as_deref());
                 if let (ClientKind::Browser, Some(portal)) = (kind, portal) {

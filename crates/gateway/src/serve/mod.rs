@@ -6,6 +6,7 @@ pub mod api_login;
 pub mod body;
 pub mod client_certificates;
 pub mod control;
+pub mod cors;
 pub mod delegate;
 pub mod ext_authz;
 pub mod fault;

@@ -19,9 +19,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Status
 use hyper::body::{Body as _, Incoming};
 use hyper::upgrade::OnUpgrade;
 use tokio::sync::OwnedSemaphorePermit;
+use vestibule_engine::audit::{Ruling, Trail};
 use vestibule_engine::csrf;
 use vestibule_engine::decision::{Decision, Denial, Grant};
-use vestibule_engine::engine::{Engine, Judgement};
+use vestibule_engine::engine::{Ended, Engine, Judgement};
 use vestibule_engine::identity::Identity;
 use vestibule_engine::inject::{Prepared, prepare};
 use vestibule_engine::request::{Body, Channel, CheckRequest, ClientKind, Malformed, RequestId, Shown};
@@ -34,6 +35,7 @@ use crate::forward::{Download, ForwardError, HYPER_MAX_FIELDS, Patient, Upload, 
 use crate::serve::answer::{Answers, Failure, ID, mark};
 use crate::serve::body::{BodyBudget, Held, Reply, Unfit};
 use crate::serve::control::{OnControl, OwnPages};
+use crate::serve::cors::Crossing;
 use crate::serve::ext_authz::{self, Dialect};
 use crate::serve::framing::Verdict;
 use crate::serve::listen::Peer;
@@ -273,7 +275,30 @@ impl Passage<'_> {
             Ok(arrived) => arrived,
             Err(malformed) => return self.unreadable(malformed, &method, version),
         };
-        self.pass(arrived, body, upgrade).await
+        match Crossing::of(&self.running.engine.routes, &arrived.request) {
+            None => self.pass(arrived, body, upgrade).await,
+            Some(crossing) => Box::pin(self.cross(crossing, arrived, body, upgrade)).await,
+        }
+    }
+
+    /// Answers a page of another origin.
+    async fn cross(&self, crossing: Crossing, arrived: Arrived, body: Incoming, upgrade: Option<OnUpgrade>) -> Response<Reply> {
+        let mut response = if !crossing.is_preflight() {
+            self.pass(arrived, body, upgrade).await
+        } else if crossing.admits(&arrived.request) {
+            let engine = &self.running.engine;
+            let ended = Ended { ruling: Ruling::Allow, reason: None, caller: None };
+            engine.record_page(&arrived.request, &crossing.found, ended, Trail::new(engine.clock.clone()));
+            let mut response = Response::new(Reply::whole(Bytes::new()));
+            *response.status_mut() = StatusCode::NO_CONTENT;
+            mark(response.headers_mut(), self.id, None);
+            response
+        } else {
+            let request = &arrived.request;
+            self.refuse(request, self.running.engine.decide_found(request, Err(Denial::CrossOrigin)).await)
+        };
+        crossing.tell(response.headers_mut());
+        response
     }
 
     async fn pass(&self, arrived: Arrived, body: Incoming, upgrade: Option<OnUpgrade>) -> Response<Reply> {

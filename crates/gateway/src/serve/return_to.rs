@@ -117,6 +117,7 @@ mod tests {
             portal_origin: Some(OWN.into()),
             domain: None,
             origins: vec!["https://app.example.com".into(), "http://shop.localhost:8080".into()],
+            cors: Default::default(),
             chain: Arc::new(Chain::default()),
             realm_text: "North".into(),
             brand: None,

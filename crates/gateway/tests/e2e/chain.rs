@@ -50,6 +50,61 @@ fn chain_15_wrong_basic_on_a_protected_route() {
 }
 
 #[test]
+fn chain_16_a_preflight_never_enters_the_chain_and_refusals_can_be_read() {
+    let listed = "https://crm.example.com";
+    let template = crate::support::CONFIG.replacen(
+        "[tenant.south]",
+        "cors = { origins = [\"https://crm.example.com\", \"https://*.force.test\"] }\n\n[tenant.south]",
+        1,
+    );
+    let gateway = Gateway::with(&template).with_users();
+    let preflight = |host: &str, origin: &str, method: &str| {
+        let ask = ask("OPTIONS", "/api/orders").header("Origin", origin).header("Access-Control-Request-Method", method);
+        gateway.send_to(host, &ask.header("Access-Control-Request-Headers", "ssid, surl"))
+    };
+    for origin in [listed, "https://a.b.force.test"] {
+        let answer = preflight("app.north.localhost", origin, "DELETE");
+        assert_eq!((answer.status, answer.header("access-control-allow-origin")), (204, Some(origin)), "{answer:?}");
+        assert_eq!(answer.header("access-control-allow-credentials"), Some("true"));
+        assert!(answer.header("access-control-allow-headers").unwrap().contains("ssid"));
+        assert!(answer.all("vary").contains(&"Origin"));
+        let record = &gateway.audit_of(&answer)[0];
+        assert_eq!((&record["decision"], record["steps"].as_array().unwrap().len()), (&"allow".into(), 0), "no step was asked");
+    }
+    for (origin, method) in [("https://evil.test", "GET"), ("null", "GET"), ("https://force.test", "GET"), (listed, "TRACE")] {
+        let answer = preflight("app.north.localhost", origin, method);
+        assert_eq!(answer.status, 403, "{origin}");
+        assert_eq!(answer.header("access-control-allow-origin").filter(|_| origin != listed), None);
+        assert_eq!(gateway.audit_of(&answer)[0]["reason"], "cross_origin");
+    }
+    // Our own pages are nobody else's to read, and a tenant without a list answers as before.
+    for (host, target) in
+        [("login.north.localhost", "/login"), ("app.north.localhost", "/.vestibule/landing"), ("app.south.localhost", "/api/orders")]
+    {
+        let answer = gateway.send_to(host, &get(target).header("Origin", listed));
+        assert_eq!(answer.header("access-control-allow-origin"), None, "{host}{target}");
+        let answer = gateway.send_to(host, &ask("OPTIONS", target).header("Origin", listed).header("Access-Control-Request-Method", "GET"));
+        assert_ne!(answer.status, 204, "{host}{target}");
+    }
+    assert!(gateway.application.received().is_empty(), "nothing was forwarded");
+
+    // A page may read why it was refused, and what it was given; what the application says of it does not count.
+    let refused = gateway.send(&get("/api/orders").header("Origin", listed).script());
+    assert_eq!((refused.status, refused.header("access-control-allow-origin")), (401, Some(listed)));
+    assert!(refused.header("access-control-expose-headers").unwrap().contains("x-csrf-token"));
+    gateway.application.answer_raw("HTTP/1.1 200 OK\r\nAccess-Control-Allow-Origin: *\r\nContent-Length: 2\r\n\r\nok");
+    let mine = gateway.send(&get("/api/orders").header("Origin", listed).basic(ADA.0, ADA.1));
+    assert_eq!((mine.status, mine.all("access-control-allow-origin")), (200, vec![listed]));
+    let stranger = gateway.send(&get("/api/orders").header("Origin", "https://evil.test").basic(ADA.0, ADA.1));
+    assert_eq!((stranger.status, stranger.header("access-control-allow-origin")), (200, None), "it may come, but no page may read it");
+
+    // What acts with a session comes from listed pages only.
+    let (name, value) = gateway.sign_in(ADA.0, ADA.1);
+    let act = |origin: &str| gateway.send(&ask("DELETE", "/api/orders").header("Origin", origin).cookie(&name, &value)).status;
+    assert_eq!((act(listed), act("https://evil.test")), (200, 403));
+}
+
+#[test]
 fn chain_17_a_credential_beside_a_session_is_judged() {
     let gateway = Gateway::start().with_users();
     let (name, value) = gateway.sign_in(ADA.0, ADA.1);
@@ -86,6 +141,20 @@ fn chain_19_a_duplicated_authorization_is_a_malformed_step() {
 
     let lower = get("/api/orders").header("authorization", "basic YWRhOmNvcnJlY3QgaG9yc2UgYmF0dGVyeQ==");
     assert_eq!(gateway.send(&lower).status, 200);
+}
+
+#[test]
+fn chain_20_what_is_missing_is_never_mixed_up() {
+    let gateway = Gateway::start().with_users();
+    let code = |answer: &crate::support::Answer| {
+        let body: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
+        (answer.status, body["statusCode"].as_u64().unwrap())
+    };
+    let delete = || ask("DELETE", "/api/orders");
+    assert_eq!(code(&gateway.send(&delete())), (401, 20), "nobody");
+    assert_eq!(code(&gateway.send(&delete().basic(BOB.0, "wrong"))), (401, 20), "still nobody");
+    assert_eq!(code(&gateway.send(&delete().basic(BOB.0, BOB.1))), (403, 5), "somebody without the role");
+    assert!(gateway.application.received().is_empty());
 }
 
 #[test]

@@ -39,6 +39,7 @@ impl Schemes<'_> {
                 | checked::Scheme::Basic { .. }
                 | checked::Scheme::ClientCertificate(_)
                 | checked::Scheme::IdentityUrl(_)
+                | checked::Scheme::Saml(_)
                 | checked::Scheme::LoginForm { .. },
             )
             | None => false,
@@ -100,6 +101,7 @@ pub(super) fn injector(checked: &Checked, route: &checked::Route) -> Result<Opti
                     checked::Scheme::Session
                     | checked::Scheme::ClientCertificate(_)
                     | checked::Scheme::IdentityUrl(_)
+                    | checked::Scheme::Saml(_)
                     | checked::Scheme::LoginForm { .. },
                 )
                 | None => {}
@@ -171,6 +173,7 @@ fn brings(checked: &Checked, scheme: &checked::Scheme, need: Need) -> bool {
             checked::Scheme::Session
             | checked::Scheme::ClientCertificate(_)
             | checked::Scheme::IdentityUrl(_)
+            | checked::Scheme::Saml(_)
             | checked::Scheme::LoginForm { .. },
         )
         | (Need::MessageKey, checked::Scheme::Basic { .. }) => false,

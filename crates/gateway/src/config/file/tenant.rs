@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::IdentityProviderRole;
-use crate::config::values::At;
+use crate::config::values::{At, Period};
 
 /// Whose requests they are.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -34,6 +34,9 @@ pub struct Tenant {
     /// How its pages look.
     #[serde(default)]
     pub brand: Brand,
+    /// Which pages of other origins may read what its applications answer.
+    #[serde(default)]
+    pub cors: Option<Cors>,
     /// How API clients without credentials are refused: `rfc` with 401 and a challenge, `compat` with the answer that
     /// clients of older gateways expect.
     #[serde(default)]
@@ -61,6 +64,51 @@ pub enum ApiLogin {
     Json,
     /// By `login()`.
     Soap,
+}
+
+/// Which pages of other origins may read what applications answer. They act with the session of whoever looks at them.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Cors {
+    /// Their origins, as browsers write them: `https://name`, or `https://*.name` for all below it.
+    #[schemars(with = "Vec<String>", example = ["https://crm.example.com", "https://*.my.salesforce.com"])]
+    pub origins: At<Vec<At<String>>>,
+    /// What they may send.
+    #[serde(default = "usual_methods")]
+    #[schemars(with = "Vec<String>", extend("default" = USUAL_METHODS))]
+    pub methods: At<Vec<At<String>>>,
+    /// Which headers they may set.
+    #[serde(default = "usual_headers")]
+    #[schemars(with = "Vec<String>", extend("default" = USUAL_HEADERS))]
+    pub headers: At<Vec<At<String>>>,
+    /// Which headers of an answer they may read.
+    #[serde(default = "usual_exposed")]
+    #[schemars(with = "Vec<String>", extend("default" = USUAL_EXPOSED))]
+    pub exposed: At<Vec<At<String>>>,
+    /// For how long browsers remember the answer.
+    #[serde(default = "two_minutes")]
+    pub max_age: At<Period>,
+}
+
+const USUAL_METHODS: [&str; 6] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"];
+const USUAL_HEADERS: [&str; 8] =
+    ["Accept", "Content-Type", "Authorization", "X-Requested-With", "X-CSRF-Token", "ssid", "surl", "ContactCenterId"];
+const USUAL_EXPOSED: [&str; 4] = ["X-CSRF-Header", "X-CSRF-Token", "X-Vestibule-Id", "X-Vestibule-Auth"];
+
+fn usual_methods() -> At<Vec<At<String>>> {
+    USUAL_METHODS.map(|text| text.to_owned().into()).to_vec().into()
+}
+
+fn usual_headers() -> At<Vec<At<String>>> {
+    USUAL_HEADERS.map(|text| text.to_owned().into()).to_vec().into()
+}
+
+fn usual_exposed() -> At<Vec<At<String>>> {
+    USUAL_EXPOSED.map(|text| text.to_owned().into()).to_vec().into()
+}
+
+fn two_minutes() -> At<Period> {
+    Period::seconds(120).into()
 }
 
 /// How a tenant's pages look.

@@ -191,7 +191,8 @@ impl Resolve<'_> {
             Some(Scheme::Basic { realms: asked, .. } | Scheme::LoginForm { realms: asked }) => {
                 asked.iter().any(|realm| matches!(realms.get(realm), Some(Realm::Local { .. })))
             }
-            Some(Scheme::Session | Scheme::ClientCertificate(_) | Scheme::IdentityUrl(_)) | None => false,
+            Some(Scheme::Session | Scheme::ClientCertificate(_) | Scheme::IdentityUrl(_) | Scheme::WsSecurity(_) | Scheme::Saml(_))
+            | None => false,
         };
         let reachable = self.schemes.keys().any(local);
         if !reachable || self.file.administrators.from.is_empty() {

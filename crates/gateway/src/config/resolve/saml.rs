@@ -81,7 +81,7 @@ impl Resolve<'_> {
         let key = self.secret(&written.key)?;
         let certificate = certificate?.into_iter().next()?;
         // Held against each other: a partner would encrypt to what we cannot decrypt.
-        self.or_error(&written.key, pem::certified(vec![certificate.clone()], &key))?;
+        self.or_error(&written.key, pem::certified(vec![certificate.clone()], &key, None))?;
         let key = self.or_error(&written.key, pem::pkcs8(&key))?;
         Some(Pair { certificate: certificate.to_vec(), key })
     }

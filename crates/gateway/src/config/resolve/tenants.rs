@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use vestibule_engine::cors::Cors;
 use vestibule_engine::identity::{RealmName, SchemeName, TenantId};
 use vestibule_engine::request::Host;
 
@@ -255,6 +256,7 @@ impl Resolve<'_> {
                 idp,
                 origins: origins.into_iter().collect(),
                 brand: self.brand(&written.brand, &title),
+                cors: self.cors(written.cors.as_ref(), listeners),
                 id,
                 title,
                 hosts: own,
@@ -267,6 +269,39 @@ impl Resolve<'_> {
             });
         }
         tenants
+    }
+
+    fn cors(&mut self, written: Option<&file::Cors>, listeners: &[Listener]) -> Cors {
+        let Some(written) = written else { return Cors::default() };
+        if listeners.iter().all(|listener| listener.speaks != Speaks::Proxy)
+            && let Some(first) = written.origins.value.first()
+        {
+            self.warn(first, "the proxy that asks answers what browsers ask beforehand; nothing here reaches them").help =
+                Some("write these origins into its configuration".to_owned());
+        }
+        let methods = written.methods.value.iter().filter_map(|at| {
+            let method = http::Method::from_bytes(at.value.as_bytes()).map_err(|_| format!("`{}` is not a method", at.value));
+            self.or_error(at, method)
+        });
+        let methods = methods.collect();
+        let mut names = |texts: &[At<String>]| -> Vec<http::HeaderName> {
+            let name = |at: &At<String>| {
+                let name = at.value.parse().map_err(|_| format!("`{}` is not the name of a header", at.value));
+                self.or_error(at, name)
+            };
+            texts.iter().filter_map(name).collect()
+        };
+        let (headers, exposed) = (names(&written.headers.value), names(&written.exposed.value));
+        let origins: Vec<&str> = written.origins.value.iter().map(|at| at.value.as_str()).collect();
+        match Cors::new(&origins, methods, &headers, &exposed, written.max_age.value.0) {
+            Ok(cors) => cors,
+            Err((place, why)) => {
+                if let Some(at) = written.origins.value.get(place) {
+                    self.error(at, why);
+                }
+                Cors::default()
+            }
+        }
     }
 
     /// A host belongs to one tenant and is either its portal or an application's.

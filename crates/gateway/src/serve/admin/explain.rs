@@ -165,6 +165,7 @@ fn detail(decision: &Decision) -> Option<String> {
             Denial::PolicyError(policies) => {
                 Some(format!("could not be evaluated: {}", policies.iter().map(|policy| policy.as_str()).collect::<Vec<_>>().join(", ")))
             }
+            Denial::CrossOrigin => Some("a page of an origin that is not listed asks what it may send".to_owned()),
             Denial::Csrf => Some("a foreign page may have made the browser send this".to_owned()),
             Denial::MustChangePassword => Some("the password must be changed first".to_owned()),
             Denial::Injection(why) => Some(why.clone()),

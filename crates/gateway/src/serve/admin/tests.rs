@@ -209,6 +209,7 @@ impl Fake {
                 portal_origin: None,
                 domain: None,
                 origins: vec![],
+                cors: Default::default(),
                 chain: Arc::new(chain),
                 realm_text: name.into(),
                 brand: None,

@@ -13,7 +13,7 @@ use vestibule_engine::audit::{Ending, Event, Reason};
 use vestibule_engine::identity::{Identity, Username};
 use vestibule_engine::realm::hashed_name;
 use vestibule_engine::scheme::{Callback, Departure, Leads, Login, LoginFlow, Proof, Unavailable};
-use vestibule_engine::store::{Insert, Key, Kind, digest};
+use vestibule_engine::store::{Insert, Key, Kind};
 
 use super::guard::{Form, is_cross_site};
 use super::login_state::{LoginState, LoginStates, MAX_AGE_SECONDS};

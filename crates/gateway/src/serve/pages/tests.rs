@@ -186,6 +186,7 @@ impl World {
             portal_origin: Some(origin(LOGIN)),
             domain: None,
             origins: vec![origin(APP), origin(SHOP)],
+            cors: Default::default(),
             chain: Arc::new(Chain::new(vec![link])),
             realm_text: "North".into(),
             brand: None,

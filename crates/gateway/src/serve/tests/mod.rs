@@ -157,6 +157,7 @@ fn engine(login: bool, http: bool) -> Engine {
         portal_origin: Some("https://portal.test".into()),
         domain: None,
         origins: vec!["https://a.test".into()],
+        cors: Default::default(),
         chain: chain.clone(),
         realm_text: "North \"wing\"".into(),
         brand: None,

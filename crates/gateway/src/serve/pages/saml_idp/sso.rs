@@ -155,7 +155,7 @@ impl Portal {
             }
             None => return Ok(login_first(visit, &sealed, false)),
         };
-        if identity.must_change_password() {
+        if self.engine.admission.must_change_password(&identity.user) {
             if pending.passive {
                 return self.refuse_request(visit, federation, partner, &request, &pending, status::NO_PASSIVE).await;
             }
