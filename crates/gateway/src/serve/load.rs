@@ -296,11 +296,9 @@ mod tests {
         drop(inside);
         assert_eq!((route.under_way.load(Ordering::Relaxed), load.under_way()), (0, 0));
         load.admit(&settings, address(1), Some(&route), NOBODY).unwrap();
-        assert_eq!(
-            load.admit(&settings, address(1), Some(&route), ADA).unwrap_err(),
-            (Shed::RouteRate, 2),
-            "a session is no excuse for haste"
-        );
+        // The next token comes within two seconds, sooner the longer this test took.
+        let hasty = load.admit(&settings, address(1), Some(&route), ADA).unwrap_err();
+        assert!(matches!(hasty, (Shed::RouteRate, 1..=2)), "a session is no excuse for haste: {hasty:?}");
     }
 
     #[tokio::test]

@@ -85,7 +85,7 @@ fn what_is_not_our_store_is_refused() {
     drop(connection);
     let refused = open(&directory.file()).unwrap_err();
     assert!(matches!(refused, OpenError::Newer { found: 99, .. }));
-    assert!(refused.to_string().contains("has schema 99, this program knows 2"), "{refused}");
+    assert!(refused.to_string().contains("has schema 99, this program knows 3"), "{refused}");
 
     let foreign = directory.0.join("foreign.db");
     Connection::open(&foreign).unwrap().execute_batch("CREATE TABLE t (a)").unwrap();
