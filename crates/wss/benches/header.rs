@@ -85,15 +85,6 @@ fn main() {
         recipients: &[],
         decryption: None,
     };
-    let header = |token, sign| Header {
-        role: &Target::Ultimate,
-        must_understand: MustUnderstand::Omitted,
-        consumed: Consumed::Kept,
-        lifetime: Lifetime::For(SignedDuration::from_secs(300)),
-        token,
-        sign,
-        encrypt: None,
-    };
     for size in [4_000, 100_000, 1_000_000] {
         let plain = message(size);
         let limits = Limits { size: 4 << 20, ..Limits::SOAP };
@@ -158,4 +149,16 @@ fn main() {
         ],
     );
     println!("assertion of a holder: produce {ours:.0} us, kept {again:.0} us, bare {bare:.0} us; produce/bare: {:.2}", ours / bare);
+}
+
+fn header<'a>(token: Token<'a>, sign: Option<SignWith<'a>>) -> Header<'a> {
+    Header {
+        role: &Target::Ultimate,
+        must_understand: MustUnderstand::Omitted,
+        consumed: Consumed::Kept,
+        lifetime: Lifetime::For(SignedDuration::from_secs(300)),
+        token,
+        sign,
+        encrypt: None,
+    }
 }

@@ -169,8 +169,8 @@ fn a_real_collector_hears_everything_that_was_decided_and_without_it_nothing_is(
     assert!(one[3].starts_with("[meta sequenceId=\""), "{one:?}");
     // A record noted there holds the file, even against somebody who cuts off its end.
     let seal = |collector: &Collector| {
-        let seals = collector.received().into_iter().filter(|parts| parts[2] == "audit.sealed");
-        let seal: Option<serde_json::Value> = seals.last().map(|parts| serde_json::from_str(parts[4].trim()).unwrap());
+        let mut seals = collector.received().into_iter().filter(|parts| parts[2] == "audit.sealed");
+        let seal: Option<serde_json::Value> = seals.next_back().map(|parts| serde_json::from_str(parts[4].trim()).unwrap());
         seal.filter(|seal| seal["sealed"].as_u64().unwrap() > 2)
     };
     wait_for("a seal", || seal(&collector).is_some());

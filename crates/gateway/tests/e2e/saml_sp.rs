@@ -151,7 +151,7 @@ fn bring(browser: &mut Browser<'_>, answer: &Value) -> Answer {
 
 fn follow(browser: &mut Browser<'_>, answer: &Answer) -> Answer {
     assert_eq!(answer.status, 303, "{answer:?}");
-    browser.visit(&answer.header("location").unwrap().to_owned())
+    browser.visit(answer.header("location").unwrap())
 }
 
 fn page(gateway: &Gateway, path: &str) -> String {

@@ -242,7 +242,7 @@ fn the_first_record_that_is_wrong_is_named() {
         ("repeated", |lines| lines.insert(12, lines[10].clone()), Breach::Moved(11, 12)),
         ("made up", |lines| lines.insert(10, r#"{"v":1}"#.to_owned()), Breach::Unreadable),
         ("the beginning removed", |lines| drop(lines.drain(..5)), Breach::NoBeginning(6)),
-        ("a hash edited", another_hash, Breach::Changed(11)),
+        ("a hash edited", |lines| another_hash(lines), Breach::Changed(11)),
         ("everything removed", Vec::clear, Breach::Nothing),
     ];
     for (name, change, want) in cases {
@@ -256,7 +256,7 @@ fn the_first_record_that_is_wrong_is_named() {
     }
 }
 
-fn another_hash(lines: &mut Vec<String>) {
+fn another_hash(lines: &mut [String]) {
     let at = lines[10].len() - 3;
     let other = if &lines[10][at - 5..=at - 5] == "A" { "B" } else { "A" };
     lines[10].replace_range(at - 5..=at - 5, other);
