@@ -111,7 +111,7 @@ async fn play(port: u16, beside: Option<Kind>) -> Result<Answer, Failure> {
             display_name: None,
             email: None,
             groups: groups.iter().map(|group| (*group).to_owned()).collect(),
-            profile: if name == DELEGATED { "partner" } else { "employee" }.to_owned(),
+            profile: if (tenant, name) == ("north", DELEGATED) { "partner" } else { "employee" }.to_owned(),
             must_change_password,
             break_glass: false,
             password: NewPassword::Given(Confidential(Secret::new(password.clone()))),

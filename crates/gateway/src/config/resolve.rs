@@ -400,7 +400,8 @@ impl Resolve<'_> {
             },
             "private-addresses" => self.conceded_scheme(&written.partner).map(Conceded::PrivateAddresses),
             "session-owner-unchecked" => self.conceded_scheme(&written.partner).map(Conceded::SessionOwnerUnchecked),
-            word if Weakness::ALL.iter().any(|weakness| weakness.word() == word) => {
+            // Both kinds of message know the word `saml11`; the partner says which is meant.
+            word if Weakness::ALL.iter().any(|weakness| weakness.word() == word) && !self.reads_security(&written.partner) => {
                 let weakness = Weakness::ALL.into_iter().find(|weakness| weakness.word() == word)?;
                 match self.file.identity_provider.find(&written.partner.value) {
                     Some(_) => Some(Conceded::Saml(weakness, written.partner.value.as_str().into())),
@@ -412,8 +413,7 @@ impl Resolve<'_> {
             }
             unknown => {
                 if let Some(concession) = vestibule_wss::Concession::ALL.iter().find(|concession| concession.word() == unknown) {
-                    let scheme = self.file.scheme.find(&written.partner.value);
-                    if matches!(scheme, Some(At { value: file::Scheme::WsSecurity(_), .. })) {
+                    if self.reads_security(&written.partner) {
                         return Some(Conceded::WsSecurity(written.partner.value.as_str().into(), *concession));
                     }
                     self.error(&written.partner, format!("no scheme of type `ws-security` is called `{}`", written.partner.value));
@@ -434,6 +434,10 @@ impl Resolve<'_> {
                 None
             }
         }
+    }
+
+    fn reads_security(&self, partner: &At<String>) -> bool {
+        matches!(self.file.scheme.find(&partner.value), Some(At { value: file::Scheme::WsSecurity(_), .. }))
     }
 
     fn conceded_scheme(&mut self, partner: &At<String>) -> Option<SchemeName> {

@@ -225,7 +225,8 @@ fn a_backup_restores_users_and_keys_and_revives_no_session() {
     // Of two restorations of one backup the second ends what began after the first.
     let second = gateway.sign_in(USERS[0].0, USERS[0].1);
     gateway.kill();
-    assert!(offline(&gateway, &["restore", path]).status.success());
+    let output = offline(&gateway, &["restore", path]);
+    assert!(output.status.success(), "{}", said(&output));
     gateway.restart();
     assert_eq!(gateway.send(&get("/api/orders").cookie(&second.0, &second.1)).status, 401);
 

@@ -96,7 +96,7 @@ elif job["do"] == "answer":
     }
 elif job["do"] == "unsolicited":
     server = Server(config=IdPConfig().load(config()))
-    xml = response(server, job["sp"], job["acs"], None)
+    xml = response(server, job["sp"], job["acs"], job.get("in_response_to"))
     out = {"fields": fields(xml, job.get("relay_state")), "action": job["acs"], "xml": xml}
 elif job["do"] == "logout":
     server = Server(config=IdPConfig().load(config()))

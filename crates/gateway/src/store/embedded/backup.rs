@@ -217,7 +217,7 @@ fn set_aside(store: &Path, now: Timestamp) -> io::Result<Option<PathBuf>> {
     if !store.exists() {
         return Ok(None);
     }
-    let aside = beside(store, &format!(".replaced-{}", now.as_second()));
+    let aside = beside(store, &format!(".replaced-{}", now.as_microsecond()));
     fs::hard_link(store, &aside)?;
     // They are there only if it could not be opened; beside another store they would be taken for its own.
     for companion in ["-wal", "-shm"] {
