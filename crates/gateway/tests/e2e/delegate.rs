@@ -111,10 +111,16 @@ fn a_directory_answers_for_others_and_makes_nobody_an_account() {
     for secret in [PATH, PREVIOUS, STRICT, "directory password"] {
         assert!(!written.contains(secret), "{secret} was written down");
     }
-    let history = gateway.command(&["history", "--user", "ada", "--json"]);
-    let history: Value = serde_json::from_slice(&history.stdout).unwrap();
-    let statuses: Vec<&str> = history["history"].as_array().unwrap().iter().map(|row| row["status"].as_str().unwrap()).collect();
-    assert!(statuses.contains(&"Success") && statuses.contains(&"Invalid password"), "{history}");
+    wait_for(|| {
+        let history = logins(&gateway);
+        let has = |status: &str| history["history"].as_array().unwrap().iter().any(|row| row["status"] == status);
+        has("Success") && has("Invalid password")
+    });
+}
+
+/// Ada's logins, the last one first.
+fn logins(gateway: &Gateway) -> Value {
+    serde_json::from_slice(&gateway.command(&["history", "--user", "ada", "--json"]).stdout).unwrap()
 }
 
 #[test]
@@ -214,12 +220,14 @@ fn our_caller_asks_our_endpoint() {
     let refused = try_it(&caller, "ada", ADA.1);
     let record = called(&caller, &refused).unwrap();
     assert_eq!((refused.status, record["outcome"].as_str()), (503, Some("soap_fault")), "{record}");
-    let output = caller.command(&["history", "delegated", "--user", "ada", "--csv"]);
-    let csv = String::from_utf8_lossy(&output.stdout).into_owned();
+    // Histories are written beside the requests.
+    let csv = || String::from_utf8_lossy(&caller.command(&["history", "delegated", "--user", "ada", "--csv"]).stdout).into_owned();
+    wait_for(|| csv().lines().count() == 4);
+    let csv = csv();
     let outcomes: Vec<&str> = csv.lines().skip(1).filter_map(|line| line.split(',').nth(7)).collect();
     assert_eq!(outcomes, ["\"soap_fault\"", "\"denied\"", "\"ok\""], "{csv}");
-    let output = caller.command(&["history", "--user", "ada", "--json"]);
-    let history: Value = serde_json::from_slice(&output.stdout).unwrap();
+    wait_for(|| logins(&caller)["history"].as_array().unwrap().len() == 3);
+    let history = logins(&caller);
     let statuses: Vec<&str> = history["history"].as_array().unwrap().iter().map(|row| row["status"].as_str().unwrap()).collect();
     assert_eq!(statuses, ["Your company's authentication service is down", "Invalid password", "Success"], "{history}");
 }
