@@ -434,8 +434,19 @@ impl Gateway {
             if name == "eve" {
                 arguments.push("--must-change");
             }
-            let output = self.command(&arguments);
-            assert!(output.status.success(), "{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+            let mut output = self.command(&arguments);
+            // A database that has just begun, on a machine that is busy, may be slower than a gateway waits for.
+            for _ in 0..3 {
+                if output.status.success() || !String::from_utf8_lossy(&output.stderr).contains("did not answer in time") {
+                    break;
+                }
+                if self.command(&["user", "show", name, "--tenant", "north"]).status.success() {
+                    break;
+                }
+                output = self.command(&arguments);
+            }
+            let there = output.status.success() || self.command(&["user", "show", name, "--tenant", "north"]).status.success();
+            assert!(there, "{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         }
         self
     }
