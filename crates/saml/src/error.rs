@@ -39,6 +39,7 @@ impl Error {
                 | BindingFault::Deflate
                 | BindingFault::Encoding
                 | BindingFault::RelayState
+                | BindingFault::TargetMissing
                 | BindingFault::Artifact
                 | BindingFault::ArtifactType
                 | BindingFault::Location,
@@ -71,6 +72,8 @@ pub enum BindingFault {
     Encoding,
     #[error("the relay state is longer than the limit or holds control characters")]
     RelayState,
+    #[error("there is no TARGET")]
+    TargetMissing,
     #[error("the artifact has not the length of its type")]
     Artifact,
     #[error("the artifact's type is not known here")]

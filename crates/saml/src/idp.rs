@@ -225,6 +225,35 @@ impl Idp {
         self.sign_response(version, &self.response(version, request, response_id, status, now).write(None)?)
     }
 
+    /// The assertion that an artifact of SAML 1.1 stands for, signed; [`Idp::resolve`] hands it out.
+    ///
+    /// # Errors
+    /// As [`Idp::respond`].
+    pub fn behind_artifact(&self, sp: &RegisteredSp, request: &SsoRequest, login: &Login, now: Timestamp) -> Result<Issued, Error> {
+        let assertion = self.assertion(Version::Saml11, sp, request, login, now);
+        sign(&assertion, &assertion.to_xml()?, &self.key).map(Issued::restored)
+    }
+
+    /// The answer to a request of SAML 1.1 for the assertions behind artifacts; for those that are unknown, spent or somebody
+    /// else's there is none, and no failure either (1.1 bindings §4.1.1.6). `response_id` is random.
+    ///
+    /// # Errors
+    /// As [`Idp::respond`].
+    pub fn resolve(&self, request_id: &str, assertions: &[Issued], response_id: [u8; 16], now: Timestamp) -> Result<Issued, Error> {
+        let response = Response {
+            version: Version::Saml11,
+            stated_version: String::new(),
+            id: message_id(response_id),
+            issue_instant: now,
+            destination: None,
+            in_response_to: Some(request_id.to_owned()),
+            issuer: None,
+            status: Status::success(),
+        };
+        let finished: String = assertions.iter().map(Issued::as_str).collect();
+        self.sign_response(Version::Saml11, &response.write(Some(&finished).filter(|text| !text.is_empty()).map(String::as_str))?)
+    }
+
     fn assertion(&self, version: Version, sp: &RegisteredSp, request: &SsoRequest, login: &Login, now: Timestamp) -> AssertionContent {
         let end = now.checked_add(login.lifetime).unwrap_or(now);
         // Partners' clocks that are a little behind.

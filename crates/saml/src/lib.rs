@@ -18,6 +18,7 @@ mod partner;
 pub mod protocol;
 mod read;
 mod reason;
+mod responder;
 pub mod sp;
 mod time;
 mod write;

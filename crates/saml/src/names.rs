@@ -12,6 +12,8 @@ pub const SAML1: &str = "urn:oasis:names:tc:SAML:1.0:assertion";
 pub const SAMLP1: &str = "urn:oasis:names:tc:SAML:1.0:protocol";
 /// How metadata say that a role speaks SAML 1.1. Never the namespace of an element.
 pub const SUPPORTS_SAML11: &str = "urn:oasis:names:tc:SAML:1.1:protocol";
+/// How metadata say that a role takes the requests of Shibboleth 1. Never the namespace of an element.
+pub const SUPPORTS_SHIBBOLETH: &str = "urn:mace:shibboleth:1.0";
 /// XML Signature.
 pub const DS: &str = "http://www.w3.org/2000/09/xmldsig#";
 /// XML Encryption.
@@ -37,6 +39,8 @@ pub mod binding {
     pub const SAML11_POST: &str = "urn:oasis:names:tc:SAML:1.0:profiles:browser-post";
     /// SAML 1.1 Browser/Artifact.
     pub const SAML11_ARTIFACT: &str = "urn:oasis:names:tc:SAML:1.0:profiles:artifact-01";
+    /// How the service providers of Shibboleth ask for a login of SAML 1.1, which has no request of its own.
+    pub const SHIBBOLETH: &str = "urn:mace:shibboleth:1.0:profiles:AuthnRequest";
     /// SAML 1.1 over SOAP.
     pub const SAML11_SOAP: &str = "urn:oasis:names:tc:SAML:1.0:bindings:SOAP-binding";
 }
@@ -57,6 +61,8 @@ pub mod name_id {
 
 /// How an attribute's name is meant (SAML core §8.2).
 pub mod attribute {
+    /// SAML 1.1, as Shibboleth named it and everybody after: the name is a URI, or a plain one.
+    pub const SAML11: &str = "urn:mace:shibboleth:1.0:attributeNamespace:uri";
     /// Nothing is said.
     pub const UNSPECIFIED: &str = "urn:oasis:names:tc:SAML:2.0:attrname-format:unspecified";
     /// A plain name.
@@ -79,6 +85,8 @@ pub mod authn_context {
     pub const X509: &str = "urn:oasis:names:tc:SAML:2.0:ac:classes:X509";
     /// SAML 1.1: a password.
     pub const SAML11_PASSWORD: &str = "urn:oasis:names:tc:SAML:1.0:am:password";
+    /// SAML 1.1: a certificate in TLS.
+    pub const SAML11_TLS_CLIENT: &str = "urn:ietf:rfc:2246";
     /// SAML 1.1: nothing is said.
     pub const SAML11_UNSPECIFIED: &str = "urn:oasis:names:tc:SAML:1.0:am:unspecified";
 }

@@ -107,9 +107,9 @@ impl Incoming<'_> {
 }
 
 #[derive(Debug, Clone)]
-struct Layout {
-    signed: bool,
-    enveloped: bool,
+pub(crate) struct Layout {
+    pub(crate) signed: bool,
+    pub(crate) enveloped: bool,
 }
 
 impl FromClaimed for Layout {

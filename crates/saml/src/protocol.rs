@@ -605,6 +605,10 @@ impl ArtifactRequest11 {
     fn read<A: Authority>(element: &ElementView<'_, A>) -> Result<Self, XmlError> {
         let element = body(element)?;
         expect(&element, SAMLP1, "Request", "a message that is no Request")?;
+        let (major, minor) = (element.attribute("", "MajorVersion"), element.attribute("", "MinorVersion"));
+        if major != Some("1") || !matches!(minor, Some("0" | "1")) {
+            return Err(element.unreadable("a Request of another version than 1.0 and 1.1"));
+        }
         let artifacts = element.children().filter(|child| child.is(SAMLP1, "AssertionArtifact"));
         let artifacts: Vec<_> = artifacts.map(|artifact| read::token(&artifact)).collect::<Result<_, _>>()?;
         if artifacts.is_empty() || artifacts.len() > crate::binding::MOST_ARTIFACTS {

@@ -5,6 +5,7 @@
 
 mod received;
 mod rules;
+mod saml11;
 
 use jiff::{SignedDuration, Timestamp};
 use vestibule_xmlsec::{Assertions, DecryptionKeys, Profile, TrustedKeys, Verified};
@@ -12,7 +13,7 @@ use vestibule_xmlsec::{Assertions, DecryptionKeys, Profile, TrustedKeys, Verifie
 use received::Means;
 pub use received::Received;
 pub(crate) use received::decrypted;
-pub use rules::{AssertionRules, Once};
+pub use rules::{AssertionRules, Audiences, Once};
 
 use crate::assertion::{Assertion, Confirmation, ConfirmationMethod, NameId, Version};
 use crate::binding::same_endpoint;
@@ -50,6 +51,10 @@ pub struct TrustedIdp {
     pub unsolicited: Unsolicited,
     /// Whether it may speak SAML 1.1.
     pub saml11: Saml11,
+    /// Whether its assertions have to be for us by name.
+    pub audiences: Audiences,
+    /// How long ago a user may have signed in there, beside `skew`, where SAML 1.1 says so.
+    pub max_authn_age: SignedDuration,
 }
 
 impl TrustedIdp {
@@ -57,6 +62,8 @@ impl TrustedIdp {
     pub const SKEW: SignedDuration = SignedDuration::from_secs(60);
     /// An assertion is to be presented at once.
     pub const MAX_AGE: SignedDuration = SignedDuration::from_mins(5);
+    /// A working day ends.
+    pub const MAX_AUTHN_AGE: SignedDuration = SignedDuration::from_hours(8);
 
     /// An identity provider without any concession.
     pub fn new(entity_id: impl Into<String>, keys: TrustedKeys) -> Self {
@@ -69,6 +76,8 @@ impl TrustedIdp {
             demand: Demand::Either,
             unsolicited: Unsolicited::Refused,
             saml11: Saml11::Refused,
+            audiences: Audiences::Required,
+            max_authn_age: Self::MAX_AUTHN_AGE,
         }
     }
 }
@@ -172,6 +181,9 @@ impl Sp {
 
         rules::check_signer(&mut trace, content.assertion.signer(), &expected.idp.entity_id);
         AssertionRules::of(expected.idp, &self.entity_id).check(&mut trace, assertion, now);
+        if assertion.version == Version::Saml11 {
+            saml11::check(&mut trace, signed_response.unwrap_or(received.response()), assertion, expected.idp, now);
+        }
         let presented = Presented { expected, claimed: received.response(), signed: signed_response, version: assertion.version, now };
         let in_response_to = self.check_confirmation(&mut trace, assertion, &presented);
         let session_not_on_or_after = check_statements(&mut trace, assertion, expected.idp, now);
@@ -237,8 +249,13 @@ impl Sp {
         trace.check("version", holds, Reason::WrongVersion, format!("expected {}, found {stated_version:?}", admitted.join(" or ")));
 
         match (received.resolution(), expected.resolved) {
+            // What was fetched comes in an envelope, and what a browser brings does not.
+            (None, asked) if *version == Version::Saml11 => {
+                let said = |enveloped| if enveloped { "an envelope" } else { "a bare Response" };
+                let detail = format!("expected {}, found {}", said(asked.is_some()), said(received.is_enveloped()));
+                trace.check("envelope", asked.is_some() == received.is_enveloped(), Reason::Malformed, detail);
+            }
             (None, None) => {}
-            (None, Some(_)) if *version == Version::Saml11 => {}
             (Some(answer), Some(request)) => {
                 let found = answer.in_response_to.as_deref();
                 trace.check(

@@ -142,7 +142,7 @@ impl ArtifactQuery {
                     return Err(twice());
                 }
                 if parameters.one("TARGET")?.is_none() {
-                    return Err(Error::Binding(BindingFault::RelayState));
+                    return Err(Error::Binding(BindingFault::TargetMissing));
                 }
                 "TARGET"
             }

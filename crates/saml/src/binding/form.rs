@@ -33,6 +33,21 @@ impl Post {
         Ok(Self { kind, message: Self::decode(&decode(value)?)?, relay_state })
     }
 
+    /// Reads the form of SAML 1.1 Browser/POST (bindings 1.1 §4.1.2.4): one `SAMLResponse`, one `TARGET`.
+    ///
+    /// # Errors
+    /// [`Error::Binding`].
+    pub fn read_saml11(body: &str) -> Result<Self, Error> {
+        let post = Self::read(body)?;
+        if post.kind == Kind::Request {
+            return Err(Error::Binding(BindingFault::MessageMissing));
+        }
+        match Parameters::read(body)?.one("TARGET")? {
+            Some(_) => Ok(post),
+            None => Err(Error::Binding(BindingFault::TargetMissing)),
+        }
+    }
+
     /// Reads the value of the field `SAMLResponse` or `SAMLRequest`: base64, broken into lines or not.
     ///
     /// # Errors

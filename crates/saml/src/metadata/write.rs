@@ -9,7 +9,7 @@ use crate::assertion::check_id;
 use crate::binding::is_endpoint;
 use crate::error::{BindingFault, Error};
 use crate::issued::Issued;
-use crate::names::{DS, MD, SHIBMD};
+use crate::names::{DS, MD, SHIBMD, SUPPORTS_SHIBBOLETH, binding};
 use crate::time::written;
 use crate::write::Writer;
 
@@ -88,7 +88,11 @@ fn write_idp(w: &mut Writer, idp: &IdpRole) {
         if idp.want_authn_requests_signed {
             w.attribute("WantAuthnRequestsSigned", "true");
         }
-        w.attribute("protocolSupportEnumeration", &supported(idp.protocols));
+        let mut protocols = supported(idp.protocols);
+        if idp.sso.iter().any(|endpoint| endpoint.binding == binding::SHIBBOLETH) {
+            protocols = format!("{protocols} {SUPPORTS_SHIBBOLETH}");
+        }
+        w.attribute("protocolSupportEnumeration", &protocols);
         if !idp.scopes.is_empty() {
             w.element("md:Extensions", |w| {
                 for scope in &idp.scopes {

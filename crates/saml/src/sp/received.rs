@@ -82,7 +82,7 @@ impl Received {
     pub fn vouched_by_channel(octets: &[u8], peer: PinnedPeer) -> Result<Self, Rejection> {
         let received = Self::read(octets)?;
         // A browser is no partner: only what came in an envelope was fetched.
-        let fetched = received.claims.layout.path.first() == Some(&(SOAP11, "Envelope"));
+        let fetched = received.is_enveloped();
         Ok(Self { peer: Some(peer).filter(|_| fetched), ..received })
     }
 
@@ -107,6 +107,10 @@ impl Received {
 
     pub(super) fn resolution(&self) -> Option<&ArtifactResponse> {
         self.claims.resolution.as_ref()
+    }
+
+    pub(super) fn is_enveloped(&self) -> bool {
+        self.claims.layout.path.first() == Some(&(SOAP11, "Envelope"))
     }
 
     pub(super) fn size(&self) -> usize {

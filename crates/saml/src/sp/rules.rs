@@ -21,11 +21,22 @@ pub struct AssertionRules<'a> {
     pub max_age: Option<SignedDuration>,
     /// Whether it may be of SAML 1.1.
     pub saml11: Saml11,
+    /// Whether it has to name an audience.
+    pub audiences: Audiences,
+}
+
+/// Whether an assertion has to say whom it is for. One that does is for nobody else, whatever this says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Audiences {
+    /// It has to (attack 41).
+    Required,
+    /// A concession: builders of SAML 1.1 leave it out. The response around it still names its recipient.
+    IfNamed,
 }
 
 impl<'a> AssertionRules<'a> {
     pub(super) fn of(idp: &'a TrustedIdp, audience: &'a str) -> Self {
-        Self { issuer: &idp.entity_id, audience, skew: idp.skew, max_age: Some(idp.max_age), saml11: idp.saml11 }
+        Self { issuer: &idp.entity_id, audience, skew: idp.skew, max_age: Some(idp.max_age), saml11: idp.saml11, audiences: idp.audiences }
     }
 
     /// Judges a signed assertion that is no login of a browser: confirmation and replay are the caller's.
@@ -80,7 +91,8 @@ impl<'a> AssertionRules<'a> {
 
         // Each restriction has to hold; of one, any audience suffices. None at all is an assertion for everybody (attack 41).
         let restrictions = &conditions.audiences;
-        let holds = !restrictions.is_empty() && restrictions.iter().all(|any| any.iter().any(|one| one == self.audience));
+        let named = !restrictions.is_empty() || self.audiences == Audiences::IfNamed;
+        let holds = named && restrictions.iter().all(|any| any.iter().any(|one| one == self.audience));
         trace.check("audience", holds, Reason::WrongAudience, format!("expected {:?}, found {restrictions:?}", self.audience));
     }
 

@@ -12,3 +12,4 @@ mod common;
 mod interop;
 mod recorded;
 mod roles;
+mod saml11;

@@ -34,6 +34,7 @@ fn judge(entry: &Value, settings: &[&str]) -> Verdict {
                 skew: idp.skew,
                 max_age: Some(idp.max_age),
                 saml11: idp.saml11,
+                audiences: idp.audiences,
             };
             match rules.judge(&assertion, now) {
                 Ok(_) => Verdict::Assertion(Box::new(assertion)),

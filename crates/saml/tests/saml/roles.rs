@@ -446,8 +446,8 @@ fn artifacts_of_saml_1_1_are_exchanged_over_soap() {
     };
     assert_eq!(consume(Some("_fetch")), Ok(()));
     assert_eq!(consume(Some("_other")), Err(Reason::WrongInResponseTo));
-    // What a browser brings is confirmed by its bearer, and this is not.
-    assert_eq!(consume(None), Err(Reason::NoCredentials));
+    // What a browser brings comes in no envelope, and is confirmed by its bearer: this is not.
+    assert_eq!(consume(None), Err(Reason::Malformed));
 }
 
 #[test]

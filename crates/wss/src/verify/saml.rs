@@ -7,7 +7,7 @@
 use std::net::IpAddr;
 
 use vestibule_saml as saml;
-use vestibule_saml::sp::{AssertionRules, Saml11};
+use vestibule_saml::sp::{AssertionRules, Audiences, Saml11};
 use vestibule_saml::{Assertion, Confirmation, ConfirmationMethod};
 use vestibule_xmlsec::{KeyId, Profile, SignedElement, Verified};
 
@@ -180,7 +180,9 @@ fn judge(
 ) -> Result<(), Refused> {
     let saml11 = if rules.concessions.admit(Concession::Saml11) { Saml11::Allowed } else { Saml11::Refused };
     let skew = rules.window.skew;
-    let judged = AssertionRules { issuer: &issuer.entity_id, audience: rules.audience, skew, max_age: None, saml11 }.judge(assertion, now);
+    let audiences = Audiences::Required;
+    let judged = AssertionRules { issuer: &issuer.entity_id, audience: rules.audience, skew, max_age: None, saml11, audiences };
+    let judged = judged.judge(assertion, now);
     let converted = |check: saml::Check| Check {
         name: check.name,
         outcome: match check.outcome {
