@@ -53,6 +53,10 @@ pub struct Limits {
     pub octets: usize,
 }
 
+/// The certificate that the service showed (DER), in an answer's extensions, where it came by TLS.
+#[derive(Debug, Clone)]
+pub struct Shown(pub Vec<u8>);
+
 /// Why there is no answer. Names no secret.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
@@ -170,7 +174,14 @@ async fn one(
         }
         let name = ServerName::try_from(bare.to_owned()).map_err(|_| refused(io::ErrorKind::InvalidInput.into()))?;
         return match timeout(limits.connect, TlsConnector::from(tls).connect(name, stream)).await {
-            Ok(Ok(stream)) => exchange(to, stream, limits, request).await,
+            Ok(Ok(stream)) => {
+                let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first).map(|certificate| Shown(certificate.to_vec()));
+                let mut answer = exchange(to, stream, limits, request).await?;
+                if let Some(shown) = shown {
+                    answer.extensions_mut().insert(shown);
+                }
+                Ok(answer)
+            }
             // Another address would show the same certificate, or another's: neither is worth a second try.
             Ok(Err(why)) => Err(refused(why)),
             Err(_) => Err(refused(io::ErrorKind::TimedOut.into())),

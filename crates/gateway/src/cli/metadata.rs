@@ -41,7 +41,7 @@ impl MetadataCommand {
             failure
         })?;
         let text = match self {
-            Self::Idp(whose) => identity_provider(whose.of(&checked)?)?,
+            Self::Idp(whose) => identity_provider(whose.of(&checked)?, &checked)?,
             Self::Sp(whose) => service_provider(whose.of(&checked)?, &checked)?,
         };
         if output.is_json() {
@@ -61,12 +61,13 @@ impl Whose {
     }
 }
 
-fn identity_provider(tenant: &Tenant) -> Result<String, Failure> {
+fn identity_provider(tenant: &Tenant, checked: &Checked) -> Result<String, Failure> {
     let (Some(role), Some(portal)) = (&tenant.idp, &tenant.portal_origin) else {
         return Err(Failure::not_tried(format!("the tenant {} is no identity provider", tenant.id))
             .fix(format!("add [tenant.{}.idp] with its certificate and key", tenant.id)));
     };
-    let written = pages::idp_metadata(role, portal, &tenant.title);
+    let saml11 = checked.service_providers.iter().any(|provider| provider.tenant == tenant.id && provider.saml11.is_some());
+    let written = pages::idp_metadata(role, portal, &tenant.title, saml11);
     written.map_err(|why| Failure::not_tried(format!("the metadata cannot be written: {why}")))
 }
 

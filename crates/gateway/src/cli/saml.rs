@@ -3,18 +3,20 @@
 //! The very code of the live door judges. What is said here is for an operator's terminal: a client never learns it.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use jiff::SignedDuration;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use serde::Serialize;
 use vestibule_engine::Timestamp;
 use vestibule_engine::clock::{Clock as _, SystemClock};
 use vestibule_saml::binding::{LONGEST_INPUT, Post};
 use vestibule_saml::metadata::{METADATA_LIMITS, Metadata, Trust};
-use vestibule_saml::sp::{Expectations, Requests, TrustedIdp, Unsolicited};
+use vestibule_saml::sp::{Audiences, Expectations, Received, Requests, Saml11, TrustedIdp, Unsolicited};
 use vestibule_saml::{Accepted, Check, Outcome, Rejection, Sp};
-use vestibule_xmlsec::{Assertions, Concession, DecryptionKeys, DecryptionPurpose, TrustedKeys};
+use vestibule_xmlsec::{Assertions, Concession, DecryptionKeys, DecryptionPurpose, KeyId, PinnedPeer, TrustedKeys};
 
 use super::output::{Cell, Output, Tone};
 use super::xml::{private_key, read, trust};
@@ -78,6 +80,18 @@ pub struct Inspect {
     /// Admit a response that answers no request
     #[arg(long)]
     allow_unsolicited: bool,
+    /// Admit SAML 1.1; which version it is written in, the message says
+    #[arg(long)]
+    allow_saml11: bool,
+    /// Admit an assertion of SAML 1.1 that names no audience
+    #[arg(long)]
+    saml11_without_audience: bool,
+    /// It is what a responder answered, by SOAP, to the request of this id for the message behind an artifact
+    #[arg(long, value_name = "ID")]
+    resolved: Option<String>,
+    /// The certificate that the responder showed and that you pinned: what came is believed unsigned, PEM or DER
+    #[arg(long, value_name = "FILE", requires = "resolved")]
+    responder_cert: Option<PathBuf>,
     /// Admit for this message what was usual once: SHA-1, RSA keys of 1024 bits, AES-CBC, 3DES, RSA 1.5
     #[arg(long)]
     legacy: bool,
@@ -96,13 +110,27 @@ impl Inspect {
         let sp = Sp { entity_id: self.sp_entity_id.clone(), acs_urls: vec![self.acs_url.clone()], decryption };
         let open: Vec<&str> = self.request_id.iter().map(String::as_str).collect();
         let requests = if open.is_empty() { Requests::Unknown } else { Requests::Open(&open) };
-        let expected = Expectations { idp: &idp, requests, resolved: None };
-        let mut said = match octets.and_then(|octets| sp.consume(&octets, &expected, now)) {
+        let expected = Expectations { idp: &idp, requests, resolved: self.resolved.as_deref() };
+        let received = match (octets, self.peer(&idp)?) {
+            (Ok(octets), Some(peer)) => Received::vouched_by_channel(&octets, peer),
+            (Ok(octets), None) => Received::read(&octets),
+            (Err(rejection), _) => Err(rejection),
+        };
+        let mut said = match received.and_then(|received| sp.judge(&received, &expected, now)) {
             Ok(accepted) => Said::accepted(&accepted),
             Err(rejection) => Said::rejected(&rejection),
         };
         said.checks.extend(self.relay_state.as_deref().map(relay_state));
         Ok(say(&said, output))
+    }
+
+    /// Whom the channel is taken for.
+    fn peer(&self, idp: &TrustedIdp) -> Result<Option<PinnedPeer>, Failure> {
+        let Some(file) = &self.responder_cert else { return Ok(None) };
+        let unusable = |why: vestibule_xmlsec::Error| Failure::not_tried(format!("{}: {why}", file.display()));
+        let certificate = certificate(file)?;
+        let key = KeyId::of_certificate(&certificate).map_err(unusable)?;
+        PinnedPeer::confirm(&idp.entity_id, &[key], &certificate).map(Some).map_err(unusable)
     }
 
     fn idp(&self, now: Timestamp) -> Result<TrustedIdp, Failure> {
@@ -129,12 +157,28 @@ impl Inspect {
         if self.allow_unsolicited {
             idp.unsolicited = Unsolicited::Allowed;
         }
+        if self.allow_saml11 {
+            idp.saml11 = Saml11::Allowed;
+        }
+        if self.saml11_without_audience {
+            idp.audiences = Audiences::IfNamed;
+        }
         if self.legacy {
             let admitted = [Concession::Sha1, Concession::Rsa1024, Concession::Cbc, Concession::TripleDes, Concession::Rsa15];
             idp.profile = admitted.into_iter().fold(idp.profile, |profile, concession| profile.admit(concession));
         }
         Ok(idp)
     }
+}
+
+/// A certificate, PEM or DER.
+fn certificate(file: &Path) -> Result<Vec<u8>, Failure> {
+    let octets = read(file, 64 * 1024)?;
+    if !octets.starts_with(b"-----BEGIN ") {
+        return Ok(octets.to_vec());
+    }
+    let read = CertificateDer::from_pem_slice(&octets);
+    read.map(|certificate| certificate.to_vec()).map_err(|_| Failure::not_tried(format!("{}: no certificate", file.display())))
 }
 
 /// The message in whatever was brought. What cannot be read is refused as the door refuses it.

@@ -622,8 +622,11 @@ fn messages(checked: &Checked, tenant: &checked::Tenant) -> Vec<String> {
         | checked::Scheme::WsSecurity(_)
         | checked::Scheme::LoginForm { .. } => None,
     });
-    let aliases = |saml: &checked::Saml| saml.aliases.iter().map(|alias| alias.path().to_owned()).collect::<Vec<_>>();
-    saml.map(|saml| std::iter::once(SAML_MESSAGES.to_owned()).chain(aliases(saml)).collect()).unwrap_or_default()
+    let further = |saml: &checked::Saml| {
+        let aliases = saml.aliases.iter().map(|alias| alias.path().to_owned());
+        aliases.chain(saml.saml11_consumer.clone()).collect::<Vec<_>>()
+    };
+    saml.map(|saml| std::iter::once(SAML_MESSAGES.to_owned()).chain(further(saml)).collect()).unwrap_or_default()
 }
 
 fn own(text: &str) -> Route {

@@ -47,7 +47,7 @@ use crate::store::{postgres, redis};
 pub use crate::config::file::{Algorithm, AnonymousDenied, ApiLogin, Http2, LoginHost, SecurityHeader, UpstreamHost};
 pub use crate::inject::headers::Fact;
 pub use crate::realms::hashing::Cost;
-pub use saml::{FoundBy, IdentityProvider, Pair, RequestBinding, Saml, Weakness};
+pub use saml::{FoundBy, IdentityProvider, Pair, RequestBinding, Saml, SourceSite, Weakness};
 
 mod ws_security;
 
@@ -292,6 +292,17 @@ pub struct ServiceProvider {
     pub relay_state: Option<RelayState>,
     /// How long an assertion may be presented.
     pub lifetime: SignedDuration,
+    /// Whether it is answered by SAML 1.1, too, where its metadata have addresses for that; and how it fetches artifacts then.
+    pub saml11: Option<ArtifactRequests>,
+}
+
+/// How a service provider of SAML 1.1 asks for assertions behind artifacts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ArtifactRequests {
+    /// It signs, or shows a certificate of its metadata in TLS.
+    Proven,
+    /// Whoever has the artifact may ask.
+    Unproven,
 }
 
 /// By what a service provider knows a user.
@@ -765,7 +776,16 @@ pub enum Conceded {
     SessionOwnerUnchecked(SchemeName),
     /// An algorithm or a form of old in the messages of this identity provider.
     Saml(Weakness, Arc<str>),
+    /// Assertions of SAML 1.1 for this service provider.
+    Saml11Issued(Arc<str>),
+    /// That this service provider fetches them without proving who it is.
+    Saml11UnprovenArtifacts(Arc<str>),
 }
+
+/// The word of [`Conceded::Saml11Issued`].
+pub const SAML11_ISSUED: &str = "saml11-issued";
+/// The word of [`Conceded::Saml11UnprovenArtifacts`].
+pub const SAML11_UNPROVEN_ARTIFACTS: &str = "saml11-unproven-artifacts";
 
 impl Conceded {
     /// The word of the configuration.
@@ -779,6 +799,8 @@ impl Conceded {
             Self::PrivateAddresses(_) => "private-addresses",
             Self::SessionOwnerUnchecked(_) => "session-owner-unchecked",
             Self::Saml(weakness, _) => weakness.word(),
+            Self::Saml11Issued(_) => SAML11_ISSUED,
+            Self::Saml11UnprovenArtifacts(_) => SAML11_UNPROVEN_ARTIFACTS,
         }
     }
 
@@ -790,7 +812,7 @@ impl Conceded {
             Self::LoginOnApplicationHost(tenant) => tenant.to_string(),
             Self::WsSecurity(scheme, _) => scheme.to_string(),
             Self::PrivateAddresses(scheme) | Self::SessionOwnerUnchecked(scheme) => scheme.to_string(),
-            Self::Saml(_, provider) => provider.to_string(),
+            Self::Saml(_, provider) | Self::Saml11Issued(provider) | Self::Saml11UnprovenArtifacts(provider) => provider.to_string(),
         }
     }
 }

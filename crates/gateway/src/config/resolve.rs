@@ -11,6 +11,7 @@ mod foreign;
 mod limits;
 mod parts;
 mod saml;
+mod saml11;
 mod service_providers;
 mod store;
 mod tenants;
@@ -31,7 +32,9 @@ use vestibule_engine::identity::{RealmName, SchemeName};
 use vestibule_engine::secret::Secret;
 
 use crate::config::Purpose;
-use crate::config::checked::{Checked, Conceded, Concession, Dated, PolicyFile, Scheme, Upstream, Weakness};
+use crate::config::checked::{
+    Checked, Conceded, Concession, Dated, PolicyFile, SAML11_ISSUED, SAML11_UNPROVEN_ARTIFACTS, Scheme, Upstream, Weakness,
+};
 use crate::config::file::{self, File};
 use crate::config::pem;
 use crate::config::problem::{Problem, Severity, Source, suggest};
@@ -411,6 +414,17 @@ impl Resolve<'_> {
                     }
                 }
             }
+            SAML11_ISSUED | SAML11_UNPROVEN_ARTIFACTS => {
+                let name = written.partner.value.as_str();
+                if self.file.service_provider.find(name).is_none() {
+                    self.unknown(&written.partner, "service provider", self.file.service_provider.names());
+                    return None;
+                }
+                Some(match written.what.value.as_str() {
+                    SAML11_ISSUED => Conceded::Saml11Issued(name.into()),
+                    _ => Conceded::Saml11UnprovenArtifacts(name.into()),
+                })
+            }
             unknown => {
                 if let Some(concession) = vestibule_wss::Concession::ALL.iter().find(|concession| concession.word() == unknown) {
                     if self.reads_security(&written.partner) {
@@ -427,6 +441,8 @@ impl Resolve<'_> {
                     "login-on-application-host",
                     "private-addresses",
                     "session-owner-unchecked",
+                    SAML11_ISSUED,
+                    SAML11_UNPROVEN_ARTIFACTS,
                 ];
                 let weaknesses = Weakness::ALL.iter().map(|weakness| weakness.word());
                 let help = suggest(unknown, known.into_iter().chain(words).chain(weaknesses));

@@ -6,6 +6,7 @@
 
 mod account;
 mod provider;
+mod saml11;
 
 use std::sync::Arc;
 
@@ -22,10 +23,11 @@ use vestibule_saml::metadata::{Entity, IndexedEndpoint, KeyDescriptor, Protocols
 use vestibule_saml::names::binding;
 use vestibule_saml::protocol::{Comparison, NameIdPolicy, RequestedContext};
 use vestibule_saml::sp::{Expectations, Received, Requests};
-use vestibule_saml::{Accepted, Error, Reason, Rejection, Sendable, Sp};
+use vestibule_saml::{Accepted, Error, Reason, Rejection, Sendable, Sp, Version};
 use vestibule_xmlsec::{Assertions, DecryptionKeys, DecryptionPurpose, Purpose, ServiceProvider as Requesting, SigningKey};
 
 pub use provider::{Clues, IdentityProvider};
+pub use saml11::TARGET;
 
 use crate::config::checked::{RequestBinding, Saml};
 
@@ -41,6 +43,8 @@ pub struct ServiceProvider {
     sp: Sp,
     entity: Entity,
     aliases: Vec<String>,
+    portal: String,
+    saml11_consumer: Option<String>,
     signing: Option<SigningKey<Requesting>>,
     providers: Vec<IdentityProvider>,
     users: Arc<Users>,
@@ -91,7 +95,17 @@ impl ServiceProvider {
         let sp = Sp { entity_id: entity.entity_id.clone(), acs_urls: consumers(saml, origin), decryption };
         let providers = saml.providers.iter().map(|provider| IdentityProvider::new(provider.clone())).collect::<Result<_, _>>()?;
         let aliases = saml.aliases.iter().map(|alias| alias.path().to_owned()).collect();
-        Ok(Self { sp, entity, aliases, signing: signing.transpose().map_err(unusable)?, providers, users, name })
+        Ok(Self {
+            sp,
+            entity,
+            aliases,
+            portal: origin.to_owned(),
+            saml11_consumer: saml.saml11_consumer.clone(),
+            signing: signing.transpose().map_err(unusable)?,
+            providers,
+            users,
+            name,
+        })
     }
 
     /// The scheme to stand in a chain.
@@ -135,8 +149,13 @@ impl ServiceProvider {
     pub fn judge(&self, message: &[u8], open: &[(String, String)], resolved: Option<&str>, now: Timestamp) -> Result<Answer, Box<Refusal>> {
         let received = Received::read(message).map_err(|rejection| refusal(None, None, rejection))?;
         let claimed = received.claimed_request().map(str::to_owned);
-        let place = self.providers.iter().position(|provider| Some(provider.entity_id()) == received.claimed_issuer());
-        let Some((place, provider)) = place.and_then(|place| Some((place, self.providers.get(place)?))) else {
+        let place = match received.claimed_issuer() {
+            Some(issuer) => self.providers.iter().position(|provider| provider.entity_id() == issuer),
+            // A failure of SAML 1.1 says nowhere whose it is.
+            None if received.version() == Version::Saml11 => self.only_source_site(),
+            None => None,
+        };
+        let Some(place) = place else {
             return Err(Box::new(Refusal {
                 provider: None,
                 check: "issuer",
@@ -145,25 +164,38 @@ impl ServiceProvider {
                 claimed_request: claimed,
             }));
         };
+        self.judge_of(place, &received, open, resolved, now)
+    }
+
+    /// Judges an answer as one of the provider at this place.
+    fn judge_of(
+        &self,
+        place: usize,
+        received: &Received,
+        open: &[(String, String)],
+        resolved: Option<&str>,
+        now: Timestamp,
+    ) -> Result<Answer, Box<Refusal>> {
+        let claimed = received.claimed_request().map(str::to_owned);
+        let refuse_for = |provider: Option<&IdentityProvider>, check, reason, detail: String| {
+            let provider = provider.map(IdentityProvider::shared_name);
+            Box::new(Refusal { provider, check, reason, detail, claimed_request: claimed.clone() })
+        };
+        let Some(provider) = self.providers.get(place) else {
+            return Err(refuse_for(None, "issuer", Reason::WrongIssuer, "there is no such identity provider".to_owned()));
+        };
+        if provider.settings().saml11.is_some() && received.version() == Version::Saml20 {
+            let detail = "expected SAML 1.1, found SAML 2.0".to_owned();
+            return Err(refuse_for(Some(provider), "version", Reason::WrongVersion, detail));
+        }
         // Attack 39: the answer of one to what another was asked is no answer.
         let requests: Vec<String> = open.iter().filter(|(_, to)| to == provider.name()).map(|(login, _)| request_id(login)).collect();
         let requests: Vec<&str> = requests.iter().map(String::as_str).collect();
         let refuse = |rejection| refusal(Some(provider), claimed.clone(), rejection);
-        let idp = provider.trusted(now).map_err(|detail| {
-            let check = "metadata";
-            Box::new(Refusal {
-                provider: Some(provider.shared_name()),
-                check,
-                reason: Reason::Expired,
-                detail,
-                claimed_request: claimed.clone(),
-            })
-        })?;
+        let idp = provider.trusted(now).map_err(|detail| refuse_for(Some(provider), "metadata", Reason::Expired, detail))?;
         let expected = Expectations { idp, requests: Requests::Open(&requests), resolved };
-        let accepted = self.sp.judge(&received, &expected, now).map_err(refuse)?;
-        provider.check_context(&accepted).map_err(|(check, reason, detail)| {
-            Box::new(Refusal { provider: Some(provider.shared_name()), check, reason, detail, claimed_request: claimed.clone() })
-        })?;
+        let accepted = self.sp.judge(received, &expected, now).map_err(refuse)?;
+        provider.check_context(&accepted).map_err(|(check, reason, detail)| refuse_for(Some(provider), check, reason, detail))?;
         provider.note_skew(accepted.measured_skew);
         Ok(Answer { provider: place, accepted })
     }
@@ -171,6 +203,9 @@ impl ServiceProvider {
     /// Asks a provider to sign somebody in.
     fn ask(&self, provider: &IdentityProvider, start: &Start<'_>) -> Result<Departure, Error> {
         let settings = provider.settings();
+        if let Some(site) = &settings.saml11 {
+            return Ok(Departure::Redirect(self.transfer(site, start.login)));
+        }
         let wanted = match settings.binding {
             RequestBinding::Redirect => binding::REDIRECT,
             RequestBinding::Post => binding::POST,
@@ -248,12 +283,16 @@ pub fn metadata(saml: &Saml, origin: &str) -> Entity {
     };
     let signing = saml.signing.iter().map(|pair| key(pair, Usage::Signing));
     let keys = signing.chain(saml.decryption.first().map(|pair| key(pair, Usage::Encryption))).collect();
-    let consumer = |index, binding: &str| IndexedEndpoint {
+    let at = |index, binding: &str, path: &str| IndexedEndpoint {
         index,
         is_default: Some(index == 0),
         binding: binding.to_owned(),
-        location: format!("{origin}{CONSUMER}"),
+        location: format!("{origin}{path}"),
     };
+    let mut acs = vec![at(0, binding::POST, CONSUMER)];
+    if let Some(path) = &saml.saml11_consumer {
+        acs.extend([at(1, binding::SAML11_POST, path), at(2, binding::SAML11_ARTIFACT, path)]);
+    }
     Entity {
         entity_id: saml.entity_id.clone().unwrap_or_else(|| format!("{origin}{METADATA}")),
         valid_until: None,
@@ -261,11 +300,11 @@ pub fn metadata(saml: &Saml, origin: &str) -> Entity {
         display_name: None,
         idp: None,
         sp: Some(SpRole {
-            protocols: Protocols { saml20: true, saml11: false },
+            protocols: Protocols { saml20: true, saml11: saml.saml11_consumer.is_some() },
             keys,
             authn_requests_signed: saml.signing.is_some(),
             want_assertions_signed: true,
-            acs: vec![consumer(0, binding::POST)],
+            acs,
             slo: Vec::new(),
             name_id_formats: saml.providers.iter().filter_map(|provider| provider.name_id_format.clone()).collect(),
             requested_attributes: Vec::new(),
@@ -274,7 +313,8 @@ pub fn metadata(saml: &Saml, origin: &str) -> Entity {
 }
 
 fn consumers(saml: &Saml, origin: &str) -> Vec<String> {
-    std::iter::once(format!("{origin}{CONSUMER}")).chain(saml.aliases.iter().map(ToString::to_string)).collect()
+    let saml11 = saml.saml11_consumer.iter().map(|path| format!("{origin}{path}"));
+    std::iter::once(format!("{origin}{CONSUMER}")).chain(saml.aliases.iter().map(ToString::to_string)).chain(saml11).collect()
 }
 
 /// The id of the request that begins a login.

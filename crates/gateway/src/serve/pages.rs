@@ -18,6 +18,7 @@ mod login_state;
 mod logout;
 mod password;
 mod reply;
+mod saml11;
 mod saml_idp;
 mod saml_sp;
 #[cfg(test)]
@@ -50,7 +51,7 @@ pub use reply::refusal;
 pub use saml_idp::{Idps, MAX_BODY as MAX_SAML, PREFIX as IDP_PREFIX, metadata as idp_metadata};
 
 use crate::schemes::known_device::KnownDevices;
-use crate::schemes::saml::{CONSUMER, METADATA, ServiceProvider};
+use crate::schemes::saml::{CONSUMER, METADATA, ServiceProvider, TARGET};
 use guard::Form;
 use key::PageKey;
 use view::{Display, Dress, Shell};
@@ -146,6 +147,9 @@ impl Portal {
         if let Some(page) = path.strip_prefix(saml_idp::PREFIX) {
             return self.idp(visit, page).await;
         }
+        if self.service_provider(visit).is_some_and(|sp| sp.consumes_saml11(path)) {
+            return self.consume_saml11(visit).await;
+        }
         if write && self.service_provider(visit).is_some_and(|sp| sp.consumes(path)) {
             return self.consume(visit).await;
         }
@@ -160,8 +164,10 @@ impl Portal {
             "/.vestibule/landing" if read => self.land(visit).await,
             "/.well-known/jwks.json" if read => Ok(reply::jwks((self.jwks)())),
             METADATA if read => self.sp_metadata(visit),
+            // An answer leads here only with its message; without one there is nothing to do.
+            TARGET if read => Ok(reply::redirect("/")),
             CONSUMER => Ok(visit.not_allowed("POST")),
-            METADATA | "/" | "/.vestibule/landing" | "/.well-known/jwks.json" => Ok(visit.not_allowed("GET, HEAD")),
+            METADATA | TARGET | "/" | "/.vestibule/landing" | "/.well-known/jwks.json" => Ok(visit.not_allowed("GET, HEAD")),
             "/login" | "/logout" | "/.vestibule/logout" | "/password" => Ok(visit.not_allowed("GET, HEAD, POST")),
             _ => {
                 let asset = if read { assets::serve(request, visit.tenant.id.as_str(), &visit.brand) } else { None };

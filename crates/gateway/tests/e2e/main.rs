@@ -36,6 +36,7 @@ mod passwords;
 #[expect(dead_code, reason = "the stores' own tests need more of it")]
 mod peers;
 mod proxy_protocol;
+mod saml11;
 mod saml_idp;
 mod saml_idp_peers;
 mod saml_sp;

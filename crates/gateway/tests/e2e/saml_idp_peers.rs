@@ -37,7 +37,7 @@ fn metadata_of(gateway: &Gateway) -> (String, Entity) {
     (text, entity)
 }
 
-fn is_there(found: bool, what: &str) -> bool {
+pub fn is_there(found: bool, what: &str) -> bool {
     if !found {
         assert!(std::env::var("VESTIBULE_PEERS").as_deref() != Ok("required"), "{what} is required here");
         eprintln!("SKIPPED: {what} is not installed");
@@ -173,14 +173,14 @@ fn node_saml_signs_in_and_out() {
 }
 
 /// An Apache that protects `/secure`, on a free port of `sp.localhost`, with what it started beside it.
-struct Apache {
-    scratch: Scratch,
-    port: u16,
+pub struct Apache {
+    pub scratch: Scratch,
+    pub port: u16,
     children: Vec<Child>,
 }
 
 impl Apache {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let scratch = Scratch::new();
         for folder in ["www/secure", "run"] {
             std::fs::create_dir_all(scratch.path().join(folder)).unwrap();
@@ -194,7 +194,7 @@ impl Apache {
         Self { scratch, port: free_port(), children: Vec::new() }
     }
 
-    fn origin(&self) -> String {
+    pub fn origin(&self) -> String {
         format!("http://sp.localhost:{}", self.port)
     }
 
@@ -232,18 +232,18 @@ impl Apache {
         panic!("Apache does not answer: {}", self.log());
     }
 
-    fn stop(&mut self) {
+    pub fn stop(&mut self) {
         for mut child in self.children.drain(..).rev() {
             let _ = Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
             let _ = child.wait();
         }
     }
 
-    fn log(&self) -> String {
+    pub fn log(&self) -> String {
         std::fs::read_to_string(self.scratch.path().join("log")).unwrap_or_default()
     }
 
-    fn fetch(&self, target: &str) -> String {
+    pub fn fetch(&self, target: &str) -> String {
         let octets = get(target).octets(&format!("sp.localhost:{}", self.port));
         let answer = exchange(SocketAddr::from(([127, 0, 0, 1], self.port)), &octets);
         assert_eq!(answer.status, 200, "{answer:?} {}", self.log());
@@ -285,40 +285,9 @@ fn shibboleth_signs_in_and_out_in_a_browser() {
         return;
     }
     let mut apache = Apache::new();
-    let dir = apache.scratch.path().display().to_string();
     let origin = apache.origin();
     let start = |apache: &mut Apache, idp: &str| {
-        apache.scratch.write(
-            "shibboleth2.xml",
-            &format!(
-                "<SPConfig xmlns=\"urn:mace:shibboleth:3.0:native:sp:config\" clockSkew=\"60\"><OutOfProcess logger=\"/etc/shibboleth/console.logger\"/>\
-                 <UnixListener address=\"{dir}/run/shibd.sock\"/><ApplicationDefaults entityID=\"{origin}/shibboleth\" REMOTE_USER=\"persistent-id\" signing=\"true\" encryption=\"false\">\
-                 <Sessions lifetime=\"28800\" timeout=\"3600\" checkAddress=\"false\" handlerSSL=\"false\" cookieProps=\"http\" handlerURL=\"/Shibboleth.sso\" redirectLimit=\"exact\">\
-                 <SSO entityID=\"{idp}\">SAML2</SSO><Logout>SAML2 Local</Logout><Handler type=\"MetadataGenerator\" Location=\"/Metadata\" signing=\"false\"/>\
-                 </Sessions><Errors/><MetadataProvider type=\"XML\" validate=\"false\" path=\"{dir}/idp.xml\"/>\
-                 <AttributeExtractor type=\"XML\" validate=\"false\" path=\"/etc/shibboleth/attribute-map.xml\"/>\
-                 <AttributeFilter type=\"XML\" validate=\"false\" path=\"/etc/shibboleth/attribute-policy.xml\"/>\
-                 <CredentialResolver type=\"File\" key=\"{dir}/sp.key\" certificate=\"{dir}/sp.crt\"/></ApplicationDefaults>\
-                 <SecurityPolicyProvider type=\"XML\" validate=\"false\" path=\"/etc/shibboleth/security-policy.xml\"/>\
-                 <ProtocolProvider type=\"XML\" validate=\"false\" reloadChanges=\"false\" path=\"/etc/shibboleth/protocols.xml\"/></SPConfig>"
-            ),
-        );
-        let socket = apache.scratch.path().join("run/shibd.sock");
-        let _ = std::fs::remove_file(&socket);
-        apache.run("shibd", &["-F", "-f", "-c", &format!("{dir}/shibboleth2.xml"), "-p", &format!("{dir}/run/shibd.pid")]);
-        for _ in 0..600 {
-            if socket.exists() {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o777)).unwrap_or_else(|why| panic!("{why}: {}", apache.log()));
-        apache.serve(
-            "LoadModule mod_shib /usr/lib/apache2/modules/mod_shib.so",
-            &format!(
-                "ShibConfig {dir}/shibboleth2.xml\n<Location /secure>\nAuthType shibboleth\nShibRequestSetting requireSession true\nRequire shib-session\n</Location>"
-            ),
-        );
+        shibd(apache, &format!("<SSO entityID=\"{idp}\">SAML2</SSO><Logout>SAML2 Local</Logout>"));
     };
     // Its metadata are its own; it makes them before it knows us.
     apache.scratch.write("idp.xml", &house_metadata());
@@ -332,8 +301,45 @@ fn shibboleth_signs_in_and_out_in_a_browser() {
     apache.is_used_with(&gateway, "/Shibboleth.sso/Logout");
 }
 
+/// Starts Shibboleth's service provider with these handlers, and Apache before it. Its identity providers stand in `idp.xml`.
+pub fn shibd(apache: &mut Apache, handlers: &str) {
+    let dir = apache.scratch.path().display().to_string();
+    let origin = apache.origin();
+    apache.scratch.write(
+        "shibboleth2.xml",
+        &format!(
+            "<SPConfig xmlns=\"urn:mace:shibboleth:3.0:native:sp:config\" clockSkew=\"60\"><OutOfProcess logger=\"/etc/shibboleth/console.logger\"/>\
+             <UnixListener address=\"{dir}/run/shibd.sock\"/><ApplicationDefaults entityID=\"{origin}/shibboleth\" REMOTE_USER=\"persistent-id\" signing=\"true\" encryption=\"false\">\
+             <Sessions lifetime=\"28800\" timeout=\"3600\" checkAddress=\"false\" handlerSSL=\"false\" cookieProps=\"http\" handlerURL=\"/Shibboleth.sso\" redirectLimit=\"exact\">\
+             {handlers}<Handler type=\"MetadataGenerator\" Location=\"/Metadata\" signing=\"false\"/>\
+             </Sessions><Errors/><MetadataProvider type=\"XML\" validate=\"false\" path=\"{dir}/idp.xml\"/>\
+             <AttributeExtractor type=\"XML\" validate=\"false\" path=\"/etc/shibboleth/attribute-map.xml\"/>\
+             <AttributeFilter type=\"XML\" validate=\"false\" path=\"/etc/shibboleth/attribute-policy.xml\"/>\
+             <CredentialResolver type=\"File\" key=\"{dir}/sp.key\" certificate=\"{dir}/sp.crt\"/></ApplicationDefaults>\
+             <SecurityPolicyProvider type=\"XML\" validate=\"false\" path=\"/etc/shibboleth/security-policy.xml\"/>\
+             <ProtocolProvider type=\"XML\" validate=\"false\" reloadChanges=\"false\" path=\"/etc/shibboleth/protocols.xml\"/></SPConfig>"
+        ),
+    );
+    let socket = apache.scratch.path().join("run/shibd.sock");
+    let _ = std::fs::remove_file(&socket);
+    apache.run("shibd", &["-F", "-f", "-c", &format!("{dir}/shibboleth2.xml"), "-p", &format!("{dir}/run/shibd.pid")]);
+    for _ in 0..600 {
+        if socket.exists() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o777)).unwrap_or_else(|why| panic!("{why}: {}", apache.log()));
+    apache.serve(
+        "LoadModule mod_shib /usr/lib/apache2/modules/mod_shib.so",
+        &format!(
+            "ShibConfig {dir}/shibboleth2.xml\n<Location /secure>\nAuthType shibboleth\nShibRequestSetting requireSession true\nRequire shib-session\n</Location>"
+        ),
+    );
+}
+
 /// Some identity provider's metadata.
-fn house_metadata() -> String {
+pub fn house_metadata() -> String {
     std::fs::read_to_string(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../corpus/recorded/metadata/idp.xml")).unwrap()
 }
 

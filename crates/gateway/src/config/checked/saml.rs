@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::pki_types::CertificateDer;
 use vestibule_engine::identity::{GroupName, Level, ProfileName};
 use vestibule_engine::secret::Secret;
 use vestibule_saml::metadata::Entity;
 use vestibule_saml::sp::Demand;
 
+use super::Origin;
 pub use crate::config::file::RequestBinding;
 
 /// A service provider.
@@ -18,6 +20,8 @@ pub struct Saml {
     pub entity_id: Option<String>,
     /// Further addresses of its consumer.
     pub aliases: Vec<url::Url>,
+    /// The path of its consumer for SAML 1.1; `None` where nobody speaks that.
+    pub saml11_consumer: Option<String>,
     /// Signs its requests.
     pub signing: Option<Pair>,
     /// Decrypt what is sent to it; the first is published.
@@ -82,8 +86,29 @@ pub struct IdentityProvider {
     pub levels: BTreeMap<String, Level>,
     /// Whether users have to sign in there each time.
     pub force_authn: bool,
+    /// What it is as a source site of SAML 1.1, if it speaks that and nothing else.
+    pub saml11: Option<SourceSite>,
     /// What was conceded to it.
     pub weaknesses: Vec<Weakness>,
+}
+
+/// An identity provider of SAML 1.1.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceSite {
+    /// Before and behind the value of TARGET in the address of its inter-site transfer service.
+    pub transfer: (String, String),
+    /// By what artifacts name it.
+    pub source_id: [u8; 20],
+    /// Where artifacts are resolved, by TLS or on loopback; `None` refuses artifacts.
+    pub responder: Option<(Origin, String)>,
+    /// Authorities of its certificate; none means those of the system.
+    pub ca: Vec<CertificateDer<'static>>,
+    /// The certificate it shows, DER, if its word counts unsigned.
+    pub pinned: Option<Vec<u8>>,
+    /// The certificate we show.
+    pub client: Option<Pair>,
+    /// How long ago users may have signed in.
+    pub max_authn_age: Duration,
 }
 
 /// How users are found by a subject.
@@ -113,11 +138,14 @@ pub enum Weakness {
     Rsa15,
     /// SAML 1.1.
     Saml11,
+    /// SAML 1.1 assertions that name no audience.
+    Saml11WithoutAudience,
 }
 
 impl Weakness {
     /// All of them.
-    pub const ALL: [Self; 6] = [Self::Sha1, Self::Rsa1024, Self::Cbc, Self::TripleDes, Self::Rsa15, Self::Saml11];
+    pub const ALL: [Self; 7] =
+        [Self::Sha1, Self::Rsa1024, Self::Cbc, Self::TripleDes, Self::Rsa15, Self::Saml11, Self::Saml11WithoutAudience];
 
     /// The word of the configuration.
     pub fn word(self) -> &'static str {
@@ -128,6 +156,7 @@ impl Weakness {
             Self::TripleDes => "saml-3des",
             Self::Rsa15 => "saml-rsa15",
             Self::Saml11 => "saml11",
+            Self::Saml11WithoutAudience => "saml11-without-audience",
         }
     }
 }

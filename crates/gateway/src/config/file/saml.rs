@@ -1,4 +1,4 @@
-//! SAML 2.0: the tenant as a service provider, and the identity providers it trusts.
+//! SAML: the tenant as a service provider, and the identity providers it trusts.
 
 use std::path::PathBuf;
 
@@ -24,6 +24,11 @@ pub struct SamlScheme {
     #[serde(default)]
     #[schemars(with = "Vec<String>", example = ["https://login.north.example.com/saml/acs"])]
     pub consumer_aliases: Vec<At<String>>,
+    /// The path on the portal to which identity providers of SAML 1.1 send browsers: by POST with an answer, by GET with
+    /// artifacts.
+    #[serde(default = "saml11_consumer")]
+    #[schemars(with = "String")]
+    pub saml11_consumer: At<String>,
     /// The key that signs our requests. Without it they are not signed, and nobody can be signed out at an identity provider.
     #[serde(default)]
     pub signing: Option<At<KeyPair>>,
@@ -145,6 +150,47 @@ pub struct IdentityProvider {
     /// Whether users have to sign in there each time, even if they are signed in there already.
     #[serde(default)]
     pub force_authn: bool,
+    /// That it speaks SAML 1.1, and nothing newer. Needs the concession `saml11`.
+    #[serde(default)]
+    pub saml11: Option<At<SourceSite>>,
+}
+
+/// An identity provider of SAML 1.1: a source site.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SourceSite {
+    /// The address of its inter-site transfer service. `${TARGET}` in its query stands for the page of ours to which it leads
+    /// back.
+    #[schemars(with = "String", example = "https://idp.example.com/its?partner=north&TARGET=${TARGET}")]
+    pub transfer: At<String>,
+    /// By what artifacts name it: twenty octets, hexadecimal. Without it, SHA-1 of its entity id.
+    #[serde(default)]
+    #[schemars(with = "Option<String>", example = &"f465a7007968d106649b9ad96998de94f68324ec")]
+    pub source_id: Option<At<String>>,
+    /// Authorities that its responder's certificate must come from, in PEM form. Without it, those of the system.
+    #[serde(default)]
+    #[schemars(with = "Option<String>", example = "saml/corp-ca.pem")]
+    pub ca: Option<At<PathBuf>>,
+    /// The certificate that its responder shows in TLS, in PEM form. What comes from there then counts as said by the identity
+    /// provider, signed or not. Without it, answers have to be signed.
+    #[serde(default)]
+    #[schemars(with = "Option<String>", example = "saml/corp-responder.pem")]
+    pub responder_certificate: Option<At<PathBuf>>,
+    /// The certificate that we show to its responder.
+    #[serde(default)]
+    pub client: Option<At<KeyPair>>,
+    /// How long ago users may have signed in there.
+    #[serde(default = "eight_hours")]
+    #[schemars(extend("default" = "8h"))]
+    pub max_authn_age: At<Period>,
+}
+
+fn eight_hours() -> At<Period> {
+    Period::seconds(8 * 3600).into()
+}
+
+fn saml11_consumer() -> At<String> {
+    "/fed/sp/samlv11sso".to_owned().into()
 }
 
 fn one_minute() -> At<Period> {

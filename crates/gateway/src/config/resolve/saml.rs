@@ -11,6 +11,7 @@ use vestibule_saml::names::binding;
 use vestibule_saml::sp::{Demand, TrustedIdp};
 
 use super::Resolve;
+use super::saml11::source_twins;
 use crate::config::checked::{Conceded, FoundBy, IdentityProvider, Pair, Saml, Weakness};
 use crate::config::file::{self, RequestBinding, SignedPart};
 use crate::config::pem;
@@ -53,7 +54,13 @@ impl Resolve<'_> {
             }
             providers.push(Arc::new(provider));
         }
+        let saml11 = providers.iter().any(|provider| provider.saml11.is_some());
+        if let Some((one, other)) = source_twins(&providers) {
+            self.error(names, format!("artifacts of `{one}` and `{other}` begin alike")).help =
+                Some("whose they are could not be told; give one of them its own source_id".to_owned());
+        }
         Saml {
+            saml11_consumer: self.saml11_consumer(&written.saml11_consumer).filter(|_| saml11),
             entity_id: written.entity_id.as_ref().map(|at| at.value.clone()),
             aliases: written.consumer_aliases.iter().filter_map(|at| self.alias(at)).collect(),
             signing: written.signing.as_ref().and_then(|at| self.pair(&at.value)),
@@ -62,11 +69,25 @@ impl Resolve<'_> {
         }
     }
 
+    fn saml11_consumer(&mut self, at: &At<String>) -> Option<String> {
+        let plain = at.value.starts_with('/')
+            && at.value.len() > 1
+            && at.value.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"/-._~".contains(&octet))
+            && !at.value.contains("//")
+            && !at.value.split('/').any(|segment| segment == "." || segment == "..");
+        let taken = OWN.iter().any(|page| at.value.starts_with(page)) && at.value != "/saml11/acs";
+        if !plain || taken {
+            self.error(at, format!("`{}` cannot be the path of the consumer", at.value)).help =
+                Some("write a path on the portal that no other page of ours has, as in \"/fed/sp/samlv11sso\"".to_owned());
+            return None;
+        }
+        Some(at.value.clone())
+    }
+
     fn alias(&mut self, at: &At<String>) -> Option<url::Url> {
-        let own = ["/login", "/logout", "/password", "/assets", "/saml/", "/.well-known", "/.vestibule"];
         let plain =
             |url: &url::Url| url.query().is_none() && url.fragment().is_none() && url.path().len() > 1 && !url.path().contains(['*', '%']);
-        let taken = |path: &str| own.iter().any(|page| path.starts_with(page)) && path != "/saml/acs";
+        let taken = |path: &str| OWN.iter().any(|page| path.starts_with(page)) && path != "/saml/acs";
         let alias = url::Url::parse(&at.value).ok().filter(|url| plain(url) && !taken(url.path()));
         if alias.is_none() {
             self.error(at, format!("`{}` cannot be an address of the assertion consumer", at.value)).help =
@@ -75,7 +96,7 @@ impl Resolve<'_> {
         alias
     }
 
-    fn pair(&mut self, written: &file::KeyPair) -> Option<Pair> {
+    pub(super) fn pair(&mut self, written: &file::KeyPair) -> Option<Pair> {
         let path = self.named_file(&written.certificate);
         let certificate = self.or_error(&written.certificate, pem::certificates(&path));
         let key = self.secret(&written.key)?;
@@ -88,11 +109,12 @@ impl Resolve<'_> {
 
     fn identity_provider(&mut self, at: &At<String>, written: &file::IdentityProvider, one_of_many: bool) -> Option<IdentityProvider> {
         let entity = self.metadata(written)?;
+        let saml11 = written.saml11.as_ref().map(|site| self.source_site(at, site, &entity));
         let wanted = match written.binding.value {
             RequestBinding::Redirect => binding::REDIRECT,
             RequestBinding::Post => binding::POST,
         };
-        if entity.idp.as_ref().is_none_or(|role| role.sso_by(wanted).is_none()) {
+        if written.saml11.is_none() && entity.idp.as_ref().is_none_or(|role| role.sso_by(wanted).is_none()) {
             self.error(&written.binding, format!("`{}` takes no requests by this binding", entity.entity_id)).help =
                 Some("its metadata say by which it does".to_owned());
         }
@@ -177,6 +199,7 @@ impl Resolve<'_> {
             contexts: written.authn_context.clone(),
             levels: written.levels.iter().map(|(class, level)| (class.clone(), Level(*level))).collect(),
             force_authn: written.force_authn,
+            saml11: saml11.flatten(),
             weaknesses,
         })
     }
@@ -210,6 +233,9 @@ impl Resolve<'_> {
         Some(entity)
     }
 }
+
+/// Pages of ours, below which nothing else is.
+const OWN: [&str; 7] = ["/login", "/logout", "/password", "/assets", "/saml/", "/.well-known", "/.vestibule"];
 
 fn read(path: &Path) -> Result<Vec<u8>, String> {
     let shown = path.display();

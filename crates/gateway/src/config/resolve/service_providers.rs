@@ -10,12 +10,13 @@ use jiff::SignedDuration;
 use vestibule_engine::identity::{GroupName, TenantId};
 use vestibule_saml::binding::{RelayState, is_endpoint};
 use vestibule_saml::idp::{RegisteredSp, Sign};
-use vestibule_saml::metadata::{Entity, METADATA_LIMITS, Metadata, Trust};
+use vestibule_saml::metadata::{Entity, IndexedEndpoint, METADATA_LIMITS, Metadata, Trust};
+use vestibule_saml::names::binding;
 use vestibule_saml::{Idp, Signature};
 use vestibule_xmlsec::{IdentityProvider, Purpose as _, SigningKey};
 
 use super::Resolve;
-use crate::config::checked::{Fact, IdentityProviderRole, NameKind, ServiceProvider, Tenant};
+use crate::config::checked::{ArtifactRequests, Conceded, Fact, IdentityProviderRole, NameKind, SAML11_ISSUED, ServiceProvider, Tenant};
 use crate::config::file;
 use crate::config::pem;
 use crate::config::problem::suggest;
@@ -128,6 +129,7 @@ impl Resolve<'_> {
         if registered.requests == Signature::Required && registered.keys.ids().is_empty() {
             self.error(&written.metadata, "its requests have to be signed, and the metadata hold no usable key that could verify them");
         }
+        let saml11 = self.saml11(name, &written.metadata, &mut registered);
         let title = written.title.clone().or_else(|| entity.display_name.clone()).unwrap_or_else(|| name.to_owned());
         Some(ServiceProvider {
             name: Arc::from(name),
@@ -141,7 +143,28 @@ impl Resolve<'_> {
             start: written.start,
             relay_state,
             lifetime,
+            saml11,
         })
+    }
+
+    /// What was conceded of SAML 1.1. Without that, its addresses for it are none.
+    fn saml11(&mut self, name: &str, metadata: &At<PathBuf>, registered: &mut RegisteredSp) -> Option<ArtifactRequests> {
+        let old = |acs: &IndexedEndpoint| matches!(acs.binding.as_str(), binding::SAML11_POST | binding::SAML11_ARTIFACT);
+        let issued = self.is_conceded(&Conceded::Saml11Issued(name.into()));
+        if !issued {
+            registered.role.acs.retain(|acs| !old(acs));
+            if registered.role.acs.is_empty() {
+                self.error(metadata, "the metadata describe a service provider of SAML 1.1 only").help =
+                    Some(format!("concede it: [[concession]] what = \"{SAML11_ISSUED}\", partner = \"{name}\""));
+            }
+            return None;
+        }
+        if !registered.role.acs.iter().any(old) {
+            self.warn(metadata, "SAML 1.1 is conceded, and the metadata have no address for it");
+        }
+        let unproven = registered.role.acs.iter().any(|acs| acs.binding == binding::SAML11_ARTIFACT)
+            && self.is_conceded(&Conceded::Saml11UnprovenArtifacts(name.into()));
+        Some(if unproven { ArtifactRequests::Unproven } else { ArtifactRequests::Proven })
     }
 
     fn name_kinds(&mut self, written: &file::ServiceProvider) -> Vec<NameKind> {

@@ -6,10 +6,11 @@ use jiff::SignedDuration;
 use metrics::gauge;
 use vestibule_engine::Timestamp;
 use vestibule_engine::identity::{Issuer, Level};
-use vestibule_saml::sp::{Saml11, TrustedIdp, Unsolicited};
+use vestibule_saml::sp::{Audiences, Saml11, TrustedIdp, Unsolicited};
 use vestibule_saml::{Accepted, Reason};
 use vestibule_xmlsec::Concession;
 
+use super::saml11::Responder;
 use super::{ServiceProvider, signed};
 use crate::config::checked::{self, Weakness};
 
@@ -22,6 +23,7 @@ pub struct IdentityProvider {
     settings: Arc<checked::IdentityProvider>,
     trusted: TrustedIdp,
     issuer: Issuer,
+    responder: Option<Responder>,
 }
 
 /// What there is to tell whose users a visitor belongs to.
@@ -58,10 +60,19 @@ impl IdentityProvider {
                     trusted.saml11 = Saml11::Allowed;
                     continue;
                 }
+                Weakness::Saml11WithoutAudience => {
+                    trusted.audiences = Audiences::IfNamed;
+                    continue;
+                }
             };
             trusted.profile = trusted.profile.admit(concession);
         }
-        Ok(Self { issuer: issuer(&settings.entity.entity_id), settings, trusted })
+        let mut responder = None;
+        if let Some(site) = &settings.saml11 {
+            trusted.max_authn_age = signed(site.max_authn_age);
+            responder = Responder::of(site).map_err(|why| format!("{}: {why}", settings.name))?;
+        }
+        Ok(Self { issuer: issuer(&settings.entity.entity_id), settings, trusted, responder })
     }
 
     /// What is configured of it.
@@ -90,6 +101,11 @@ impl IdentityProvider {
     /// How the users it vouches for are linked.
     pub fn issuer(&self) -> &Issuer {
         &self.issuer
+    }
+
+    /// Who resolves its artifacts of SAML 1.1.
+    pub(super) fn responder(&self) -> Option<&Responder> {
+        self.responder.as_ref()
     }
 
     /// Whether it may begin a login from this origin.

@@ -98,6 +98,12 @@ impl Journeys {
         self.0.iter().filter(|journey| journey.arrived.is_none()).map(|journey| (journey.id.clone(), journey.provider.clone())).collect()
     }
 
+    /// Whether the browser has just set out to this provider, and nothing has come back.
+    pub fn sets_out_again(&self, provider: &str, now: Timestamp, seconds: i64) -> bool {
+        let just = |journey: &&Journey| journey.arrived.is_none() && now.as_second() - journey.started < seconds;
+        self.0.iter().filter(just).any(|journey| journey.provider == provider)
+    }
+
     /// Whether the browser has been here for the same page too often of late.
     pub fn goes_round(&self, return_to: Option<&str>, now: Timestamp) -> bool {
         let recent = |journey: &&Journey| journey.arrived.is_some_and(|arrived| now.as_second() - arrived < SHORT);

@@ -12,6 +12,7 @@
 mod answer;
 mod artifact;
 mod logout;
+mod saml11;
 mod sso;
 
 use std::collections::{HashMap, HashSet};
@@ -86,16 +87,22 @@ impl Federation {
         self.partners.iter().find(|partner| partner.registered.entity_id == entity_id)
     }
 
+    /// Whether SAML 1.1 is spoken with anybody.
+    fn speaks_saml11(&self) -> bool {
+        self.partners.iter().any(|partner| partner.saml11.is_some())
+    }
+
     fn at(&self, page: &str) -> String {
         format!("{}{PREFIX}{page}", self.portal)
     }
 }
 
-/// The metadata of a tenant as an identity provider, whose portal is at this origin.
+/// The metadata of a tenant as an identity provider, whose portal is at this origin; with the addresses of SAML 1.1 where it
+/// speaks that with anybody.
 ///
 /// # Errors
 /// What cannot be written.
-pub fn metadata(role: &IdentityProviderRole, portal: &str, title: &str) -> Result<String, vestibule_saml::Error> {
+pub fn metadata(role: &IdentityProviderRole, portal: &str, title: &str, saml11: bool) -> Result<String, vestibule_saml::Error> {
     let at = |page: &str| format!("{portal}{PREFIX}{page}");
     let key = |certificate: &rustls::pki_types::CertificateDer<'_>| KeyDescriptor {
         usage: Usage::Signing,
@@ -103,22 +110,28 @@ pub fn metadata(role: &IdentityProviderRole, portal: &str, title: &str) -> Resul
         encryption_methods: Vec::new(),
     };
     let both = |page: &str| vec![Endpoint::new(binding::REDIRECT, &at(page)), Endpoint::new(binding::POST, &at(page))];
+    let resolving = |index, binding: &str, page: &str| IndexedEndpoint {
+        index,
+        is_default: Some(index == artifact::ENDPOINT),
+        binding: binding.to_owned(),
+        location: at(page),
+    };
+    let (mut sso, mut artifact_resolution) = (both("sso"), vec![resolving(artifact::ENDPOINT, binding::SOAP, "artifact")]);
+    if saml11 {
+        sso.push(Endpoint::new(binding::SHIBBOLETH, &at(saml11::TRANSFER)));
+        artifact_resolution.push(resolving(artifact::ENDPOINT + 1, binding::SAML11_SOAP, saml11::RESPONDER));
+    }
     let entity = Entity {
         entity_id: role.idp.entity_id.clone(),
         display_name: Some(title.to_owned()),
         idp: Some(IdpRole {
-            protocols: Protocols { saml20: true, saml11: false },
+            protocols: Protocols { saml20: true, saml11 },
             keys: role.certificates.iter().map(key).collect(),
             want_authn_requests_signed: role.signed_requests,
             scopes: Vec::new(),
-            sso: both("sso"),
+            sso,
             slo: both("slo"),
-            artifact_resolution: vec![IndexedEndpoint {
-                index: artifact::ENDPOINT,
-                is_default: Some(true),
-                binding: binding::SOAP.to_owned(),
-                location: at("artifact"),
-            }],
+            artifact_resolution,
             name_id_formats: NameKind::ALL.map(|kind| kind.format().to_owned()).into(),
         }),
         ..Entity::default()
@@ -180,6 +193,10 @@ impl Portal {
             "slo" if get || post => self.take_logout(visit, federation).await,
             "logout" if get => self.resume_logout(visit, federation).await,
             "artifact" if post => self.resolve_artifact(visit, federation).await,
+            saml11::TRANSFER if get && federation.speaks_saml11() => self.transfer(visit, federation),
+            saml11::RESPONDER if post && federation.speaks_saml11() => self.resolve_saml11(visit, federation).await,
+            saml11::TRANSFER if federation.speaks_saml11() => Ok(visit.not_allowed("GET")),
+            saml11::RESPONDER if federation.speaks_saml11() => Ok(visit.not_allowed("POST")),
             "sso" | "slo" => Ok(visit.not_allowed("GET, POST")),
             "metadata" => Ok(visit.not_allowed("GET, HEAD")),
             "continue" | "logout" => Ok(visit.not_allowed("GET")),
@@ -193,7 +210,9 @@ impl Portal {
     }
 
     fn show_metadata(visit: &Visit<'_>, federation: &Federation) -> Result<Response<Full<Bytes>>, Unavailable> {
-        metadata(&federation.role, &federation.portal, &visit.tenant.title).map(reply::metadata).map_err(unwritten)
+        metadata(&federation.role, &federation.portal, &visit.tenant.title, federation.speaks_saml11())
+            .map(reply::metadata)
+            .map_err(unwritten)
     }
 
     /// The message in a query or a form.

@@ -20,7 +20,7 @@ use super::journey::{self, Journey, Journeys};
 use super::login::{Wish, depart};
 use super::view::{ChoicePage, SwitchPage};
 use super::{Portal, Visit, cookie, reply};
-use crate::schemes::saml::{Answer, Clues, IdentityProvider, Refusal, ServiceProvider, fault};
+use crate::schemes::saml::{Answer, CONSUMER, Clues, IdentityProvider, Refusal, ServiceProvider, fault};
 use crate::serve::return_to::ReturnTo;
 
 /// XML above this many octets is not read on the threads that answer (architecture §1).
@@ -29,6 +29,22 @@ const LONG: usize = 64 * 1024;
 const ANSWERED: &str = "vestibule answered cookie v1";
 const REMEMBERED: &str = "vestibule idp cookie v1";
 const SWITCH: &str = "saml switch";
+
+/// How an answer came.
+pub(super) struct Arrival<'a> {
+    /// What it belongs to; `None` if this browser did not ask.
+    pub journey: Option<&'a Journey>,
+    /// What came with it, and is believed to be an address of ours only after a look at it.
+    pub relay_state: Option<&'a str>,
+    /// The message.
+    pub message: &'a [u8],
+    /// The form.
+    pub body: &'a str,
+    /// The token of [`SwitchPage`], where somebody confirmed it.
+    pub token: &'a str,
+    /// Where such answers are brought, and the name of their relay state.
+    pub at: (&'a str, &'static str),
+}
 
 impl Portal {
     /// The service provider of this tenant.
@@ -137,11 +153,31 @@ impl Portal {
             Ok(answer) => answer,
             Err(refusal) => return self.refused(visit, &sp, *refusal, &journeys, former).await,
         };
-        let relay_state = post.relay_state.as_ref().map(|state| state.as_str());
-        let Some(provider) = answer.provider(&sp) else { return Ok(visit.missing()) };
-        let journey = answer.login().and_then(|id| journeys.find(id));
+        let arrival = Arrival {
+            journey: answer.login().and_then(|id| journeys.find(id)),
+            relay_state: post.relay_state.as_ref().map(|state| state.as_str()),
+            message: &post.message,
+            body,
+            token: &token,
+            at: (CONSUMER, "RelayState"),
+        };
+        self.settle(visit, &sp, answer, arrival, &journeys, former).await
+    }
+
+    /// An answer that may be believed: signs its subject in, where this browser asked for that or may bring it unasked.
+    pub(super) async fn settle(
+        &self,
+        visit: &mut Visit<'_>,
+        sp: &Arc<ServiceProvider>,
+        answer: Answer,
+        arrival: Arrival<'_>,
+        journeys: &Journeys,
+        former: Option<Identity>,
+    ) -> Result<Response<Full<Bytes>>, Unavailable> {
+        let Arrival { journey, relay_state, message, body, token, at: (action, state_field) } = arrival;
+        let Some(provider) = answer.provider(sp) else { return Ok(visit.missing()) };
         let origin = visit.request.headers.get(ORIGIN).and_then(|origin| origin.to_str().ok()).unwrap_or_default();
-        let confirmed = former.as_ref().is_some_and(|former| origin == visit.origin && self.may_switch(former, &token, &post.message));
+        let confirmed = former.as_ref().is_some_and(|former| origin == visit.origin && self.may_switch(former, token, message));
         // An answer that nobody asked for comes from a page of its identity provider, or anybody's page could bring it.
         if journey.is_none() && !confirmed && !provider.may_begin_from(origin) {
             let detail = format!("expected an origin of {}, found {origin:?}", provider.name());
@@ -152,7 +188,7 @@ impl Portal {
                 detail,
                 claimed_request: None,
             };
-            return self.refused(visit, &sp, refusal, &journeys, former).await;
+            return self.refused(visit, sp, refusal, journeys, former).await;
         }
         let wish = match journey {
             Some(journey) => wish_of(visit, journey),
@@ -163,16 +199,17 @@ impl Portal {
         };
         let proof = match sp.proof(&answer, &visit.tenant.id, visit.now, &mut visit.trail).await? {
             Ok(proof) => proof,
-            Err(reason) => return Ok(turned_away(visit, &sp, provider, reason, &wish)),
+            Err(reason) => return Ok(turned_away(visit, sp, provider, reason, &wish)),
         };
         if journey.is_none()
             && !confirmed
             && let Some(former) = &former
             && !self.is_about(&proof, former)
         {
-            let (token, name) = (self.switch_token(former, &post.message), former.user.name.to_string());
-            let fields = [("SAMLResponse", field(body, "SAMLResponse")), ("RelayState", field(body, "RelayState"))];
-            let page = SwitchPage { shell: visit.shell(), signed_in_as: &name, provider: provider.title(), fields: &fields, token: &token };
+            let (token, name) = (self.switch_token(former, message), former.user.name.to_string());
+            let fields = [("SAMLResponse", field(body, "SAMLResponse")), (state_field, field(body, state_field))];
+            let shell = visit.shell();
+            let page = SwitchPage { shell, signed_in_as: &name, provider: provider.title(), action, fields: &fields, token: &token };
             return Ok(reply::page(visit, StatusCode::OK, &page));
         }
         let realm = provider.name().to_owned();
@@ -180,7 +217,7 @@ impl Portal {
             Ok(identity) => identity,
             // The same answer twice, and the first has signed somebody in: nothing is wrong.
             Err(Reason::Replayed) if former.is_some() => return self.welcome_back(visit, former, &wish).await,
-            Err(reason) => return Ok(turned_away(visit, &sp, provider, reason, &wish)),
+            Err(reason) => return Ok(turned_away(visit, sp, provider, reason, &wish)),
         };
         let mut response = match former {
             // Ten tabs make one login.
@@ -192,7 +229,7 @@ impl Portal {
         match journey {
             Some(journey) => reply::set_cookie(&mut response, &journey::arrived(journey, visit.request, &self.key, visit.now)?),
             None => {
-                let name = answer.provider(&sp).map(|provider| provider.name().as_bytes().to_vec()).unwrap_or_default();
+                let name = answer.provider(sp).map(|provider| provider.name().as_bytes().to_vec()).unwrap_or_default();
                 let sealed = self.key.seal(REMEMBERED, visit.request.host.name(), name)?;
                 reply::set_cookie(&mut response, &cookie::set_provider(visit.request, &sealed));
             }
@@ -201,7 +238,7 @@ impl Portal {
     }
 
     /// Whose session this browser has, also where an answer from elsewhere does not bring its cookie.
-    async fn former(&self, visit: &mut Visit<'_>) -> Result<Option<Identity>, Unavailable> {
+    pub(super) async fn former(&self, visit: &mut Visit<'_>) -> Result<Option<Identity>, Unavailable> {
         if let Some(identity) = self.session(visit).await? {
             return Ok(Some(identity));
         }
@@ -244,7 +281,7 @@ impl Portal {
     }
 
     /// An answer that came before: the page that was asked for.
-    async fn welcome_back(
+    pub(super) async fn welcome_back(
         &self,
         visit: &mut Visit<'_>,
         former: Option<Identity>,
@@ -256,7 +293,7 @@ impl Portal {
         }
     }
 
-    async fn refused(
+    pub(super) async fn refused(
         &self,
         visit: &mut Visit<'_>,
         sp: &ServiceProvider,
@@ -285,7 +322,7 @@ impl Portal {
 }
 
 /// Judges on the threads for long work what is long.
-async fn judge(
+pub(super) async fn judge(
     sp: Arc<ServiceProvider>,
     message: Vec<u8>,
     open: Vec<(String, String)>,
@@ -311,7 +348,7 @@ fn note(visit: &mut Visit<'_>, sp: &ServiceProvider, refusal: &Refusal) {
 }
 
 /// A form that carries no message.
-fn refuse_form(visit: &mut Visit<'_>, sp: &ServiceProvider, reason: SamlFault, detail: &str) -> Response<Full<Bytes>> {
+pub(super) fn refuse_form(visit: &mut Visit<'_>, sp: &ServiceProvider, reason: SamlFault, detail: &str) -> Response<Full<Bytes>> {
     visit.trail.events.push(Event::MessageRefused {
         scheme: sp.name().clone(),
         partner: None,
@@ -352,7 +389,7 @@ fn sorry(visit: &Visit<'_>, wish: &Wish) -> Response<Full<Bytes>> {
     )
 }
 
-fn going_round(visit: &mut Visit<'_>, provider: &IdentityProvider) -> Response<Full<Bytes>> {
+pub(super) fn going_round(visit: &mut Visit<'_>, provider: &IdentityProvider) -> Response<Full<Bytes>> {
     visit.refusal = Some((Ruling::Deny, Reason::Loop));
     let advice = format!(
         "{} signed you in several times within a minute, and the page still asked who you are. Allow cookies for this site, wait a \
@@ -364,7 +401,7 @@ fn going_round(visit: &mut Visit<'_>, provider: &IdentityProvider) -> Response<F
     response
 }
 
-fn wish_of(visit: &Visit<'_>, journey: &Journey) -> Wish {
+pub(super) fn wish_of(visit: &Visit<'_>, journey: &Journey) -> Wish {
     Wish {
         return_to: journey.return_to.as_deref().and_then(|raw| ReturnTo::parse(raw, &visit.origin, visit.tenant)),
         bind: journey.bind.clone(),

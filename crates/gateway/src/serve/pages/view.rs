@@ -137,6 +137,8 @@ pub struct SwitchPage<'a> {
     pub signed_in_as: &'a str,
     /// Who wants to sign somebody else in.
     pub provider: &'a str,
+    /// Where answers are brought.
+    pub action: &'a str,
     /// The answer, to be brought again.
     pub fields: &'a [(&'a str, String)],
     /// The form's token.
@@ -393,7 +395,14 @@ mod tests {
         let choice =
             ChoicePage { shell: shell.clone(), providers: &providers, by_mail: true, hint: HOSTILE, return_to: HOSTILE, bind: "", form };
         let fields = [("SAMLResponse", HOSTILE.to_owned())];
-        let switch = SwitchPage { shell: shell.clone(), signed_in_as: HOSTILE, provider: HOSTILE, fields: &fields, token: "t" };
+        let switch = SwitchPage {
+            shell: shell.clone(),
+            signed_in_as: HOSTILE,
+            provider: HOSTILE,
+            action: "/saml/sp/acs",
+            fields: &fields,
+            token: "t",
+        };
         vec![
             ("login", login("", None, Some("app.north.localhost:8080"), None)),
             ("login-wrong", login("ada", None, Some("app.north.localhost:8080"), Some(mismatch))),

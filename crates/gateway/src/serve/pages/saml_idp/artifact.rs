@@ -102,20 +102,20 @@ fn key(visit: &Visit<'_>, partner: &ServiceProvider, artifact: &Artifact) -> Key
 }
 
 /// Base64 as it stands in a query, which is what the reader takes.
-fn percent(artifact: &str) -> String {
+pub(super) fn percent(artifact: &str) -> String {
     // What is no base64 stays none.
     STANDARD.decode(artifact).map_or_else(|_| String::from("!"), |_| artifact.replace('+', "%2B"))
 }
 
 /// To programs a SOAP fault says that nothing was done, and the decision id the rest.
-fn fault(visit: &mut Visit<'_>, why: &str, reason: Reason) -> Response<Full<Bytes>> {
+pub(super) fn fault(visit: &mut Visit<'_>, why: &str, reason: Reason) -> Response<Full<Bytes>> {
     tracing::warn!(request_id = %visit.id, why, "no artifact was resolved");
     visit.refusal = Some((Ruling::Deny, reason));
     let text = soap11(Party::Client, "The request was refused", visit.request.id);
     xml(StatusCode::INTERNAL_SERVER_ERROR, text)
 }
 
-fn xml(status: StatusCode, text: String) -> Response<Full<Bytes>> {
+pub(super) fn xml(status: StatusCode, text: String) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from(text)));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/xml; charset=utf-8"));

@@ -26,7 +26,7 @@ use crate::serve::pages::{Portal, Visit, reply};
 /// How long somebody may take to sign in; service providers wait no longer either.
 const LONGEST: i64 = 3600;
 /// Longest relay state that is carried, in octets. The standard allows 80 (bindings §3.4.3); some send whole addresses.
-const LONGEST_RELAY_STATE: usize = 1000;
+pub(super) const LONGEST_RELAY_STATE: usize = 1000;
 /// Longest id of a request, in octets.
 const LONGEST_ID: usize = 256;
 
@@ -65,7 +65,7 @@ pub(super) struct Pending {
 }
 
 impl Pending {
-    fn of(partner: &ServiceProvider, request: &SsoRequest, relay_state: Option<&RelayState>, now: i64) -> Self {
+    pub(super) fn of(partner: &ServiceProvider, request: &SsoRequest, relay_state: Option<&RelayState>, now: i64) -> Self {
         Self {
             partner: partner.name.to_string(),
             id: request.id.clone(),
@@ -214,6 +214,9 @@ impl Portal {
             ));
         }
         let login = self.login(visit, partner, identity, name_id, class)?;
+        if super::saml11::is_saml11(&request.acs) {
+            return self.answer_saml11(visit, federation, partner, request, pending, identity, login).await;
+        }
         let issued = idp.respond(&partner.registered, request, &login, visit.now).map_err(unwritten)?;
         self.take_part(visit, partner, identity, &login).await?;
         self.issued(visit, partner, identity, &login);
@@ -246,13 +249,22 @@ impl Portal {
         tracing::info!(request_id = %visit.id, tenant = %visit.tenant.id, partner = %partner.name, why, "a service provider was told no");
         let refusal = if why == status::REQUEST_DENIED { Reason::Policy } else { Reason::Nobody };
         visit.refusal = Some((Ruling::Deny, refusal));
+        if super::saml11::is_saml11(&request.acs) {
+            // Nobody asked by a message that could be answered.
+            return Ok(visit.problem(
+                StatusCode::FORBIDDEN,
+                &format!("You cannot be signed in to {}", partner.title),
+                "It asks for something your account has not. Give your administrator this number:",
+                Some(("Go to your applications", "/")),
+            ));
+        }
         let code = if why == status::INVALID_NAME_ID_POLICY { status::REQUESTER } else { status::RESPONDER };
         let id = vestibule_engine::clock::random()?;
         let issued = federation.role.idp.refuse(request, Status::failure(code, why), id, visit.now).map_err(unwritten)?;
         self.deliver(visit, federation, partner, &request.acs, &issued, pending.relay_state.as_deref()).await
     }
 
-    fn address_of(&self, visit: &Visit<'_>, pending: &Pending) -> Result<String, Unavailable> {
+    pub(super) fn address_of(&self, visit: &Visit<'_>, pending: &Pending) -> Result<String, Unavailable> {
         let text = serde_json::to_vec(pending).map_err(|why| Unavailable::new("request in progress", why))?;
         Ok(format!("{PREFIX}continue?request={}", self.key.seal(PURPOSE, &place(visit), text)?))
     }
