@@ -1,8 +1,12 @@
 //! The bounded pool that hashes.
 //!
-//! A hash is dear by design, so guessing is also a way to keep us busy. The pool has few threads of low priority, a
+//! A hash is dear by design, so guessing is also a way to keep us busy. The pool has few threads that yield to every other, a
 //! bounded queue, and fair lanes: known devices go before strangers, and within a lane every source has its turn, so
 //! that a flood from one source delays only that source.
+//!
+//! A hash in progress must not make a request wait for the end of its time slice, as it does at any niceness. So the threads are
+//! of the class that is preempted at once (`SCHED_IDLE`, sched(7)); where others keep all cores busy, that class gets
+//! next to nothing, and one thread of ordinary class takes the jobs that nobody begins.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -10,6 +14,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+use thread_priority::{NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy, set_thread_priority_and_policy, thread_native_id};
 use tokio::sync::oneshot;
 use vestibule_engine::clock::Clock;
 use vestibule_engine::identity::PasswordHash;
@@ -24,8 +29,10 @@ use crate::keys::KeyEncryptionKey;
 const STRANGERS_TURN: u32 = 4;
 /// The part of a lane that one source may fill.
 const SHARE: usize = 8;
-/// How much nicer than the threads that serve requests.
+/// How much nicer than the threads that serve requests is the one that helps out.
 const NICENESS: i32 = 10;
+/// How long no job is begun before that one begins one.
+const PATIENCE: Duration = Duration::from_millis(250);
 
 /// Whose turn it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -66,13 +73,16 @@ impl HashingPool {
         sealing: Arc<KeyEncryptionKey>,
         clock: Arc<dyn Clock>,
     ) -> std::io::Result<Self> {
-        let shared = Arc::new(Shared { queues: Mutex::new(Queues::new(queue_limit)), filled: Condvar::new(), clock });
+        let shared =
+            Arc::new(Shared { queues: Mutex::new(Queues::new(queue_limit)), filled: Condvar::new(), neglected: Condvar::new(), clock });
         // Made first, so that threads already running end if a later one cannot be made.
         let pool = Self { shared, cost, sealing };
         for number in 0..threads.max(1) {
             let shared = pool.shared.clone();
             std::thread::Builder::new().name(format!("hashing-{number}")).spawn(move || shared.work())?;
         }
+        let shared = pool.shared.clone();
+        std::thread::Builder::new().name("hashing-last".to_owned()).spawn(move || shared.help_out())?;
         Ok(pool)
     }
 
@@ -156,8 +166,7 @@ impl HashingPool {
                 let _ = reply.send(work());
             }
         };
-        self.shared.lock().push(lane, Box::new(task)).map_err(|Full| Unavailable::new("hashing", "the queue is full"))?;
-        self.shared.filled.notify_one();
+        self.shared.push(lane, Box::new(task)).map_err(|Full| Unavailable::new("hashing", "the queue is full"))?;
         answer.await.unwrap_or_else(|_| Err(Unavailable::new("hashing", "the deadline has passed")))
     }
 }
@@ -166,6 +175,7 @@ impl Drop for HashingPool {
     fn drop(&mut self) {
         self.shared.lock().closed = true;
         self.shared.filled.notify_all();
+        self.shared.neglected.notify_all();
     }
 }
 
@@ -180,6 +190,8 @@ type Task = Box<dyn FnOnce() + Send>;
 struct Shared {
     queues: Mutex<Queues>,
     filled: Condvar,
+    /// What the thread of ordinary class waits for.
+    neglected: Condvar,
     clock: Arc<dyn Clock>,
 }
 
@@ -188,14 +200,28 @@ impl Shared {
         self.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn push(&self, lane: Lane, task: Task) -> Result<(), Full> {
+        let mut queues = self.lock();
+        if queues.is_empty() {
+            queues.begun = self.clock.monotonic();
+        }
+        queues.push(lane, task)?;
+        drop(queues);
+        self.filled.notify_one();
+        self.neglected.notify_one();
+        Ok(())
+    }
+
     fn work(&self) {
-        // On Linux the priority is the thread's own (setpriority(2)). Not being allowed to is no reason to stop.
-        if let Err(error) = rustix::process::nice(NICENESS) {
-            tracing::debug!(%error, "hashing runs at ordinary priority");
+        let class = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
+        // Not being allowed to is no reason to stop.
+        if let Err(error) = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, class) {
+            tracing::debug!(?error, "hashing does not yield to requests");
         }
         let mut queues = self.lock();
         loop {
             if let Some(task) = queues.pop() {
+                queues.begun = self.clock.monotonic();
                 drop(queues);
                 task();
                 queues = self.lock();
@@ -203,6 +229,31 @@ impl Shared {
                 return;
             } else {
                 queues = self.filled.wait(queues).unwrap_or_else(PoisonError::into_inner);
+            }
+        }
+    }
+
+    fn help_out(&self) {
+        // On Linux the priority is the thread's own (setpriority(2)).
+        if let Err(error) = rustix::process::nice(NICENESS) {
+            tracing::debug!(%error, "hashing runs at ordinary priority");
+        }
+        let mut queues = self.lock();
+        while !queues.closed {
+            if queues.is_empty() {
+                queues = self.neglected.wait(queues).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            let now = self.clock.monotonic();
+            if now.saturating_sub(queues.begun) >= PATIENCE
+                && let Some(task) = queues.pop()
+            {
+                queues.begun = now;
+                drop(queues);
+                task();
+                queues = self.lock();
+            } else {
+                queues = self.neglected.wait_timeout(queues, PATIENCE).unwrap_or_else(PoisonError::into_inner).0;
             }
         }
     }
@@ -216,12 +267,26 @@ struct Queues {
     idle: VecDeque<Task>,
     limit: usize,
     turn: u32,
+    /// When a job was last begun, or came to queues that were empty.
+    begun: Duration,
     closed: bool,
 }
 
 impl Queues {
     fn new(limit: usize) -> Self {
-        Self { known: Fair::new(limit), strangers: Fair::new(limit), idle: VecDeque::new(), limit, turn: 0, closed: false }
+        Self {
+            known: Fair::new(limit),
+            strangers: Fair::new(limit),
+            idle: VecDeque::new(),
+            limit,
+            turn: 0,
+            begun: Duration::ZERO,
+            closed: false,
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.known.length == 0 && self.strangers.length == 0 && self.idle.is_empty()
     }
 
     fn push(&mut self, lane: Lane, task: Task) -> Result<(), Full> {
