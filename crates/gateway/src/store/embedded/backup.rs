@@ -13,6 +13,7 @@ use vestibule_engine::Timestamp;
 use vestibule_engine::clock::random;
 use vestibule_engine::secret::Secret;
 
+use super::super::REMAINS;
 use super::{APPLICATION_ID, EmbeddedStore, MIGRATIONS, OpenError, connect, expiring, lock};
 
 /// How the name of a copy goes on behind the store's, until somebody takes it away.
@@ -191,7 +192,8 @@ fn adopt(connection: &Connection, store: &Path, now: Timestamp, epoch: i64) -> r
             "INSERT INTO main.entry (key, value, version, expires)
                 SELECT key, value, version, expires FROM present.entry WHERE {BETTER_KNOWN} AND expires > ?1"
         );
-        transaction.execute(&sql, [expiring::micros(now)])?;
+        // As long as the store itself keeps them: a clock set back makes them count again.
+        transaction.execute(&sql, [expiring::micros(now).saturating_sub(REMAINS)])?;
         transaction.execute("UPDATE main.installation SET epoch = max(epoch, ?1)", [epoch])?;
         transaction.commit()
     })();
