@@ -2,7 +2,6 @@
 
 mod wire;
 
-use std::io::Write as _;
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::{OpenOptionsExt as _, chown};
 use std::os::unix::process::CommandExt as _;
@@ -112,7 +111,8 @@ impl Postgres {
         }
     }
 
-    fn command(&self, name: &str) -> Command {
+    /// A program of its own, as the user it runs as.
+    pub fn command(&self, name: &str) -> Command {
         let mut command = Command::new(program(name).unwrap());
         if let Some((user, group)) = self.owner {
             command.uid(user).gid(group);
