@@ -44,12 +44,12 @@ use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256,
     RSA_PSS_SHA256, RsaEncoding,
 };
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
 use crate::claims::{Claims, Expected};
 use crate::json;
-use crate::jwks::{MAX_KEY_ID, MAX_KEYS, PublicKey, unambiguous};
+use crate::jwks::{Jwks, MAX_KEY_ID, MAX_KEYS, PublicKey, unambiguous};
 
 /// Longest token we read or write, in octets.
 pub const MAX_TOKEN: usize = 16 * 1024;
@@ -177,10 +177,20 @@ impl Purpose for SsoToken {
     const TYP: &'static str = "vestibule-sso+jwt";
 }
 
+/// The assertion by which a client says who it is at an OP's own endpoints (RFC 7523 §2.2, OpenID Connect Core §9).
+#[derive(Debug, Clone, Copy)]
+pub enum ClientAssertion {}
+
+impl Purpose for ClientAssertion {
+    const NAME: &'static str = "client-assertion";
+    const TYP: &'static str = "client-authentication+jwt";
+}
+
 mod sealed {
     pub trait Sealed {}
     impl Sealed for super::InjectedJwt {}
     impl Sealed for super::SsoToken {}
+    impl Sealed for super::ClientAssertion {}
 }
 
 /// What a key of ours, or of an issuer we trust, has signed. Made by [`TrustedKeys::verify`] only.
@@ -206,6 +216,54 @@ impl<T> Verified<T> {
     /// The id of the key that signed.
     pub fn key(&self) -> &str {
         &self.key
+    }
+
+    pub(crate) fn value(&self) -> &T {
+        &self.value
+    }
+
+    /// The same signature over what `read` makes of the content.
+    pub(crate) fn read<U, E>(self, read: impl FnOnce(T) -> Result<U, E>) -> Result<Verified<U>, E> {
+        Ok(Verified { value: read(self.value)?, key: self.key })
+    }
+}
+
+/// The keys of an issuer elsewhere, as it publishes them. It signs several kinds of tokens with one key, so that whoever reads
+/// one says which kinds of token it may be.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct IssuerKeys(Vec<PublicKey>);
+
+impl IssuerKeys {
+    /// The keys of a set that was fetched from where the issuer says it is.
+    pub fn new(set: Jwks) -> Self {
+        Self(set.keys)
+    }
+
+    /// The keys.
+    pub fn keys(&self) -> &[PublicKey] {
+        &self.0
+    }
+
+    /// Verifies a signature and gives what was signed. `types` are the kinds of token it may be; a token that does not say its
+    /// kind is taken for any of them. `algorithms` are those expected of this issuer; the key fixes which one it is.
+    ///
+    /// # Errors
+    /// An [`Error`]. [`Error::UnknownKey`] may mean that the issuer has changed its keys.
+    pub(crate) fn verify(&self, token: &str, types: &[&str], algorithms: &[Algorithm]) -> Result<Verified<Map<String, Value>>, Error> {
+        let parts = Parts::split(token)?;
+        let header = Header::read(parts.header)?;
+        // RFC 7515 §4.1.9: a media type, without regard to case, and without `application/` in front of it.
+        let typ = header.typ.as_deref().map(str::to_ascii_lowercase);
+        let typ = typ.as_deref().map(|typ| typ.strip_prefix("application/").unwrap_or(typ));
+        if typ.is_some_and(|typ| !types.iter().any(|known| known.eq_ignore_ascii_case(typ))) {
+            return Err(Error::Type);
+        }
+        if !algorithms.iter().any(|algorithm| algorithm.as_str() == header.alg) {
+            return Err(Error::Algorithm);
+        }
+        let key = find(&self.0, &header)?;
+        key.verify(parts.signed.as_bytes(), &json::decode(parts.signature)?)?;
+        Ok(Verified { value: json::object(&json::decode(parts.payload)?)?, key: key.id().to_owned() })
     }
 }
 
@@ -244,26 +302,12 @@ impl<P: Purpose> TrustedKeys<P> {
         if header.typ.as_deref() != Some(P::TYP) {
             return Err(Error::Type);
         }
-        let key = self.find(&header)?;
+        let key = find(&self.keys, &header)?;
         key.verify(parts.signed.as_bytes(), &json::decode(parts.signature)?)?;
         // Only now is the payload worth reading.
         let claims = Claims::read(json::object(&json::decode(parts.payload)?)?)?;
         claims.check(expected, now)?;
         Ok(Verified { value: claims, key: key.id().to_owned() })
-    }
-
-    /// The key the header names. Without a name there must be no choice (OpenID Connect Core §10.1).
-    fn find(&self, header: &Header) -> Result<&PublicKey, Error> {
-        let mut named = match (&header.kid, self.keys.as_slice()) {
-            (Some(id), keys) => keys.iter().filter(|key| key.id() == id).collect::<Vec<_>>(),
-            (None, [only]) => vec![only],
-            (None, _) => Vec::new(),
-        };
-        if named.is_empty() {
-            return Err(Error::UnknownKey);
-        }
-        named.retain(|key| key.algorithm().as_str() == header.alg);
-        named.first().copied().ok_or(Error::Algorithm)
     }
 }
 
@@ -271,6 +315,20 @@ impl<P: Purpose> fmt::Debug for TrustedKeys<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TrustedKeys").field("purpose", &P::NAME).field("keys", &self.keys).finish()
     }
+}
+
+/// The key the header names. Without a name there must be no choice (OpenID Connect Core §10.1).
+fn find<'k>(keys: &'k [PublicKey], header: &Header) -> Result<&'k PublicKey, Error> {
+    let mut named = match (&header.kid, keys) {
+        (Some(id), keys) => keys.iter().filter(|key| key.id() == id).collect::<Vec<_>>(),
+        (None, [only]) => vec![only],
+        (None, _) => Vec::new(),
+    };
+    if named.is_empty() {
+        return Err(Error::UnknownKey);
+    }
+    named.retain(|key| key.algorithm().as_str() == header.alg);
+    named.first().copied().ok_or(Error::Algorithm)
 }
 
 /// The three parts of a compact JWS (RFC 7515 §7.1).
@@ -436,6 +494,18 @@ impl<P: Purpose> SigningKey<P> {
     }
 }
 
+#[cfg(test)]
+impl<P> SigningKey<P> {
+    /// A token of whatever header and payload, truly signed.
+    pub(crate) fn sign_raw(&self, header: &str, payload: &str) -> String
+    where
+        P: Purpose,
+    {
+        let input = format!("{}.{}", json::encode(header), json::encode(payload));
+        format!("{input}.{}", json::encode(self.signature(input.as_bytes()).unwrap_or_default()))
+    }
+}
+
 impl<P: Purpose> fmt::Debug for SigningKey<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SigningKey").field("purpose", &P::NAME).field("public", &self.public).finish_non_exhaustive()
@@ -447,7 +517,6 @@ mod tests {
     use std::sync::LazyLock;
 
     use proptest::prelude::*;
-    use serde_json::Map;
 
     use super::*;
     use crate::claims::REGISTERED;
@@ -472,10 +541,8 @@ mod tests {
         Claims { issued_at: Some(NOW), id: Some("1".into()), ..Claims::new(EXPECTED.issuer, EXPECTED.audience, "ada", NOW + 300) }
     }
 
-    /// A token of whatever header and payload, truly signed.
     fn signed(key: &SigningKey<InjectedJwt>, header: &str, payload: &str) -> String {
-        let input = format!("{}.{}", json::encode(header), json::encode(payload));
-        format!("{input}.{}", json::encode(key.signature(input.as_bytes()).unwrap()))
+        key.sign_raw(header, payload)
     }
 
     fn payload() -> String {
