@@ -4,6 +4,7 @@
 //! cause chain; the audit gets a [`Reason`]. Nothing here can hold a password, an assertion or a session id.
 
 mod line;
+mod oidc;
 mod saml;
 
 use std::fmt::Debug;
@@ -14,6 +15,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use oidc::OidcFault;
 pub use saml::SamlFault;
 
 use crate::clock::{Clock, Timestamp};
@@ -180,6 +182,22 @@ pub enum Event {
         /// Why.
         reason: SamlFault,
         /// Expected and found. Holds no subject, no attribute and no session index.
+        detail: String,
+    },
+    /// An OpenID provider's answer was refused: what was checked, expected and found.
+    #[serde(rename = "answer.refused")]
+    AnswerRefused {
+        /// By which scheme.
+        #[schemars(with = "String")]
+        scheme: SchemeName,
+        /// Whose answer it is, as the configuration calls it.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        partner: Option<String>,
+        /// The first check that failed.
+        check: String,
+        /// Why.
+        reason: OidcFault,
+        /// Expected and found. Holds no token, no code and no subject.
         detail: String,
     },
     /// An assertion about a subject was handed out.
@@ -387,6 +405,8 @@ pub enum Reason {
     // Messages of partners
     /// A SAML message was refused; `message.refused` says more.
     Saml(SamlFault),
+    /// An OpenID provider's answer was refused; `answer.refused` says more. Or what a server says of a bearer token does not do.
+    Oidc(OidcFault),
     /// Nobody here knows the partner that a message says it is from.
     UnknownPartner,
     /// A browser went round between us and a partner without arriving.
@@ -591,6 +611,7 @@ mod tests {
             | Event::SessionOpened { .. }
             | Event::SessionEnded { .. }
             | Event::MessageRefused { .. }
+            | Event::AnswerRefused { .. }
             | Event::AssertionIssued { .. }
             | Event::KeyRotated { .. }
             | Event::ConfigReloaded { .. }
@@ -685,6 +706,19 @@ mod tests {
             (
                 Event::SessionEnded { session: None, subject: "ada".into(), reason: Ending::LogoutEverywhere },
                 r#"session.ended","subject":"ada","reason":"logout_everywhere"}"#,
+            ),
+            (
+                Event::AnswerRefused {
+                    scheme: "oidc".into(),
+                    partner: Some("corp".into()),
+                    check: "nonce".into(),
+                    reason: OidcFault::WrongNonce,
+                    detail: "it is not for this login".into(),
+                },
+                concat!(
+                    r#"answer.refused","scheme":"oidc","partner":"corp","check":"nonce","reason":"wrong_nonce","#,
+                    r#""detail":"it is not for this login"}"#
+                ),
             ),
             (
                 Event::AssertionIssued { subject: "ada".into(), audience: "wiki".into(), assertion: "_a".into() },

@@ -322,7 +322,7 @@ mod tests {
         }
 
         fn challenge(&self, _: &CheckRequest) -> Option<Challenge> {
-            self.explicit.then(|| Challenge { scheme: "Basic", realm: self.name.to_string() })
+            self.explicit.then(|| Challenge { scheme: "Basic", realm: self.name.to_string(), error: None })
         }
     }
 

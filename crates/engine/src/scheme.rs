@@ -105,6 +105,8 @@ pub struct Start<'a> {
     pub tenant: &'a TenantId,
     /// The login that begins, by a name that only this browser was given: the answer has to say it.
     pub login: &'a str,
+    /// What can be derived from that name by us and by nobody else, for what else of the login must be secret.
+    pub seed: &'a [u8; 32],
     /// Where the user wanted to go: already parsed against the tenant's origins.
     pub return_to: Option<String>,
     /// The identity provider that was asked for.
@@ -251,6 +253,8 @@ pub struct Challenge {
     pub scheme: &'static str,
     /// The protection space shown to the client; constant per tenant.
     pub realm: String,
+    /// What is wrong with what was presented, in the scheme's own word (RFC 6750 §3.1).
+    pub error: Option<&'static str>,
 }
 
 /// What a scheme proved, before admission: who, how, and on which replay conditions.

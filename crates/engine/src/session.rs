@@ -23,7 +23,7 @@ use quick_cache::sync::Cache;
 use crate::admission::barred;
 use crate::audit::{Ending, Event, Reason, Trail};
 use crate::clock::{Timestamp, random};
-use crate::identity::{Identity, SchemeName, TenantId, User, UserId};
+use crate::identity::{Identity, Issuer, SchemeName, TenantId, User, UserId};
 use crate::scheme::Unavailable;
 use crate::secret::Secret;
 use crate::store::{Change, ExpiringStore, Group, Insert, Key, Kind, Version, digest};
@@ -243,6 +243,38 @@ impl Sessions {
         let count = self.store.remove_group(&user_group(tenant, user)).await?;
         let name = self.users.store().user(user).await?.map_or_else(|| user.to_string(), |user| user.name.to_string());
         trail.events.push(Event::SessionEnded { session: None, subject: name, reason: ending });
+        Ok(count)
+    }
+
+    /// Ends those logins of a user for which this issuer stated `value` as its `attribute`: it says so, and holds none of our sessions.
+    ///
+    /// # Errors
+    /// [`Unavailable`] when the store does not answer.
+    pub async fn end_vouched(
+        &self,
+        tenant: &TenantId,
+        user: UserId,
+        issuer: &Issuer,
+        (attribute, value): (&str, &str),
+        trail: &mut Trail,
+    ) -> Result<u64, Unavailable> {
+        let states = |record: &Record| record.attributes.get(attribute).is_some_and(|values| values.iter().any(|found| found == value));
+        let found = self.records(tenant, user).await?;
+        let mut logins: Vec<LoginId> = Vec::new();
+        for record in found.into_iter().filter_map(|(_, record)| record).filter(|record| record.issuer == *issuer && states(record)) {
+            if !logins.contains(&record.login) {
+                logins.push(record.login);
+            }
+        }
+        if logins.is_empty() {
+            return Ok(0);
+        }
+        let name = self.users.store().user(user).await?.map_or_else(|| user.to_string(), |user| user.name.to_string());
+        let mut count = 0;
+        for login in logins {
+            count += self.store.remove_group(&login_group(tenant, login)).await?;
+            trail.events.push(Event::SessionEnded { session: None, subject: name.clone(), reason: Ending::SingleLogout });
+        }
         Ok(count)
     }
 

@@ -69,6 +69,7 @@ impl History {
             | Event::KeyRotated { .. }
             | Event::ConfigReloaded { .. }
             | Event::AssertionIssued { .. }
+            | Event::AnswerRefused { .. }
             | Event::MessageRefused { .. }
             | Event::AuditOpened { .. }
             | Event::AuditSealed { .. }

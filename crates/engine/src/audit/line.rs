@@ -36,6 +36,7 @@ impl Recorded {
             | Event::AssertionIssued { .. }
             | Event::KeyRotated { .. }
             | Event::ConfigReloaded { .. }
+            | Event::AnswerRefused { .. }
             | Event::MessageRefused { .. }
             | Event::DelegatedCalled(_)
             | Event::AuditOpened { .. }

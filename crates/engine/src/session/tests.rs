@@ -388,6 +388,28 @@ async fn logout_everywhere_ends_all_logins_of_a_user() {
 }
 
 #[tokio::test]
+async fn an_issuer_ends_the_logins_it_stated_so_and_no_others() {
+    let house = House::new().await;
+    let of = |issuer: &str, session: &str| Identity {
+        issuer: Issuer::from(issuer),
+        attributes: Arc::new(Attributes::from([("there".into(), vec![session.into()])])),
+        ..house.login()
+    };
+    let mut opened = Vec::new();
+    for (issuer, session) in [("op", "s1"), ("op", "s2"), ("other", "s1")] {
+        opened.push(house.sessions.open(&of(issuer, session), HOST, house.now(), &mut house.trail()).await.unwrap());
+    }
+    let handed = house.redeem("shop.example", house.hand_over(&opened[0], "shop.example").await.reveal()).await.unwrap();
+    let mut trail = house.trail();
+    let other = house.other_process();
+    let count = other.end_vouched(&house.tenant, house.ada.id, &Issuer::from("op"), ("there", "s1"), &mut trail).await.unwrap();
+    assert_eq!((count, trail.events.len()), (2, 1), "one login of two sessions");
+    assert_eq!(house.why(&opened[0]).await, Reason::UnknownSession);
+    assert!(house.find_at("shop.example", &handed).await.is_err(), "what descends from it, too");
+    assert!(house.find(&opened[1]).await.is_ok() && house.find(&opened[2]).await.is_ok());
+}
+
+#[tokio::test]
 async fn one_login_too_many_ends_the_session_unused_for_longest() {
     let house = House::with(Settings { per_user: 3, ..Settings::default() }).await;
     let mut opened = Vec::new();

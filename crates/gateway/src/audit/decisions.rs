@@ -91,6 +91,7 @@ impl Sink for DecisionLog {
             | Event::LoginRejected { .. }
             | Event::LoginFellThrough { .. }
             | Event::DelegatedCalled(_)
+            | Event::AnswerRefused { .. }
             | Event::MessageRefused { .. } => 0,
             Event::GateClosed { .. }
             | Event::GateOpened { .. }

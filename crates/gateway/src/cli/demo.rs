@@ -6,6 +6,7 @@
 mod application;
 pub mod identity_service;
 mod neighbour;
+pub mod openid_provider;
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -32,6 +33,7 @@ use crate::serve::house;
 
 use identity_service::{Asked, IdentityService, ORGANIZATION, PEOPLE, session};
 use neighbour::{Kind, Plan};
+use openid_provider::{CLIENT, CLIENT_SECRET, OpenidProvider};
 
 /// Show everything at once: tenants, users and an application, all in one process
 #[derive(Debug, clap::Args)]
@@ -99,7 +101,9 @@ async fn play(port: u16, beside: Option<Kind>) -> Result<Answer, Failure> {
     let service = IdentityService::start("id.localhost", Asked::default()).await.map_err(Failure::not_tried)?;
     folder.write("identity-service.pem", &service.authority).map_err(Failure::not_tried)?;
     identity_provider(&folder).map_err(Failure::not_tried)?;
-    let text = configuration(port, folder.path(), [north, shop, south], service.address, plan.as_ref());
+    let provider = OpenidProvider::start("op.localhost").await.map_err(Failure::not_tried)?;
+    folder.write("openid-provider", CLIENT_SECRET).map_err(Failure::not_tried)?;
+    let text = configuration(port, folder.path(), [north, shop, south], service.address, &provider.issuer(), plan.as_ref());
     let file = folder.write("vestibule.toml", &text).map_err(Failure::not_tried)?;
     let open = house::open(file, Purpose::Demo, Arc::new(SystemClock::default()), Inherited::default()).await.map_err(refused)?;
     let admin = open.admin();
@@ -204,7 +208,14 @@ fn fresh_password() -> Result<String, String> {
     Ok(URL_SAFE_NO_PAD.encode(random::<12>().map_err(|error| error.to_string())?).replace(['-', '_'], "x"))
 }
 
-fn configuration(port: u16, folder: &Path, [north, shop, south]: [SocketAddr; 3], service: SocketAddr, plan: Option<&Plan>) -> String {
+fn configuration(
+    port: u16,
+    folder: &Path,
+    [north, shop, south]: [SocketAddr; 3],
+    service: SocketAddr,
+    issuer: &str,
+    plan: Option<&Plan>,
+) -> String {
     let (dir, id_port) = (folder.display(), service.port());
     let (mut more_hosts, mut more) = (String::new(), String::new());
     if let Some(plan) = plan {
@@ -240,7 +251,7 @@ drain = "2s"
 title = "North Ltd"
 hosts = ["app.north.localhost:{port}", "shop.north.localhost:{port}"{more_hosts}]
 portal = "login.north.localhost:{port}"
-chain = ["session", "salesforce", "basic", "form"]
+chain = ["session", "salesforce", "bearer", "basic", "form"]
 api_login = ["json", "soap"]
 
 [tenant.north.idp]
@@ -253,6 +264,19 @@ hosts = ["app.south.localhost:{port}"]
 portal = "login.south.localhost:{port}"
 chain = ["session", "basic", "form"]
 brand = {{ accent = "#1f5f8b" }}
+
+[tenant.west]
+title = "West"
+hosts = ["app.west.localhost:{port}"]
+portal = "login.west.localhost:{port}"
+chain = ["session", "oidc"]
+
+[[route]]
+tenant = "west"
+match = "/**"
+policies = ["policy.cedar"]
+inject = ["headers", "token"]
+forward = "http://{north}"
 
 [[route]]
 tenant = "north"
@@ -313,6 +337,30 @@ hosts = ["id.localhost:{id_port}"]
 ca = "identity-service.pem"
 link_by = "username"
 
+[scheme.bearer]
+type = "introspection"
+url = "{issuer}/introspect"
+client_id = "{CLIENT}"
+client_secret = {{ file = "openid-provider" }}
+audience = "https://app.north.localhost/api"
+subject = "username"
+users = "name"
+
+[scheme.oidc]
+type = "oidc"
+openid_provider = "demo"
+
+[openid_provider.demo]
+issuer = "{issuer}"
+client_id = "{CLIENT}"
+client_secret = {{ file = "openid-provider" }}
+provision = true
+name = "preferred_username"
+display_name = "name"
+email = "email"
+group_claim = "groups"
+groups = {{ crew = "staff" }}
+
 [[concession]]
 what = "private-addresses"
 partner = "salesforce"
@@ -365,6 +413,12 @@ fn screen(
                 (format!("curl -i -X DELETE -u ada:{ada} {app}/api/orders/1"), 200, "permitted to administrators"),
                 (format!("curl -i {} {app}/api/me", foreign(ada_there)), 200, "a Salesforce session, before any password"),
                 (format!("curl -i {} {app}/api/me", foreign(bob_there)), 401, "bob's session reads ada's identity, and is not hers"),
+                (
+                    format!("curl -i -H 'Authorization: Bearer own.ada' {app}/api/me"),
+                    200,
+                    "a bearer token: its server is asked what it is worth",
+                ),
+                (format!("curl -i -H 'Authorization: Bearer elsewhere.ada' {app}/api/me"), 401, "one that was made for somebody else"),
                 (format!("curl -i -u sol:{sol} {app}/api/orders"), 401, "the south's user is nobody in the north"),
                 (format!("curl -i -u sol:{sol} {south}/api/orders"), 200, "and somebody in the south"),
             ],
@@ -377,6 +431,11 @@ fn screen(
                     format!("curl -i http://login.north.localhost:{port}/saml/idp/metadata"),
                     200,
                     "the tenant as an identity provider of SAML 2.0, for partners",
+                ),
+                (
+                    format!("curl -i -H 'Accept: text/html' http://app.west.localhost:{port}/"),
+                    303,
+                    "the west has no passwords: its portal leads to an OpenID provider",
                 ),
                 (format!("curl -i -u new:{new} {app}/api/me"), 403, "must change the password first"),
             ],
@@ -450,6 +509,7 @@ fn screen(
         (format!("{app}/"), "sign in as ada or bob; you come back to this page"),
         (format!("{shop}/"), "the same login, another application"),
         (format!("{south}/"), "another tenant, another portal, another brand: sol"),
+        (format!("http://app.west.localhost:{port}/"), "sign in by OpenID Connect; your account is made as you come"),
         (format!("http://login.north.localhost:{port}/"), "who you are; sign out everywhere"),
     ] {
         let _ = writeln!(text, "  {url}   {}", style.quiet(&format!("# {what}")));

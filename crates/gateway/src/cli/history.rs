@@ -132,6 +132,7 @@ fn login(entry: &Recorded) -> Option<Login> {
         | Event::KeyRotated { .. }
         | Event::ConfigReloaded { .. }
         | Event::AssertionIssued { .. }
+        | Event::AnswerRefused { .. }
         | Event::MessageRefused { .. }
         | Event::AuditOpened { .. }
         | Event::AuditSealed { .. }

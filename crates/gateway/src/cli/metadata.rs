@@ -79,6 +79,8 @@ fn service_provider(tenant: &Tenant, checked: &Checked) -> Result<String, Failur
         | Scheme::ClientCertificate(_)
         | Scheme::IdentityUrl(_)
         | Scheme::WsSecurity(_)
+        | Scheme::Oidc(_)
+        | Scheme::Introspection(_)
         | Scheme::LoginForm { .. } => None,
     });
     let no_scheme =

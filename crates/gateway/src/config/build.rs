@@ -50,8 +50,10 @@ use crate::schemes::basic::{Basic, BasicSettings, Browsers};
 use crate::schemes::client_certificate::ClientCertificateScheme;
 use crate::schemes::family::{Family, PlainHttp};
 use crate::schemes::identity_url::{self, IdentityUrlScheme};
+use crate::schemes::introspection::{self, IntrospectionScheme};
 use crate::schemes::known_device::KnownDevices;
 use crate::schemes::login_form::LoginForm;
+use crate::schemes::oidc::RelyingParty;
 use crate::schemes::owners::Owners;
 use crate::schemes::saml::ServiceProvider;
 use crate::schemes::session::SessionScheme;
@@ -115,6 +117,8 @@ pub struct Built {
     pub delegates: Vec<Delegate>,
     /// The tenants that are service providers.
     pub saml: HashMap<TenantId, Arc<ServiceProvider>>,
+    /// The tenants that are relying parties.
+    pub oidc: HashMap<TenantId, Arc<RelyingParty>>,
 }
 
 /// Makes the engine of a configuration over an expiring store.
@@ -157,6 +161,7 @@ pub fn build(checked: &Checked, house: &House, expiring: &Arc<dyn ExpiringStore>
         realms: &realms,
         generation: house.generations.fetch_add(1, Ordering::Relaxed),
         saml: RefCell::default(),
+        oidc: RefCell::default(),
     };
     let endpoint = |asked: &checked::Delegate| {
         let steps = schemes.steps_of(&asked.settings.name, &asked.realms, |name| strangers.get(name).or_else(|| realms.get(name)))?;
@@ -193,14 +198,18 @@ pub fn build(checked: &Checked, house: &House, expiring: &Arc<dyn ExpiringStore>
         | checked::Scheme::ClientCertificate(_)
         | checked::Scheme::IdentityUrl(_)
         | checked::Scheme::Saml(_)
+        | checked::Scheme::Oidc(_)
+        | checked::Scheme::Introspection(_)
         | checked::Scheme::LoginForm { .. } => None,
     });
     let asserted = asserted.flatten().map(|issuer| (Issuer::from(issuer.entity_id.as_str()), IssuerRules { local: false }));
     let foreign = (Issuer::from(identity_url::ISSUER), IssuerRules { local: false });
-    let saml = schemes.saml.into_inner();
+    let (saml, oidc) = (schemes.saml.into_inner(), schemes.oidc.into_inner());
     let providers = saml
         .values()
         .flat_map(|sp| sp.providers().iter().map(|provider| provider.issuer().clone()))
+        .chain(oidc.values().flat_map(|rp| rp.providers().iter().map(|provider| provider.issuer().clone())))
+        .chain(introspected(checked))
         .map(|issuer| (issuer, IssuerRules { local: false }));
     // A realm that is called like an issuer keeps its own rules.
     let rules = asserted.chain(providers).chain(checked.realms.iter().map(rule)).chain([certificates, foreign]).collect();
@@ -213,7 +222,22 @@ pub fn build(checked: &Checked, house: &House, expiring: &Arc<dyn ExpiringStore>
         sink: house.sink.clone(),
         clock: house.clock.clone(),
     };
-    Ok(Built { engine, passwords, local, delegates, saml })
+    Ok(Built { engine, passwords, local, delegates, saml, oidc })
+}
+
+/// Who says what bearer tokens are worth.
+fn introspected(checked: &Checked) -> impl Iterator<Item = Issuer> {
+    checked.schemes.values().filter_map(|scheme| match scheme {
+        checked::Scheme::Introspection(scheme) => Some(introspection::issuer(scheme)),
+        checked::Scheme::Session
+        | checked::Scheme::Basic { .. }
+        | checked::Scheme::ClientCertificate(_)
+        | checked::Scheme::WsSecurity(_)
+        | checked::Scheme::IdentityUrl(_)
+        | checked::Scheme::Saml(_)
+        | checked::Scheme::Oidc(_)
+        | checked::Scheme::LoginForm { .. } => None,
+    })
 }
 
 /// How signing keys are kept: published for as long as the longest token lives.
@@ -359,6 +383,7 @@ struct Schemes<'a> {
     realms: &'a HashMap<RealmName, Arc<dyn Realm>>,
     generation: u64,
     saml: RefCell<HashMap<TenantId, Arc<ServiceProvider>>>,
+    oidc: RefCell<HashMap<TenantId, Arc<RelyingParty>>>,
 }
 
 impl Schemes<'_> {
@@ -426,6 +451,18 @@ impl Schemes<'_> {
                     let scheme = Arc::new(sp.scheme());
                     self.saml.borrow_mut().insert(tenant.id.clone(), sp);
                     Link { scheme, on_reject: OnReject::Continue, remember: false }
+                }
+                checked::Scheme::Oidc(oidc) => {
+                    let origin = tenant.portal_origin.as_deref().unwrap_or_default();
+                    let rp = Arc::new(RelyingParty::new(name.clone(), oidc, origin, self.house.users.clone(), &self.house.clock)?);
+                    let scheme = Arc::new(rp.scheme());
+                    self.oidc.borrow_mut().insert(tenant.id.clone(), rp);
+                    Link { scheme, on_reject: OnReject::Continue, remember: false }
+                }
+                checked::Scheme::Introspection(settings) => {
+                    let (users, clock) = (self.house.users.clone(), self.house.clock.clone());
+                    let scheme = IntrospectionScheme::new(name.clone(), (**settings).clone(), tenant.title.clone(), users, clock)?;
+                    Link { scheme: Arc::new(scheme), on_reject: settings.on_reject, remember: false }
                 }
                 checked::Scheme::IdentityUrl(foreign) => {
                     Link { scheme: self.identity_url(name, foreign)?, on_reject: foreign.on_reject, remember: foreign.remember }
@@ -620,6 +657,8 @@ fn messages(checked: &Checked, tenant: &checked::Tenant) -> Vec<String> {
         | checked::Scheme::ClientCertificate(_)
         | checked::Scheme::IdentityUrl(_)
         | checked::Scheme::WsSecurity(_)
+        | checked::Scheme::Oidc(_)
+        | checked::Scheme::Introspection(_)
         | checked::Scheme::LoginForm { .. } => None,
     });
     let further = |saml: &checked::Saml| {

@@ -3,6 +3,7 @@
 //! Plain owned data without places in a file; `build.rs` makes the engine of it. Made only by
 //! [`super::resolve::resolve`], so whoever holds a [`Checked`] need not check again.
 
+mod oidc;
 mod saml;
 
 use std::collections::BTreeMap;
@@ -47,6 +48,7 @@ use crate::store::{postgres, redis};
 pub use crate::config::file::{Algorithm, AnonymousDenied, ApiLogin, Http2, LoginHost, SecurityHeader, UpstreamHost};
 pub use crate::inject::headers::Fact;
 pub use crate::realms::hashing::Cost;
+pub use oidc::{ClientAuthentication, Introspection, Oidc, OpLogout, OpenidProvider};
 pub use saml::{FoundBy, IdentityProvider, Pair, RequestBinding, Saml, SourceSite, Weakness};
 
 mod ws_security;
@@ -138,7 +140,16 @@ impl Checked {
     /// The first realm of ours that a tenant's login asks, and the scheme that asks it: there its users' passwords are set.
     pub fn own_realm(&self, tenant: &Tenant) -> Option<(&SchemeName, &RealmName)> {
         tenant.chain.iter().find_map(|name| match self.schemes.get_key_value(name)? {
-            (_, Scheme::Session | Scheme::ClientCertificate(_) | Scheme::WsSecurity(_) | Scheme::IdentityUrl(_) | Scheme::Saml(_)) => None,
+            (
+                _,
+                Scheme::Session
+                | Scheme::ClientCertificate(_)
+                | Scheme::WsSecurity(_)
+                | Scheme::IdentityUrl(_)
+                | Scheme::Saml(_)
+                | Scheme::Oidc(_)
+                | Scheme::Introspection(_),
+            ) => None,
             (name, Scheme::Basic { realms, .. } | Scheme::LoginForm { realms }) => {
                 let own = |realm: &&RealmName| matches!(self.realms.get(*realm), Some(Realm::Local { .. }));
                 realms.iter().find(own).map(|realm| (name, realm))
@@ -474,6 +485,10 @@ pub enum Scheme {
     },
     /// SAML 2.0 web single sign-on.
     Saml(Box<saml::Saml>),
+    /// OpenID Connect.
+    Oidc(Oidc),
+    /// Bearer tokens that a server is asked about.
+    Introspection(Box<Introspection>),
 }
 
 /// How users are found by their certificates.

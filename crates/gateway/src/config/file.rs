@@ -11,6 +11,7 @@ mod delegate;
 mod inject;
 mod limits;
 mod listen;
+mod oidc;
 mod profile;
 mod realm;
 mod record;
@@ -27,6 +28,7 @@ pub use delegate::{Delegate, OnOutage, ResponseRoot};
 pub use inject::{HeadersInjector, Inject, JwtInjector, Response};
 pub use limits::{Load, Rate, RouteLimits};
 pub use listen::{Certificate, ClientCertificates, Limits, Listen, Server, Tls};
+pub use oidc::{ClientAuthentication, IntrospectionScheme, KeyAlgorithm, OidcScheme, OpLogout, OpenidProvider};
 pub use profile::Profile;
 pub use realm::{DelegatedRealm, DelegatedUsername, LdapDialect, LdapRealm, LdapScope, LocalRealm, Realm, SharedSecretsRealm};
 pub use record::{Administrators, Algorithm, Audit, Concession, Keys, Syslog};
@@ -63,6 +65,8 @@ pub struct File {
     pub scheme: Named<At<Scheme>>,
     /// Identity providers that may vouch for users; schemes of type `saml` name these.
     pub identity_provider: Named<At<IdentityProvider>>,
+    /// OpenID providers that may vouch for users; schemes of type `oidc` name these.
+    pub openid_provider: Named<At<OpenidProvider>>,
     /// Who checks passwords. A realm `local` of type `local` exists without being written.
     pub realm: Named<At<Realm>>,
     /// What holds for a kind of user: who checks their passwords, from where they may come.

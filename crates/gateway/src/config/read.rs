@@ -32,6 +32,7 @@ impl File {
                 "upstream" => file.upstream = reader.named(&key, value, Reader::plain),
                 "scheme" => file.scheme = reader.named(&key, value, Reader::scheme),
                 "identity_provider" => file.identity_provider = reader.named(&key, value, Reader::plain),
+                "openid_provider" => file.openid_provider = reader.named(&key, value, Reader::plain),
                 "realm" => file.realm = reader.named(&key, value, Reader::realm),
                 "profile" => file.profile = reader.named(&key, value, Reader::plain),
                 "delegate" => file.delegate = reader.named(&key, value, Reader::plain),
@@ -56,7 +57,7 @@ impl File {
 }
 
 /// All sections, in the order of a request.
-pub const SECTIONS: [&str; 21] = [
+pub const SECTIONS: [&str; 22] = [
     "listen",
     "server",
     "limits",
@@ -65,6 +66,7 @@ pub const SECTIONS: [&str; 21] = [
     "upstream",
     "scheme",
     "identity_provider",
+    "openid_provider",
     "realm",
     "profile",
     "delegate",
@@ -81,7 +83,7 @@ pub const SECTIONS: [&str; 21] = [
 ];
 
 /// Words that later versions will know, so that the refusal can say so.
-const LATER_SCHEMES: [&str; 2] = ["oidc", "sso-token"];
+const LATER_SCHEMES: [&str; 1] = ["sso-token"];
 const LATER_INJECTORS: [&str; 0] = [];
 
 struct Reader<'s> {
@@ -145,7 +147,7 @@ impl Reader<'_> {
         let (kind, value) = self.kind(
             value,
             "scheme",
-            &["session", "basic", "login-form", "client-certificate", "identity-url", "saml", "ws-security"],
+            &["session", "basic", "login-form", "client-certificate", "identity-url", "introspection", "saml", "oidc", "ws-security"],
             &LATER_SCHEMES,
         )?;
         match kind.as_str() {
@@ -154,6 +156,8 @@ impl Reader<'_> {
             "login-form" => self.plain(value).map(|at| at.map(Scheme::LoginForm)),
             "identity-url" => self.plain(value).map(|at| at.map(Scheme::IdentityUrl)),
             "client-certificate" => self.plain(value).map(|at| at.map(Scheme::ClientCertificate)),
+            "introspection" => self.plain(value).map(|at| at.map(|scheme| Scheme::Introspection(Box::new(scheme)))),
+            "oidc" => self.plain(value).map(|at| at.map(Scheme::Oidc)),
             "saml" => self.plain(value).map(|at| at.map(|saml| Scheme::Saml(Box::new(saml)))),
             _ => self.plain(value).map(|at| at.map(|scheme| Scheme::WsSecurity(Box::new(scheme)))),
         }

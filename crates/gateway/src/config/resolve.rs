@@ -9,6 +9,7 @@ mod delegated;
 mod directory;
 mod foreign;
 mod limits;
+mod oidc;
 mod parts;
 mod saml;
 mod saml11;
@@ -323,6 +324,7 @@ impl Resolve<'_> {
             .chain(of(&file.upstream))
             .chain(of(&file.scheme))
             .chain(of(&file.identity_provider))
+            .chain(of(&file.openid_provider))
             .chain(of(&file.realm))
             .chain(of(&file.profile))
             .chain(of(&file.delegate))
@@ -489,6 +491,11 @@ impl Resolve<'_> {
         for (name, _) in &file.identity_provider.0 {
             if !self.used_providers.contains(name.value.as_str()) {
                 self.warn(name, format!("no scheme names the identity provider `{}`", name.value));
+            }
+        }
+        for (name, _) in &file.openid_provider.0 {
+            if !self.used_providers.contains(name.value.as_str()) {
+                self.warn(name, format!("no scheme names the OpenID provider `{}`", name.value));
             }
         }
         for (name, _) in &file.realm.0 {

@@ -215,7 +215,7 @@ impl Scheme for Basic {
                 }
             }
         };
-        Some(Challenge { scheme, realm: self.settings.realm_text.clone() })
+        Some(Challenge { scheme, realm: self.settings.realm_text.clone(), error: None })
     }
 }
 

@@ -1,12 +1,16 @@
 //! Schemes: ways in which a caller may be recognised.
 
+pub mod accounts;
 pub mod basic;
 pub mod client_certificate;
 pub mod family;
 pub mod identity_url;
+pub mod introspection;
 pub mod known_device;
 pub mod login_form;
+pub mod oidc;
 pub mod owners;
+pub mod partners;
 pub mod saml;
 pub mod session;
 pub mod verified;

@@ -26,7 +26,7 @@ use vestibule_saml::sp::{Expectations, Received, Requests};
 use vestibule_saml::{Accepted, Error, Reason, Rejection, Sendable, Sp, Version};
 use vestibule_xmlsec::{Assertions, DecryptionKeys, DecryptionPurpose, Purpose, ServiceProvider as Requesting, SigningKey};
 
-pub use provider::{Clues, IdentityProvider};
+pub use provider::IdentityProvider;
 pub use saml11::TARGET;
 
 use crate::config::checked::{RequestBinding, Saml};

@@ -297,12 +297,12 @@ impl Answers {
         }
         if status == StatusCode::UNAUTHORIZED {
             for challenge in &challenges {
-                headers.append(WWW_AUTHENTICATE, challenge_text(challenge.scheme, &challenge.realm, kind));
+                headers.append(WWW_AUTHENTICATE, challenge_text(challenge.scheme, &challenge.realm, challenge.error, kind));
             }
             // RFC 9110 §15.5.2: a 401 carries at least one challenge; browsers ignore schemes they do not know.
             if challenges.is_empty() {
                 let realm = tenant.map_or("vestibule", |tenant| &tenant.realm_text);
-                headers.append(WWW_AUTHENTICATE, challenge_text("Vestibule", realm, ClientKind::Api));
+                headers.append(WWW_AUTHENTICATE, challenge_text("Vestibule", realm, None, ClientKind::Api));
             }
         }
         if retry > 0 {
@@ -378,12 +378,13 @@ fn fault_status(kind: ClientKind) -> StatusCode {
 }
 
 /// A challenge as a header value. Scripts get a scheme no browser knows, so that it opens no dialogue.
-fn challenge_text(scheme: &str, realm: &str, kind: ClientKind) -> HeaderValue {
+fn challenge_text(scheme: &str, realm: &str, error: Option<&str>, kind: ClientKind) -> HeaderValue {
     // Basic masks itself where it knows better than the kind of client does.
     let mask = if kind == ClientKind::Script && !scheme.starts_with('X') { "X" } else { "" };
     let realm: String = realm.chars().filter(|c| matches!(c, ' '..='~') && !matches!(c, '"' | '\\')).collect();
     let charset = if scheme == "Basic" { ", charset=\"UTF-8\"" } else { "" };
-    HeaderValue::try_from(format!("{mask}{scheme} realm=\"{realm}\"{charset}")).unwrap_or(HeaderValue::from_static("Vestibule"))
+    let error = error.map(|word| format!(", error=\"{word}\"")).unwrap_or_default();
+    HeaderValue::try_from(format!("{mask}{scheme} realm=\"{realm}\"{charset}{error}")).unwrap_or(HeaderValue::from_static("Vestibule"))
 }
 
 /// The portal's login page, which returns to what was asked for, less the credentials in it.

@@ -588,7 +588,7 @@ impl Server {
 
     /// A configuration as it will run.
     fn running(&self, checked: &Checked, built: Built) -> Result<proxy::Running, String> {
-        let Built { engine, passwords, local, delegates, saml } = built;
+        let Built { engine, passwords, local, delegates, saml, oidc } = built;
         let engine = Arc::new(engine);
         let brands = brands(checked)?;
         let changes = Owners::new(checked, &self.house.clock, &passwords, &local);
@@ -604,6 +604,7 @@ impl Server {
             jwks,
         )
         .with_service_providers(saml)
+        .with_relying_parties(oidc)
         .with_idps(pages::Idps::new(checked));
         let delegates = Delegates::new(engine.clone(), delegates);
         let mut upstreams = HashMap::new();

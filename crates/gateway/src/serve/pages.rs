@@ -16,6 +16,8 @@ mod landing;
 mod login;
 mod login_state;
 mod logout;
+mod oidc_rp;
+mod op_session;
 mod password;
 mod reply;
 mod saml11;
@@ -51,6 +53,7 @@ pub use reply::refusal;
 pub use saml_idp::{Idps, MAX_BODY as MAX_SAML, PREFIX as IDP_PREFIX, metadata as idp_metadata};
 
 use crate::schemes::known_device::KnownDevices;
+use crate::schemes::oidc::{self, RelyingParty};
 use crate::schemes::saml::{CONSUMER, METADATA, ServiceProvider, TARGET};
 use guard::Form;
 use key::PageKey;
@@ -73,6 +76,7 @@ pub struct Portal {
     jwks: Jwks,
     idps: Idps,
     service_providers: HashMap<TenantId, Arc<ServiceProvider>>,
+    relying_parties: HashMap<TenantId, Arc<RelyingParty>>,
 }
 
 impl fmt::Debug for Portal {
@@ -103,6 +107,7 @@ impl Portal {
             jwks,
             idps: Idps::default(),
             service_providers: HashMap::new(),
+            relying_parties: HashMap::new(),
         }
     }
 
@@ -110,6 +115,12 @@ impl Portal {
     #[must_use]
     pub fn with_service_providers(self, service_providers: HashMap<TenantId, Arc<ServiceProvider>>) -> Self {
         Self { service_providers, ..self }
+    }
+
+    /// The same with tenants that are relying parties.
+    #[must_use]
+    pub fn with_relying_parties(self, relying_parties: HashMap<TenantId, Arc<RelyingParty>>) -> Self {
+        Self { relying_parties, ..self }
     }
 
     /// The same with these tenants as identity providers.
@@ -146,6 +157,9 @@ impl Portal {
         }
         if let Some(page) = path.strip_prefix(saml_idp::PREFIX) {
             return self.idp(visit, page).await;
+        }
+        if path.starts_with(oidc::PREFIX) {
+            return self.oidc(visit).await;
         }
         if self.service_provider(visit).is_some_and(|sp| sp.consumes_saml11(path)) {
             return self.consume_saml11(visit).await;

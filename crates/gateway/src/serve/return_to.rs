@@ -15,7 +15,7 @@ use vestibule_engine::tenant::Tenant;
 pub const MAX_RETURN_TO: usize = 2048;
 
 /// Our own pages on the host that carries the login: returning to one would loop, or sign out.
-const PORTAL_PAGES: [&str; 6] = ["/login", "/logout", "/password", "/assets", "/saml/sp", "/.well-known"];
+const PORTAL_PAGES: [&str; 7] = ["/login", "/logout", "/password", "/assets", "/saml/sp", "/oidc/rp", "/.well-known"];
 
 /// Our own endpoints on every host.
 const EVERYWHERE: &str = "/.vestibule";

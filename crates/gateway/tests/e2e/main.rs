@@ -21,6 +21,7 @@ mod foreign;
 mod hand_over;
 #[path = "../../src/cli/demo/identity_service.rs"]
 mod identity_service;
+mod introspection;
 mod keystores;
 mod ldap;
 mod lifecycle;
@@ -29,6 +30,9 @@ mod load;
 mod login;
 mod migration;
 mod nginx;
+mod oidc;
+#[path = "../../src/cli/demo/openid_provider.rs"]
+mod openid_provider;
 mod outages;
 mod packaging;
 mod passwords;

@@ -40,6 +40,8 @@ impl Schemes<'_> {
                 | checked::Scheme::ClientCertificate(_)
                 | checked::Scheme::IdentityUrl(_)
                 | checked::Scheme::Saml(_)
+                | checked::Scheme::Oidc(_)
+                | checked::Scheme::Introspection(_)
                 | checked::Scheme::LoginForm { .. },
             )
             | None => false,
@@ -102,6 +104,8 @@ pub(super) fn injector(checked: &Checked, route: &checked::Route) -> Result<Opti
                     | checked::Scheme::ClientCertificate(_)
                     | checked::Scheme::IdentityUrl(_)
                     | checked::Scheme::Saml(_)
+                    | checked::Scheme::Oidc(_)
+                    | checked::Scheme::Introspection(_)
                     | checked::Scheme::LoginForm { .. },
                 )
                 | None => {}
@@ -174,6 +178,8 @@ fn brings(checked: &Checked, scheme: &checked::Scheme, need: Need) -> bool {
             | checked::Scheme::ClientCertificate(_)
             | checked::Scheme::IdentityUrl(_)
             | checked::Scheme::Saml(_)
+            | checked::Scheme::Oidc(_)
+            | checked::Scheme::Introspection(_)
             | checked::Scheme::LoginForm { .. },
         )
         | (Need::MessageKey, checked::Scheme::Basic { .. }) => false,

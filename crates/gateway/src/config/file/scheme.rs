@@ -26,6 +26,10 @@ pub enum Scheme {
     IdentityUrl(IdentityUrlScheme),
     /// SAML 2.0 web single sign-on: an identity provider vouches for the user. Its success opens a session.
     Saml(Box<super::saml::SamlScheme>),
+    /// OpenID Connect: an OpenID provider vouches for the user. Its success opens a session.
+    Oidc(super::oidc::OidcScheme),
+    /// A bearer token (RFC 6750) about which its authorization server is asked (RFC 7662).
+    Introspection(Box<super::oidc::IntrospectionScheme>),
 }
 
 /// A session cookie.

@@ -191,7 +191,15 @@ impl Resolve<'_> {
             Some(Scheme::Basic { realms: asked, .. } | Scheme::LoginForm { realms: asked }) => {
                 asked.iter().any(|realm| matches!(realms.get(realm), Some(Realm::Local { .. })))
             }
-            Some(Scheme::Session | Scheme::ClientCertificate(_) | Scheme::IdentityUrl(_) | Scheme::WsSecurity(_) | Scheme::Saml(_))
+            Some(
+                Scheme::Session
+                | Scheme::ClientCertificate(_)
+                | Scheme::IdentityUrl(_)
+                | Scheme::WsSecurity(_)
+                | Scheme::Saml(_)
+                | Scheme::Oidc(_)
+                | Scheme::Introspection(_),
+            )
             | None => false,
         };
         let reachable = self.schemes.keys().any(local);

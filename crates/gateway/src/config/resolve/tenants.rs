@@ -363,7 +363,7 @@ impl Resolve<'_> {
         let file = self.file;
         let known = || file.scheme.names().chain(["session"]);
         let mut chain = Vec::new();
-        let (mut form, mut saml): (Option<&At<String>>, Option<&At<String>>) = (None, None);
+        let [mut form, mut saml, mut oidc] = [None::<&At<String>>; 3];
         let (mut session, mut remembers) = (false, None);
         for (place, at) in written.chain.value.iter().enumerate() {
             let name = SchemeName::from(at.value.as_str());
@@ -372,7 +372,10 @@ impl Resolve<'_> {
                 continue;
             }
             let Some(scheme) = self.scheme(at) else {
-                self.unknown(at, "scheme", known());
+                // What is there and wrong has been said already.
+                if file.scheme.find(&at.value).is_none() {
+                    self.unknown(at, "scheme", known());
+                }
                 continue;
             };
             match &scheme {
@@ -400,11 +403,22 @@ impl Resolve<'_> {
                     }
                     saml = Some(at);
                 }
+                Scheme::Oidc(_) => {
+                    if let Some(first) = oidc {
+                        self.error(at, format!("the chain has a scheme of this type already: `{}`", first.value)).help =
+                            Some("one scheme may name several: openid_provider = [\"a\", \"b\"]".to_owned());
+                    }
+                    oidc = Some(at);
+                }
+                Scheme::Introspection(_) => {}
             }
             self.schemes.insert(name.clone(), scheme);
             chain.push(name);
         }
-        if let Some(at) = form.or(saml).or(remembers).filter(|_| !session) {
+        if let (Some(saml), Some(oidc)) = (saml, oidc) {
+            self.name_different_users(saml, oidc);
+        }
+        if let Some(at) = form.or(saml).or(oidc).or(remembers).filter(|_| !session) {
             self.error(at, format!("`{}` opens sessions, but the chain does not ask for them", at.value)).help =
                 Some("begin the chain with \"session\"".to_owned());
         }
@@ -414,7 +428,7 @@ impl Resolve<'_> {
                 written.hosts.first().map_or("example.com", |host| &host.value)
             ));
         }
-        if let Some(at) = saml.filter(|_| written.portal.is_none()) {
+        if let Some(at) = saml.or(oidc).filter(|_| written.portal.is_none()) {
             self.error(at, format!("the tenant `{}` has no portal for answers to come to", tenant.value)).help = Some(format!(
                 "add a host for it, as in portal = \"login.{}\"",
                 written.hosts.first().map_or("example.com", |host| &host.value)
@@ -450,6 +464,10 @@ impl Resolve<'_> {
                 Some(Scheme::IdentityUrl(self.identity_url_scheme(&name, written)))
             }
             Some(At { value: file::Scheme::Saml(written), .. }) => Some(Scheme::Saml(Box::new(self.saml_scheme(written)))),
+            Some(At { value: file::Scheme::Oidc(written), .. }) => Some(Scheme::Oidc(self.oidc_scheme(written))),
+            Some(At { value: file::Scheme::Introspection(written), .. }) => {
+                self.introspection_scheme(written).map(|scheme| Scheme::Introspection(Box::new(scheme)))
+            }
             None if at.value == "session" => Some(Scheme::Session),
             None => None,
         }

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use jiff::SignedDuration;
 use metrics::gauge;
 use vestibule_engine::Timestamp;
-use vestibule_engine::identity::{Issuer, Level};
+use vestibule_engine::identity::{Issuer, Level, SchemeName};
 use vestibule_saml::sp::{Audiences, Saml11, TrustedIdp, Unsolicited};
 use vestibule_saml::{Accepted, Reason};
 use vestibule_xmlsec::Concession;
 
 use super::saml11::Responder;
-use super::{ServiceProvider, signed};
+use super::signed;
 use crate::config::checked::{self, Weakness};
+use crate::schemes::partners::Partner;
 
 /// How strong a proof is of which nothing is known; as strong as a password.
 const USUAL: Level = Level(10);
@@ -24,19 +25,6 @@ pub struct IdentityProvider {
     trusted: TrustedIdp,
     issuer: Issuer,
     responder: Option<Responder>,
-}
-
-/// What there is to tell whose users a visitor belongs to.
-#[derive(Debug, Default)]
-pub struct Clues<'a> {
-    /// The identity provider that an address names.
-    pub named: Option<&'a str>,
-    /// The mail address or name that was typed.
-    pub hint: Option<&'a str>,
-    /// The host of the application that waits.
-    pub host: Option<&'a str>,
-    /// The identity provider that signed somebody in here before by itself.
-    pub remembered: Option<&'a str>,
 }
 
 impl IdentityProvider {
@@ -98,6 +86,12 @@ impl IdentityProvider {
         &self.settings.entity.entity_id
     }
 
+    /// It, as one among those who may sign visitors in.
+    pub fn partner<'a>(&'a self, scheme: &'a SchemeName) -> Partner<'a> {
+        let settings = &*self.settings;
+        Partner { name: &settings.name, title: &settings.title, hosts: &settings.hosts, domains: &settings.domains, scheme }
+    }
+
     /// How the users it vouches for are linked.
     pub fn issuer(&self) -> &Issuer {
         &self.issuer
@@ -151,20 +145,4 @@ fn classes(accepted: &Accepted) -> Vec<&str> {
 /// Who vouches, as links name it: by the entity id, which stays the same when the configuration is renamed.
 fn issuer(entity_id: &str) -> Issuer {
     Issuer::from(format!("saml:{entity_id}").as_str())
-}
-
-impl ServiceProvider {
-    /// The identity provider that a visitor is led to; `None` where they have to choose.
-    pub fn choose(&self, clues: &Clues<'_>) -> Option<&IdentityProvider> {
-        if let [only] = self.providers() {
-            return Some(only);
-        }
-        let by = |fits: &dyn Fn(&checked::IdentityProvider) -> bool| self.providers().iter().find(|provider| fits(provider.settings()));
-        let domain = clues.hint.and_then(|hint| hint.rsplit_once('@')).map(|(_, domain)| domain.to_lowercase());
-        let named = clues.named.and_then(|name| self.provider(name));
-        named
-            .or_else(|| by(&|settings| domain.as_ref().is_some_and(|domain| settings.domains.contains(domain))))
-            .or_else(|| by(&|settings| clues.host.is_some_and(|host| settings.hosts.iter().any(|own| own == host))))
-            .or_else(|| clues.remembered.and_then(|name| self.provider(name)))
-    }
 }

@@ -91,6 +91,7 @@ fn is_real(event: &Event) -> bool {
         | Event::LoginFellThrough { .. }
         | Event::SessionOpened { .. }
         | Event::SessionEnded { .. }
+        | Event::AnswerRefused { .. }
         | Event::MessageRefused { .. }
         | Event::AssertionIssued { .. }
         | Event::KeyRotated { .. }

@@ -61,7 +61,7 @@ impl Portal {
         let Some(scheme) = scheme else { return Ok(visit.missing()) };
         let away = scheme.login_flow().is_some_and(|flow| flow.leads() == Leads::Away);
         if away {
-            return self.lead_away(visit, &**scheme, wish, prompted).await;
+            return self.lead_away(visit, wish, prompted).await;
         }
         let mut response = self.form(visit, StatusCode::OK, session.as_ref(), wish, "", None)?;
         if asks("login") && visit.request.cookies(cookie::provider_name(visit.request)).next().is_some() {

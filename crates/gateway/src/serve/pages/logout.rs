@@ -7,7 +7,7 @@ use vestibule_engine::audit::Ending;
 use vestibule_engine::scheme::Unavailable;
 
 use super::guard::Form;
-use super::view::{Display, Dress, LogoutPage};
+use super::view::{Display, Dress, GoingPage, LogoutPage};
 use super::{Portal, Visit, cookie, reply};
 
 pub(super) const PURPOSE: &str = "logout";
@@ -53,7 +53,15 @@ impl Portal {
             Some(session) => self.tell_participants(visit, session.login).await?,
             None => None,
         };
-        let mut response = reply::redirect(told.as_deref().unwrap_or(path));
+        let out = self.way_out(visit, &identity).await?;
+        let mut response = match (told, out) {
+            // A page of its own: browsers hold our `form-action` against a redirect after a form.
+            (None, Some((to, location))) => {
+                let lead = "You are signed out here. Your browser takes you there to sign out, too.";
+                reply::page_on(visit, &GoingPage { shell: visit.shell(), to: &to, location: &location, lead }, &location)
+            }
+            (told, _) => reply::redirect(told.as_deref().unwrap_or(path)),
+        };
         reply::set_cookie(&mut response, &cookie::clear_session(visit.request));
         Ok(response)
     }

@@ -136,7 +136,7 @@ impl Portal {
         let flow = visit.tenant.chain.links().iter().find(|link| link.scheme.name() == sp.name()).and_then(|link| link.scheme.login_flow());
         let Some(flow) = flow else { return Ok(visit.missing()) };
         if journeys.sets_out_again(provider.name(), visit.now, AT_ONCE) {
-            return Ok(going_round(visit, provider));
+            return Ok(going_round(visit, provider.title()));
         }
         let return_to = ReturnTo::parse(target, &visit.origin, visit.tenant).map(|return_to| return_to.to_string());
         let (journey, cookies) = journeys.begin(visit.request, &self.key, |id| Journey {
@@ -152,6 +152,7 @@ impl Portal {
             request: visit.request,
             tenant: &visit.tenant.id,
             login: &journey.id,
+            seed: &self.seed(&journey.id),
             return_to: journey.return_to.clone(),
             idp: Some(journey.provider.clone()),
             level: None,

@@ -13,14 +13,15 @@ use http_body_util::Full;
 use vestibule_engine::audit::{Event, Reason, Ruling, SamlFault};
 use vestibule_engine::identity::Identity;
 use vestibule_engine::request::{Body, form_pairs};
-use vestibule_engine::scheme::{Proof, Scheme, Start, Unavailable, Who};
+use vestibule_engine::scheme::{Proof, Start, Unavailable, Who};
 use vestibule_saml::binding::{Kind, Post};
 
 use super::journey::{self, Journey, Journeys};
 use super::login::{Wish, depart};
 use super::view::{ChoicePage, SwitchPage};
 use super::{Portal, Visit, cookie, reply};
-use crate::schemes::saml::{Answer, CONSUMER, Clues, IdentityProvider, Refusal, ServiceProvider, fault};
+use crate::schemes::partners::{Clues, Partner, choose};
+use crate::schemes::saml::{Answer, CONSUMER, IdentityProvider, Refusal, ServiceProvider, fault};
 use crate::serve::return_to::ReturnTo;
 
 /// XML above this many octets is not read on the threads that answer (architecture §1).
@@ -60,14 +61,8 @@ impl Portal {
     }
 
     /// Sends a visitor to an identity provider, or lets them choose one.
-    pub(super) async fn lead_away(
-        &self,
-        visit: &mut Visit<'_>,
-        scheme: &dyn Scheme,
-        wish: Wish,
-        anew: bool,
-    ) -> Result<Response<Full<Bytes>>, Unavailable> {
-        let (Some(sp), Some(flow)) = (self.service_provider(visit), scheme.login_flow()) else { return Ok(visit.missing()) };
+    pub(super) async fn lead_away(&self, visit: &mut Visit<'_>, wish: Wish, anew: bool) -> Result<Response<Full<Bytes>>, Unavailable> {
+        let partners = self.partners(visit);
         let (request, target) = (visit.request, &visit.request.target);
         let first = |name: &str| target.query_values(name).into_iter().next();
         let (named, hint) = (first("idp"), first("login_hint"));
@@ -77,16 +72,19 @@ impl Portal {
             .and_then(|text| String::from_utf8(text).ok());
         let host = wish.return_to.as_ref().and_then(ReturnTo::host);
         let clues = Clues { named: named.as_deref(), hint: hint.as_deref(), host: host.as_deref(), remembered: remembered.as_deref() };
-        let Some(provider) = sp.choose(&clues) else { return Ok(self.choice(visit, sp, &wish, hint.as_deref())) };
+        let Some(partner) = choose(&partners, &clues) else { return Ok(self.choice(visit, &partners, &wish, hint.as_deref())) };
+        let chain = &visit.found.tenant.chain;
+        let scheme = chain.links().iter().map(|link| &link.scheme).find(|scheme| scheme.name() == partner.scheme);
+        let Some(flow) = scheme.and_then(|scheme| scheme.login_flow()) else { return Ok(visit.missing()) };
         let journeys = Journeys::of(request, &self.key, visit.now);
         let return_to = wish.return_to.as_ref().map(ToString::to_string);
         if journeys.goes_round(return_to.as_deref(), visit.now) {
-            return Ok(going_round(visit, provider));
+            return Ok(going_round(visit, partner.title));
         }
         let (journey, cookies) = journeys.begin(request, &self.key, |id| Journey {
             id,
             started: visit.now.as_second(),
-            provider: provider.name().to_owned(),
+            provider: partner.name.to_owned(),
             return_to,
             bind: wish.bind,
             anew,
@@ -96,6 +94,7 @@ impl Portal {
             request,
             tenant: &visit.tenant.id,
             login: &journey.id,
+            seed: &self.seed(&journey.id),
             return_to: journey.return_to.clone(),
             idp: Some(journey.provider.clone()),
             level: None,
@@ -110,15 +109,30 @@ impl Portal {
         Ok(response)
     }
 
+    /// Who may sign visitors in, in the order of the chain.
+    fn partners<'a>(&'a self, visit: &Visit<'a>) -> Vec<Partner<'a>> {
+        let (sp, rp) = (self.service_providers.get(&visit.tenant.id), self.relying_parties.get(&visit.tenant.id));
+        let mut partners = Vec::new();
+        for name in visit.tenant.chain.links().iter().map(|link| link.scheme.name()) {
+            if let Some(sp) = sp.filter(|sp| sp.name() == name) {
+                partners.extend(sp.providers().iter().map(|provider| provider.partner(sp.name())));
+            }
+            if let Some(rp) = rp.filter(|rp| rp.name() == name) {
+                partners.extend(rp.providers().iter().map(|provider| provider.partner(rp.name())));
+            }
+        }
+        partners
+    }
+
     /// The page on which a visitor chooses.
-    fn choice(&self, visit: &Visit<'_>, sp: &ServiceProvider, wish: &Wish, hint: Option<&str>) -> Response<Full<Bytes>> {
-        let address = |provider: &IdentityProvider| {
+    fn choice(&self, visit: &Visit<'_>, partners: &[Partner<'_>], wish: &Wish, hint: Option<&str>) -> Response<Full<Bytes>> {
+        let address = |partner: &Partner<'_>| {
             let address = wish.address("/login", visit.display);
             let joint = if address.contains('?') { '&' } else { '?' };
-            (provider.title().to_owned(), format!("{address}{joint}idp={}", provider.name()))
+            (partner.title.to_owned(), format!("{address}{joint}idp={}", partner.name))
         };
-        let providers: Vec<(String, String)> = sp.providers().iter().map(address).collect();
-        let by_mail = sp.providers().iter().any(|provider| !provider.settings().domains.is_empty());
+        let providers: Vec<(String, String)> = partners.iter().map(address).collect();
+        let by_mail = partners.iter().any(|partner| !partner.domains.is_empty());
         let form = visit.tenant.chain.form_scheme().map(|_| wish.local_form(visit.display));
         let return_to = wish.return_to.as_ref().map(ToString::to_string).unwrap_or_default();
         let page = ChoicePage {
@@ -258,7 +272,7 @@ impl Portal {
         Ok(Some(cookie::set_answered(visit.request, &sealed)))
     }
 
-    fn is_same_login(&self, former: &Identity, identity: &Identity) -> bool {
+    pub(super) fn is_same_login(&self, former: &Identity, identity: &Identity) -> bool {
         former.user.id == identity.user.id && former.issuer == identity.issuer && former.user.epoch == identity.user.epoch
     }
 
@@ -379,7 +393,7 @@ fn turned_away(
 }
 
 /// One page for every refusal, so that nobody learns from it which check failed.
-fn sorry(visit: &Visit<'_>, wish: &Wish) -> Response<Full<Bytes>> {
+pub(super) fn sorry(visit: &Visit<'_>, wish: &Wish) -> Response<Full<Bytes>> {
     let again = wish.address("/login", visit.display);
     visit.problem(
         StatusCode::FORBIDDEN,
@@ -389,12 +403,12 @@ fn sorry(visit: &Visit<'_>, wish: &Wish) -> Response<Full<Bytes>> {
     )
 }
 
-pub(super) fn going_round(visit: &mut Visit<'_>, provider: &IdentityProvider) -> Response<Full<Bytes>> {
+pub(super) fn going_round(visit: &mut Visit<'_>, title: &str) -> Response<Full<Bytes>> {
     visit.refusal = Some((Ruling::Deny, Reason::Loop));
     let advice = format!(
         "{} signed you in several times within a minute, and the page still asked who you are. Allow cookies for this site, wait a \
          minute, and open the page again. If it keeps happening, give your administrator this number:",
-        provider.title()
+        title
     );
     let mut response = visit.problem(StatusCode::CONFLICT, "Your browser is going round in circles", &advice, None);
     response.headers_mut().insert(http::header::RETRY_AFTER, HeaderValue::from_static("60"));

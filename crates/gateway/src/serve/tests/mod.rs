@@ -246,7 +246,7 @@ impl Scheme for Token {
     }
 
     fn challenge(&self, _: &CheckRequest) -> Option<Challenge> {
-        self.http.then(|| Challenge { scheme: "Basic", realm: "North \"wing\"".into() })
+        self.http.then(|| Challenge { scheme: "Basic", realm: "North \"wing\"".into(), error: None })
     }
 
     fn login_flow(&self) -> Option<&dyn LoginFlow> {

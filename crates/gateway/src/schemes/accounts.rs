@@ -1,0 +1,235 @@
+//! Whom a partner's word is about, and accounts for those who come for the first time.
+//!
+//! A partner names only users that were linked to it, or, where names are configured to count, users whose names end as its
+//! names do. An account of the same name is never taken for a newcomer's: whoever can choose a name there could choose an
+//! account here.
+
+use std::collections::BTreeMap;
+
+use vestibule_engine::Timestamp;
+use vestibule_engine::admission::barred;
+use vestibule_engine::audit::{Event, Reason, Trail};
+use vestibule_engine::identity::{AccountState, Attributes, ExternalId, GroupName, Issuer, ProfileName, TenantId, User, UserId, Username};
+use vestibule_engine::request::RequestId;
+use vestibule_engine::scheme::{Unavailable, Who};
+use vestibule_engine::users::Users;
+
+use crate::config::checked::FoundBy;
+
+/// Longest subject, in characters.
+const MAX_SUBJECT: usize = 1024;
+/// Attempts to write a user whom somebody else is changing.
+const ATTEMPTS: usize = 5;
+
+/// How a partner's users become ours.
+#[derive(Debug, Clone, Copy)]
+pub struct Mapping<'a> {
+    /// Who vouches, as links name it.
+    pub issuer: &'a Issuer,
+    /// What kind of partner, for the record.
+    pub kind: &'a str,
+    /// Its name here.
+    pub partner: &'a str,
+    /// How users are found by a subject.
+    pub users: &'a FoundBy,
+    /// The profile of accounts that are made; `None` makes none.
+    pub provision: Option<&'a ProfileName>,
+    /// Where the login name of an account that is made stands; `None` for the subject.
+    pub user_name: Option<&'a str>,
+    /// Where the name to show stands.
+    pub display_name: Option<&'a str>,
+    /// Where the mail address stands.
+    pub email: Option<&'a str>,
+    /// Where groups stand, and what they mean here; `None` leaves groups alone.
+    pub groups: Option<&'a (String, BTreeMap<String, GroupName>)>,
+    /// What is kept, and its names here.
+    pub attributes: &'a [(String, String)],
+}
+
+/// Whom a partner speaks of, as it calls them.
+#[derive(Debug)]
+pub struct Subject {
+    /// The name.
+    pub id: String,
+    /// For how long it means the same.
+    pub lasts: Lasts,
+}
+
+/// For how long a name means the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lasts {
+    /// Beyond this login.
+    Beyond,
+    /// For this login.
+    ForThisLogin,
+}
+
+/// What a partner states: the values of a name.
+pub trait Stated: Sync {
+    /// The values, in order.
+    fn values(&self, name: &str) -> Vec<String>;
+}
+
+/// The one value of a name. Two would be two people.
+pub fn only(stated: &dyn Stated, name: &str) -> Option<String> {
+    let mut values = stated.values(name).into_iter();
+    match (values.next(), values.next()) {
+        (Some(value), None) => Some(value),
+        (Some(_), Some(_)) | (None, _) => None,
+    }
+}
+
+impl Subject {
+    /// The subject, if it can be one.
+    pub fn parse(id: &str, lasts: Lasts) -> Option<Self> {
+        let fits = !id.is_empty() && id.chars().count() <= MAX_SUBJECT && !id.chars().any(char::is_control);
+        fits.then(|| Self { id: id.to_owned(), lasts })
+    }
+}
+
+impl Mapping<'_> {
+    /// Whom a subject is here. `Err` is nobody, or nobody whom this partner may name.
+    ///
+    /// # Errors
+    /// [`Unavailable`] when the store does not answer.
+    pub async fn who(
+        &self,
+        users: &Users,
+        subject: &Subject,
+        stated: &dyn Stated,
+        tenant: &TenantId,
+        now: Timestamp,
+        trail: &mut Trail,
+    ) -> Result<Result<Who, Reason>, Unavailable> {
+        let found = match self.users {
+            FoundBy::Name { suffix } => {
+                let Some(name) = local(&subject.id, suffix) else { return Ok(Err(Reason::SubjectNotAllowed)) };
+                match users.by_name(tenant, &name).await? {
+                    Some(user) => user,
+                    None => return Ok(Err(Reason::UnknownUser)),
+                }
+            }
+            FoundBy::Link => {
+                let id = ExternalId { issuer: self.issuer.clone(), id: subject.id.clone() };
+                match (users.by_external_id(tenant, &id).await?, self.provision) {
+                    (Some(user), _) => user,
+                    (None, Some(profile)) if subject.lasts == Lasts::Beyond => {
+                        return self.welcome(users, profile, id, stated, tenant, now, trail).await;
+                    }
+                    // Admission says that nobody is linked.
+                    (None, _) => return Ok(Ok(Who::External(id))),
+                }
+            }
+        };
+        self.refresh(users, found.id, stated).await.map(|refreshed| refreshed.map(Who::User))
+    }
+
+    /// Brings an account up to date with what its issuer says of it.
+    async fn refresh(&self, users: &Users, id: UserId, stated: &dyn Stated) -> Result<Result<UserId, Reason>, Unavailable> {
+        let store = users.store();
+        for _ in 0..ATTEMPTS {
+            let Some(user) = store.user(id).await? else { return Ok(Err(Reason::UnknownUser)) };
+            // Nothing is written into an account that this issuer could not open.
+            if let Some(reason) = barred(&user) {
+                return Ok(Err(reason));
+            }
+            if user.is_operator() {
+                return Ok(Err(Reason::SubjectNotAllowed));
+            }
+            let groups = self.groups(stated).unwrap_or_else(|| user.groups.clone());
+            let lost = user.groups.iter().any(|group| !groups.contains(group));
+            let (display_name, email) = self.shown(stated);
+            let renewed = User {
+                display_name: display_name.or_else(|| user.display_name.clone()),
+                email: email.or_else(|| user.email.clone()),
+                groups,
+                epoch: if lost { user.epoch.saturating_add(1) } else { user.epoch },
+                ..user.clone()
+            };
+            if renewed == user || store.update_user(&renewed, user.epoch).await? {
+                return Ok(Ok(id));
+            }
+        }
+        Err(Unavailable::new("store", "the user is being changed all the time"))
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "what an account is made of")]
+    async fn welcome(
+        &self,
+        users: &Users,
+        profile: &ProfileName,
+        id: ExternalId,
+        stated: &dyn Stated,
+        tenant: &TenantId,
+        now: Timestamp,
+        trail: &mut Trail,
+    ) -> Result<Result<Who, Reason>, Unavailable> {
+        let name = match self.user_name {
+            Some(name) => only(stated, name).and_then(|name| Username::parse(&name)),
+            None => Username::parse(&id.id),
+        };
+        let Some(name) = name else { return Ok(Err(Reason::NoAccount)) };
+        let (display_name, email) = self.shown(stated);
+        let user = User {
+            id: UserId(RequestId::new(now)?.0),
+            tenant: tenant.clone(),
+            name,
+            display_name,
+            email,
+            groups: self.groups(stated).unwrap_or_default(),
+            profile: profile.clone(),
+            state: AccountState::Active,
+            must_change_password: false,
+            break_glass: false,
+            epoch: 0,
+            password: None,
+            external_ids: vec![id.clone()],
+            created: now,
+        };
+        if users.store().insert_user(&user).await? {
+            let by = format!("{} {}", self.kind, self.partner);
+            trail.events.push(Event::AdminChanged { by, action: "user.provision".to_owned(), subject: user.name.to_string() });
+            return Ok(Ok(Who::User(user.id)));
+        }
+        // Two first logins at once: the other one made it.
+        if let Some(user) = users.by_external_id(tenant, &id).await? {
+            return self.refresh(users, user.id, stated).await.map(|refreshed| refreshed.map(Who::User));
+        }
+        tracing::error!(partner = self.partner, name = %user.name, "somebody new has the name of another account here");
+        Ok(Err(Reason::NoAccount))
+    }
+
+    fn groups(&self, stated: &dyn Stated) -> Option<Vec<GroupName>> {
+        let (place, names) = self.groups?;
+        let mut groups: Vec<GroupName> = stated.values(place).iter().filter_map(|value| names.get(value).cloned()).collect();
+        groups.sort_unstable();
+        groups.dedup();
+        Some(groups)
+    }
+
+    fn shown(&self, stated: &dyn Stated) -> (Option<String>, Option<String>) {
+        let of = |name: Option<&str>| {
+            let value = stated.values(name?).into_iter().next()?;
+            (!value.is_empty() && value.len() <= 256 && !value.chars().any(char::is_control)).then_some(value)
+        };
+        (of(self.display_name), of(self.email))
+    }
+
+    /// What is kept with the session.
+    pub fn kept(&self, stated: &dyn Stated) -> Attributes {
+        let mut kept = Attributes::new();
+        for (there, here) in self.attributes {
+            let values = stated.values(there);
+            if !values.is_empty() {
+                kept.insert(here.clone(), values);
+            }
+        }
+        kept
+    }
+}
+
+/// The user name in a subject that ends with `suffix`.
+fn local(subject: &str, suffix: &str) -> Option<Username> {
+    let subject = Username::parse(subject)?;
+    Username::parse(subject.as_str().strip_suffix(suffix)?)
+}
