@@ -41,11 +41,15 @@ mod passwords;
 mod peers;
 mod proxy_protocol;
 mod saml11;
+mod saml11_peers;
 mod saml_idp;
 mod saml_idp_peers;
 mod saml_sp;
+#[path = "../peers/simplesamlphp.rs"]
+mod simplesamlphp;
 mod soap;
 mod support;
 mod transport;
+mod wire_examples;
 mod ws_security;
 mod xml;

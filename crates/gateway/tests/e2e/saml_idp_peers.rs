@@ -309,7 +309,7 @@ pub fn shibd(apache: &mut Apache, handlers: &str) {
         "shibboleth2.xml",
         &format!(
             "<SPConfig xmlns=\"urn:mace:shibboleth:3.0:native:sp:config\" clockSkew=\"60\"><OutOfProcess logger=\"/etc/shibboleth/console.logger\"/>\
-             <UnixListener address=\"{dir}/run/shibd.sock\"/><ApplicationDefaults entityID=\"{origin}/shibboleth\" REMOTE_USER=\"persistent-id\" signing=\"true\" encryption=\"false\">\
+             <UnixListener address=\"{dir}/run/shibd.sock\"/><ApplicationDefaults entityID=\"{origin}/shibboleth\" REMOTE_USER=\"persistent-id\" signing=\"true\" encryption=\"false\" requireConfidentiality=\"false\" requireTransportAuth=\"false\" signingAlg=\"http://www.w3.org/2001/04/xmldsig-more#rsa-sha256\" digestAlg=\"http://www.w3.org/2001/04/xmlenc#sha256\">\
              <Sessions lifetime=\"28800\" timeout=\"3600\" checkAddress=\"false\" handlerSSL=\"false\" cookieProps=\"http\" handlerURL=\"/Shibboleth.sso\" redirectLimit=\"exact\">\
              {handlers}<Handler type=\"MetadataGenerator\" Location=\"/Metadata\" signing=\"false\"/>\
              </Sessions><Errors/><MetadataProvider type=\"XML\" validate=\"false\" path=\"{dir}/idp.xml\"/>\

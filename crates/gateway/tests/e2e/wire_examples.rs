@@ -1,0 +1,43 @@
+//! The pages of the schemes show what goes over the wire: what they show against `*.localhost` is sent here, and answered so.
+//!
+//! Pages whose examples need a partner are named below, so that a new page has to say which it is.
+
+use crate::support::{Gateway, USERS, exchange};
+
+/// Pages whose examples need a partner. Of `ws-security.md` and `saml11.md` the text itself is held by the tests of those schemes;
+/// of the others the tests send the like.
+const ELSEWHERE: [&str; 5] = ["saml.md", "saml-idp.md", "saml11.md", "ws-security.md", "identity-url.md"];
+/// Pages that show nothing of the wire: a handshake has no text.
+const NOTHING: [&str; 1] = ["client-certificate.md"];
+
+#[test]
+fn what_the_pages_of_schemes_show_is_what_is_answered() {
+    let gateway = Gateway::start().with_users();
+    let session = gateway.sign_in(USERS[0].0, USERS[0].1).1;
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/schemes");
+    let mut shown = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        let page = std::fs::read_to_string(&path).unwrap();
+        let examples = page.split("```http\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+        let examples: Vec<&str> = examples.filter(|example| example.contains(".localhost\n")).collect();
+        let held = ELSEWHERE.contains(&name.as_str()) || NOTHING.contains(&name.as_str());
+        assert!(held || !examples.is_empty(), "{name} shows nothing of the wire that could be sent");
+        for example in examples {
+            let (request, response) = example.split_once("\nHTTP/1.1 ").unwrap_or_else(|| panic!("{name}: no answer in {example}"));
+            let request = request.replace("{SESSION}", &session).replace(".localhost\n", &format!(".localhost:{}\n", gateway.public));
+            let octets = format!("{}\nConnection: close\n\n", request.trim_end()).replace('\n', "\r\n");
+            let answer = exchange(gateway.address, octets.as_bytes());
+            let (status, headers) = response.split_once('\n').unwrap();
+            assert_eq!(answer.status.to_string(), status.split(' ').next().unwrap(), "{name}: {example} {answer:?}");
+            for line in headers.lines().filter(|line| !line.is_empty()) {
+                let (header, value) = line.split_once(": ").unwrap();
+                let fits = |found: &&str| value.strip_suffix('…').map_or(*found == value, |begins| found.starts_with(begins));
+                assert!(answer.all(header).iter().any(fits), "{name}: expected {line}, found {answer:?}");
+            }
+            shown += 1;
+        }
+    }
+    assert!(shown >= 6, "{shown}");
+}
