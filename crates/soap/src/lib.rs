@@ -12,6 +12,7 @@ mod fault;
 mod media_type;
 mod multipart;
 pub mod partner_login;
+pub mod sso_token;
 
 pub use action::{Declared, soap_action};
 pub use envelope::{Envelope, HeaderBlock, Operation, Target, Version};

@@ -58,6 +58,7 @@ mod emit;
 
 mod error;
 mod header;
+pub mod integration;
 mod namespaces;
 mod reason;
 mod replay;
