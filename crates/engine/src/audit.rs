@@ -210,6 +210,15 @@ pub enum Event {
         /// Its id.
         assertion: String,
     },
+    /// A one-shot token was issued by which a subject is known elsewhere.
+    #[serde(rename = "token.issued")]
+    TokenIssued {
+        /// By which scheme it opens a session.
+        #[schemars(with = "String")]
+        scheme: SchemeName,
+        /// About whom.
+        subject: String,
+    },
     /// A signing key changed its place.
     #[serde(rename = "key.rotated")]
     KeyRotated {
@@ -449,6 +458,17 @@ pub enum Reason {
     StaleEpoch,
     /// The session belongs to another tenant.
     OtherTenant,
+    // Old clients of web services
+    /// A request of a session comes so many milliseconds too soon.
+    RequestRate(u32),
+    /// The tenant's sessions of programs are all taken.
+    SessionQuota,
+    /// The path is of a service class that knows no sessions of programs.
+    SessionNotHere,
+    /// The account or its tenant may not use web services this way.
+    NotForPrograms,
+    /// A one-shot token came from another browser than it is bound to, or from one though it is bound to none.
+    OtherBrowser,
     // Admission
     /// The issuer may not name this subject.
     SubjectNotAllowed,
@@ -613,6 +633,7 @@ mod tests {
             | Event::MessageRefused { .. }
             | Event::AnswerRefused { .. }
             | Event::AssertionIssued { .. }
+            | Event::TokenIssued { .. }
             | Event::KeyRotated { .. }
             | Event::ConfigReloaded { .. }
             | Event::AuditOpened { .. }
@@ -724,6 +745,7 @@ mod tests {
                 Event::AssertionIssued { subject: "ada".into(), audience: "wiki".into(), assertion: "_a".into() },
                 r#"assertion.issued","subject":"ada","audience":"wiki","assertion":"_a"}"#,
             ),
+            (Event::TokenIssued { scheme: "crm".into(), subject: "ada".into() }, r#"token.issued","scheme":"crm","subject":"ada"}"#),
             (
                 Event::KeyRotated { purpose: "jwt".into(), key: "k1".into(), state: "current".into() },
                 r#"key.rotated","purpose":"jwt","key":"k1","state":"current"}"#,

@@ -13,7 +13,7 @@ use crate::audit::{Reason, Trail};
 use crate::decision::Challenges;
 use crate::identity::{Identity, SchemeName};
 use crate::request::CheckRequest;
-use crate::scheme::{Asked, Leads, Outcome, Place, Reach, Rejection, Scheme, Unavailable, Verdict};
+use crate::scheme::{Asked, Leads, Opening, Outcome, Place, Proof, Reach, Rejection, Scheme, Unavailable, Verdict};
 
 /// The ordered schemes of a tenant. Steps over the same material have been folded into one scheme.
 #[derive(Debug, Default)]
@@ -52,6 +52,8 @@ pub enum Standing {
         remember: bool,
         /// Whoever's session stepped aside for the credential.
         aside: Option<Box<Identity>>,
+        /// A session that the scheme opens once the policy has allowed.
+        opening: Option<Opening>,
     },
     /// Nobody proved who is asking.
     Nobody {
@@ -124,11 +126,11 @@ impl Chain {
             let outcome = match scheme.authenticate(asked, trail).await {
                 Ok(Outcome::NotApplicable) => Ok(None),
                 Ok(Outcome::Rejected(rejection)) => Err(No::Rejected(rejection)),
-                Ok(Outcome::Authenticated(proof)) => match admission.admit(*proof, asked, trail).await {
-                    Ok(admitted) => admitted.map(Some).map_err(No::Rejected),
-                    Err(down) => Err(No::Unavailable(down)),
-                },
-                Ok(Outcome::Resumed(identity)) => admission.readmit(&identity, asked).map(|()| Some(*identity)).map_err(No::Rejected),
+                Ok(Outcome::Authenticated(proof)) => admit(*proof, None, asked, admission, trail).await,
+                Ok(Outcome::Opening(proof, opening)) => admit(*proof, Some(opening), asked, admission, trail).await,
+                Ok(Outcome::Resumed(identity)) => {
+                    admission.readmit(&identity, asked).map(|()| Some((*identity, None))).map_err(No::Rejected)
+                }
                 Err(down) => Err(No::Unavailable(down)),
             };
             let (verdict, reason) = match &outcome {
@@ -140,9 +142,9 @@ impl Chain {
             write_line(trail, lines, scheme.name(), verdict, reason, since);
             match outcome {
                 Ok(None) => {}
-                Ok(Some(identity)) => {
+                Ok(Some((identity, opening))) => {
                     let aside = resumed(&stepped_aside, asked, admission, trail).await;
-                    return Standing::Known { identity: Arc::new(identity), remember: link.remember, aside };
+                    return Standing::Known { identity: Arc::new(identity), remember: link.remember, aside, opening };
                 }
                 Err(No::Rejected(rejection)) => {
                     // A session that is over was nobody's attempt to come in.
@@ -183,6 +185,19 @@ enum No {
     Unavailable(Unavailable),
 }
 
+async fn admit(
+    proof: Proof,
+    opening: Option<Opening>,
+    asked: &Asked<'_>,
+    admission: &Admission,
+    trail: &mut Trail,
+) -> Result<Option<(Identity, Option<Opening>)>, No> {
+    match admission.admit(proof, asked, trail).await {
+        Ok(admitted) => admitted.map(|identity| Some((identity, opening))).map_err(No::Rejected),
+        Err(down) => Err(No::Unavailable(down)),
+    }
+}
+
 /// Writes the line of a step, unless it is a family that has written its own since `lines`. What such a family
 /// accepted and admission then refused is corrected, or the audit would tell of a success.
 fn write_line(trail: &mut Trail, lines: usize, scheme: &SchemeName, verdict: Verdict, reason: Option<Reason>, since: Duration) {
@@ -203,7 +218,8 @@ async fn resumed(aside: &[&Arc<dyn Scheme>], asked: &Asked<'_>, admission: &Admi
     for scheme in aside {
         match scheme.authenticate(asked, trail).await {
             Ok(Outcome::Resumed(identity)) if admission.readmit(&identity, asked).is_ok() => return Some(identity),
-            Ok(Outcome::Resumed(_) | Outcome::NotApplicable | Outcome::Authenticated(_) | Outcome::Rejected(_)) | Err(_) => {}
+            Ok(Outcome::Resumed(_) | Outcome::NotApplicable | Outcome::Authenticated(_) | Outcome::Opening(..) | Outcome::Rejected(_))
+            | Err(_) => {}
         }
     }
     None
@@ -497,7 +513,7 @@ mod tests {
         let aside = |act| async move {
             let steps = vec![ambient("certificate", Act::Prove), ambient("session", act), step("basic", Act::Prove)];
             match run_all(steps).await.standing {
-                Standing::Known { identity, aside, remember } => {
+                Standing::Known { identity, aside, remember, opening: _ } => {
                     assert_eq!(identity.scheme.as_str(), "basic");
                     assert!(remember);
                     aside.map(|aside| aside.scheme.to_string())

@@ -16,7 +16,7 @@ use crate::inject::{Granted, Injection};
 use crate::policy::Verdict;
 use crate::request::{CheckRequest, Malformed, RequestId};
 use crate::route::{Access, Csrf, Destination, Found, Routes};
-use crate::scheme::{Asked, Unavailable};
+use crate::scheme::{Asked, Opening, Rejection, Unavailable};
 use crate::secret::Secret;
 use crate::session::{Opened, Sessions};
 
@@ -121,7 +121,7 @@ impl Engine {
             (Access::Protected, Standing::Undecided(down)) => Decision::Fail(down),
             (Access::Protected, Standing::TurnedAway(rejection)) => Decision::Deny(rejection.into()),
             (Access::Protected, Standing::Nobody { attempted }) => Decision::Challenge(chain.challenges(request, attempted)),
-            (Access::Protected, Standing::Known { identity, remember, aside }) => {
+            (Access::Protected, Standing::Known { identity, remember, aside, opening }) => {
                 if let Some(denial) = self.hindrance(&identity, &asked) {
                     return Decision::Deny(denial);
                 }
@@ -139,6 +139,16 @@ impl Engine {
                 trail.policy = permits.policies.to_vec();
                 trail.responses = permits.responses.to_vec();
                 let decision = self.grant(Principal::Known(identity.clone()), permits, &asked).await;
+                if let (Decision::Allow(_), Some(Opening { sessions, place })) = (&decision, opening) {
+                    return match sessions.open_place(&identity, request.host.name(), place, now, trail).await {
+                        Ok(Ok(opened)) => {
+                            judgement.opened = Some(opened);
+                            decision
+                        }
+                        Ok(Err(reason)) => Decision::Deny(Rejection::chain(reason).into()),
+                        Err(down) => Decision::Fail(down),
+                    };
+                }
                 if let Decision::Allow(_) = decision {
                     match self.remember(&identity, remember, aside.as_deref(), request, now, trail).await {
                         Ok(opened) => judgement.opened = opened,

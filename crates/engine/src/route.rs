@@ -11,7 +11,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use http::{HeaderName, Method};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderName, Method};
 
 use crate::basic;
 use crate::decision::Denial;
@@ -156,6 +157,32 @@ struct Node {
     below: Vec<Leaf>,
 }
 
+/// The address at which old clients of a tenant send commands as well as data (`oracle-stateful-sessions.md` §0).
+#[derive(Debug)]
+struct Commands {
+    path: String,
+    route: Arc<Route>,
+}
+
+impl Commands {
+    /// Whether a request is a command. What is read there is one or nothing; what is written is one if it says so, or is a form:
+    /// all else is data, and takes the route of its path.
+    fn take(&self, request: &CheckRequest, method: &Method) -> bool {
+        request.target.path() == self.path
+            && (matches!(*method, Method::GET | Method::HEAD)
+                || request.target.query_pairs().any(|(name, _)| name == COMMAND)
+                || is_form(&request.headers))
+    }
+}
+
+/// The query parameter that makes a request a command.
+const COMMAND: &str = "command";
+
+fn is_form(headers: &HeaderMap) -> bool {
+    let media_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    media_type.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/x-www-form-urlencoded")
+}
+
 #[derive(Debug, Clone)]
 struct Leaf {
     methods: Vec<Method>,
@@ -173,6 +200,7 @@ pub struct Routes {
     by_host: HashMap<String, Node>,
     by_tenant: HashMap<TenantId, Node>,
     everywhere: Node,
+    commands: HashMap<TenantId, Commands>,
     count: usize,
 }
 
@@ -241,6 +269,12 @@ impl Routes {
         Ok(())
     }
 
+    /// Makes `route` take the commands that are sent to this path of a tenant's applications.
+    pub fn add_commands(&mut self, tenant: TenantId, path: &str, route: Arc<Route>) {
+        self.commands.insert(tenant, Commands { path: path.to_owned(), route });
+        self.count += 1;
+    }
+
     /// How many routes there are.
     pub fn len(&self) -> usize {
         self.count
@@ -285,6 +319,9 @@ impl Routes {
         // On the portal only what was put there by host is served: no route forwards there.
         let portal = tenant.portal.as_ref().is_some_and(|portal| portal.name() == host);
         let nodes = if portal { [own, None, None] } else { [own, self.by_tenant.get(&tenant.id), Some(&self.everywhere)] };
+        if let Some(commands) = self.commands.get(&tenant.id).filter(|commands| !portal && commands.take(request, method)) {
+            return Ok(Found { tenant: tenant.clone(), route: commands.route.clone() });
+        }
         let path = request.target.path();
         let route = find(nodes, Some(path.strip_prefix('/').unwrap_or(path)), method).ok_or(Denial::NoRoute)?;
         let client = request.client.address.to_canonical();

@@ -4,6 +4,7 @@
 //! tested, ordered and explained.
 
 use std::fmt::Debug;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -16,6 +17,7 @@ use crate::clock::Timestamp;
 use crate::identity::{Attributes, ExternalId, Identity, Issuer, Level, SchemeName, TenantId, UserId};
 use crate::request::CheckRequest;
 use crate::route::Found;
+use crate::session::{Place as SessionPlace, Sessions};
 
 /// One way in which a caller may be recognised.
 #[async_trait]
@@ -173,8 +175,19 @@ pub enum Outcome {
     Authenticated(Box<Proof>),
     /// The material is there and does not hold.
     Rejected(Rejection),
+    /// The same, and the caller keeps another session than browsers do: it opens once the request is allowed.
+    Opening(Box<Proof>, Opening),
     /// A live session of ours: its proof was admitted when it was opened, the session checked just now.
     Resumed(Box<Identity>),
+}
+
+/// A session that a request asks for beside its own answer.
+#[derive(Debug, Clone)]
+pub struct Opening {
+    /// Which sessions it will be one of.
+    pub sessions: Arc<Sessions>,
+    /// Whether it takes a place of the quota.
+    pub place: SessionPlace,
 }
 
 /// A definite no, with how far it reaches.

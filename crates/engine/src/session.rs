@@ -7,12 +7,13 @@
 //! Attackers plant tokens (fixation, attack 54), send garbage (90), hope for rights that were withdrawn (94)
 //! and redeem one code many times (114).
 
+mod programs;
 mod record;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -26,8 +27,9 @@ use crate::clock::{Timestamp, random};
 use crate::identity::{Identity, Issuer, SchemeName, TenantId, User, UserId};
 use crate::scheme::Unavailable;
 use crate::secret::Secret;
-use crate::store::{Change, ExpiringStore, Group, Insert, Key, Kind, Version, digest};
+use crate::store::{Change, ExpiringStore, Group, Insert, Key, Kind, Version};
 use crate::users::{Users, Watch};
+pub use programs::{Place, Programs};
 pub use record::LoginId;
 use record::{Names, Record};
 
@@ -86,6 +88,17 @@ pub struct Opened {
     pub token: Secret<String>,
     /// How to end it.
     pub session: SessionRef,
+    /// Who keeps the token.
+    pub keeper: Keeper,
+}
+
+/// Who keeps the tokens of sessions: neither's is a session of the other's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Keeper {
+    /// Browsers.
+    Browser,
+    /// Old clients of web services.
+    Program,
 }
 
 /// All sessions.
@@ -98,6 +111,7 @@ pub struct Sessions {
     names: Names,
     changes: Watch,
     scheme: SchemeName,
+    programs: Option<Programs>,
 }
 
 /// A session as the cache holds it.
@@ -109,13 +123,19 @@ struct Held {
     read: Timestamp,
     /// Somebody is writing down its use.
     touching: AtomicBool,
+    /// The last use that this copy saw, in microseconds; [`NEVER`] if none.
+    seen: AtomicI64,
 }
+
+/// No use was seen yet.
+const NEVER: i64 = i64::MIN;
 
 impl Sessions {
     /// Sessions in this store.
     pub fn new(store: Arc<dyn ExpiringStore>, users: Arc<Users>, settings: Settings) -> Self {
         let changes = Watch::new(store.changes(), settings.revocation_lag);
-        Self { store, users, settings, cache: Cache::new(CACHED), names: Names::default(), changes, scheme: SchemeName::from("session") }
+        let (cache, scheme) = (Cache::new(CACHED), SchemeName::from("session"));
+        Self { store, users, settings, cache, names: Names::default(), changes, scheme, programs: None }
     }
 
     /// How long they live.
@@ -147,7 +167,15 @@ impl Sessions {
         // The limit is kept as an earlier beginning, so that one rule ends every session.
         let latest = ends.and_then(|ends| ends.checked_sub(signed(self.settings.absolute)).ok());
         let began = latest.map_or(now, |latest| latest.min(now));
-        let record = Record {
+        let record = Record { began, ..self.record_of(identity, host, now).await? };
+        let opened = self.insert(&identity.user, &record, now, trail).await?;
+        self.end(identity, Ending::Renewed, trail).await?;
+        Ok(opened)
+    }
+
+    /// What is remembered of a login that begins now.
+    async fn record_of(&self, identity: &Identity, host: &str, now: Timestamp) -> Result<Record, Unavailable> {
+        Ok(Record {
             user: identity.user.id,
             epoch: identity.user.epoch,
             store_epoch: self.users.store_epoch(now).await?,
@@ -157,14 +185,11 @@ impl Sessions {
             issuer: identity.issuer.clone(),
             level: identity.level,
             authenticated_at: identity.authenticated_at,
-            began,
+            began: now,
             opened: now,
             used: now,
             attributes: identity.attributes.clone(),
-        };
-        let opened = self.insert(&identity.user, &record, now, trail).await?;
-        self.end(identity, Ending::Renewed, trail).await?;
-        Ok(opened)
+        })
     }
 
     /// The identity of the session this token opens on `host`, or why there is none. Its `scheme` is `session`; the
@@ -175,15 +200,18 @@ impl Sessions {
     pub async fn find(&self, tenant: &TenantId, host: &str, token: &str, now: Timestamp) -> Result<Result<Identity, Reason>, Unavailable> {
         // Attack 90: what cannot be a token costs neither a hash nor a question to the store.
         let Some(octets) = parse_token(token) else { return Ok(Err(Reason::UnknownSession)) };
-        let digest = session_digest(tenant, &octets);
+        let digest = self.digest(tenant, &octets);
         let Some(held) = self.held(tenant, &digest, now).await? else { return Ok(Err(Reason::UnknownSession)) };
         if *held.record.host != *host {
             return Ok(Err(Reason::UnknownSession));
         }
-        let user = match self.live(&held.record, tenant, now).await? {
+        let user = match self.live(&held.record, held.used(), tenant, now).await? {
             Ok(user) => user,
             Err(reason) => return Ok(Err(reason)),
         };
+        if let Err(reason) = self.pace(&held, now) {
+            return Ok(Err(reason));
+        }
         if !self.touch(&held, now).await? {
             return Ok(Err(Reason::UnknownSession));
         }
@@ -323,7 +351,7 @@ impl Sessions {
         let Some(value) = self.store.take(&hand_over_key(tenant, host, &octets)).await? else { return Ok(Err(Reason::BadCode)) };
         let Some(HandOver { parent, derived }) = HandOver::decode(&value, &self.names) else { return Ok(Err(Reason::BadCode)) };
         let record = Record { opened: now, used: now, ..derived };
-        let user = match self.live(&record, tenant, now).await? {
+        let user = match self.live(&record, record.used, tenant, now).await? {
             Ok(user) => user,
             Err(reason) => return Ok(Err(reason)),
         };
@@ -342,12 +370,18 @@ impl Sessions {
         Ok(Ok(opened))
     }
 
-    /// Why the login behind a record no longer holds, or whose it is.
-    async fn live(&self, record: &Record, tenant: &TenantId, now: Timestamp) -> Result<Result<Arc<User>, Reason>, Unavailable> {
+    /// Why the login behind a record that was last used then no longer holds, or whose it is.
+    async fn live(
+        &self,
+        record: &Record,
+        used: Timestamp,
+        tenant: &TenantId,
+        now: Timestamp,
+    ) -> Result<Result<Arc<User>, Reason>, Unavailable> {
         if now.duration_since(record.began) >= signed(self.settings.absolute) {
             return Ok(Err(Reason::AbsoluteTimeout));
         }
-        if now.duration_since(record.used) >= signed(self.settings.idle) {
+        if now.duration_since(used) >= signed(self.settings.idle) {
             return Ok(Err(Reason::IdleSession));
         }
         if self.users.store_epoch(now).await? != record.store_epoch {
@@ -386,7 +420,7 @@ impl Sessions {
             return Ok(None);
         };
         let Some(record) = readable(&key, &value, &self.names) else { return Ok(None) };
-        let held = Arc::new(Held { key, version, record, read: now, touching: AtomicBool::new(false) });
+        let held = Arc::new(Held { key, version, record, read: now, touching: AtomicBool::new(false), seen: AtomicI64::new(NEVER) });
         self.cache.insert(*digest, held.clone());
         if self.changes.generation() != generation {
             self.cache.remove(digest);
@@ -394,10 +428,10 @@ impl Sessions {
         Ok(Some(held))
     }
 
-    /// Writes down that a session was used: only in the second half of its idle time, and one caller at a time.
-    /// `false` if it has ended meanwhile.
+    /// Writes down that a session was used: only in the second half of its idle time (of a program's: see
+    /// [`Sessions::unwritten`]), and one caller at a time. `false` if it has ended meanwhile.
     async fn touch(&self, held: &Held, now: Timestamp) -> Result<bool, Unavailable> {
-        if now.duration_since(held.record.used) < signed(self.settings.idle / 2) || held.touching.swap(true, Ordering::AcqRel) {
+        if now.duration_since(held.record.used) < signed(self.unwritten()) || held.touching.swap(true, Ordering::AcqRel) {
             return Ok(true);
         }
         let record = Record { used: now, ..held.record.clone() };
@@ -419,23 +453,27 @@ impl Sessions {
     async fn insert(&self, user: &User, record: &Record, now: Timestamp, trail: &mut Trail) -> Result<Opened, Unavailable> {
         let tenant = &user.tenant;
         let octets = random::<32>()?;
-        let key = Key::from_digest(tenant, Kind::Session, &session_digest(tenant, &octets));
+        let key = Key::from_digest(tenant, Kind::Session, &self.digest(tenant, &octets));
         let value = record.encode().ok_or_else(too_long)?;
         let groups = [user_group(tenant, user.id), login_group(tenant, record.login)];
         let limit = Some((&groups[0], self.settings.per_user.max(1)));
         for _ in 0..MOST_EVICTED {
             match self.store.insert(&key, &value, self.time_to_live(record, now), &groups, limit).await? {
                 Insert::Inserted => {
-                    let subject = user.name.to_string();
-                    trail.events.push(Event::SessionOpened { session: key.to_string(), subject, scheme: record.method.clone() });
-                    let token = Secret::new(URL_SAFE_NO_PAD.encode(octets));
-                    return Ok(Opened { token, session: self.reference(key, record) });
+                    return Ok(self.opened(user, key, &octets, record, trail));
                 }
                 Insert::Full => self.make_room(user, trail).await?,
                 Insert::Exists => break,
             }
         }
         Err(Unavailable::new("store", "a new session was refused"))
+    }
+
+    fn opened(&self, user: &User, key: Key, octets: &[u8; 32], record: &Record, trail: &mut Trail) -> Opened {
+        let subject = user.name.to_string();
+        trail.events.push(Event::SessionOpened { session: key.to_string(), subject, scheme: record.method.clone() });
+        let keeper = if self.programs.is_some() { Keeper::Program } else { Keeper::Browser };
+        Opened { token: Secret::new(URL_SAFE_NO_PAD.encode(octets)), session: self.reference(key, record), keeper }
     }
 
     /// Ends the session of this user that was not used for longest.
@@ -493,7 +531,15 @@ impl Sessions {
     /// The store forgets a session when it is idle or too old, whichever is first.
     fn time_to_live(&self, record: &Record, now: Timestamp) -> Duration {
         let left = Duration::try_from(self.until(record).duration_since(now)).unwrap_or(Duration::ZERO);
-        left.min(self.settings.idle)
+        left.min(self.settings.idle.saturating_add(self.slack()))
+    }
+}
+
+impl Held {
+    /// When it was last used, as far as anybody knows.
+    fn used(&self) -> Timestamp {
+        let seen = Timestamp::from_microsecond(self.seen.load(Ordering::Acquire)).unwrap_or(Timestamp::MIN);
+        seen.max(self.record.used)
     }
 }
 
@@ -526,11 +572,6 @@ fn parse_token(text: &str) -> Option<[u8; 32]> {
         return None;
     }
     octets.first_chunk().copied()
-}
-
-/// The tenant is hashed too: the cache is asked by digest alone, and must not know a token in another tenant.
-fn session_digest(tenant: &TenantId, token: &[u8; 32]) -> [u8; 32] {
-    digest(&[tenant.as_str().as_bytes(), token])
 }
 
 fn hand_over_key(tenant: &TenantId, host: &str, code: &[u8; 32]) -> Key {

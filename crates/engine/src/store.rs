@@ -70,6 +70,7 @@ impl History {
             | Event::ConfigReloaded { .. }
             | Event::AssertionIssued { .. }
             | Event::AnswerRefused { .. }
+            | Event::TokenIssued { .. }
             | Event::MessageRefused { .. }
             | Event::AuditOpened { .. }
             | Event::AuditSealed { .. }

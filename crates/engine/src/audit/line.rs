@@ -34,6 +34,7 @@ impl Recorded {
             | Event::SessionOpened { .. }
             | Event::SessionEnded { .. }
             | Event::AssertionIssued { .. }
+            | Event::TokenIssued { .. }
             | Event::KeyRotated { .. }
             | Event::ConfigReloaded { .. }
             | Event::AnswerRefused { .. }

@@ -98,6 +98,7 @@ impl Sink for DecisionLog {
             | Event::SessionOpened { .. }
             | Event::SessionEnded { .. }
             | Event::AssertionIssued { .. }
+            | Event::TokenIssued { .. }
             | Event::KeyRotated { .. }
             | Event::ConfigReloaded { .. }
             | Event::AuditOpened { .. }

@@ -145,6 +145,7 @@ impl Sink for Meter {
                 counter!("vestibule_sessions_ended_total", "reason" => ending_label(*reason)).increment(1);
             }
             Event::MessageRefused { .. } | Event::AnswerRefused { .. } => counter!("vestibule_messages_refused_total").increment(1),
+            Event::TokenIssued { .. } => counter!("vestibule_tokens_issued_total").increment(1),
             Event::AssertionIssued { .. } => counter!("vestibule_assertions_issued_total").increment(1),
             Event::KeyRotated { .. } => counter!("vestibule_key_changes_total").increment(1),
             Event::ConfigReloaded { accepted, .. } => {

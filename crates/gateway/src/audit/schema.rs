@@ -97,6 +97,10 @@ fn words(root: &Value, list: &Value) -> Vec<(String, String)> {
             all.push((plain.to_owned(), about(word)));
         }
         for (name, second) in word.get("properties").and_then(Value::as_object).into_iter().flatten() {
+            if second.get("type").and_then(Value::as_str) == Some("integer") {
+                all.push((format!("{name}:number"), about(word)));
+                continue;
+            }
             let which = second.get("$ref").and_then(Value::as_str).and_then(|name| name.rsplit('/').next()).unwrap_or_default();
             assert!(!words(root, definition(root, second)).is_empty(), "{name} has words of its own");
             all.push((format!("{name}:{which}"), about(word)));

@@ -65,7 +65,8 @@ const POLICY: &str = r#"// Whoever is on the staff may read and call SOAP; admin
 permit(principal in Group::"staff", action in Action::"read", resource);
 
 @id("staff-may-call-soap")
-permit(principal in Group::"staff", action == Action::"POST", resource) when { resource.path like "/soap/*" };
+permit(principal in Group::"staff", action == Action::"POST", resource)
+when { resource.path like "/soap/*" || resource.path like "/Services/Integration*" };
 
 @id("admins-may-write")
 permit(principal in Group::"admins", action in Action::"write", resource);
@@ -251,12 +252,18 @@ drain = "2s"
 title = "North Ltd"
 hosts = ["app.north.localhost:{port}", "shop.north.localhost:{port}"{more_hosts}]
 portal = "login.north.localhost:{port}"
-chain = ["session", "salesforce", "bearer", "basic", "form"]
+chain = ["session", "salesforce", "crm", "bearer", "basic", "form"]
 api_login = ["json", "soap"]
 
 [tenant.north.idp]
 certificate = "idp.crt"
 key = {{ file = "idp.key" }}
+
+[tenant.north.integration]
+company = "NORTH"
+ssoid = "north"
+its_url = "https://idp.example.com/its?TARGET=${{TARGET}}"
+quota = 1000
 
 [tenant.south]
 title = "South & Sons"
@@ -286,6 +293,14 @@ inject = ["headers", "token"]
 forward = "http://{north}"
 
 [[route]]
+tenant = "north"
+match = "/Services/Integration/**"
+policies = ["policy.cedar"]
+inject = ["headers", "token"]
+body = {{ limit = "1MiB", types = ["text/xml"] }}
+forward = "http://{north}"
+
+[[route]]
 host = "shop.north.localhost"
 match = "/**"
 policies = ["policy.cedar"]
@@ -307,6 +322,10 @@ forward = "http://{north}"
 
 [scheme.basic]
 type = "basic"
+realm = ["partner", "local"]
+
+[scheme.crm]
+type = "integration"
 realm = ["partner", "local"]
 
 [scheme.form]
@@ -475,13 +494,14 @@ fn screen(
             (format!("curl -i {} {app}/.vestibule/login", json("dee", "wrong")), 401, "or not"),
         ],
     ));
+    groups.push(("6  An old integration client", old_client(&app, bob)));
     let mut doctor = None;
     if let Some(plan) = behind {
         let front = format!("http://{}", plan.host());
         groups.push((
             match plan.kind {
-                Kind::Nginx => "6  Behind nginx, which asks (auth_request) and forwards by itself",
-                Kind::Caddy => "6  Behind Caddy, which asks (forward_auth) and forwards by itself",
+                Kind::Nginx => "7  Behind nginx, which asks (auth_request) and forwards by itself",
+                Kind::Caddy => "7  Behind Caddy, which asks (forward_auth) and forwards by itself",
             },
             vec![
                 (format!("curl -i {front}/api/orders"), 401, "nobody, so nothing is forwarded"),
@@ -525,4 +545,50 @@ fn screen(
         style.quiet("Ctrl-C stops it; nothing is kept.")
     );
     text
+}
+
+/// What a client of 2009 does, which nobody can change: it keeps `JSESSIONID`, or sends a name and a password in a draft's namespace.
+fn old_client<'t>(app: &str, bob: &str) -> Vec<Try<'t>> {
+    let services = format!("{app}/Services/Integration");
+    let credentials = format!("-H 'UserName: NORTH/bob' -H 'Password: {bob}'");
+    let message = |header: &str, body: &str| {
+        format!(
+            "-H 'Content-Type: text/xml' -d '<s:Envelope xmlns:s=\"http://schemas.xmlsoap.org/soap/envelope/\"><s:Header>{header}</s:Header><s:Body>{body}</s:Body></s:Envelope>'"
+        )
+    };
+    let token = |namespace: &str| {
+        format!(
+            "<w:Security xmlns:w=\"{namespace}\"><w:UsernameToken><w:Username>NORTH/bob</w:Username><w:Password>{bob}</w:Password></w:UsernameToken></w:Security>"
+        )
+    };
+    let oasis = token(vestibule_wss::Era::Standard.extension());
+    let query = message("", "<ContactQueryPage_Input/>");
+    let session = format!("$(curl -si {credentials} '{services}?command=login' | grep -io 'JSESSIONID=[^;]*' | head -n 1)");
+    let sso = format!(
+        "$(curl -s {} '{app}/Services/SSOToken' | sed 's/.*<SSOTokenData>//; s/<.*//')",
+        message(&oasis, "<SSOTokenRead xmlns=\"urn:vestibule:integration\"/>")
+    );
+    vec![
+        (format!("curl -i {credentials} '{services}?command=login'"), 200, "log in by address: the first cookie is the session"),
+        (
+            format!("curl -i -H 'UserName: NORTH/bob' -H 'Password: wrong' '{services}?command=login'"),
+            401,
+            "a message that such clients search for \"unknown user\"",
+        ),
+        (format!("curl -i {query} {services}/Contact"), 500, "nobody: a fault in the words of their framework"),
+        (format!("curl -i -b \"{session}\" {query} {services}/Contact"), 200, "with the session; the service is told who it is"),
+        (format!("curl -i -b JSESSIONID=gone {query} {services}/Contact"), 500, "a session that is over, by the code they log in again on"),
+        (
+            format!(
+                "curl -i {} {services}/Contact",
+                message(&token(vestibule_wss::Era::Draft200204.extension()), "<ContactQueryPage_Input/>")
+            ),
+            200,
+            "a name and a password in the draft of April 2002: the answer, and a session with it",
+        ),
+        (format!("curl -i \"{app}/Services/SSOTokenValidate?odSsoToken={sso}\""), 200, "a token for single sign-on: whose is it?"),
+        (format!("curl -i \"{services}?command=ssologin&odSsoToken={sso}\""), 200, "and a session for who holds it, once"),
+        (format!("curl -i '{services}?command=ssoitsurl&ssoid=north'"), 200, "where the company's identity provider is entered"),
+        (format!("curl -i '{services}?command=logoff;'"), 200, "log off, whatever there was"),
+    ]
 }

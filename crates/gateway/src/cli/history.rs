@@ -133,6 +133,7 @@ fn login(entry: &Recorded) -> Option<Login> {
         | Event::ConfigReloaded { .. }
         | Event::AssertionIssued { .. }
         | Event::AnswerRefused { .. }
+        | Event::TokenIssued { .. }
         | Event::MessageRefused { .. }
         | Event::AuditOpened { .. }
         | Event::AuditSealed { .. }

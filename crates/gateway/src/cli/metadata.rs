@@ -81,6 +81,7 @@ fn service_provider(tenant: &Tenant, checked: &Checked) -> Result<String, Failur
         | Scheme::WsSecurity(_)
         | Scheme::Oidc(_)
         | Scheme::Introspection(_)
+        | Scheme::Integration { .. }
         | Scheme::LoginForm { .. } => None,
     });
     let no_scheme =

@@ -50,6 +50,8 @@ use crate::schemes::basic::{Basic, BasicSettings, Browsers};
 use crate::schemes::client_certificate::ClientCertificateScheme;
 use crate::schemes::family::{Family, PlainHttp};
 use crate::schemes::identity_url::{self, IdentityUrlScheme};
+use crate::schemes::integration::token::TokenKey;
+use crate::schemes::integration::{self as programs, IntegrationScheme};
 use crate::schemes::introspection::{self, IntrospectionScheme};
 use crate::schemes::known_device::KnownDevices;
 use crate::schemes::login_form::LoginForm;
@@ -59,8 +61,10 @@ use crate::schemes::saml::ServiceProvider;
 use crate::schemes::session::SessionScheme;
 use crate::serve::api_login;
 use crate::serve::delegate::Delegate;
+use crate::serve::integration::Integrations;
 use crate::serve::pages::{IDP_PREFIX, MAX_FORM, MAX_SAML};
 
+mod integration;
 mod ws_security;
 
 /// For how long an answer to a password is of use.
@@ -100,6 +104,8 @@ pub struct House {
     pub devices: Arc<KnownDevices>,
     /// What tokens against foreign pages are made with.
     pub csrf: CsrfKey,
+    /// What tokens for single sign-on are made with.
+    pub tokens: TokenKey,
     /// How many engines were made.
     pub generations: AtomicU64,
 }
@@ -119,6 +125,8 @@ pub struct Built {
     pub saml: HashMap<TenantId, Arc<ServiceProvider>>,
     /// The tenants that are relying parties.
     pub oidc: HashMap<TenantId, Arc<RelyingParty>>,
+    /// What tenants' old clients are answered with.
+    pub integrations: Integrations,
 }
 
 /// Makes the engine of a configuration over an expiring store.
@@ -162,6 +170,8 @@ pub fn build(checked: &Checked, house: &House, expiring: &Arc<dyn ExpiringStore>
         generation: house.generations.fetch_add(1, Ordering::Relaxed),
         saml: RefCell::default(),
         oidc: RefCell::default(),
+        integrations: RefCell::default(),
+        expiring,
     };
     let endpoint = |asked: &checked::Delegate| {
         let steps = schemes.steps_of(&asked.settings.name, &asked.realms, |name| strangers.get(name).or_else(|| realms.get(name)))?;
@@ -200,10 +210,14 @@ pub fn build(checked: &Checked, house: &House, expiring: &Arc<dyn ExpiringStore>
         | checked::Scheme::Saml(_)
         | checked::Scheme::Oidc(_)
         | checked::Scheme::Introspection(_)
+        | checked::Scheme::Integration { .. }
         | checked::Scheme::LoginForm { .. } => None,
     });
     let asserted = asserted.flatten().map(|issuer| (Issuer::from(issuer.entity_id.as_str()), IssuerRules { local: false }));
     let foreign = (Issuer::from(identity_url::ISSUER), IssuerRules { local: false });
+    // Nor are operators by a token that we issued to them earlier.
+    let tokens = (Issuer::from(programs::ISSUER), IssuerRules { local: false });
+    let integrations = schemes.integrations.into_inner();
     let (saml, oidc) = (schemes.saml.into_inner(), schemes.oidc.into_inner());
     let providers = saml
         .values()
@@ -212,7 +226,7 @@ pub fn build(checked: &Checked, house: &House, expiring: &Arc<dyn ExpiringStore>
         .chain(introspected(checked))
         .map(|issuer| (issuer, IssuerRules { local: false }));
     // A realm that is called like an issuer keeps its own rules.
-    let rules = asserted.chain(providers).chain(checked.realms.iter().map(rule)).chain([certificates, foreign]).collect();
+    let rules = asserted.chain(providers).chain(checked.realms.iter().map(rule)).chain([certificates, foreign, tokens]).collect();
     let engine = Engine {
         routes,
         admission: Admission::new(house.users.clone(), expiring.clone(), rules, checked.administrators.clone())
@@ -222,7 +236,7 @@ pub fn build(checked: &Checked, house: &House, expiring: &Arc<dyn ExpiringStore>
         sink: house.sink.clone(),
         clock: house.clock.clone(),
     };
-    Ok(Built { engine, passwords, local, delegates, saml, oidc })
+    Ok(Built { engine, passwords, local, delegates, saml, oidc, integrations })
 }
 
 /// Who says what bearer tokens are worth.
@@ -236,6 +250,7 @@ fn introspected(checked: &Checked) -> impl Iterator<Item = Issuer> {
         | checked::Scheme::IdentityUrl(_)
         | checked::Scheme::Saml(_)
         | checked::Scheme::Oidc(_)
+        | checked::Scheme::Integration { .. }
         | checked::Scheme::LoginForm { .. } => None,
     })
 }
@@ -384,6 +399,8 @@ struct Schemes<'a> {
     generation: u64,
     saml: RefCell<HashMap<TenantId, Arc<ServiceProvider>>>,
     oidc: RefCell<HashMap<TenantId, Arc<RelyingParty>>>,
+    integrations: RefCell<Integrations>,
+    expiring: &'a Arc<dyn ExpiringStore>,
 }
 
 impl Schemes<'_> {
@@ -463,6 +480,11 @@ impl Schemes<'_> {
                     let (users, clock) = (self.house.users.clone(), self.house.clock.clone());
                     let scheme = IntrospectionScheme::new(name.clone(), (**settings).clone(), tenant.title.clone(), users, clock)?;
                     Link { scheme: Arc::new(scheme), on_reject: settings.on_reject, remember: false }
+                }
+                checked::Scheme::Integration { realms } => {
+                    let made = self.integration(name, realms, tenant, self.expiring)?;
+                    self.integrations.borrow_mut().insert(tenant.id.clone(), made.clone());
+                    Link { scheme: Arc::new(IntegrationScheme::new(made)), on_reject: OnReject::Continue, remember: false }
                 }
                 checked::Scheme::IdentityUrl(foreign) => {
                     Link { scheme: self.identity_url(name, foreign)?, on_reject: foreign.on_reject, remember: foreign.remember }
@@ -576,7 +598,9 @@ fn add_routes(routes: &mut Routes, checked: &Checked, house: &House, tenants: &[
         told.extend(ws_security::injector(checked, route)?);
         let strip = tenants.iter().filter(|tenant| serves(&route.scope, tenant)).map(|tenant| {
             let headers = told.iter().flat_map(|injector| injector.headers());
-            (tenant.id.clone(), Strip::new(headers, tenant.chain.consumes()))
+            let written = checked.tenants.iter().find(|written| written.id == tenant.id);
+            let consumed = written.map(|written| integration::consumed(tenant, written, &route.pattern_text)).unwrap_or_default();
+            (tenant.id.clone(), Strip::new(headers, consumed))
         });
         let built = Route {
             name: route.name.clone(),
@@ -595,6 +619,7 @@ fn add_routes(routes: &mut Routes, checked: &Checked, house: &House, tenants: &[
     }
     for tenant in &checked.tenants {
         own_endpoints(routes, checked, tenant)?;
+        integration::mount(routes, tenant)?;
     }
     Ok(())
 }
@@ -659,6 +684,7 @@ fn messages(checked: &Checked, tenant: &checked::Tenant) -> Vec<String> {
         | checked::Scheme::WsSecurity(_)
         | checked::Scheme::Oidc(_)
         | checked::Scheme::Introspection(_)
+        | checked::Scheme::Integration { .. }
         | checked::Scheme::LoginForm { .. } => None,
     });
     let further = |saml: &checked::Saml| {

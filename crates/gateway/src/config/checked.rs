@@ -3,6 +3,7 @@
 //! Plain owned data without places in a file; `build.rs` makes the engine of it. Made only by
 //! [`super::resolve::resolve`], so whoever holds a [`Checked`] need not check again.
 
+mod integration;
 mod oidc;
 mod saml;
 
@@ -48,6 +49,7 @@ use crate::store::{postgres, redis};
 pub use crate::config::file::{Algorithm, AnonymousDenied, ApiLogin, Http2, LoginHost, SecurityHeader, UpstreamHost};
 pub use crate::inject::headers::Fact;
 pub use crate::realms::hashing::Cost;
+pub use integration::Integration;
 pub use oidc::{ClientAuthentication, Introspection, Oidc, OpLogout, OpenidProvider};
 pub use saml::{FoundBy, IdentityProvider, Pair, RequestBinding, Saml, SourceSite, Weakness};
 
@@ -150,7 +152,7 @@ impl Checked {
                 | Scheme::Oidc(_)
                 | Scheme::Introspection(_),
             ) => None,
-            (name, Scheme::Basic { realms, .. } | Scheme::LoginForm { realms }) => {
+            (name, Scheme::Basic { realms, .. } | Scheme::LoginForm { realms } | Scheme::Integration { realms }) => {
                 let own = |realm: &&RealmName| matches!(self.realms.get(*realm), Some(Realm::Local { .. }));
                 realms.iter().find(own).map(|realm| (name, realm))
             }
@@ -265,6 +267,8 @@ pub struct Tenant {
     pub api_login: Vec<ApiLogin>,
     /// The tenant as an identity provider; then it has a portal.
     pub idp: Option<IdentityProviderRole>,
+    /// What its old clients of integration services see; then its chain has such a scheme.
+    pub integration: Option<Integration>,
 }
 
 /// A tenant as an identity provider.
@@ -489,6 +493,11 @@ pub enum Scheme {
     Oidc(Oidc),
     /// Bearer tokens that a server is asked about.
     Introspection(Box<Introspection>),
+    /// Old clients of integration services.
+    Integration {
+        /// Who checks passwords, in order; at least one, each in [`Checked::realms`].
+        realms: Vec<RealmName>,
+    },
 }
 
 /// How users are found by their certificates.
@@ -789,6 +798,8 @@ pub enum Conceded {
     PrivateAddresses(SchemeName),
     /// Sessions of this scheme that may be another's than the one whose identity they read.
     SessionOwnerUnchecked(SchemeName),
+    /// Session ids in paths of this tenant's integration services.
+    SessionIdInUrl(TenantId),
     /// An algorithm or a form of old in the messages of this identity provider.
     Saml(Weakness, Arc<str>),
     /// Assertions of SAML 1.1 for this service provider.
@@ -813,6 +824,7 @@ impl Conceded {
             Self::WsSecurity(_, concession) => concession.word(),
             Self::PrivateAddresses(_) => "private-addresses",
             Self::SessionOwnerUnchecked(_) => "session-owner-unchecked",
+            Self::SessionIdInUrl(_) => "session-id-in-url",
             Self::Saml(weakness, _) => weakness.word(),
             Self::Saml11Issued(_) => SAML11_ISSUED,
             Self::Saml11UnprovenArtifacts(_) => SAML11_UNPROVEN_ARTIFACTS,
@@ -824,7 +836,7 @@ impl Conceded {
         match self {
             Self::PlainHttp(address) => address.to_string(),
             Self::PlainLdap(realm) | Self::PlainDelegated(realm) => realm.to_string(),
-            Self::LoginOnApplicationHost(tenant) => tenant.to_string(),
+            Self::LoginOnApplicationHost(tenant) | Self::SessionIdInUrl(tenant) => tenant.to_string(),
             Self::WsSecurity(scheme, _) => scheme.to_string(),
             Self::PrivateAddresses(scheme) | Self::SessionOwnerUnchecked(scheme) => scheme.to_string(),
             Self::Saml(_, provider) | Self::Saml11Issued(provider) | Self::Saml11UnprovenArtifacts(provider) => provider.to_string(),

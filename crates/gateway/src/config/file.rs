@@ -9,6 +9,7 @@ use crate::config::values::{At, Named};
 
 mod delegate;
 mod inject;
+mod integration;
 mod limits;
 mod listen;
 mod oidc;
@@ -26,6 +27,7 @@ mod ws_security;
 
 pub use delegate::{Delegate, OnOutage, ResponseRoot};
 pub use inject::{HeadersInjector, Inject, JwtInjector, Response};
+pub use integration::{Integration, IntegrationAuthentication, IntegrationScheme};
 pub use limits::{Load, Rate, RouteLimits};
 pub use listen::{Certificate, ClientCertificates, Limits, Listen, Server, Tls};
 pub use oidc::{ClientAuthentication, IntrospectionScheme, KeyAlgorithm, OidcScheme, OpLogout, OpenidProvider};

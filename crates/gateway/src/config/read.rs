@@ -147,7 +147,7 @@ impl Reader<'_> {
         let (kind, value) = self.kind(
             value,
             "scheme",
-            &["session", "basic", "login-form", "client-certificate", "identity-url", "introspection", "saml", "oidc", "ws-security"],
+            &["session", "basic", "login-form", "client-certificate", "identity-url", "integration", "introspection", "saml", "oidc", "ws-security"],
             &LATER_SCHEMES,
         )?;
         match kind.as_str() {
@@ -158,6 +158,7 @@ impl Reader<'_> {
             "client-certificate" => self.plain(value).map(|at| at.map(Scheme::ClientCertificate)),
             "introspection" => self.plain(value).map(|at| at.map(|scheme| Scheme::Introspection(Box::new(scheme)))),
             "oidc" => self.plain(value).map(|at| at.map(Scheme::Oidc)),
+            "integration" => self.plain(value).map(|at| at.map(Scheme::Integration)),
             "saml" => self.plain(value).map(|at| at.map(|saml| Scheme::Saml(Box::new(saml)))),
             _ => self.plain(value).map(|at| at.map(|scheme| Scheme::WsSecurity(Box::new(scheme)))),
         }

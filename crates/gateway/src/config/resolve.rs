@@ -8,6 +8,7 @@ mod clients;
 mod delegated;
 mod directory;
 mod foreign;
+mod integration;
 mod limits;
 mod oidc;
 mod parts;
@@ -80,6 +81,7 @@ pub fn resolve(source: &Source, file: &File, purpose: Purpose, now: Timestamp) -
     resolve.declared_upstreams(&listeners);
     let injectors = resolve.injectors();
     let routes = resolve.routes(&tenants, &injectors, &listeners);
+    resolve.integration_routes(&tenants, &routes);
     // Before the realms: what an endpoint asks is used.
     let delegates = resolve.delegates(&tenants);
     let service_providers = resolve.service_providers(&tenants);
@@ -403,6 +405,13 @@ impl Resolve<'_> {
                     None
                 }
             },
+            "session-id-in-url" => match self.file.tenant.find(&written.partner.value) {
+                Some(_) => Some(Conceded::SessionIdInUrl(written.partner.value.as_str().into())),
+                None => {
+                    self.unknown(&written.partner, "tenant", self.file.tenant.names());
+                    None
+                }
+            },
             "private-addresses" => self.conceded_scheme(&written.partner).map(Conceded::PrivateAddresses),
             "session-owner-unchecked" => self.conceded_scheme(&written.partner).map(Conceded::SessionOwnerUnchecked),
             // Both kinds of message know the word `saml11`; the partner says which is meant.
@@ -445,6 +454,7 @@ impl Resolve<'_> {
                     "session-owner-unchecked",
                     SAML11_ISSUED,
                     SAML11_UNPROVEN_ARTIFACTS,
+                    "session-id-in-url",
                 ];
                 let weaknesses = Weakness::ALL.iter().map(|weakness| weakness.word());
                 let help = suggest(unknown, known.into_iter().chain(words).chain(weaknesses));

@@ -118,7 +118,7 @@ mod tests {
                 Ok(users.by_id(id, asked.now).await.unwrap().unwrap().name.to_string())
             }
             Outcome::Rejected(rejection) => Err(rejection.reason),
-            Outcome::NotApplicable | Outcome::Resumed(_) => panic!("neither yes nor no"),
+            Outcome::NotApplicable | Outcome::Resumed(_) | Outcome::Opening(..) => panic!("neither yes nor no"),
         }
     }
 

@@ -5,6 +5,7 @@ pub mod basic;
 pub mod client_certificate;
 pub mod family;
 pub mod identity_url;
+pub mod integration;
 pub mod introspection;
 pub mod known_device;
 pub mod login_form;

@@ -183,7 +183,7 @@ mod tests {
             Outcome::Resumed(identity) => Ok(identity),
             Outcome::Rejected(rejection) => Err(Some(rejection.reason)),
             Outcome::NotApplicable => Err(None),
-            Outcome::Authenticated(_) => panic!("a session proves nothing anew"),
+            Outcome::Authenticated(_) | Outcome::Opening(..) => panic!("a session proves nothing anew"),
         }
     }
 

@@ -21,7 +21,9 @@ use vestibule_engine::scheme::{Challenge, Place};
 use vestibule_engine::tenant::Tenant;
 use vestibule_wss::FaultCode;
 
+use crate::schemes::integration::Integration;
 use crate::serve::fault::{self, Party};
+use crate::serve::integration::Integrations;
 
 /// Redirects to the login within [`BOUNCE_SECONDS`] after which we stop and show a page instead.
 const MAX_BOUNCES: u32 = 10;
@@ -38,6 +40,8 @@ pub struct Answers {
     /// Tenants whose API clients and scripts hear 403 without a challenge where they proved nothing, as the product does
     /// (`authentication-chain.md` §6.3, `compat`).
     pub compat: HashSet<TenantId>,
+    /// Tenants whose old clients of integration services know faults of their own.
+    pub integrations: Integrations,
     /// Draws the page a person sees.
     pub page: PageWriter,
 }
@@ -122,6 +126,12 @@ impl Answers {
 
     fn refuse_as(&self, request: &CheckRequest, judgement: &Judgement, kind: ClientKind) -> Response<Bytes> {
         let found = judgement.found.as_ref();
+        if found.is_some_and(|found| self.integration(request, found).is_some())
+            && let Some(mut response) = crate::serve::integration::fault::refuse(request, &judgement.decision)
+        {
+            dress(response.headers_mut());
+            return response;
+        }
         let refusal = match &judgement.decision {
             Decision::Challenge(challenges) => return self.challenge(request, found, challenges, kind),
             Decision::Fail(_) => Refusal::new(StatusCode::SERVICE_UNAVAILABLE, 4, "Service unavailable").later(RETRY_SECONDS),
@@ -133,6 +143,11 @@ impl Answers {
             Decision::Allow(_) => Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, 4, "Internal error"),
         };
         self.write(refusal, kind, request.id, found.map(|found| &*found.tenant), &request.method)
+    }
+
+    /// What the client of this request is answered with, if it is an old client of integration services.
+    pub fn integration(&self, request: &CheckRequest, found: &Found) -> Option<&Arc<Integration>> {
+        self.integrations.get(&found.tenant.id).filter(|of| of.serves(request.target.path()))
     }
 
     /// The answer when the upstream, or we, failed.

@@ -17,7 +17,9 @@ use vestibule_engine::engine::Judgement;
 use vestibule_engine::inject::Changes;
 use vestibule_engine::request::{Body, CheckRequest, Malformed, Shown};
 use vestibule_engine::route::{BodyNeed, Destination, Found};
+use vestibule_engine::session::Keeper;
 
+use crate::schemes::integration::Integration;
 use crate::serve::answer::mark;
 use crate::serve::body::Reply;
 use crate::serve::operation;
@@ -201,7 +203,11 @@ async fn consider(passage: &Passage<'_>, dialect: Dialect, described: Described)
     };
     let mut beside = HeaderMap::new();
     if let Some(opened) = &judgement.opened {
-        let cookie = (passage.running.session_cookie)(&request, opened);
+        let old = judgement.found.as_ref().and_then(|found| passage.running.answers.integration(&request, found));
+        let cookie = match old.filter(|_| opened.keeper == Keeper::Program) {
+            Some(of) => Integration::set_cookie(&request, &of.settings().path, opened),
+            None => (passage.running.session_cookie)(&request, opened),
+        };
         if let Ok(cookie) = HeaderValue::from_str(cookie.reveal()) {
             beside.append(SET_COOKIE, cookie);
         }

@@ -50,6 +50,7 @@ use crate::forward::Upstream;
 use crate::keys::{KeyEncryptionKey, KeyRing};
 use crate::realms::hashing::{HashingPool, wrapping};
 use crate::realms::operators::{Operators, operators};
+use crate::schemes::integration::token::TokenKey;
 use crate::schemes::known_device::KnownDevices;
 use crate::schemes::session::set_cookie;
 use crate::serve::admin::protocol::Refusal;
@@ -61,6 +62,7 @@ use crate::serve::control::{OnControl, OwnPages};
 use crate::serve::delegate::Delegates;
 use crate::serve::hand_over::{Inherited, Successor};
 use crate::serve::health::{self, Health};
+use crate::serve::integration::{self, Commands, Integrations};
 use crate::serve::listen::{Capacity, Doors, Drained, Listener, ListenerTls};
 use crate::serve::load::Terms;
 use crate::serve::notify;
@@ -176,6 +178,7 @@ pub async fn open(path: PathBuf, purpose: Purpose, clock: Arc<dyn Clock>, inheri
         sink,
         devices: Arc::new(KnownDevices::new(&secrets.devices)),
         csrf: CsrfKey::new(&secrets.csrf),
+        tokens: TokenKey::new(&secrets.tokens),
         generations: AtomicU64::new(0),
     };
     let threads = checked.server.workers.unwrap_or_else(|| Capacity::default().threads);
@@ -531,6 +534,7 @@ struct Secrets {
     csrf: Secret<[u8; 32]>,
     devices: Secret<[u8; 32]>,
     audit: Secret<[u8; 32]>,
+    tokens: Secret<[u8; 32]>,
 }
 
 impl Secrets {
@@ -546,7 +550,13 @@ impl Secrets {
             let octets: [u8; 32] = opened.reveal().as_slice().try_into().map_err(|_| format!("the stored secret {name} is damaged"))?;
             Ok::<_, String>(Secret::new(octets))
         };
-        Ok(Self { pages: one("pages").await?, csrf: one("csrf").await?, devices: one("devices").await?, audit: one("audit").await? })
+        Ok(Self {
+            pages: one("pages").await?,
+            csrf: one("csrf").await?,
+            devices: one("devices").await?,
+            audit: one("audit").await?,
+            tokens: one("tokens").await?,
+        })
     }
 }
 
@@ -588,7 +598,7 @@ impl Server {
 
     /// A configuration as it will run.
     fn running(&self, checked: &Checked, built: Built) -> Result<proxy::Running, String> {
-        let Built { engine, passwords, local, delegates, saml, oidc } = built;
+        let Built { engine, passwords, local, delegates, saml, oidc, integrations } = built;
         let engine = Arc::new(engine);
         let brands = brands(checked)?;
         let changes = Owners::new(checked, &self.house.clock, &passwords, &local);
@@ -607,6 +617,7 @@ impl Server {
         .with_relying_parties(oidc)
         .with_idps(pages::Idps::new(checked));
         let delegates = Delegates::new(engine.clone(), delegates);
+        let commands = Commands::new(engine.clone(), self.house.expiring.clone(), integrations.clone());
         let mut upstreams = HashMap::new();
         for (name, upstream) in &checked.upstreams {
             let settings = upstreams::settings(upstream)?;
@@ -619,8 +630,8 @@ impl Server {
             until_over: until_over(&engine),
             engine: engine.clone(),
             upstreams,
-            pages: OnControl::new(self.control.clone(), service(portal, delegates, ApiLogin::new(engine.clone()))),
-            answers: answers(checked, brands),
+            pages: OnControl::new(self.control.clone(), service(portal, delegates, ApiLogin::new(engine.clone()), commands)),
+            answers: Answers { integrations, ..answers(checked, brands) },
             terms: Terms::new(checked.load.clone(), checked.routes.iter().map(|route| (route.name.clone(), route.limits))),
             doors: checked.listeners.iter().map(|listener| door(listener, &forwarding)).collect(),
             session_cookie: set_cookie,
@@ -738,8 +749,8 @@ impl Administered for Administration {
 }
 
 /// Our own pages as the proxy asks them.
-fn service(portal: Portal, delegates: Delegates, programs: ApiLogin) -> OwnPages {
-    let own = Arc::new((portal, delegates, programs));
+fn service(portal: Portal, delegates: Delegates, programs: ApiLogin, commands: Commands) -> OwnPages {
+    let own = Arc::new((portal, delegates, programs, commands));
     BoxCloneSyncService::new(tower::service_fn(move |mut asked: Request<axum::body::Body>| {
         let own = own.clone();
         async move {
@@ -749,9 +760,11 @@ fn service(portal: Portal, delegates: Delegates, programs: ApiLogin) -> OwnPages
                 *response.status_mut() = http::StatusCode::INTERNAL_SERVER_ERROR;
                 return Ok(response);
             };
-            let (portal, delegates, programs) = &*own;
+            let (portal, delegates, programs, commands) = &*own;
             let response = if request.target.path().starts_with(SECRET_PATHS) {
                 delegates.handle(request, found).await
+            } else if integration::is_mounted(&found) {
+                commands.handle(request, found).await
             } else if is_mounted(&found) {
                 programs.handle(request, found).await
             } else {
@@ -769,7 +782,8 @@ fn answers(checked: &Checked, brands: HashMap<TenantId, Brand>) -> Answers {
         pages::refusal(brand, notice)
     };
     let compat = |tenant: &&config::checked::Tenant| tenant.anonymous_denied == AnonymousDenied::Compat;
-    Answers { compat: checked.tenants.iter().filter(compat).map(|tenant| tenant.id.clone()).collect(), page: Arc::new(page) }
+    let compat = checked.tenants.iter().filter(compat).map(|tenant| tenant.id.clone()).collect();
+    Answers { compat, integrations: Integrations::new(), page: Arc::new(page) }
 }
 
 fn brands(checked: &Checked) -> Result<HashMap<TenantId, Brand>, String> {

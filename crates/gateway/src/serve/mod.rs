@@ -14,6 +14,7 @@ pub mod framing;
 pub mod hand_over;
 pub mod health;
 pub mod house;
+pub mod integration;
 pub mod listen;
 pub mod load;
 pub mod notify;

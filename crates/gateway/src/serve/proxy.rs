@@ -29,7 +29,7 @@ use vestibule_engine::request::{Body, Channel, CheckRequest, ClientKind, Malform
 use vestibule_engine::route::{Access, BodyNeed, Destination, Found};
 use vestibule_engine::scheme::Unavailable;
 use vestibule_engine::secret::Secret;
-use vestibule_engine::session::Opened;
+use vestibule_engine::session::{Keeper, Opened};
 
 use crate::forward::{Download, ForwardError, HYPER_MAX_FIELDS, Patient, Upload, Upstream};
 use crate::serve::answer::{Answers, Failure, ID, mark};
@@ -38,6 +38,7 @@ use crate::serve::control::{OnControl, OwnPages};
 use crate::serve::cors::Crossing;
 use crate::serve::ext_authz::{self, Dialect};
 use crate::serve::framing::Verdict;
+use crate::serve::integration::program::Program;
 use crate::serve::listen::Peer;
 use crate::serve::load::{Load, Terms};
 use crate::serve::operation;
@@ -346,11 +347,20 @@ impl Passage<'_> {
         let Judgement { decision: Decision::Allow(grant), opened, recognised, csrf_token, .. } = judgement else {
             return self.refuse(&request, judgement);
         };
-        let cookie = opened.map(|opened| (self.running.session_cookie)(&request, &opened));
+        let old = self.running.answers.integration(&request, &grant.found);
+        let program = old.map(|of| Program::of(&request, of.settings(), opened.as_ref()));
+        let cookie =
+            opened.filter(|opened| opened.keeper == Keeper::Browser).map(|opened| (self.running.session_cookie)(&request, &opened));
         let recognised = recognised.as_ref().map(|scheme| scheme.as_str());
-        let mut response = self.forward(request, hop, *grant, upload, share, upgrade).await;
+        let mut response = match program.as_ref().and_then(Program::answer) {
+            Some(answer) => self.own(answer),
+            None => self.forward(request, hop, *grant, upload, share, upgrade).await,
+        };
         if let Some(value) = cookie.and_then(|cookie| HeaderValue::from_str(cookie.reveal()).ok()) {
             response.headers_mut().append(SET_COOKIE, value);
+        }
+        if let Some(program) = program {
+            program.tell(response.headers_mut());
         }
         tell_token(response.headers_mut(), csrf_token.as_ref());
         mark(response.headers_mut(), self.id, recognised);

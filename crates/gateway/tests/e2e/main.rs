@@ -21,6 +21,8 @@ mod foreign;
 mod hand_over;
 #[path = "../../src/cli/demo/identity_service.rs"]
 mod identity_service;
+mod integration;
+mod integration_clients;
 mod introspection;
 mod keystores;
 mod ldap;

@@ -21,6 +21,7 @@ pub fn application(title: &'static str) -> Router {
             get(|| async { Json(json!({ "orders": [{ "id": 1, "item": "lantern" }, { "id": 2, "item": "door bell" }] })) }),
         )
         .route("/api/orders/{id}", any(|request: Request| async move { Json(json!({ "done": request.method().as_str() })) }))
+        .route("/Services/Integration/{object}", any(|headers: HeaderMap| async move { soap(&headers) }))
         .route("/soap/orders", any(|headers: HeaderMap| async move { soap(&headers) }))
         .fallback(|| async { (StatusCode::NOT_FOUND, "The sample application has no such page.\n") })
 }

@@ -17,6 +17,7 @@ use crate::config::DECRYPTION;
 use crate::config::checked::{self, Checked, WsSecurityResponse};
 use crate::config::problem::Problem;
 use crate::inject::ws_security::{Need, PasswordCame, WsSecurityInjector, needs};
+use crate::schemes::integration;
 use crate::schemes::owners::Owners;
 use crate::schemes::ws_security::verifier::Verifier;
 use crate::schemes::ws_security::{Credential, WsSecurity};
@@ -42,6 +43,7 @@ impl Schemes<'_> {
                 | checked::Scheme::Saml(_)
                 | checked::Scheme::Oidc(_)
                 | checked::Scheme::Introspection(_)
+                | checked::Scheme::Integration { .. }
                 | checked::Scheme::LoginForm { .. },
             )
             | None => false,
@@ -97,6 +99,17 @@ pub(super) fn injector(checked: &Checked, route: &checked::Route) -> Result<Opti
                     if security.token == TokenKind::Username {
                         passwords.insert(name.clone(), PasswordCame::Token(security.role.clone()));
                     }
+                }
+                // What stands there is read on the way to these services only, and is theirs to read elsewhere.
+                Some(checked::Scheme::Integration { .. }) => {
+                    let below = |path: &str| integration::is_at_or_below(&route.pattern_text, path);
+                    if tenant.integration.as_ref().is_some_and(|written| below(&written.settings.path)) {
+                        let read = roles.entry(tenant.id.clone()).or_default();
+                        if !read.contains(&Target::Ultimate) {
+                            read.push(Target::Ultimate);
+                        }
+                    }
+                    passwords.insert(name.clone(), PasswordCame::Token(Target::Ultimate));
                 }
                 Some(checked::Scheme::Basic { .. }) => drop(passwords.insert(name.clone(), PasswordCame::Basic)),
                 Some(
@@ -168,7 +181,8 @@ fn brings(checked: &Checked, scheme: &checked::Scheme, need: Need) -> bool {
     let certificates = || checked.listeners.iter().any(|listener| listener.clients.is_some() || listener.forwarded.is_some());
     match (need, scheme) {
         (Need::Name, _) => true,
-        (Need::ReceivedPassword, checked::Scheme::Basic { .. }) => true,
+        // A session has none; a message of its own may.
+        (Need::ReceivedPassword, checked::Scheme::Basic { .. } | checked::Scheme::Integration { .. }) => true,
         (Need::ReceivedPassword, checked::Scheme::WsSecurity(security)) => security.token == TokenKind::Username,
         (Need::MessageKey, checked::Scheme::WsSecurity(security)) => security.token != TokenKind::Username,
         (Need::TlsKey, _) => certificates(),
@@ -182,7 +196,7 @@ fn brings(checked: &Checked, scheme: &checked::Scheme, need: Need) -> bool {
             | checked::Scheme::Introspection(_)
             | checked::Scheme::LoginForm { .. },
         )
-        | (Need::MessageKey, checked::Scheme::Basic { .. }) => false,
+        | (Need::MessageKey, checked::Scheme::Basic { .. } | checked::Scheme::Integration { .. }) => false,
     }
 }
 

@@ -24,6 +24,8 @@ pub enum Scheme {
     WsSecurity(Box<WsSecurityScheme>),
     /// A session of another service: the headers `ssid` and `surl` of Salesforce, with the URL at which it says whose session it is.
     IdentityUrl(IdentityUrlScheme),
+    /// Old clients of integration services, which keep `JSESSIONID`.
+    Integration(super::IntegrationScheme),
     /// SAML 2.0 web single sign-on: an identity provider vouches for the user. Its success opens a session.
     Saml(Box<super::saml::SamlScheme>),
     /// OpenID Connect: an OpenID provider vouches for the user. Its success opens a session.

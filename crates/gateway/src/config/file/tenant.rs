@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::IdentityProviderRole;
+use super::{IdentityProviderRole, Integration};
 use crate::config::values::{At, Period};
 
 /// Whose requests they are.
@@ -54,6 +54,9 @@ pub struct Tenant {
     /// The tenant as an identity provider of SAML 2.0, on its portal: its users sign in at `[service_provider]`s.
     #[serde(default)]
     pub idp: Option<At<IdentityProviderRole>>,
+    /// What old clients of integration services see. Without it, the defaults.
+    #[serde(default)]
+    pub integration: Option<At<Integration>>,
 }
 
 /// How programs log in.

@@ -188,7 +188,7 @@ impl Resolve<'_> {
         }
         // While the service is down, somebody must still be able to change this.
         let local = |name: &SchemeName| match self.schemes.get(name) {
-            Some(Scheme::Basic { realms: asked, .. } | Scheme::LoginForm { realms: asked }) => {
+            Some(Scheme::Basic { realms: asked, .. } | Scheme::LoginForm { realms: asked } | Scheme::Integration { realms: asked }) => {
                 asked.iter().any(|realm| matches!(realms.get(realm), Some(Realm::Local { .. })))
             }
             Some(

@@ -251,9 +251,11 @@ impl Resolve<'_> {
             let title = written.title.clone().unwrap_or_else(|| name.value.clone());
             let portal_origin = login_host.zip(listeners.first()).map(|(host, listener)| origin(host, listener));
             let idp = written.idp.as_ref().and_then(|at| self.idp(at, portal.as_ref().and(portal_origin.as_deref())));
+            let integration = self.integration(name, written, &chain);
             tenants.push(Tenant {
                 portal_origin,
                 idp,
+                integration,
                 origins: origins.into_iter().collect(),
                 brand: self.brand(&written.brand, &title),
                 cors: self.cors(written.cors.as_ref(), listeners),
@@ -364,6 +366,7 @@ impl Resolve<'_> {
         let known = || file.scheme.names().chain(["session"]);
         let mut chain = Vec::new();
         let [mut form, mut saml, mut oidc] = [None::<&At<String>>; 3];
+        let mut integration: Option<&At<String>> = None;
         let (mut session, mut remembers) = (false, None);
         for (place, at) in written.chain.value.iter().enumerate() {
             let name = SchemeName::from(at.value.as_str());
@@ -387,6 +390,13 @@ impl Resolve<'_> {
                 }
                 Scheme::Basic { remember, .. } => remembers = remembers.or(remember.then_some(at)),
                 Scheme::WsSecurity(_) => {}
+                Scheme::Integration { .. } => {
+                    if let Some(first) = integration {
+                        self.error(at, format!("the chain has a scheme of this type already: `{}`", first.value)).help =
+                            Some("one scheme may ask several realms: realm = [\"a\", \"b\"]".to_owned());
+                    }
+                    integration = Some(at);
+                }
                 Scheme::ClientCertificate(certificate) => remembers = remembers.or(certificate.remember.then_some(at)),
                 Scheme::IdentityUrl(foreign) => remembers = remembers.or(foreign.remember.then_some(at)),
                 Scheme::LoginForm { .. } => {
@@ -462,6 +472,9 @@ impl Resolve<'_> {
             }
             Some(At { value: file::Scheme::IdentityUrl(written), .. }) => {
                 Some(Scheme::IdentityUrl(self.identity_url_scheme(&name, written)))
+            }
+            Some(At { value: file::Scheme::Integration(written), .. }) => {
+                Some(Scheme::Integration { realms: self.scheme_realms(&written.realm) })
             }
             Some(At { value: file::Scheme::Saml(written), .. }) => Some(Scheme::Saml(Box::new(self.saml_scheme(written)))),
             Some(At { value: file::Scheme::Oidc(written), .. }) => Some(Scheme::Oidc(self.oidc_scheme(written))),

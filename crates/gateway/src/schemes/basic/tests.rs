@@ -45,7 +45,7 @@ fn verdict(outcome: Result<Outcome, Unavailable>) -> Result<Box<Proof>, Reason> 
         Outcome::Authenticated(proof) => Ok(proof),
         Outcome::Rejected(rejection) => Err(rejection.reason),
         Outcome::NotApplicable => Err(Reason::Nobody),
-        Outcome::Resumed(_) => unreachable!(),
+        Outcome::Resumed(_) | Outcome::Opening(..) => unreachable!(),
     }
 }
 

@@ -94,6 +94,7 @@ fn is_real(event: &Event) -> bool {
         | Event::AnswerRefused { .. }
         | Event::MessageRefused { .. }
         | Event::AssertionIssued { .. }
+        | Event::TokenIssued { .. }
         | Event::KeyRotated { .. }
         | Event::ConfigReloaded { .. }
         | Event::AuditOpened { .. }

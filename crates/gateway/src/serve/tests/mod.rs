@@ -109,6 +109,7 @@ impl Plan {
             pages: OnControl::new(tokio::runtime::Handle::current(), own_pages()),
             answers: Answers {
                 compat: self.compat.then(|| TenantId::from("north")).into_iter().collect(),
+                integrations: Default::default(),
                 page: Arc::new(|notice| Page {
                     html: format!("<p>{} {}</p>", notice.sentence, notice.id),
                     content_security_policy: HeaderValue::from_static("default-src 'none'"),

@@ -1,0 +1,645 @@
+//! The scheme `integration`: old clients of integration services, which log in by an address, keep `JSESSIONID`, or send a name and
+//! a password in the head of each message (`oracle-stateful-sessions.md` §1, §3, §4, §9).
+//!
+//! Which of a client's credentials opens a session, and which is good for one request, is the table of §3.1; the client is never
+//! asked. What an attacker tries: a planted or guessed session id (fixation, attack 54), an id in an address that others read,
+//! somebody else's session beside a name of his own, a session where the service class knows none. So an id that a client
+//! brings is found or refused and never adopted, and one refusal ends the chain: nothing after it could mean the same client.
+
+pub mod token;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use http::HeaderName;
+use http::header::USER_AGENT;
+use ipnet::IpNet;
+use vestibule_engine::Timestamp;
+use vestibule_engine::audit::{Ending, Event, Reason, SecurityFault, Trail};
+use vestibule_engine::clock::random;
+use vestibule_engine::identity::{GroupName, Identity, Issuer, SchemeName, TenantId, User, Username, password};
+use vestibule_engine::realm::{Answer, Offered};
+use vestibule_engine::request::{Channel, CheckRequest};
+use vestibule_engine::scheme::{Asked, Opening, Outcome, Place, Proof, Rejection, Scheme, Unavailable, Who};
+use vestibule_engine::secret::Secret;
+use vestibule_engine::session::{Opened, Place as SessionPlace, Sessions};
+use vestibule_engine::store::digest;
+use vestibule_engine::tenant::Tenant;
+use vestibule_wss::integration::{Heading, Lack, Security};
+
+use super::basic::from_a_page;
+use super::family::{Family, Offer, PlainHttp};
+use super::ws_security::message;
+use token::{Bind, Presenter, Tokens};
+
+/// The session's cookie; clients compare it in this spelling.
+pub const COOKIE: &str = "JSESSIONID";
+/// The same in a path.
+const PARAMETER: &str = "jsessionid";
+/// The token in an address, and the one-time token of a login that came from elsewhere.
+pub const TOKEN: &str = "odSsoToken";
+/// See [`TOKEN`].
+pub const INTERNAL_TOKEN: &str = "odSsoTokenG";
+/// Who vouches for the subject of a token: we, at an earlier time.
+pub const ISSUER: &str = "sso-token";
+/// What the client called itself when it logged in.
+const CLIENT_NAME: &str = "client-name";
+/// Said of a session that a stateless request asked for.
+const KEPT: &str = "kept";
+/// Characters of a client's name (§3.4).
+const LONGEST_CLIENT_NAME: usize = 256;
+/// Octets that a data thread reads by itself; more would keep everybody on its core waiting.
+const AT_ONCE: usize = 64 * 1024;
+
+/// What old clients of a tenant see.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where commands and data go.
+    pub path: String,
+    /// Where it is asked whose a token is.
+    pub validate_path: String,
+    /// Where tokens are issued to programs.
+    pub token_path: String,
+    /// The company's sign-in id, before the slash of a user's.
+    pub company: Option<String>,
+    /// The company's external identifier for single sign-on.
+    pub ssoid: Option<String>,
+    /// Where its identity provider is entered; `${TARGET}` stands for the address to come back to.
+    pub its_url: Option<String>,
+    /// Whether passwords count.
+    pub passwords: Passwords,
+    /// Whose members may come; everybody if empty.
+    pub groups: Vec<GroupName>,
+    /// Whether every user name opens a session (§3.1, "R16").
+    pub compatibility: bool,
+    /// Whether a plus is a space in what is encoded.
+    pub plus_is_space: bool,
+    /// Paths of the service class that knows no sessions.
+    pub administrative: Vec<String>,
+    /// Whether a session id may stand in a path.
+    pub url_sessions: UrlSessions,
+    /// Who may ask whose a token is; everybody if empty.
+    pub validators: Vec<IpNet>,
+    /// Third parties that are handed a token, by the name of the link.
+    pub links: BTreeMap<String, Link>,
+}
+
+/// Whether passwords count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Passwords {
+    /// They do, beside single sign-on.
+    Count,
+    /// The company signs in by single sign-on only.
+    DoNot,
+}
+
+/// Whether a session id may stand in a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UrlSessions {
+    /// It is not looked at.
+    Refused,
+    /// The operator conceded it.
+    Conceded,
+}
+
+/// A third party.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// Its address.
+    pub url: url::Url,
+    /// The query parameter that the token is put into.
+    pub parameter: String,
+}
+
+/// What a tenant's old clients are answered with: shared by the scheme and by the commands.
+#[derive(Debug)]
+pub struct Integration {
+    name: SchemeName,
+    tenant: TenantId,
+    settings: Settings,
+    sessions: Arc<Sessions>,
+    tokens: Tokens,
+    family: Family,
+    plain: PlainHttp,
+}
+
+/// A name and a password, however they came.
+#[derive(Debug)]
+pub struct Typed<'a> {
+    /// The name.
+    pub username: &'a str,
+    /// The password.
+    pub password: &'a Secret<String>,
+    /// What the client calls itself.
+    pub client_name: Option<&'a str>,
+}
+
+impl Integration {
+    /// What the clients of this tenant are answered with.
+    pub fn new(
+        name: SchemeName,
+        tenant: TenantId,
+        settings: Settings,
+        sessions: Arc<Sessions>,
+        tokens: Tokens,
+        family: Family,
+        plain: PlainHttp,
+    ) -> Self {
+        Self { name, tenant, settings, sessions, tokens, family, plain }
+    }
+
+    /// The scheme's name.
+    pub fn name(&self) -> &SchemeName {
+        &self.name
+    }
+
+    /// What they see.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Their sessions.
+    pub fn sessions(&self) -> &Arc<Sessions> {
+        &self.sessions
+    }
+
+    /// Their tokens.
+    pub fn tokens(&self) -> &Tokens {
+        &self.tokens
+    }
+
+    /// Whether a password may have come this way.
+    pub fn admits(&self, request: &CheckRequest) -> bool {
+        self.plain.admits(request)
+    }
+
+    /// Whether a path is of these services.
+    pub fn serves(&self, path: &str) -> bool {
+        is_at_or_below(path, &self.settings.path) || path == self.settings.token_path
+    }
+
+    fn is_administrative(&self, path: &str) -> bool {
+        path == self.settings.token_path || self.settings.administrative.iter().any(|class| is_at_or_below(path, class))
+    }
+
+    /// The user name in what somebody signs in as: `COMPANY/user`, or the name alone. `None` for another company's.
+    fn local_name<'t>(&self, tenant: &'t Tenant, typed: &'t str) -> Option<&'t str> {
+        let typed = typed.trim();
+        let name = match (&self.settings.company, typed.split_once('/')) {
+            (Some(company), Some((before, name))) if before.eq_ignore_ascii_case(company) => name,
+            (Some(_), Some(_)) => return None,
+            (_, None) | (None, _) => typed,
+        };
+        Some(tenant.local_name(name))
+    }
+
+    /// What somebody signs in as.
+    pub fn sign_in_id(&self, user: &User) -> String {
+        match &self.settings.company {
+            Some(company) => format!("{company}/{}", user.name),
+            None => user.name.to_string(),
+        }
+    }
+
+    /// Whose password this is. Every attempt is a login, for the history.
+    ///
+    /// # Errors
+    /// [`Unavailable`] if nobody could say.
+    pub async fn log_in(&self, typed: &Typed<'_>, asked: &Asked<'_>, trail: &mut Trail) -> Result<Result<Proof, Rejection>, Unavailable> {
+        let refused = |reason| Ok(Err(Rejection::chain(reason)));
+        if !self.plain.admits(asked.request) {
+            tracing::warn!(request = %asked.request.id, scheme = %self.name, "a password came over an unprotected channel");
+            return refused(Reason::InsecureChannel);
+        }
+        if self.settings.passwords == Passwords::DoNot {
+            return refused(Reason::NotForPrograms);
+        }
+        let tenant = &asked.found.tenant;
+        let name = self.local_name(tenant, typed.username).and_then(Username::parse);
+        let secret = password(typed.password.reveal()).filter(|password| !password.reveal().chars().any(char::is_control));
+        let (Some(username), Some(secret)) = (name, secret) else {
+            trail.refused(&self.name, None, Reason::MalformedCredential);
+            return refused(Reason::MalformedCredential);
+        };
+        let offer =
+            Offer { request: asked.request, tenant: &tenant.id, username: &username, secret: Offered::Password(&secret), now: asked.now };
+        let answer = match self.family.verify(&offer, false, trail).await {
+            Ok(answer) => answer,
+            Err(down) => {
+                trail.refused(&self.name, Some(&username), Reason::Unavailable);
+                return Err(down);
+            }
+        };
+        match answer {
+            Answer::Rejected(rejection) => {
+                trail.refused(&self.name, Some(&username), rejection.reason);
+                refused(rejection.reason)
+            }
+            Answer::Accepted { account, realm } => {
+                let mut proof = self.family.proof(&self.name, &tenant.id, account, &realm, asked.now);
+                if let Some(reason) = self.keeps_out(&proof.who, asked.now).await? {
+                    trail.refused(&self.name, Some(&username), reason);
+                    return refused(reason);
+                }
+                note_client(&mut proof, typed.client_name);
+                trail.events.push(Event::LoginSucceeded {
+                    scheme: self.name.clone(),
+                    realm: realm.to_string(),
+                    subject: username.to_string(),
+                });
+                Ok(Ok(proof))
+            }
+        }
+    }
+
+    /// Whose token this is. It is spent.
+    ///
+    /// # Errors
+    /// [`Unavailable`] if the store does not say.
+    pub async fn redeem(
+        &self,
+        token: &str,
+        by: Presenter,
+        client_name: Option<&str>,
+        now: Timestamp,
+        trail: &mut Trail,
+    ) -> Result<Result<Proof, Rejection>, Unavailable> {
+        // §6.3: a plus that was not encoded arrives as a space.
+        let spent = match self.tokens.consume(&token.trim().replace(' ', "+"), by, now).await? {
+            Ok(spent) => spent,
+            Err(reason) => {
+                trail.refused(&self.name, None, reason);
+                return Ok(Err(Rejection::chain(reason)));
+            }
+        };
+        let mut proof = Proof {
+            tenant: self.tenant.clone(),
+            who: Who::User(spent.user.id),
+            scheme: self.name.clone(),
+            issuer: Issuer::from(ISSUER),
+            level: spent.level,
+            authenticated_at: spent.authenticated_at,
+            replay: Vec::new(),
+            attributes: Default::default(),
+            ambient: false,
+        };
+        if let Some(reason) = self.keeps_out(&proof.who, now).await? {
+            trail.refused(&self.name, Some(&spent.user.name), reason);
+            return Ok(Err(Rejection::chain(reason)));
+        }
+        note_client(&mut proof, client_name);
+        let subject = spent.user.name.to_string();
+        trail.events.push(Event::LoginSucceeded { scheme: self.name.clone(), realm: ISSUER.to_owned(), subject });
+        Ok(Ok(proof))
+    }
+
+    async fn keeps_out(&self, who: &Who, now: Timestamp) -> Result<Option<Reason>, Unavailable> {
+        let groups = &self.settings.groups;
+        if groups.is_empty() {
+            return Ok(None);
+        }
+        let user = match who {
+            Who::User(id) => self.family.users.by_id(*id, now).await?,
+            Who::External(id) => self.family.users.by_external_id(&self.tenant, id).await?,
+        };
+        let member = user.is_some_and(|user| user.groups.iter().any(|group| groups.contains(group)));
+        Ok((!member).then_some(Reason::NotForPrograms))
+    }
+
+    /// The session id of a request, if it says one.
+    ///
+    /// # Errors
+    /// [`Reason::DuplicateCredential`]: two that differ, or two cookies.
+    pub fn session_id<'r>(&self, request: &'r CheckRequest) -> Result<Option<&'r str>, Reason> {
+        let mut cookies = request.cookies(COOKIE);
+        let cookie = cookies.next();
+        if cookies.next().is_some() {
+            return Err(Reason::DuplicateCredential);
+        }
+        let mut written = request.target.parameters().iter().filter_map(|parameter| {
+            let (name, value) = parameter.trim().split_once('=')?;
+            (name == PARAMETER && self.settings.url_sessions == UrlSessions::Conceded).then_some(value)
+        });
+        let path = written.next();
+        match (cookie, path, written.next()) {
+            (_, _, Some(_)) => Err(Reason::DuplicateCredential),
+            (Some(cookie), Some(path), None) if cookie != path => Err(Reason::DuplicateCredential),
+            (cookie, path, None) => Ok(cookie.or(path)),
+        }
+    }
+
+    /// The `Set-Cookie` value that gives a client its session, in the one form that all of them can cut up (§1.2).
+    pub fn set_cookie(request: &CheckRequest, path: &str, opened: &Opened) -> Secret<String> {
+        Secret::new(format!("{COOKIE}={}; {}", opened.token.reveal(), attributes(request, path)))
+    }
+
+    /// The `Set-Cookie` value that takes it away (§2).
+    pub fn clear_cookie(&self, request: &CheckRequest) -> String {
+        format!("{COOKIE}=; Max-Age=0; {}", attributes(request, &self.settings.path))
+    }
+
+    /// Where somebody is sent who was signed in elsewhere: the address that opens their session, once, within half a minute, with
+    /// a token in it. In a browser only for this browser, which has to be given the cookie; so the address it comes from has to
+    /// be on the same host.
+    ///
+    /// # Errors
+    /// [`Unavailable`] when the store does not answer.
+    #[expect(dead_code, reason = "the consumer of SAML 1.1 responses calls it")]
+    pub async fn onward(&self, request: &CheckRequest, identity: &Identity, now: Timestamp) -> Result<Onward, Unavailable> {
+        let ssoid = self.settings.ssoid.as_deref().unwrap_or_default();
+        let (bind, cookie) = match presenter(request) {
+            Presenter::Program => (None, None),
+            Presenter::Browser(_) => {
+                let (bind, cookie) = bound(request)?;
+                (Some(bind), Some(cookie))
+            }
+        };
+        let parts = internal(ssoid, bind.as_ref());
+        let host = request.host.name();
+        let code = self.sessions.promise(identity, host, &parts, INTERNAL_LIFETIME, now).await?;
+        let mut query = url::form_urlencoded::Serializer::new(String::new());
+        query.append_pair("command", "ssologin").append_pair("ssoid", ssoid).append_pair(INTERNAL_TOKEN, code.reveal());
+        let location = Secret::new(format!("{}{}?{}", request.origin(), self.settings.path, query.finish()));
+        Ok(Onward { location, cookie })
+    }
+
+    /// Redeems the token of such an address.
+    ///
+    /// # Errors
+    /// [`Unavailable`] when the store does not answer.
+    pub async fn arrive(
+        &self,
+        request: &CheckRequest,
+        ssoid: &str,
+        token: &str,
+        now: Timestamp,
+        trail: &mut Trail,
+    ) -> Result<Result<(Opened, Arc<User>), Reason>, Unavailable> {
+        let bind = match presenter(request) {
+            Presenter::Program => None,
+            Presenter::Browser(None) => return Ok(Err(Reason::OtherBrowser)),
+            Presenter::Browser(held) => held,
+        };
+        let parts = internal(ssoid, bind.as_ref());
+        self.sessions.redeem_promise(&self.tenant, request.host.name(), &parts, token, now, trail).await
+    }
+}
+
+/// How long the token of a login that came from elsewhere is good for.
+const INTERNAL_LIFETIME: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// Where somebody is sent who was signed in elsewhere.
+#[derive(Debug)]
+#[expect(dead_code, reason = "the consumer of SAML 1.1 responses reads it")]
+pub struct Onward {
+    /// The address.
+    pub location: Secret<String>,
+    /// `Set-Cookie` of the browser's binding.
+    pub cookie: Option<String>,
+}
+
+fn internal<'a>(ssoid: &'a str, bind: Option<&'a Bind>) -> [&'a [u8]; 2] {
+    [ssoid.as_bytes(), bind.map(|bind| &bind[..]).unwrap_or_default()]
+}
+
+/// Who presents a token: a browser says where it is led from, or that it is one. Of the old clients one runtime calls itself
+/// after the browser it was made from.
+pub fn presenter(request: &CheckRequest) -> Presenter {
+    let agent = request.headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let browses = request.headers.keys().any(|name| name.as_str().starts_with("sec-fetch-"))
+        || (agent.starts_with("Mozilla/") && !agent.contains("AdobeAIR/"));
+    if !browses {
+        return Presenter::Program;
+    }
+    let mut held = request.cookies(binding_name(request));
+    match (held.next(), held.next()) {
+        (Some(nonce), None) => Presenter::Browser(Some(digest(&[b"sso browser", nonce.as_bytes()]))),
+        (_, _) => Presenter::Browser(None),
+    }
+}
+
+/// What a token for this browser is bound to, and the cookie that says so.
+///
+/// # Errors
+/// [`Unavailable`] when there is no randomness.
+pub fn bound(request: &CheckRequest) -> Result<(Bind, String), Unavailable> {
+    use base64::Engine as _;
+    let nonce = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(random::<32>()?);
+    let guard = if is_plain_loopback(request) { "SameSite=Lax" } else { "Secure; SameSite=Lax" };
+    let cookie = format!("{}={nonce}; Path=/; HttpOnly; {guard}", binding_name(request));
+    Ok((digest(&[b"sso browser", nonce.as_bytes()]), cookie))
+}
+
+fn binding_name(request: &CheckRequest) -> &'static str {
+    if is_plain_loopback(request) { "vestibule-sso" } else { "__Host-vestibule-sso" }
+}
+
+fn is_plain_loopback(request: &CheckRequest) -> bool {
+    request.client.channel == Channel::Plain && request.host.is_localhost()
+}
+
+fn attributes(request: &CheckRequest, path: &str) -> String {
+    let secure = if is_plain_loopback(request) { "" } else { "Secure; " };
+    format!("Path={}; {secure}HttpOnly; SameSite=Lax", cookie_path(path))
+}
+
+/// What of the host the cookie is sent to: the folder that the services are in, since clients send it to their own idea of it.
+pub fn cookie_path(path: &str) -> &str {
+    match path.rsplit_once('/') {
+        Some(("", _)) | None => "/",
+        Some((folder, _)) => folder,
+    }
+}
+
+/// Whether a path is this one or below it.
+pub fn is_at_or_below(path: &str, folder: &str) -> bool {
+    path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+fn note_client(proof: &mut Proof, name: Option<&str>) {
+    let name = name.map(|name| name.chars().filter(|c| !c.is_control()).take(LONGEST_CLIENT_NAME).collect::<String>());
+    if let Some(name) = name.filter(|name| !name.is_empty()) {
+        proof.attributes.insert(CLIENT_NAME.to_owned(), vec![name]);
+    }
+}
+
+/// The head of the message in a request, if it may have one of ours. `Err` if it cannot be read.
+pub async fn heading(request: &CheckRequest) -> Option<Result<Heading, ()>> {
+    let body = message::body(request)?;
+    // What has none of these words has none of these blocks; most messages of a session have not.
+    let has = |word: &[u8]| memchr::memmem::find(body, word).is_some();
+    if !(message::may_be_secured(request, body) || has(b"SessionKeepAlive")) {
+        return None;
+    }
+    let (headers, body) = (request.headers.clone(), body.clone());
+    let large = body.len() > AT_ONCE;
+    let read = move || {
+        let unreadable = |error: vestibule_wss::Error| tracing::debug!(%error, "the head of a message cannot be read");
+        // As the service will read it: its media type, its encoding, its first part.
+        let received = message::Received::read(&headers, &body).map_err(unreadable)?;
+        Heading::of(received.message.document()).map_err(unreadable)
+    };
+    Some(if large { tokio::task::spawn_blocking(read).await.unwrap_or(Err(())) } else { read() })
+}
+
+/// The scheme.
+#[derive(Debug)]
+pub struct IntegrationScheme {
+    of: Arc<Integration>,
+    consumes: Vec<Place>,
+}
+
+impl IntegrationScheme {
+    /// The scheme over this.
+    pub fn new(of: Arc<Integration>) -> Self {
+        Self { of, consumes: places() }
+    }
+
+    async fn by_password(
+        &self,
+        heading: &Heading,
+        era: vestibule_wss::Era,
+        typed: &Typed<'_>,
+        asked: &Asked<'_>,
+        trail: &mut Trail,
+    ) -> Result<Outcome, Unavailable> {
+        let administrative = self.of.is_administrative(asked.request.target.path());
+        let draft = era != vestibule_wss::Era::Standard;
+        if draft && administrative {
+            return Ok(refused(Reason::SessionNotHere));
+        }
+        let place = if administrative {
+            None
+        } else if draft || self.of.settings.compatibility {
+            Some(SessionPlace::Counted)
+        } else {
+            heading.keep_alive.then_some(SessionPlace::Kept)
+        };
+        Ok(match self.of.log_in(typed, asked, trail).await? {
+            Ok(proof) => self.proven(proof, place),
+            Err(rejection) => Outcome::Rejected(rejection),
+        })
+    }
+
+    fn proven(&self, mut proof: Proof, place: Option<SessionPlace>) -> Outcome {
+        let Some(place) = place else { return Outcome::Authenticated(Box::new(proof)) };
+        if place == SessionPlace::Kept {
+            proof.attributes.insert(KEPT.to_owned(), vec!["true".to_owned()]);
+        }
+        Outcome::Opening(Box::new(proof), Opening { sessions: self.of.sessions.clone(), place })
+    }
+
+    /// Whether the session beside a credential is that of whom it names.
+    fn is_of(&self, identity: &Identity, security: &Security, tenant: &Tenant) -> bool {
+        match security {
+            Security::Username { username, .. } => {
+                let named = self.of.local_name(tenant, username).and_then(Username::parse);
+                named.is_some_and(|named| named == identity.user.name)
+            }
+            Security::SsoToken(token) => self.of.tokens.user(token) == Some(identity.user.id),
+            Security::Absent | Security::Unusable { lack: Lack::Token, .. } => true,
+            Security::Unusable { lack: Lack::Username | Lack::Password | Lack::Unsupported | Lack::Malformed, .. } => false,
+        }
+    }
+}
+
+/// Every place of a request that is read here.
+pub fn places() -> Vec<Place> {
+    vec![
+        Place::Cookie(COOKIE.to_owned()),
+        Place::PathParameter(PARAMETER.to_owned()),
+        Place::Query(TOKEN.to_owned()),
+        Place::Query(INTERNAL_TOKEN.to_owned()),
+        Place::Header(HeaderName::from_static("username")),
+        Place::Header(HeaderName::from_static("password")),
+        Place::SoapToken,
+    ]
+}
+
+fn refused(reason: Reason) -> Outcome {
+    Outcome::Rejected(Rejection::chain(reason))
+}
+
+#[async_trait]
+impl Scheme for IntegrationScheme {
+    fn name(&self) -> &SchemeName {
+        &self.of.name
+    }
+
+    fn presents(&self, request: &CheckRequest) -> bool {
+        self.of.serves(request.target.path())
+            && (!matches!(self.of.session_id(request), Ok(None))
+                || message::body(request).is_some_and(|body| message::may_be_secured(request, body)))
+    }
+
+    fn consumes(&self) -> &[Place] {
+        &self.consumes
+    }
+
+    async fn authenticate(&self, asked: &Asked<'_>, trail: &mut Trail) -> Result<Outcome, Unavailable> {
+        let request = asked.request;
+        let tenant = &asked.found.tenant;
+        let administrative = self.of.is_administrative(request.target.path());
+        let heading = match heading(request).await {
+            Some(Ok(heading)) => Some(heading),
+            Some(Err(())) => return Ok(refused(Reason::Security(SecurityFault::Malformed))),
+            None => None,
+        };
+        let absent = Security::Absent;
+        let security = heading.as_ref().map_or(&absent, |heading| &heading.security);
+        let credential = matches!(security, Security::Username { .. } | Security::SsoToken(_));
+        let id = match self.of.session_id(request) {
+            Ok(id) => id,
+            Err(reason) => return Ok(refused(reason)),
+        };
+        match id {
+            Some(_) if administrative && !credential => return Ok(refused(Reason::SessionNotHere)),
+            // The session is none here, and says nothing against the credential.
+            Some(_) if administrative => {}
+            Some(id) => match self.of.sessions.find(&tenant.id, request.host.name(), id, asked.now).await? {
+                Ok(mut identity) => {
+                    if !self.is_of(&identity, security, tenant) {
+                        return Ok(refused(Reason::DuplicateCredential));
+                    }
+                    // §3.5: what asked to be remembered once is remembered for as long as it asks.
+                    let goes_on = heading.as_ref().is_some_and(|heading| heading.keep_alive);
+                    if identity.attributes.contains_key(KEPT) && !goes_on {
+                        self.of.sessions.end(&identity, Ending::Logout, trail).await?;
+                    }
+                    identity.scheme = self.of.name.clone();
+                    // What says that a page sent it is held to the rules for cookies; a program says nothing.
+                    identity.ambient = from_a_page(request);
+                    return Ok(Outcome::Resumed(Box::new(identity)));
+                }
+                Err(reason @ Reason::RequestRate(_)) => return Ok(refused(reason)),
+                // Its credential may open another.
+                Err(_) if credential => {}
+                Err(reason) => return Ok(refused(reason)),
+            },
+            None => {}
+        }
+        let Some(heading) = &heading else { return Ok(Outcome::NotApplicable) };
+        match security {
+            Security::Absent => Ok(Outcome::NotApplicable),
+            Security::Username { era, username, password } => {
+                let secret = Secret::from(password.as_str());
+                let typed = Typed { username, password: &secret, client_name: heading.client_name.as_deref() };
+                self.by_password(heading, *era, &typed, asked, trail).await
+            }
+            Security::SsoToken(token) => {
+                let place = (heading.keep_alive && !administrative).then_some(SessionPlace::Kept);
+                let client = heading.client_name.as_deref();
+                Ok(match self.of.redeem(token, Presenter::Program, client, asked.now, trail).await? {
+                    Ok(proof) => self.proven(proof, place),
+                    Err(rejection) => Outcome::Rejected(rejection),
+                })
+            }
+            Security::Unusable { lack, .. } => Ok(refused(Reason::Security(match lack {
+                Lack::Token | Lack::Username | Lack::Password => SecurityFault::NoCredentials,
+                Lack::Unsupported => SecurityFault::NotEnabled,
+                Lack::Malformed => SecurityFault::Malformed,
+            }))),
+        }
+    }
+}

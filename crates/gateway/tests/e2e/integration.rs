@@ -1,0 +1,1023 @@
+//! The protocol of old integration clients, row by row (`oracle-stateful-sessions.md`): every row that is confirmed and every one
+//! that is our choice is a line here with its name, and all that fail are named at the end.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::support::{Answer, Ask, Gateway, USERS, ask, get};
+
+pub const ADA: (&str, &str) = (USERS[0].0, USERS[0].1);
+const PATH: &str = "/Services/Integration";
+const OASIS: &str = "http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss-wssecurity-secext-1.0.xsd";
+const APRIL: &str = "http://schemas.xmlsoap.org/ws/2002/04/secext";
+const JULY: &str = "http://schemas.xmlsoap.org/ws/2002/07/secext";
+const UMLAUTS: (&str, &str) = ("j\u{f6}rg", "p\u{e4}ss/word+100%");
+pub const POLICY: (&str, &str) = (
+    "crm.cedar",
+    "@id(\"everybody-but-none-deletes\")\npermit(principal, action, resource)\nunless { resource.path == \"/Services/Integration/Forbidden\" };\n",
+);
+
+/// Rows of the reference, each with its name.
+#[derive(Debug, Default)]
+struct Rows(Vec<String>, usize);
+
+impl Rows {
+    fn row(&mut self, name: &str, check: impl FnOnce()) {
+        self.1 += 1;
+        if catch_unwind(AssertUnwindSafe(check)).is_err() {
+            self.0.push(name.to_owned());
+        }
+    }
+
+    /// Fails with the names of the rows that did not hold.
+    fn hold(self) {
+        assert!(self.1 > 0 && self.0.is_empty(), "{} of {} rows do not hold:\n{}", self.0.len(), self.1, self.0.join("\n"));
+    }
+}
+
+pub fn gateway() -> Gateway {
+    with("")
+}
+
+/// A gateway with more settings of the tenant. Requests may follow each other at once, unless these say otherwise.
+fn with(settings: &str) -> Gateway {
+    more(settings, "")
+}
+
+fn more(settings: &str, more: &str) -> Gateway {
+    let spacing = if settings.contains("spacing") { "" } else { "spacing = \"0s\"\n" };
+    let quota = if settings.contains("quota") { "" } else { "quota = 1000\n" };
+    let template =
+        include_str!("integration.toml").replace("{{settings}}", &format!("{spacing}{quota}{settings}")).replace("{{more}}", more);
+    let gateway = Gateway::with_files(&template, &[POLICY]).with_users();
+    add(&gateway, UMLAUTS.0, UMLAUTS.1, "north", &[]);
+    gateway
+}
+
+fn add(gateway: &Gateway, name: &str, password: &str, tenant: &str, more: &[&str]) {
+    let file = gateway.scratch.write("password", password);
+    let arguments = [&["user", "add", name, "--tenant", tenant, "--password-file", file.to_str().unwrap()], more].concat();
+    let output = gateway.command(&arguments);
+    assert!(output.status.success(), "{output:?}");
+}
+
+fn command(text: &str) -> Ask {
+    get(&format!("{PATH}?command={text}"))
+}
+
+fn signed(ask: Ask, name: &str, password: &str) -> Ask {
+    ask.header("UserName", name).header("Password", password)
+}
+
+fn login(gateway: &Gateway) -> Answer {
+    let answer = gateway.send(&signed(command("login"), "NORTH/ada", ADA.1));
+    assert_eq!(answer.status, 200, "{answer:?}");
+    answer
+}
+
+/// The session id as the clients cut it out: the first Set-Cookie, up to the semicolon, the part after the sign.
+fn id(answer: &Answer) -> String {
+    let first = answer.header("set-cookie").expect("no Set-Cookie");
+    let pair = &first[..first.find(';').expect("no semicolon")];
+    let parts: Vec<&str> = pair.split('=').collect();
+    assert_eq!((parts.len(), parts[0]), (2, "JSESSIONID"), "{first}");
+    parts[1].to_owned()
+}
+
+fn envelope(header: &str, body: &str) -> String {
+    format!(
+        "<soap:Envelope xmlns:soap=\"http://schemas.xmlsoap.org/soap/envelope/\"><soap:Header>{header}</soap:Header><soap:Body>{body}</soap:Body></soap:Envelope>"
+    )
+}
+
+const QUERY: &str = "<ContactQueryPage_Input xmlns=\"urn:crmondemand/ws/ecbs/contact/\"/>";
+
+fn post(path: &str, message: &str) -> Ask {
+    ask("POST", path)
+        .header("Content-Type", "text/xml; charset=utf-8")
+        .header("SOAPAction", "\"document/urn:crmondemand/ws/ecbs/contact/:ContactQueryPage\"")
+        .body(message)
+}
+
+/// A data request without credentials in its head.
+fn data() -> Ask {
+    post(&format!("{PATH}/Contact"), &envelope("", QUERY))
+}
+
+fn in_session(ask: Ask, id: &str) -> Ask {
+    ask.cookie("JSESSIONID", id)
+}
+
+fn token(namespace: &str, inside: &str) -> String {
+    format!(
+        "<wsse:Security soap:mustUnderstand=\"1\" xmlns:wsse=\"{namespace}\"><wsse:UsernameToken>{inside}</wsse:UsernameToken></wsse:Security>"
+    )
+}
+
+fn user(namespace: &str, name: &str, password: &str) -> String {
+    let kind = if namespace == OASIS {
+        "http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss-username-token-profile-1.0#PasswordText"
+    } else {
+        "wsse:PasswordText"
+    };
+    let password = password.replace('&', "&amp;");
+    token(namespace, &format!("<wsse:Username>{name}</wsse:Username><wsse:Password Type=\"{kind}\">{password}</wsse:Password>"))
+}
+
+fn ada(namespace: &str) -> String {
+    user(namespace, "NORTH/ada", ADA.1)
+}
+
+fn send(gateway: &Gateway, header: &str) -> Answer {
+    gateway.send(&post(&format!("{PATH}/Contact"), &envelope(header, QUERY)))
+}
+
+const KEEP: &str = "<SessionKeepAlive xmlns=\"urn:crmondemand/ws\">\n true \n</SessionKeepAlive>";
+
+fn form_a(answer: &Answer, code: &str) {
+    assert!(answer.body.contains(&format!("<ErrorCode>{code}</ErrorCode>")), "{answer:?}");
+    assert!(answer.body.contains("<faultcode>soap:Server</faultcode><faultstring>Server</faultstring>"), "{answer:?}");
+    assert!(answer.header("content-type").unwrap().starts_with("text/xml"), "{answer:?}");
+    assert_eq!(answer.header("www-authenticate"), None);
+    assert!(!answer.body.contains("Reason"), "{answer:?}");
+}
+
+fn no_session(answer: &Answer) {
+    assert_eq!(answer.status, 500, "{answer:?}");
+    form_a(answer, "SBL-ODU-01006");
+    assert!(answer.body.contains("Session is invalid or has expired"), "{answer:?}");
+}
+
+fn refused(answer: &Answer, status: u16) {
+    assert_eq!(answer.status, status, "{answer:?}");
+    form_a(answer, "SBL-ODU-01006");
+    assert_eq!(answer.all("set-cookie"), Vec::<&str>::new(), "never a cookie on failure");
+}
+
+fn forwarded(gateway: &Gateway, ask: &Ask) -> Answer {
+    gateway.application.forget();
+    let answer = gateway.send(ask);
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(gateway.application.received().len(), 1, "{answer:?}");
+    answer
+}
+
+fn works(gateway: &Gateway, id: &str) {
+    forwarded(gateway, &in_session(data(), id));
+    assert_eq!(gateway.application.last().header("x-vestibule-user"), Some("ada"));
+}
+
+#[test]
+fn section_1_login() {
+    let gateway = gateway();
+    let mut rows = Rows::default();
+    let sent = |ask: Ask| gateway.send(&ask);
+    let hers = |ask: Ask| signed(ask, "NORTH/ada", ADA.1);
+
+    rows.row("1.1 documented method GET", || works(&gateway, &id(&login(&gateway))));
+    rows.row("1.1 POST with an empty body, any body ignored", || {
+        works(&gateway, &id(&sent(hers(ask("POST", &format!("{PATH}?command=login"))))));
+        let body = hers(ask("POST", &format!("{PATH}?command=login"))).header("Content-Type", "text/xml").body("<ignored/>");
+        works(&gateway, &id(&sent(body)));
+    });
+    rows.row("1.1 other methods are no login", || refused(&sent(hers(ask("PUT", &format!("{PATH}?command=login")))), 400));
+    rows.row("1.1 command value is case sensitive; test 1", || {
+        for word in ["Login", "LOGIN", "logIn"] {
+            refused(&sent(hers(command(word))), 400);
+        }
+    });
+    rows.row("1.1 isEncoded Y and y: URL-encoded UTF-8; test 2 and 3", || {
+        for word in ["Y", "y"] {
+            let answer = sent(signed(command(&format!("login&isEncoded={word}")), "NORTH/j%C3%B6rg", "p%C3%A4ss%2Fword%2B100%25"));
+            id(&answer);
+        }
+    });
+    rows.row("1.1 isEncoded N, n and absent: raw", || {
+        for words in ["login&isEncoded=N", "login&isEncoded=n", "login"] {
+            id(&sent(hers(command(words))));
+            refused(&sent(signed(command(words), "NORTH%2Fada", ADA.1)), 401);
+        }
+    });
+    rows.row("1.1 isEncoded of any other value is a bad request", || {
+        for words in ["login&isEncoded=X", "login&isEncoded=", "login&isEncoded=true", "login&isEncoded=Y&isEncoded=N"] {
+            refused(&sent(hers(command(words))), 400);
+        }
+    });
+    rows.row("1.1 header names are case-insensitive", || {
+        for (name, password) in [("username", "password"), ("Username", "PASSWORD")] {
+            id(&sent(command("login").header(name, "NORTH/ada").header(password, ADA.1)));
+        }
+    });
+    rows.row("1.1 a trailing semicolon is stripped", || {
+        for words in ["login;", "login;;", "login&isEncoded=N;"] {
+            id(&sent(hers(command(words))));
+        }
+    });
+    rows.row("encoding: percent-escapes have to be UTF-8, else bad credentials", || {
+        refused(&sent(signed(command("login&isEncoded=Y"), "NORTH/ada%FF", ADA.1)), 401);
+    });
+    rows.row("encoding: / and the rest that encodeURI leaves are accepted", || {
+        let password = "p%C3%A4ss/word%2B100%25";
+        id(&sent(signed(command("login&isEncoded=Y"), "NORTH/j%C3%B6rg", password)));
+    });
+    rows.row("encoding: + is a space", || {
+        id(&sent(signed(command("login&isEncoded=Y"), "NORTH/ada", &ADA.1.replace(' ', "+"))));
+        refused(&sent(signed(command("login&isEncoded=Y"), "NORTH/j%C3%B6rg", "p%C3%A4ss/word+100%25")), 401);
+    });
+    rows.row("encoding: a bad escape is bad credentials, no hint", || {
+        let bad = sent(signed(command("login&isEncoded=Y"), "NORTH/ada", "%zz"));
+        let wrong = sent(signed(command("login&isEncoded=Y"), "NORTH/ada", "wrong"));
+        refused(&bad, 401);
+        assert_eq!(bad.body, wrong.body);
+    });
+    rows.row("encoding: isEncoded=N and a byte above 0x7F is bad credentials", || {
+        refused(&sent(signed(command("login"), "NORTH/j\u{f6}rg", UMLAUTS.1)), 401);
+    });
+    rows.row("1.1 missing, empty and doubled headers", || {
+        for bad in [
+            command("login"),
+            command("login").header("UserName", "NORTH/ada"),
+            command("login").header("Password", ADA.1),
+            signed(command("login"), "", ADA.1),
+            signed(command("login"), "NORTH/ada", ""),
+            hers(command("login")).header("UserName", "NORTH/bob"),
+            hers(command("login")).header("Password", ADA.1),
+        ] {
+            refused(&sent(bad), 400);
+        }
+    });
+    rows.row("0 user id form COMPANYSIGNIN/user, forward slash", || {
+        for name in ["NORTH/ada", "north/ada", "ada", "NORTH/Ada"] {
+            id(&sent(signed(command("login"), name, ADA.1)));
+        }
+        for name in ["SOUTH/ada", "NORTH/NORTH/ada", "/ada", "NORTH/"] {
+            refused(&sent(signed(command("login"), name, ADA.1)), 401);
+        }
+    });
+    rows.row("test 4: a backslash is accepted as sent and not rewritten", || {
+        refused(&sent(signed(command("login"), "NORTH\\ada", ADA.1)), 401);
+        add(&gateway, "a\\b", "backslashes are letters", "north", &[]);
+        id(&sent(signed(command("login"), "NORTH/a\\b", "backslashes are letters")));
+    });
+    rows.row("1.2 status 200, empty body", || {
+        let answer = login(&gateway);
+        assert_eq!(
+            (answer.body.as_str(), answer.header("content-length"), answer.header("cache-control")),
+            ("", Some("0"), Some("no-store"))
+        );
+    });
+    rows.row("1.2 the cookie: first, prefix, an attribute, charset, no other; test 5", || {
+        let answer = login(&gateway);
+        let cookies = answer.all("set-cookie");
+        assert_eq!(cookies.len(), 1);
+        assert!(cookies[0].starts_with("JSESSIONID=") && cookies[0].contains(';'), "{cookies:?}");
+        let id = id(&answer);
+        assert_eq!(id.len(), 43);
+        assert!(id.bytes().all(|octet| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_')), "{id}");
+    });
+    rows.row("1.2 flags: Path=/Services, HttpOnly, SameSite=Lax, no Domain, no Expires", || {
+        let answer = login(&gateway);
+        let cookie = answer.header("set-cookie").unwrap();
+        assert!(cookie.ends_with("; Path=/Services; HttpOnly; SameSite=Lax"), "{cookie}");
+        let secure = sent(hers(command("login")).header("X-Forwarded-Proto", "https"));
+        assert!(secure.header("set-cookie").unwrap().ends_with("; Path=/Services; Secure; HttpOnly; SameSite=Lax"), "{secure:?}");
+    });
+    rows.row("1.3 the cookie authenticates later calls, by its upper-case name", || {
+        let id = id(&login(&gateway));
+        works(&gateway, &id);
+        let received = gateway.application.last();
+        assert!(received.header("cookie").is_none(), "the session stays with us: {received:?}");
+        no_session(&sent(data().cookie("jsessionid", &id)));
+        no_session(&sent(data().cookie("JSESSIONID", &format!("{id}x"))));
+    });
+    rows.row("1.3 the form in the URL is refused by default; test 20", || {
+        let id = id(&login(&gateway));
+        no_session(&sent(post(&format!("{PATH}/Contact;jsessionid={id}"), &envelope("", QUERY))));
+    });
+    rows.row("1.3 data: reply as the service gave it, with its content type", || {
+        let id = id(&login(&gateway));
+        gateway.application.answer_raw("HTTP/1.1 200 OK\r\nContent-Type: text/xml\r\nConnection: close\r\n\r\n<ok/>");
+        let answer = sent(in_session(data(), &id));
+        gateway.application.answer_normally();
+        assert_eq!((answer.status, answer.header("content-type"), answer.body.as_str()), (200, Some("text/xml"), "<ok/>"));
+    });
+    rows.row("1.3 data at the address of commands", || {
+        let id = id(&login(&gateway));
+        forwarded(&gateway, &in_session(post(PATH, &envelope("", QUERY)), &id));
+    });
+    rows.row("1.4 wrong password, unknown user, locked, disabled: 401 and one text", || {
+        add(&gateway, "gone", "the password of gone", "north", &[]);
+        assert!(gateway.command(&["user", "disable", "gone", "--tenant", "north"]).status.success());
+        let bodies: Vec<String> = [("ada", "wrong"), ("nobody", "wrong"), ("gone", "the password of gone"), ("gone", "wrong")]
+            .map(|(name, password)| {
+                let answer = sent(signed(command("login"), name, password));
+                refused(&answer, 401);
+                answer.body
+            })
+            .into();
+        assert!(bodies.iter().all(|body| *body == bodies[0]) && bodies[0].contains("Unknown user ID or incorrect password"), "{bodies:?}");
+    });
+    rows.row("1.4 malformed login requests: 400 and their text", || {
+        let answer = sent(command("login"));
+        refused(&answer, 400);
+        assert!(answer.body.contains("malformed login request"), "{answer:?}");
+    });
+    rows.row("1.4 unknown or missing command on GET", || {
+        for target in [
+            PATH.to_owned(),
+            format!("{PATH}?command="),
+            format!("{PATH}?command=reboot"),
+            format!("{PATH}?Command=login"),
+            format!("{PATH}?command=login&command=logoff"),
+        ] {
+            refused(&sent(hers(get(&target))), 400);
+        }
+    });
+    rows.row("1.4 company allows SSO only: as a wrong password", || {
+        add(&gateway, "ada", "the password of south", "south", &[]);
+        let south = gateway.send_to("app.south.localhost", &signed(command("login"), "ada", "the password of south"));
+        refused(&south, 401);
+        assert_eq!(south.body, sent(signed(command("login"), "ada", "wrong")).body);
+    });
+    rows.row("1.4 plain HTTP is refused without a redirect", || {
+        let answer = sent(hers(command("login")).header("X-Forwarded-For", "192.0.2.7").header("X-Forwarded-Proto", "http"));
+        refused(&answer, 400);
+        assert_eq!(answer.header("location"), None);
+    });
+    rows.row("1.4 failures are counted and recorded with their true reason", || {
+        let answer = sent(signed(command("login"), "NORTH/ada", "wrong"));
+        let records = gateway.audit_of(&answer);
+        assert!(
+            records
+                .iter()
+                .any(|record| record["event"] == "login.rejected" && record["reason"] == "wrong_password" && record["subject"] == "ada"),
+            "{records:?}"
+        );
+        assert_eq!((records[0]["decision"].as_str(), records[0]["path"].as_str()), (Some("deny"), Some(PATH)));
+    });
+    rows.hold();
+}
+
+#[test]
+fn section_2_logoff() {
+    let gateway = gateway();
+    let mut rows = Rows::default();
+    let cleared = |answer: &Answer| {
+        assert_eq!((answer.status, answer.body.as_str()), (200, ""), "{answer:?}");
+        assert_eq!(answer.header("set-cookie"), Some("JSESSIONID=; Max-Age=0; Path=/Services; HttpOnly; SameSite=Lax"));
+    };
+    rows.row("2 GET and POST, a trailing semicolon; revoked at once; test 11", || {
+        for logoff in [command("logoff"), command("logoff;"), ask("POST", &format!("{PATH}?command=logoff"))] {
+            let id = id(&login(&gateway));
+            works(&gateway, &id);
+            cleared(&gateway.send(&in_session(logoff.clone(), &id)));
+            no_session(&gateway.send(&in_session(data(), &id)));
+            cleared(&gateway.send(&in_session(logoff, &id)));
+        }
+    });
+    rows.row("2 unknown, expired or missing session: also 200", || {
+        cleared(&gateway.send(&command("logoff")));
+        cleared(&gateway.send(&in_session(command("logoff"), "x")));
+        cleared(&gateway.send(&in_session(command("logoff"), &"A".repeat(43))));
+    });
+    rows.row("2 the value is case sensitive", || {
+        let id = id(&login(&gateway));
+        refused(&gateway.send(&in_session(command("Logoff"), &id)), 400);
+        works(&gateway, &id);
+    });
+    rows.row("2 a page elsewhere ends nobody's session", || {
+        let id = id(&login(&gateway));
+        cleared(&gateway.send(&in_session(command("logoff"), &id).header("Sec-Fetch-Site", "cross-site")));
+        works(&gateway, &id);
+    });
+    rows.hold();
+}
+
+#[test]
+fn section_3_sessions() {
+    let gateway = gateway();
+    let mut rows = Rows::default();
+    let no_id = |answer: &Answer| assert_eq!(answer.all("set-cookie"), Vec::<&str>::new(), "{answer:?}");
+    let sent_on = || String::from_utf8(gateway.application.last().body).unwrap();
+
+    rows.row("3.1 R16 off, OASIS: stateless, run, no id; test 12", || {
+        gateway.application.forget();
+        let answer = send(&gateway, &ada(OASIS));
+        assert_eq!(answer.status, 200, "{answer:?}");
+        no_id(&answer);
+        assert_eq!(gateway.application.last().header("x-vestibule-user"), Some("ada"));
+        assert!(sent_on().contains("ContactQueryPage_Input") && !sent_on().contains("Security"), "{}", sent_on());
+    });
+    rows.row("3.1 R16 off, 2002/04 and 2002/07: stateful, the body is run in the same round trip; test 13", || {
+        for namespace in [APRIL, JULY] {
+            gateway.application.forget();
+            let answer = send(&gateway, &ada(namespace));
+            assert_eq!(answer.status, 200, "{answer:?}");
+            assert!(sent_on().contains("ContactQueryPage_Input") && !sent_on().contains(ADA.1), "{}", sent_on());
+            works(&gateway, &id(&answer));
+        }
+    });
+    rows.row("1.2 first Set-Cookie of the response, beside the service's own", || {
+        gateway.application.answer_raw(
+            "HTTP/1.1 200 OK\r\nContent-Type: text/xml\r\nSet-Cookie: theme=dark\r\nSet-Cookie: JSESSIONID=theirs; Path=/\r\nConnection: close\r\n\r\n<ok/>",
+        );
+        let answer = send(&gateway, &ada(APRIL));
+        gateway.application.answer_normally();
+        assert_eq!(answer.all("set-cookie").len(), 2, "{answer:?}");
+        assert_eq!(answer.body, "<ok/>");
+        works(&gateway, &id(&answer));
+    });
+    rows.row("3.1 any other namespace: unsupported token", || {
+        for namespace in ["http://schemas.xmlsoap.org/ws/2002/12/secext", "http://schemas.xmlsoap.org/ws/2003/06/secext"] {
+            let answer = send(&gateway, &ada(namespace));
+            assert_eq!(answer.status, 500);
+            assert!(answer.body.contains("wsse:UnsupportedSecurityToken"), "{answer:?}");
+        }
+    });
+    rows.row("3.4 X-ClientName at login is reported, later ones are ignored", || {
+        let answer = gateway.send(&signed(command("login"), "ada", ADA.1).header("X-ClientName", "Acme Ltd, Nightly Sync"));
+        let id = id(&answer);
+        let later = post(&format!("{PATH}/Contact"), &envelope("<ClientName xmlns=\"urn:crmondemand/ws\">other</ClientName>", QUERY));
+        forwarded(&gateway, &in_session(later.header("X-ClientName", "another"), &id));
+        assert_eq!(gateway.application.last().header("x-client-name"), Some("Acme%20Ltd%2C%20Nightly%20Sync"));
+        works(&gateway, &self::id(&login(&gateway)));
+        assert_eq!(gateway.application.last().header("x-client-name"), None);
+    });
+    rows.row("3.4 ClientName in SOAP; capped at 256 characters, without control characters", || {
+        let named = format!("{}<ClientName xmlns=\"urn:crmondemand/ws\">{}\t</ClientName>", ada(OASIS), "n".repeat(300));
+        assert_eq!(send(&gateway, &named).status, 200);
+        assert_eq!(gateway.application.last().header("x-client-name"), Some("n".repeat(256).as_str()));
+    });
+    rows.row("3.5 SessionKeepAlive true: an id that authenticates later requests; test 12", || {
+        let answer = send(&gateway, &(ada(OASIS) + KEEP));
+        let id = id(&answer);
+        for _ in 0..2 {
+            let kept = in_session(post(&format!("{PATH}/Contact"), &envelope(KEEP, QUERY)), &id);
+            forwarded(&gateway, &kept);
+        }
+    });
+    rows.row("3.5 false, empty or absent: logged off after the request", || {
+        for end in [
+            "",
+            "<SessionKeepAlive xmlns=\"urn:crmondemand/ws\">false</SessionKeepAlive>",
+            "<SessionKeepAlive xmlns=\"urn:crmondemand/ws\"/>",
+        ] {
+            let id = id(&send(&gateway, &(ada(OASIS) + KEEP)));
+            forwarded(&gateway, &in_session(post(&format!("{PATH}/Contact"), &envelope(end, QUERY)), &id));
+            no_session(&gateway.send(&in_session(data(), &id)));
+        }
+        for block in [
+            "<SessionKeepAlive xmlns=\"urn:crmondemand/ws\">TRUE</SessionKeepAlive>",
+            "<SessionKeepAlive xmlns=\"urn:crmondemand/ws\">1</SessionKeepAlive>",
+        ] {
+            no_id(&send(&gateway, &(ada(OASIS) + block)));
+        }
+    });
+    rows.row("3.5 neither valid id nor valid credentials: rejected", || {
+        no_session(&gateway.send(&in_session(data(), &"A".repeat(43))));
+        assert_eq!(send(&gateway, KEEP).status, 500);
+    });
+    rows.row("0 administrative services: no session of either kind, no draft", || {
+        let path = "/Services/Integration/Administration/Users";
+        let id = id(&login(&gateway));
+        no_session(&gateway.send(&in_session(post(path, &envelope("", QUERY)), &id)));
+        assert!(gateway.send(&post(path, &envelope(&ada(APRIL), QUERY))).body.contains("wsse:FailedAuthentication"));
+        for header in [ada(OASIS), ada(OASIS) + KEEP] {
+            let answer = gateway.send(&post(path, &envelope(&header, QUERY)));
+            assert_eq!(answer.status, 200, "{answer:?}");
+            no_id(&answer);
+        }
+        assert_eq!(gateway.send(&in_session(post(path, &envelope(&ada(OASIS), QUERY)), &id)).status, 200);
+        works(&gateway, &id);
+    });
+    rows.hold();
+}
+
+#[test]
+fn section_3_settings() {
+    let mut rows = Rows::default();
+    rows.row("3.1 R16 on: stateful in all three namespaces; test 14", || {
+        let gateway = with("compatibility = true");
+        for namespace in [OASIS, APRIL, JULY] {
+            works(&gateway, &id(&send(&gateway, &ada(namespace))));
+        }
+    });
+    rows.row("3.3 session quota: the 11th login is refused, and accepted after a logoff; test 9", || {
+        let gateway = with("quota = 10");
+        let ids: Vec<String> = (0..10).map(|_| id(&login(&gateway))).collect();
+        let full = gateway.send(&signed(command("login"), "ada", ADA.1));
+        refused(&full, 503);
+        assert!(full.header("retry-after").is_some() && full.body.contains("session limit reached"), "{full:?}");
+        let soap = send(&gateway, &ada(APRIL));
+        assert!(
+            soap.body.contains("SBL-ODU-01006") && soap.body.contains("com.siebel.occam.integration.IntegrationServletException"),
+            "{soap:?}"
+        );
+        assert_eq!(send(&gateway, &ada(OASIS)).status, 200, "the quota covers stateful sessions only");
+        ids.iter().for_each(|id| works(&gateway, id));
+        // Whoever has proved nothing takes no place, and frees none.
+        for _ in 0..5 {
+            refused(&gateway.send(&signed(command("login"), "ada", "wrong")), 401);
+        }
+        assert_eq!(gateway.send(&in_session(command("logoff"), &ids[0])).status, 200);
+        login(&gateway);
+        refused(&gateway.send(&signed(command("login"), "ada", ADA.1)), 503);
+    });
+    rows.row("3.3 request rate: 01005, its text and RequestWait", || {
+        let gateway = with("spacing = \"20s\"");
+        let id = id(&login(&gateway));
+        works(&gateway, &id);
+        let soon = gateway.send(&in_session(data(), &id));
+        assert_eq!(soon.status, 500);
+        form_a(&soon, "SBL-ODU-01005");
+        let wait = soon.body.split("<RequestWait>").nth(1).and_then(|rest| rest.split('<').next()).unwrap().to_owned();
+        assert!((1..=20_000).contains(&wait.parse::<u32>().unwrap()), "{wait}");
+        assert!(soon.body.contains(&format!("The maximum rate of requests was exceeded. Please try again in {wait} ms.")), "{soon:?}");
+    });
+    rows.row("3.2 company idle 1 s applies", || {
+        let gateway = with("idle = \"1s\"");
+        let id = id(&login(&gateway));
+        works(&gateway, &id);
+        std::thread::sleep(std::time::Duration::from_millis(1200));
+        no_session(&gateway.send(&in_session(data(), &id)));
+    });
+    rows.row("1.1 plus_is_space = false", || {
+        let gateway = with("plus_is_space = false");
+        id(&gateway.send(&signed(command("login&isEncoded=Y"), "NORTH/j%C3%B6rg", "p%C3%A4ss/word+100%25")));
+    });
+    rows.row("1.4 not allowed for web services: as a wrong password", || {
+        let gateway = with("groups = [\"admins\"]");
+        login(&gateway);
+        let bob = gateway.send(&signed(command("login"), "bob", USERS[1].1));
+        refused(&bob, 401);
+        assert_eq!(bob.body, gateway.send(&signed(command("login"), "bob", "wrong")).body);
+        assert!(send(&gateway, &user(OASIS, "bob", USERS[1].1)).body.contains("FailedAuthentication"));
+    });
+    rows.row("1.3 the URL form with the setting; both present and different: invalid; test 20", || {
+        let concession = "\n[[concession]]\nwhat = \"session-id-in-url\"\npartner = \"north\"\nreason = \"a client of 2009\"\nexpires = \"9999-12-31\"\n";
+        let gateway = more("", concession);
+        let (one, other) = (id(&login(&gateway)), id(&login(&gateway)));
+        let at = |id: &str| post(&format!("{PATH}/Contact;jsessionid={id}"), &envelope("", QUERY));
+        forwarded(&gateway, &at(&one));
+        assert!(!gateway.application.last().line.contains("jsessionid"), "{:?}", gateway.application.last());
+        forwarded(&gateway, &in_session(at(&one), &one));
+        no_session(&gateway.send(&in_session(at(&one), &other)));
+        assert_eq!(gateway.send(&get(&format!("{PATH};jsessionid={one}?command=logoff"))).status, 200);
+        no_session(&gateway.send(&at(&one)));
+    });
+    rows.hold();
+}
+
+#[test]
+fn section_4_and_5_tokens_and_faults() {
+    let gateway = gateway();
+    let mut rows = Rows::default();
+    let says = |header: &str, namespace: &str, code: &str, text: &str| {
+        let answer = send(&gateway, header);
+        assert_eq!(answer.status, 500, "{answer:?}");
+        assert!(answer.body.contains(&format!("<faultcode>wsse:{code}</faultcode>")) && answer.body.contains(text), "{answer:?}");
+        assert!(answer.body.contains(&format!("xmlns:wsse=\"{namespace}\"")), "{answer:?}");
+    };
+    rows.row("4 credentials in SOAP are never URL-decoded", || {
+        assert_eq!(send(&gateway, &user(OASIS, UMLAUTS.0, UMLAUTS.1)).status, 200);
+        says(&user(OASIS, "NORTH%2Fada", ADA.1), OASIS, "FailedAuthentication", "The security token could not");
+    });
+    rows.row("4 mustUnderstand: both accepted", || {
+        assert_eq!(send(&gateway, &ada(OASIS).replace(" soap:mustUnderstand=\"1\"", "")).status, 200);
+    });
+    rows.row("4 reject Digest, ignore Nonce and Created", || {
+        says(&ada(OASIS).replace("PasswordText", "PasswordDigest"), OASIS, "UnsupportedSecurityToken", "unsupported");
+        let nonce = "<wsse:Nonce>AAAAAAAAAAAAAAAAAAAAAA==</wsse:Nonce></wsse:UsernameToken>";
+        for _ in 0..2 {
+            assert_eq!(send(&gateway, &ada(OASIS).replace("</wsse:UsernameToken>", nonce)).status, 200, "and so it may come twice");
+        }
+    });
+    rows.row("4 a valid cookie and a token: the session wins if it is the same user's, else fault", || {
+        let id = id(&login(&gateway));
+        let both = |name: &str, password: &str| {
+            gateway.send(&in_session(post(&format!("{PATH}/Contact"), &envelope(&user(APRIL, name, password), QUERY)), &id))
+        };
+        let same = both("NORTH/ada", "not even asked");
+        assert_eq!((same.status, same.all("set-cookie").len()), (200, 0), "{same:?}");
+        assert_eq!(both("bob", USERS[1].1).status, 500);
+        // An id that is over says nothing against the credential.
+        let over = post(&format!("{PATH}/Contact"), &envelope(&ada(APRIL), QUERY)).cookie("JSESSIONID", &"A".repeat(43));
+        works(&gateway, &self::id(&gateway.send(&over)));
+    });
+    rows.row("4 a body-less envelope with token: 200, empty Body, cookie", || {
+        gateway.application.forget();
+        let answer = gateway.send(&post(PATH, &envelope(&ada(JULY), "")));
+        assert_eq!(answer.status, 200, "{answer:?}");
+        assert!(answer.body.contains("<soap:Body/>") && gateway.application.received().is_empty(), "{answer:?}");
+        works(&gateway, &id(&answer));
+    });
+    rows.row("4 text: wrong credentials", || {
+        for namespace in [OASIS, APRIL, JULY] {
+            let text = "The security token could not be authenticated or authorized.";
+            says(&user(namespace, "ada", "wrong"), namespace, "FailedAuthentication", text);
+            says(&user(namespace, "nobody", "wrong"), namespace, "FailedAuthentication", text);
+        }
+    });
+    rows.row("4 text: no Security header", || says("", OASIS, "InvalidSecurity", "Missing &lt;wsse:Security&gt; in SOAP Header"));
+    rows.row("4 text: no UsernameToken", || {
+        says(&format!("<w:Security xmlns:w=\"{APRIL}\"/>"), APRIL, "InvalidSecurity", "Policy requires authentication token");
+    });
+    rows.row("4 text: no Username", || {
+        says(&token(JULY, "<wsse:Password>p</wsse:Password>"), JULY, "InvalidSecurity", "Missing user name in security token");
+    });
+    rows.row("4 text: no Password", || {
+        says(&token(OASIS, "<wsse:Username>ada</wsse:Username>"), OASIS, "InvalidSecurity", "Missing password value");
+    });
+    rows.row("5.2 form B passes untouched", || {
+        let id = id(&login(&gateway));
+        let fault = "<SOAP-ENV:Envelope xmlns:SOAP-ENV=\"http://schemas.xmlsoap.org/soap/envelope/\"><SOAP-ENV:Body><SOAP-ENV:Fault><faultcode>SOAP-ENV:Server</faultcode><detail><siebelf:siebdetail xmlns:siebelf=\"http://www.siebel.com/ws/fault\"><siebelf:errorstack><siebelf:error><siebelf:errorcode>(SBL-EAI-04316)</siebelf:errorcode></siebelf:error></siebelf:errorstack></siebelf:siebdetail></detail></SOAP-ENV:Fault></SOAP-ENV:Body></SOAP-ENV:Envelope>";
+        gateway.application.answer_raw(format!("HTTP/1.1 500 Internal Server Error\r\nContent-Type: text/xml\r\nConnection: close\r\n\r\n{fault}"));
+        let answer = gateway.send(&in_session(data(), &id));
+        gateway.application.answer_normally();
+        assert_eq!((answer.status, answer.body.as_str()), (500, fault));
+    });
+    rows.row("5.3 01006: invalid or expired session, HTTP 500, never 401 or 302", || {
+        no_session(&gateway.send(&in_session(data(), "nonsense")));
+        no_session(&gateway.send(&in_session(get(&format!("{PATH}/Contact")), "nonsense").header("Accept", "text/html")));
+    });
+    rows.row("5.3 01011: lacks rights", || {
+        let id = id(&login(&gateway));
+        let answer = gateway.send(&in_session(post(&format!("{PATH}/Forbidden"), &envelope("", QUERY)), &id));
+        assert_eq!(answer.status, 500);
+        form_a(&answer, "SBL-ODU-01011");
+    });
+    rows.hold();
+}
+
+/// A token about ada, as a program gets it.
+fn sso_token(gateway: &Gateway) -> String {
+    let question = "<SSOTokenRead xmlns=\"urn:vestibule:integration\"><SSOTokenQuery/></SSOTokenRead>";
+    let answer = gateway.send(&post("/Services/SSOToken", &envelope(&ada(OASIS), question)));
+    assert_eq!(answer.status, 200, "{answer:?}");
+    answer.body.split("<SSOTokenData>").nth(1).and_then(|rest| rest.split('<').next()).expect("no token").to_owned()
+}
+
+fn ssologin(token: &str) -> Ask {
+    command(&format!("ssologin&odSsoToken={token}"))
+}
+
+fn validate(token: &str) -> Ask {
+    get(&format!("/Services/SSOTokenValidate?odSsoToken={token}"))
+}
+
+fn key_identifier(token: &str) -> String {
+    format!(
+        "<wsse:Security xmlns:wsse=\"{OASIS}\"><wsse:SecurityTokenReference><wsse:KeyIdentifier ValueType=\"http://schemas.crmondemand.com/ws/2011/01/secext#SSOTokenKeyIdentifier\">\n  {token}\n</wsse:KeyIdentifier></wsse:SecurityTokenReference></wsse:Security>"
+    )
+}
+
+#[test]
+fn section_6_to_10_sso_tokens() {
+    let gateway = gateway();
+    let mut rows = Rows::default();
+    let sent = |ask: Ask| gateway.send(&ask);
+    let told = |answer: &Answer| (answer.status, answer.body.clone());
+
+    rows.row("6.1 SSOTokenRead: in SSOTokenQuery, out SSOTokenData; safe in a URL", || {
+        let token = sso_token(&gateway);
+        assert!(token.bytes().all(|octet| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_')), "{token}");
+        let answer = sent(post("/Services/SSOToken", &envelope("", "<SSOTokenRead xmlns=\"urn:x\"/>")));
+        assert!(answer.status == 500 && answer.body.contains("Missing &lt;wsse:Security&gt; in SOAP Header"), "{answer:?}");
+    });
+    rows.row("6.2 once only: a replay fails; test 15", || {
+        let token = sso_token(&gateway);
+        works(&gateway, &id(&sent(ssologin(&token))));
+        refused(&sent(ssologin(&token)), 401);
+    });
+    rows.row("6.2 validate, then log in; log in, then validate fails; test 15", || {
+        let token = sso_token(&gateway);
+        assert_eq!(told(&sent(validate(&token))), (200, "NORTH/ada\n".to_owned()));
+        assert_eq!(told(&sent(validate(&token))), (401, String::new()));
+        id(&sent(ssologin(&token)));
+        let token = sso_token(&gateway);
+        id(&sent(ssologin(&token)));
+        assert_eq!(told(&sent(validate(&token))), (401, String::new()));
+    });
+    rows.row("6.3 the value of command is case sensitive, the parameter's name exact", || {
+        let token = sso_token(&gateway);
+        for words in [
+            format!("SSOLogin&odSsoToken={token}"),
+            format!("ssologin&odssotoken={token}"),
+            format!("ssologin&odSsoToken={token}&odSsoToken={token}"),
+        ] {
+            refused(&sent(command(&words)), 400);
+        }
+        id(&sent(ssologin(&token)));
+    });
+    rows.row("6.3 an un-encoded + arrives as a space and is repaired; test 16", || {
+        // Ours has none, so that no encoding can spoil it; with one it is simply none of ours.
+        refused(&sent(ssologin("abc+def")), 401);
+        refused(&sent(ssologin("abc%20def")), 401);
+    });
+    rows.row("6.3 success: 200 and the cookie as for login; X-ClientName allowed", || {
+        let answer = sent(ssologin(&sso_token(&gateway)).header("X-ClientName", "reports"));
+        assert_eq!((answer.status, answer.body.as_str(), answer.all("set-cookie").len()), (200, "", 1));
+        works(&gateway, &id(&answer));
+        assert_eq!(gateway.application.last().header("x-client-name"), Some("reports"));
+    });
+    rows.row("6.3 expired, used or unknown: 401, form A, its text", || {
+        for token in ["x", "%246%24YQ%3d%3d%3b%246%24Yg%3d%3d", &"A".repeat(103)] {
+            let answer = sent(ssologin(token));
+            refused(&answer, 401);
+            assert!(answer.body.contains("SSO token is not valid"), "{answer:?}");
+        }
+    });
+    rows.row("6.3 missing token: 400", || {
+        refused(&sent(command("ssologin")), 400);
+        refused(&sent(ssologin("")), 400);
+    });
+    rows.row("6.3 tokens in no log, Referrer-Policy: no-referrer; test 17", || {
+        let token = sso_token(&gateway);
+        let answer = sent(ssologin(&token));
+        assert_eq!(answer.header("referrer-policy"), Some("no-referrer"));
+        gateway.audit_of(&answer);
+        let id = id(&answer);
+        let written = format!("{}{}", gateway.log(), std::fs::read_to_string(gateway.scratch.path().join("audit.jsonl")).unwrap());
+        for secret in [token.as_str(), id.as_str(), ADA.1] {
+            assert!(!written.contains(secret), "{secret} was written down");
+        }
+        let stray = in_session(get(&format!("{PATH}/Contact?odSsoToken={token}&page=2")), &id);
+        forwarded(&gateway, &stray);
+        assert!(
+            gateway.application.last().line.starts_with("GET /Services/Integration/Contact?page=2 "),
+            "{:?}",
+            gateway.application.last()
+        );
+    });
+    rows.row("7 GET or POST, the token in the URL; body: the sign-in id and one line feed", || {
+        let post = ask("POST", &format!("/Services/SSOTokenValidate?odSsoToken={}", sso_token(&gateway)));
+        let answer = sent(post);
+        assert_eq!(told(&answer), (200, "NORTH/ada\n".to_owned()));
+        assert_eq!(answer.header("content-type"), Some("text/plain; charset=utf-8"));
+    });
+    rows.row("7 errors: 400 missing, 401 invalid, empty body", || {
+        assert_eq!(told(&sent(get("/Services/SSOTokenValidate"))), (400, String::new()));
+        assert_eq!(told(&sent(validate("x"))), (401, String::new()));
+    });
+    rows.row("8 ssoitsurl: the header, TARGET last and encoded; unknown ssoid; test 18", || {
+        let answer = sent(command("ssoitsurl&ssoid=north-sso"));
+        let url = answer.header("x-ssoitsurl").expect("no header").to_owned();
+        assert_eq!((answer.status, answer.body.as_str()), (200, ""));
+        let (before, target) = url.split_once("TARGET=").unwrap();
+        assert_eq!(before, "https://idp.example.com/its?realm=a&");
+        assert!(!target.contains(['&', '/', '?', '=']), "{target}");
+        let target = percent_encoding::percent_decode_str(target).decode_utf8().unwrap();
+        assert_eq!(target, format!("http://app.north.localhost:{}{PATH}?command=ssologin&ssoid=north-sso", gateway.public));
+        for words in ["ssoitsurl&ssoid=other", "ssoitsurl", "ssoitsurl&ssoid=NORTH-SSO"] {
+            let answer = sent(command(words));
+            assert_eq!((answer.status, answer.header("x-ssoitsurl")), (404, None), "{words}");
+        }
+        // Who tries names is stopped.
+        let statuses: Vec<u16> = (0..40).map(|number| sent(command(&format!("ssoitsurl&ssoid=guess{number}"))).status).collect();
+        assert!(statuses.contains(&429), "{statuses:?}");
+    });
+    rows.row("8 a one-time internal token that was never minted opens nothing", || {
+        refused(&sent(command("ssologin&ssoid=north-sso&odSsoTokenG=x")), 401);
+        refused(&sent(command(&format!("ssologin&ssoid=north-sso&odSsoTokenG={}", sso_token(&gateway)))), 401);
+        let form = ask("POST", PATH).form(&[("command", "ssologin"), ("ssoid", "north-sso"), ("odSsoTokenG", "x")]);
+        refused(&sent(form), 401);
+        refused(&sent(command("ssologin&odSsoTokenG=a&odSsoToken=b")), 400);
+    });
+    rows.row("9 KeyIdentifier: stateless, white space trimmed, counts as login", || {
+        let token = sso_token(&gateway);
+        let answer = send(&gateway, &key_identifier(&token));
+        assert_eq!((answer.status, answer.all("set-cookie").len()), (200, 0), "{answer:?}");
+        assert_eq!(gateway.application.last().header("x-vestibule-user"), Some("ada"));
+        assert!(!String::from_utf8(gateway.application.last().body).unwrap().contains(&token));
+        let again = send(&gateway, &key_identifier(&token));
+        assert!(again.status == 500 && again.body.contains("wsse:FailedAuthentication"), "{again:?}");
+        assert_eq!(told(&sent(validate(&token))).0, 401);
+    });
+    rows.row("9 KeyIdentifier with SessionKeepAlive: an id for the next calls", || {
+        let answer = send(&gateway, &(key_identifier(&sso_token(&gateway)) + KEEP));
+        let kept = in_session(post(&format!("{PATH}/Contact"), &envelope(KEEP, QUERY)), &id(&answer));
+        forwarded(&gateway, &kept);
+    });
+    rows.row("10 a page link hands a token to a third party of the configuration only", || {
+        let (name, session) = gateway.sign_in(ADA.0, ADA.1);
+        let anonymous = sent(get("/.vestibule/sso/reports"));
+        assert_eq!(anonymous.status, 303);
+        assert!(anonymous.header("location").unwrap().starts_with("http://login.north.localhost"), "{anonymous:?}");
+        assert_eq!(sent(get("/.vestibule/sso/elsewhere").cookie(&name, &session)).status, 404);
+        let foreign = get("/.vestibule/sso/reports").cookie(&name, &session).header("Sec-Fetch-Site", "cross-site");
+        assert_eq!(sent(foreign).status, 403);
+        let led = sent(get("/.vestibule/sso/reports?url=https://evil.example").cookie(&name, &session));
+        assert_eq!(led.status, 303, "{led:?}");
+        let token = led.header("location").unwrap().strip_prefix("https://reports.example.com/enter?lang=en&odSsoToken=").unwrap();
+        assert_eq!(told(&sent(validate(token))), (200, "NORTH/ada\n".to_owned()));
+        works(&gateway, &id(&sent(ssologin(token))));
+        let records = gateway.audit_of(&led);
+        assert!(records.iter().any(|record| record["event"] == "token.issued" && record["subject"] == "ada"), "{records:?}");
+    });
+    rows.hold();
+}
+
+#[test]
+fn section_6_settings() {
+    let mut rows = Rows::default();
+    rows.row("6.2 strict_single_use: validate then login fails; test 15", || {
+        let gateway = with("strict_single_use = true");
+        let token = sso_token(&gateway);
+        assert_eq!(gateway.send(&validate(&token)).status, 200);
+        refused(&gateway.send(&ssologin(&token)), 401);
+    });
+    rows.row("7 optional allow-list of caller addresses", || {
+        let gateway = with("validators = [\"192.0.2.0/24\"]");
+        let token = sso_token(&gateway);
+        assert_eq!(gateway.send(&validate(&token)).status, 401);
+        let listed = validate(&token).header("X-Forwarded-For", "192.0.2.9").header("X-Forwarded-Proto", "https");
+        assert_eq!(gateway.send(&listed).status, 200);
+    });
+    rows.hold();
+}
+
+#[test]
+fn attacks() {
+    let gateway = gateway();
+    let mut rows = Rows::default();
+    let sent = |ask: Ask| gateway.send(&ask);
+
+    rows.row("attack 54: an id that was planted is never adopted", || {
+        for planted in ["planted", &"A".repeat(43)] {
+            let answer = sent(in_session(signed(command("login"), "ada", ADA.1), planted));
+            let fresh = id(&answer);
+            assert_ne!(fresh, planted);
+            no_session(&sent(in_session(data(), planted)));
+        }
+        // One's own id does not become another user's either.
+        let mine = id(&sent(signed(command("login"), "bob", USERS[1].1)));
+        let hers = id(&sent(in_session(signed(command("login"), "ada", ADA.1), &mine)));
+        assert_ne!(mine, hers);
+        forwarded(&gateway, &in_session(data(), &mine));
+        assert_eq!(gateway.application.last().header("x-vestibule-user"), Some("bob"));
+        let soap = send(&gateway, &ada(APRIL));
+        assert_ne!(id(&soap), hers);
+    });
+    rows.row("attack: two session ids are none", || {
+        let (one, other) = (id(&login(&gateway)), id(&login(&gateway)));
+        no_session(&sent(data().header("Cookie", &format!("JSESSIONID={one}; JSESSIONID={other}"))));
+        no_session(&sent(data().header("Cookie", &format!("JSESSIONID={one}; JSESSIONID={one}"))));
+    });
+    rows.row("attack: a browser's session is no program's, nor the other way round", || {
+        let (name, session) = gateway.sign_in(ADA.0, ADA.1);
+        no_session(&sent(in_session(data(), &session)));
+        assert_eq!(sent(get("/page").cookie(&name, &id(&login(&gateway)))).status, 401);
+    });
+    rows.row("attack: a session of another tenant or host", || {
+        let id = id(&login(&gateway));
+        no_session(&gateway.send_to("app.south.localhost", &in_session(data(), &id)));
+        works(&gateway, &id);
+    });
+    rows.row("attack: a token of another tenant, and spent by nobody's trying", || {
+        let token = sso_token(&gateway);
+        refused(&gateway.send_to("app.south.localhost", &ssologin(&token)), 401);
+        assert_eq!(gateway.send_to("app.south.localhost", &validate(&token)).status, 401);
+        id(&sent(ssologin(&token)));
+    });
+    rows.row("attack: header injection through UserName", || {
+        for name in ["ada%0d%0aSet-Cookie:%20JSESSIONID=x", "ada%00", "ada%0A", "NORTH/ada%0d%0aX-Vestibule-User:%20root"] {
+            let answer = sent(signed(command("login&isEncoded=Y"), name, ADA.1));
+            refused(&answer, 401);
+            assert!(!answer.headers.iter().any(|(_, value)| value.contains("root") || value.contains("=x")), "{answer:?}");
+        }
+        let named = sent(signed(command("login"), "ada", ADA.1).header("X-ClientName", "a\tb"));
+        works(&gateway, &id(&named));
+        assert_eq!(gateway.application.last().header("x-client-name"), Some("ab"));
+    });
+    rows.row("attack: percent tricks are decoded once, and in one place", || {
+        let hers = |ask: Ask| signed(ask, "ada", ADA.1);
+        refused(&sent(signed(command("login&isEncoded=Y"), "%2561da", ADA.1)), 401);
+        // The query is decoded as any form; the word is then the word.
+        id(&sent(hers(command("log%69n"))));
+        refused(&sent(hers(command("login%00"))), 400);
+        refused(&sent(hers(command("login%20"))), 400);
+        let path = sent(hers(get("/Services/%49ntegration?command=login")));
+        id(&path);
+        for ambiguous in
+            ["/Services%2fIntegration?command=login", "/Services/./Integration?command=login", "//Services/Integration?command=login"]
+        {
+            assert_eq!(sent(hers(get(ambiguous))).status, 400, "{ambiguous}");
+        }
+        let id = id(&login(&gateway));
+        assert_eq!(sent(post(&format!("{PATH}/Contact%3Bjsessionid={id}"), &envelope("", QUERY))).status, 400, "an encoded semicolon");
+    });
+    rows.row("attack: login CSRF by an ssologin link", || {
+        let token = sso_token(&gateway);
+        for browser in [
+            ssologin(&token).browser(),
+            ssologin(&token).header("Sec-Fetch-Site", "cross-site"),
+            ssologin(&token).header("User-Agent", "Mozilla/5.0 (X11; Linux x86_64)"),
+            ssologin(&token).browser().cookie("vestibule-sso", "whatever"),
+        ] {
+            refused(&sent(browser), 401);
+        }
+        id(&sent(ssologin(&token).header("User-Agent", "Mozilla/5.0 (Windows; U) AppleWebKit/533 AdobeAIR/2.6")));
+        // The browser that was given the token may use it.
+        let (name, session) = gateway.sign_in(ADA.0, ADA.1);
+        let led = sent(get("/.vestibule/sso/reports").cookie(&name, &session).browser());
+        let token = led.header("location").unwrap().rsplit_once('=').unwrap().1.to_owned();
+        let bound = led.cookies()["vestibule-sso"].clone();
+        refused(&sent(ssologin(&token).browser()), 401);
+        id(&sent(ssologin(&token).browser().cookie("vestibule-sso", &bound)));
+    });
+    rows.row("attack: a page elsewhere acts with a session, or logs somebody in", || {
+        let id = id(&login(&gateway));
+        let foreign = in_session(data(), &id).header("Origin", "https://evil.example").header("Sec-Fetch-Site", "cross-site");
+        let answer = sent(foreign);
+        assert_eq!(answer.status, 500);
+        form_a(&answer, "SBL-ODU-01011");
+        refused(&sent(signed(command("login"), "ada", ADA.1).header("Origin", "https://evil.example")), 400);
+    });
+    rows.row("attack 119: whoever is disabled is out of every session and token", || {
+        let dan = ("dan", "the password of dan");
+        add(&gateway, dan.0, dan.1, "north", &[]);
+        let id = id(&sent(signed(command("login"), dan.0, dan.1)));
+        forwarded(&gateway, &in_session(data(), &id));
+        assert!(gateway.command(&["user", "disable", dan.0, "--tenant", "north"]).status.success());
+        crate::lifecycle::wait_for(|| gateway.send(&in_session(data(), &id)).status == 500);
+        no_session(&sent(in_session(data(), &id)));
+    });
+    rows.row("attack 13, 59: markup in a name, no password", || {
+        for inside in [
+            "<wsse:Username>ad<!-- -->a</wsse:Username><wsse:Password>x</wsse:Password>",
+            "<wsse:Username>ada</wsse:Username><wsse:Password/>",
+        ] {
+            assert_eq!(send(&gateway, &token(OASIS, inside)).status, 500, "{inside}");
+        }
+        assert_eq!(send(&gateway, &(ada(OASIS) + &ada(APRIL))).status, 500, "two headers");
+        assert_eq!(send(&gateway, "<!DOCTYPE x>").status, 500);
+    });
+    rows.hold();
+}
+
+#[test]
+fn concurrency_of_100_redemptions_at_two_nodes_on_postgres_exactly_one_wins() {
+    use crate::cluster::{FILES, over};
+    let Some(postgres) = crate::peers::Postgres::start() else { return };
+    let template = over(postgres.port, None)
+        .replace("chain = [\"session\", \"basic\", \"form\"]", "chain = [\"session\", \"crm\", \"basic\", \"form\"]")
+        .replacen(
+            "[[route]]",
+            "[tenant.north.integration]\ncompany = \"NORTH\"\nquota = 1000\n\n[[route]]\nmatch = \"/Services/Integration/**\"\npolicies = [\"crm.cedar\"]\nbody = { limit = \"1MiB\", types = [\"text/xml\"] }\ninject = [\"headers\"]\nforward = \"http://{{app}}\"\n\n[[route]]",
+            1,
+        )
+        + "\n[scheme.crm]\ntype = \"integration\"\nrealm = \"local\"\n";
+    let files: Vec<(&str, &str)> = FILES.into_iter().chain([POLICY]).collect();
+    let one = Gateway::with_files(&template, &files).with_users();
+    let other = one.beside(&template, &files);
+    let nodes = [&one, &other];
+    for _ in 0..3 {
+        let token = sso_token(&one);
+        let won: Vec<Answer> = std::thread::scope(|scope| {
+            let tries: Vec<_> = (0..100)
+                .map(|number| {
+                    let (node, token) = (nodes[number % 2], &token);
+                    scope.spawn(move || node.send(&ssologin(token)))
+                })
+                .collect();
+            tries.into_iter().map(|attempt| attempt.join().unwrap()).filter(|answer| answer.status == 200).collect()
+        });
+        assert_eq!(won.len(), 1, "{won:?}");
+        // What one node opened holds at the other.
+        works(&one, &id(&won[0]));
+        works(&other, &id(&won[0]));
+        assert_eq!(other.send(&in_session(command("logoff"), &id(&won[0]))).status, 200);
+        crate::lifecycle::wait_for(|| one.send(&in_session(data(), &id(&won[0]))).status == 500);
+    }
+}
+
+/// What the page of the scheme shows of the wire is what goes over it.
+#[test]
+fn the_page_of_the_scheme_is_true() {
+    let gateway = gateway();
+    let page = std::fs::read_to_string(format!("{}/../../docs/schemes/integration.md", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let blocks = |language: &str| -> Vec<String> {
+        page.split(&format!("\n```{language}\n")).skip(1).map(|rest| rest.split("\n```").next().unwrap().to_owned()).collect()
+    };
+    let (asked, answered) = (blocks("http"), blocks("http-answer"));
+    assert!(asked.len() == 2 && answered.len() == 2);
+    let host = format!("app.north.localhost:{}", gateway.public);
+    for (request, expected) in asked.iter().zip(&answered) {
+        let request = request.replace("{{host}}", &host).replace("{{password}}", &ADA.1.replace(' ', "%20"));
+        let (head, body) = request.split_once("\n\n").unwrap_or((&request, ""));
+        let octets =
+            format!("{}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", head.trim_end().replace('\n', "\r\n"), body.len());
+        let answer = crate::support::exchange(gateway.address, octets.as_bytes());
+        let (head, body) = expected.split_once("\n\n").unwrap_or((expected, ""));
+        let mut lines = head.lines();
+        assert!(lines.next().unwrap().starts_with(&format!("HTTP/1.1 {}", answer.status)), "{answer:?}");
+        for line in lines {
+            let (name, value) = line.split_once(": ").unwrap();
+            let found = answer.header(name).unwrap_or_else(|| panic!("no {name}: {answer:?}"));
+            match value.split_once("{{session}}") {
+                Some((before, after)) => assert!(found.starts_with(before) && found.ends_with(after), "{found}"),
+                None => assert_eq!(found, value),
+            }
+        }
+        assert!(answer.body.contains(body), "{answer:?}");
+    }
+}
