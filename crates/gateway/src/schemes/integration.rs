@@ -183,8 +183,12 @@ impl Integration {
         path == self.settings.token_path || self.settings.administrative.iter().any(|class| is_at_or_below(path, class))
     }
 
-    /// The user name in what somebody signs in as: `COMPANY/user`, or the name alone. `None` for another company's.
+    /// The user name in what somebody signs in as: `COMPANY/user`, or the name alone. `None` for another company's, and for what
+    /// would be another line of a head.
     fn local_name<'t>(&self, tenant: &'t Tenant, typed: &'t str) -> Option<&'t str> {
+        if typed.chars().any(char::is_control) {
+            return None;
+        }
         let typed = typed.trim();
         let name = match (&self.settings.company, typed.split_once('/')) {
             (Some(company), Some((before, name))) if before.eq_ignore_ascii_case(company) => name,

@@ -147,6 +147,12 @@ fn no_session(answer: &Answer) {
     assert!(answer.body.contains("Session is invalid or has expired"), "{answer:?}");
 }
 
+/// A message of somebody who says not who it is.
+fn nobody(answer: &Answer) {
+    assert_eq!(answer.status, 500, "{answer:?}");
+    assert!(answer.body.contains("Missing &lt;wsse:Security&gt; in SOAP Header"), "{answer:?}");
+}
+
 fn refused(answer: &Answer, status: u16) {
     assert_eq!(answer.status, status, "{answer:?}");
     form_a(answer, "SBL-ODU-01006");
@@ -286,12 +292,12 @@ fn section_1_login() {
         works(&gateway, &id);
         let received = gateway.application.last();
         assert!(received.header("cookie").is_none(), "the session stays with us: {received:?}");
-        no_session(&sent(data().cookie("jsessionid", &id)));
+        nobody(&sent(data().cookie("jsessionid", &id)));
         no_session(&sent(data().cookie("JSESSIONID", &format!("{id}x"))));
     });
     rows.row("1.3 the form in the URL is refused by default; test 20", || {
         let id = id(&login(&gateway));
-        no_session(&sent(post(&format!("{PATH}/Contact;jsessionid={id}"), &envelope("", QUERY))));
+        nobody(&sent(post(&format!("{PATH}/Contact;jsessionid={id}"), &envelope("", QUERY))));
     });
     rows.row("1.3 data: reply as the service gave it, with its content type", || {
         let id = id(&login(&gateway));
@@ -344,7 +350,7 @@ fn section_1_login() {
         assert_eq!(answer.header("location"), None);
     });
     rows.row("1.4 failures are counted and recorded with their true reason", || {
-        let answer = sent(signed(command("login"), "NORTH/ada", "wrong"));
+        let answer = sent(signed(command("login"), "NORTH/ada", "wrong as never before"));
         let records = gateway.audit_of(&answer);
         assert!(
             records
