@@ -253,7 +253,7 @@ impl Uses {
     fn with(self, wanted: Use, strict: bool) -> Option<Self> {
         let left = match wanted {
             Use::Validate => !self.validated && !self.consumed,
-            Use::Consume => !self.consumed && !(strict && self.validated),
+            Use::Consume => !(self.consumed || (strict && self.validated)),
         };
         left.then_some(match wanted {
             Use::Validate => Self { validated: true, ..self },
