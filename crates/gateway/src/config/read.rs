@@ -147,7 +147,18 @@ impl Reader<'_> {
         let (kind, value) = self.kind(
             value,
             "scheme",
-            &["session", "basic", "login-form", "client-certificate", "identity-url", "integration", "introspection", "saml", "oidc", "ws-security"],
+            &[
+                "session",
+                "basic",
+                "login-form",
+                "client-certificate",
+                "identity-url",
+                "integration",
+                "introspection",
+                "saml",
+                "oidc",
+                "ws-security",
+            ],
             &LATER_SCHEMES,
         )?;
         match kind.as_str() {
