@@ -464,7 +464,9 @@ impl Schemes<'_> {
                 }
                 checked::Scheme::Saml(saml) => {
                     let origin = tenant.portal_origin.as_deref().unwrap_or_default();
-                    let sp = Arc::new(ServiceProvider::new(name.clone(), saml, origin, self.house.users.clone())?);
+                    let sp = ServiceProvider::new(name.clone(), saml, origin, self.house.users.clone())?;
+                    let programs = if tenant.integration.is_some() { &tenant.origins[..] } else { &[] };
+                    let sp = Arc::new(sp.with_programs(programs));
                     let scheme = Arc::new(sp.scheme());
                     self.saml.borrow_mut().insert(tenant.id.clone(), sp);
                     Link { scheme, on_reject: OnReject::Continue, remember: false }
@@ -661,9 +663,16 @@ fn own_endpoints(routes: &mut Routes, checked: &Checked, tenant: &checked::Tenan
             }
         }
     }
+    // Where old clients end a login by SAML 1.1.
+    let programs = saml_of(checked, tenant).filter(|_| tenant.integration.is_some()).and_then(|saml| saml.saml11_consumer.as_deref());
     for host in &tenant.hosts {
         let scope = Scope::Host(host.clone());
         mount(scope.clone(), ON_APPLICATIONS, own(ON_APPLICATIONS))?;
+        if let Some(text) = programs {
+            let types = vec!["application/x-www-form-urlencoded".to_owned()];
+            let route = Route { body: BodyNeed::Whole { limit: MAX_SAML, types }, ..own(text) };
+            mount(scope.clone(), text, route)?;
+        }
         if tenant.login == LoginHost::Application {
             for text in LOGIN_PAGES {
                 mount(scope.clone(), text, own(text))?;
@@ -675,8 +684,18 @@ fn own_endpoints(routes: &mut Routes, checked: &Checked, tenant: &checked::Tenan
 
 /// Where messages of identity providers come to.
 fn messages(checked: &Checked, tenant: &checked::Tenant) -> Vec<String> {
-    let saml = tenant.chain.iter().find_map(|name| match checked.schemes.get(name)? {
-        checked::Scheme::Saml(saml) => Some(saml),
+    let further = |saml: &checked::Saml| {
+        let aliases = saml.aliases.iter().map(|alias| alias.path().to_owned());
+        aliases.chain(saml.saml11_consumer.clone()).collect::<Vec<_>>()
+    };
+    let saml = saml_of(checked, tenant);
+    saml.map(|saml| std::iter::once(SAML_MESSAGES.to_owned()).chain(further(saml)).collect()).unwrap_or_default()
+}
+
+/// The tenant as a service provider.
+fn saml_of<'c>(checked: &'c Checked, tenant: &checked::Tenant) -> Option<&'c checked::Saml> {
+    tenant.chain.iter().find_map(|name| match checked.schemes.get(name)? {
+        checked::Scheme::Saml(saml) => Some(&**saml),
         checked::Scheme::Session
         | checked::Scheme::Basic { .. }
         | checked::Scheme::ClientCertificate(_)
@@ -686,12 +705,7 @@ fn messages(checked: &Checked, tenant: &checked::Tenant) -> Vec<String> {
         | checked::Scheme::Introspection(_)
         | checked::Scheme::Integration { .. }
         | checked::Scheme::LoginForm { .. } => None,
-    });
-    let further = |saml: &checked::Saml| {
-        let aliases = saml.aliases.iter().map(|alias| alias.path().to_owned());
-        aliases.chain(saml.saml11_consumer.clone()).collect::<Vec<_>>()
-    };
-    saml.map(|saml| std::iter::once(SAML_MESSAGES.to_owned()).chain(further(saml)).collect()).unwrap_or_default()
+    })
 }
 
 fn own(text: &str) -> Route {

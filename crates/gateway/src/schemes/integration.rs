@@ -349,7 +349,6 @@ impl Integration {
     ///
     /// # Errors
     /// [`Unavailable`] when the store does not answer.
-    #[expect(dead_code, reason = "the consumer of SAML 1.1 responses calls it")]
     pub async fn onward(&self, request: &CheckRequest, identity: &Identity, now: Timestamp) -> Result<Onward, Unavailable> {
         let ssoid = self.settings.ssoid.as_deref().unwrap_or_default();
         let (bind, cookie) = match presenter(request) {
@@ -395,7 +394,6 @@ const INTERNAL_LIFETIME: std::time::Duration = std::time::Duration::from_secs(30
 
 /// Where somebody is sent who was signed in elsewhere.
 #[derive(Debug)]
-#[expect(dead_code, reason = "the consumer of SAML 1.1 responses reads it")]
 pub struct Onward {
     /// The address.
     pub location: Secret<String>,

@@ -615,6 +615,7 @@ impl Server {
         )
         .with_service_providers(saml)
         .with_relying_parties(oidc)
+        .with_integrations(integrations.clone())
         .with_idps(pages::Idps::new(checked));
         let delegates = Delegates::new(engine.clone(), delegates);
         let commands = Commands::new(engine.clone(), self.house.expiring.clone(), integrations.clone());

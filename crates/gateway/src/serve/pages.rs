@@ -55,6 +55,7 @@ pub use saml_idp::{Idps, MAX_BODY as MAX_SAML, PREFIX as IDP_PREFIX, metadata as
 use crate::schemes::known_device::KnownDevices;
 use crate::schemes::oidc::{self, RelyingParty};
 use crate::schemes::saml::{CONSUMER, METADATA, ServiceProvider, TARGET};
+use crate::serve::integration::Integrations;
 use guard::Form;
 use key::PageKey;
 use view::{Display, Dress, Shell};
@@ -77,6 +78,7 @@ pub struct Portal {
     idps: Idps,
     service_providers: HashMap<TenantId, Arc<ServiceProvider>>,
     relying_parties: HashMap<TenantId, Arc<RelyingParty>>,
+    integrations: Integrations,
 }
 
 impl fmt::Debug for Portal {
@@ -108,6 +110,7 @@ impl Portal {
             idps: Idps::default(),
             service_providers: HashMap::new(),
             relying_parties: HashMap::new(),
+            integrations: Integrations::new(),
         }
     }
 
@@ -121,6 +124,12 @@ impl Portal {
     #[must_use]
     pub fn with_relying_parties(self, relying_parties: HashMap<TenantId, Arc<RelyingParty>>) -> Self {
         Self { relying_parties, ..self }
+    }
+
+    /// The same with old clients of integration services, whose logins by SAML 1.1 end here.
+    #[must_use]
+    pub fn with_integrations(self, integrations: Integrations) -> Self {
+        Self { integrations, ..self }
     }
 
     /// The same with these tenants as identity providers.
@@ -152,6 +161,12 @@ impl Portal {
         let write = request.method == Method::POST;
         let path = request.target.path();
         // The route table decides what is mounted where; this decides again, because a mistake there would be a hole.
+        if visit.dress == Dress::Inline
+            && let Some(integration) = self.integrations.get(&visit.tenant.id).cloned()
+            && self.service_provider(visit).is_some_and(|sp| sp.consumes_saml11(path))
+        {
+            return self.consume_for_program(visit, &integration).await;
+        }
         if visit.dress == Dress::Inline && !path.starts_with("/.vestibule/") {
             return Ok(visit.missing());
         }

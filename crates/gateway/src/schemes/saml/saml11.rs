@@ -70,6 +70,14 @@ impl ServiceProvider {
         self.saml11_consumer.as_deref() == Some(path)
     }
 
+    /// The same, also for answers at that path of applications, where old clients of integration services bring them.
+    #[must_use]
+    pub fn with_programs(mut self, origins: &[String]) -> Self {
+        let at = self.saml11_consumer.iter().flat_map(|path| origins.iter().map(move |origin| format!("{origin}{path}")));
+        self.sp.acs_urls.extend(at);
+        self
+    }
+
     /// The path to which they do.
     pub fn saml11_consumer(&self) -> Option<&str> {
         self.saml11_consumer.as_deref()

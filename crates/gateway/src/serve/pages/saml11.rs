@@ -6,6 +6,8 @@
 //! configured; and an artifact that this browser did not set out to fetch is never resolved: the login begins again from here,
 //! at the same source site, and comes back with an artifact that belongs to it.
 
+mod program;
+
 use std::time::Duration;
 
 use bytes::Bytes;

@@ -380,7 +380,7 @@ pub(super) fn refuse_form(visit: &mut Visit<'_>, sp: &ServiceProvider, reason: S
 }
 
 /// Somebody an identity provider vouches for, and who may not enter here.
-fn turned_away(
+pub(super) fn turned_away(
     visit: &mut Visit<'_>,
     sp: &ServiceProvider,
     provider: &IdentityProvider,
