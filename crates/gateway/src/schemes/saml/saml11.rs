@@ -34,6 +34,8 @@ const LOGIN: &str = "?login=";
 
 /// A responder has so long, and so much to say.
 const LIMITS: Limits = Limits { connect: Duration::from_secs(5), whole: Duration::from_secs(10), octets: 256 * 1024 };
+/// XML above this many octets is not read on the threads that answer (architecture §1).
+const LONG: usize = 64 * 1024;
 const SOAPACTION: HeaderName = HeaderName::from_static("soapaction");
 
 /// Whoever resolves the artifacts of a source site.
@@ -116,7 +118,7 @@ impl ServiceProvider {
     /// # Errors
     /// [`Unavailable`] where its responder gives no answer.
     pub async fn resolve(
-        &self,
+        self: &Arc<Self>,
         provider: &IdentityProvider,
         artifacts: &[Artifact],
         now: Timestamp,
@@ -153,17 +155,28 @@ impl ServiceProvider {
         if !matches!(answer.status(), StatusCode::OK | StatusCode::INTERNAL_SERVER_ERROR) {
             return Err(down(&format!("it answers {}", answer.status())));
         }
-        let octets = answer.body();
-        let received = match (&responder.pinned, answer.extensions().get::<Shown>()) {
+        let peer = match (&responder.pinned, answer.extensions().get::<Shown>()) {
             (Some(pinned), Some(shown)) => match PinnedPeer::confirm(provider.entity_id(), &[*pinned], &shown.0) {
-                Ok(peer) => Received::vouched_by_channel(octets, peer),
+                Ok(peer) => Some(peer),
                 Err(why) => return Ok(Err(refuse("channel", Reason::UnknownKey, why.to_string()))),
             },
-            (_, _) => Received::read(octets),
+            (_, _) => None,
         };
-        Ok(match received {
-            Ok(received) => self.judge_of(place, &received, &[], Some(&request.id), now),
-            Err(rejection) => Err(refusal(Some(provider), None, rejection)),
-        })
+        let (sp, octets) = (self.clone(), answer.into_body());
+        let long = octets.len() > LONG;
+        let judge = move || {
+            let received = match peer {
+                Some(peer) => Received::vouched_by_channel(&octets, peer),
+                None => Received::read(&octets),
+            };
+            match received {
+                Ok(received) => sp.judge_of(place, &received, &[], Some(&request.id), now),
+                Err(rejection) => Err(refusal(sp.providers.get(place), None, rejection)),
+            }
+        };
+        if !long {
+            return Ok(judge());
+        }
+        tokio::task::spawn_blocking(judge).await.map_err(|why| Unavailable::new("reading a message", why))
     }
 }

@@ -160,6 +160,11 @@ impl Portal {
                 return Ok(refused);
             }
             for artifact in &artifacts {
+                // Another's stays where it is.
+                let held = self.store.get(&key(visit, artifact)).await?.and_then(|(sealed, _)| self.kept(visit, &sealed));
+                if held.is_none_or(|kept| *kept.partner != *partner.name) {
+                    continue;
+                }
                 // Of any number that ask at once, on any node, one takes it.
                 let taken = self.store.take(&key(visit, artifact)).await?;
                 let kept = taken.and_then(|sealed| self.kept(visit, &sealed)).filter(|kept| *kept.partner == *partner.name);
