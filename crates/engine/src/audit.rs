@@ -171,7 +171,7 @@ pub enum Event {
     /// A partner's message was refused: what was checked, expected and found.
     #[serde(rename = "message.refused")]
     MessageRefused {
-        /// By which scheme.
+        /// By which scheme; `idp` where the tenant itself is the identity provider.
         #[schemars(with = "String")]
         scheme: SchemeName,
         /// From which partner, as the configuration calls it; none if it is nobody's we know.
@@ -305,6 +305,9 @@ pub struct Decided {
     /// The true reason of a refusal.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub reason: Option<Reason>,
+    /// Where a partner's message was refused: whose it was, the check that failed, and what was expected and found.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub detail: Option<String>,
     /// The policies that decided.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     #[schemars(with = "Vec<String>")]
@@ -610,6 +613,7 @@ mod tests {
             scheme: None,
             subject: None,
             reason: None,
+            detail: None,
             policy: Vec::new(),
             responses: Vec::new(),
             steps: Vec::new(),
@@ -646,6 +650,7 @@ mod tests {
             scheme: Some("basic".into()),
             subject: Some("ada".into()),
             reason: Some(Reason::Malformed(Malformed::TenantsDisagree)),
+            detail: Some("corp: audience: expected a, found b".into()),
             policy: vec!["all".into()],
             responses: vec!["r".into()],
             steps: vec![
@@ -668,7 +673,8 @@ mod tests {
                 Event::RequestDecided(full),
                 concat!(
                     r#"request.decided","method":"GET","host":"north.example.com","path":"/orders","route":"app","decision":"allow","#,
-                    r#""scheme":"basic","subject":"ada","reason":{"malformed":"tenants_disagree"},"policy":["all"],"responses":["r"],"#,
+                    r#""scheme":"basic","subject":"ada","reason":{"malformed":"tenants_disagree"},"#,
+                    r#""detail":"corp: audience: expected a, found b","policy":["all"],"responses":["r"],"#,
                     r#""steps":[{"scheme":"session","verdict":"not_applicable","ms":0.001},"#,
                     r#"{"scheme":"basic","verdict":"rejected","reason":"wrong_password","ms":400.0}],"ms":0.25}"#
                 ),

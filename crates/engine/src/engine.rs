@@ -311,12 +311,20 @@ fn decided(request: &CheckRequest, found: Option<&Found>, ended: Ended, trail: T
         scheme,
         subject,
         reason,
+        detail: events.iter().rev().find_map(refused_message),
         policy,
         responses,
         steps,
         ms: (ms * 1e3).round() / 1e3,
     };
     (decided, events)
+}
+
+/// What was wrong with a partner's message, in one line.
+fn refused_message(event: &Event) -> Option<String> {
+    let Event::MessageRefused { partner, check, detail, .. } = event else { return None };
+    let partner = partner.as_ref().map(|partner| format!("{partner}: ")).unwrap_or_default();
+    Some(format!("{partner}{check}: {detail}"))
 }
 
 /// The reason of the last refusal in the trail: what the caller tried, rather than that nobody is there.

@@ -128,6 +128,7 @@ pub(crate) mod tests {
                 scheme: None,
                 subject: None,
                 reason: None,
+                detail: None,
                 policy: vec![],
                 responses: vec![],
                 steps: vec![],

@@ -52,7 +52,7 @@ impl Recorded {
 fn write_decided(recorded: &Recorded, decided: &Decided, line: &mut Vec<u8>) -> Result<(), serde_json::Error> {
     // Named one by one: a new field must be thought of here.
     let Recorded { v, time, request_id, client, tenant, event: _ } = recorded;
-    let Decided { method, host, path, route, decision, scheme, subject, reason, policy, responses, steps, ms } = decided;
+    let Decided { method, host, path, route, decision, scheme, subject, reason, detail, policy, responses, steps, ms } = decided;
     line.extend_from_slice(b"{\"v\":");
     value(v, line)?;
     plain(",\"time\":", time, line)?;
@@ -80,6 +80,7 @@ fn write_decided(recorded: &Recorded, decided: &Decided, line: &mut Vec<u8>) -> 
         line.extend_from_slice(b",\"reason\":");
         value(reason, line)?;
     }
+    optional(",\"detail\":", detail.as_deref(), line)?;
     if !policy.is_empty() {
         list(",\"policy\":[", policy, |policy, line| text(policy.as_str(), line), line)?;
     }
@@ -229,6 +230,7 @@ mod tests {
                     scheme: optional(2).map(Into::into),
                     subject: optional(3).map(Into::into),
                     reason: reason(number),
+                    detail: optional(0).map(Into::into),
                     policy: lists[0].iter().map(|name| name.as_str().into()).collect(),
                     responses: lists[1].iter().map(|name| name.as_str().into()).collect(),
                     steps: steps

@@ -191,6 +191,7 @@ fn facts<'a>(decided: &Decided, tenant: Option<&str>, detail: Option<&str>) -> V
     let decision = if why.is_empty() { word.to_owned() } else { format!("{word}: {why}") };
     let list = |names: Vec<&str>| names.join(", ");
     let mut facts = vec![("decision", Cell::new(decision, tone))];
+    facts.extend(decided.detail.as_ref().map(|detail| ("check", detail.as_str().into())));
     facts.push(("tenant", tenant.unwrap_or("none").into()));
     facts.push(("route", decided.route.as_ref().map_or("none", |route| route.as_str()).into()));
     facts.push(("user", decided.subject.as_deref().unwrap_or("nobody we know").into()));
@@ -321,6 +322,7 @@ mod tests {
                 scheme: Some("basic".into()),
                 subject: Some("ada".into()),
                 reason: None,
+                detail: None,
                 policy: vec!["staff".into()],
                 responses: vec![],
                 steps: vec![
