@@ -4,6 +4,7 @@
 //! marked, and `serve` refuses a store with that mark.
 
 mod application;
+mod federation;
 pub mod identity_service;
 mod neighbour;
 pub mod openid_provider;
@@ -88,10 +89,10 @@ impl Demo {
 async fn play(port: u16, beside: Option<Kind>) -> Result<Answer, Failure> {
     let folder = Folder::make().map_err(Failure::not_tried)?;
     let mut applications = Vec::new();
-    for title in ["The north's application", "The north's shop", "The south's application"] {
+    for title in ["The north's application", "The north's shop", "The south's application", "The east's application"] {
         applications.push(open_application(title).await.map_err(Failure::not_tried)?);
     }
-    let &[north, shop, south] = applications.as_slice() else { return Err(Failure::not_tried("an application is missing")) };
+    let &[north, shop, south, east] = applications.as_slice() else { return Err(Failure::not_tried("an application is missing")) };
     folder.write("policy.cedar", POLICY).map_err(Failure::not_tried)?;
     let plan = Plan::make(beside);
     if let (Some(kind), None) = (beside, &plan) {
@@ -101,10 +102,11 @@ async fn play(port: u16, beside: Option<Kind>) -> Result<Answer, Failure> {
     folder.write("path", &secret).map_err(Failure::not_tried)?;
     let service = IdentityService::start("id.localhost", Asked::default()).await.map_err(Failure::not_tried)?;
     folder.write("identity-service.pem", &service.authority).map_err(Failure::not_tried)?;
-    identity_provider(&folder).map_err(Failure::not_tried)?;
+    federation::introduce(&folder, port).map_err(Failure::not_tried)?;
     let provider = OpenidProvider::start("op.localhost").await.map_err(Failure::not_tried)?;
     folder.write("openid-provider", CLIENT_SECRET).map_err(Failure::not_tried)?;
     let text = configuration(port, folder.path(), [north, shop, south], service.address, &provider.issuer(), plan.as_ref());
+    let text = text + &federation::configuration(port, east);
     let file = folder.write("vestibule.toml", &text).map_err(Failure::not_tried)?;
     let open = house::open(file, Purpose::Demo, Arc::new(SystemClock::default()), Inherited::default()).await.map_err(refused)?;
     let admin = open.admin();
@@ -188,13 +190,6 @@ impl Drop for Folder {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
     }
-}
-
-/// A fresh key for the tenant that is an identity provider, and the certificate that partners know it by.
-fn identity_provider(folder: &Folder) -> Result<(), String> {
-    let made = rcgen::generate_simple_self_signed(["login.north.localhost".to_owned()]).map_err(|error| error.to_string())?;
-    folder.write("idp.crt", &made.cert.pem())?;
-    folder.write("idp.key", &made.signing_key.serialize_pem()).map(drop)
 }
 
 async fn open_application(title: &'static str) -> Result<SocketAddr, String> {
@@ -415,6 +410,7 @@ fn screen(
     let app = format!("http://app.north.localhost:{port}");
     let south = format!("http://app.south.localhost:{port}");
     let shop = format!("http://shop.north.localhost:{port}");
+    let east = format!("http://app.east.localhost:{port}");
     let soap = "-H 'Content-Type: text/xml' -H 'SOAPAction: \"ListOrders\"' -d '<s:Envelope xmlns:s=\"http://schemas.xmlsoap.org/soap/envelope/\"><s:Body/></s:Envelope>'";
     let socket = folder.join("control.sock");
     let [(ada_there, ..), (bob_there, ..), _] = PEOPLE;
@@ -456,6 +452,8 @@ fn screen(
                     303,
                     "the west has no passwords: its portal leads to an OpenID provider",
                 ),
+                (format!("curl -i http://login.east.localhost:{port}/saml/sp/metadata"), 200, "a tenant whose users come from there"),
+                (format!("curl -i -H 'Accept: text/html' {east}/"), 303, "whoever asks for its pages signs in at the north"),
                 (format!("curl -i -u new:{new} {app}/api/me"), 403, "must change the password first"),
             ],
         ),
@@ -530,7 +528,9 @@ fn screen(
         (format!("{shop}/"), "the same login, another application"),
         (format!("{south}/"), "another tenant, another portal, another brand: sol"),
         (format!("http://app.west.localhost:{port}/"), "sign in by OpenID Connect; your account is made as you come"),
-        (format!("http://login.north.localhost:{port}/"), "who you are; sign out everywhere"),
+        (format!("{east}/"), "a tenant whose users sign in at the north, by SAML: ada or bob"),
+        (format!("http://login.north.localhost:{port}/saml/idp/start/east"), "the same, begun at the identity provider"),
+        (format!("http://login.north.localhost:{port}/"), "who you are; sign out everywhere, the east included"),
     ] {
         let _ = writeln!(text, "  {url}   {}", style.quiet(&format!("# {what}")));
     }

@@ -32,10 +32,32 @@ fn with_nginx_or_caddy_beside_it_every_line_does_too() {
     }
 }
 
-/// Starts the demo, expects `shown` on its screen, and does all that is printed.
-fn play(arguments: &[&str], shown: &str) {
+/// The east's users come from the north, both ways round, and leave both at once.
+#[test]
+fn a_browser_signs_in_at_another_tenant() {
+    if crate::browser::is_missing() {
+        return;
+    }
+    let port = free_port();
+    let (_demo, screen) = start(port, &[]);
+    let password = screen.iter().find_map(|line| line.trim().strip_prefix("ada ")).unwrap().trim();
+    let output = Command::new("node")
+        .arg("demo.cjs")
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/browser"))
+        .env("VESTIBULE_PORT", port.to_string())
+        .env("VESTIBULE_USER", "ada")
+        .env("VESTIBULE_PASSWORD", password)
+        .output()
+        .unwrap();
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    println!("{said}");
+    assert!(output.status.success() && said.matches("ok   ").count() == 4, "{said}");
+}
+
+/// Starts the demo, and returns what it prints until it is open.
+fn start(port: u16, arguments: &[&str]) -> (Demo, Vec<String>) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_vestibule"))
-        .args(["demo", "--port", &free_port().to_string()])
+        .args(["demo", "--port", &port.to_string()])
         .args(arguments)
         .env("NO_COLOR", "1")
         .stdout(Stdio::piped())
@@ -43,7 +65,7 @@ fn play(arguments: &[&str], shown: &str) {
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let _demo = Demo(child);
+    let demo = Demo(child);
     let mut screen = Vec::new();
     // The screen ends with the line that says how to stop.
     for line in &mut lines {
@@ -54,6 +76,12 @@ fn play(arguments: &[&str], shown: &str) {
             break;
         }
     }
+    (demo, screen)
+}
+
+/// Starts the demo, expects `shown` on its screen, and does all that is printed.
+fn play(arguments: &[&str], shown: &str) {
+    let (_demo, screen) = start(free_port(), arguments);
     assert!(screen.iter().any(|line| line.contains(shown)), "{screen:#?}");
     let commands: Vec<(&str, u16)> = screen
         .iter()
