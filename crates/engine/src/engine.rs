@@ -322,7 +322,9 @@ fn decided(request: &CheckRequest, found: Option<&Found>, ended: Ended, trail: T
 
 /// What was wrong with a partner's message, in one line.
 fn refused_message(event: &Event) -> Option<String> {
-    let Event::MessageRefused { partner, check, detail, .. } = event else { return None };
+    let (Event::MessageRefused { partner, check, detail, .. } | Event::AnswerRefused { partner, check, detail, .. }) = event else {
+        return None;
+    };
     let partner = partner.as_ref().map(|partner| format!("{partner}: ")).unwrap_or_default();
     Some(format!("{partner}{check}: {detail}"))
 }

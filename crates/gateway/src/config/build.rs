@@ -464,7 +464,8 @@ impl Schemes<'_> {
                 }
                 checked::Scheme::Saml(saml) => {
                     let origin = tenant.portal_origin.as_deref().unwrap_or_default();
-                    let sp = ServiceProvider::new(name.clone(), saml, origin, self.house.users.clone())?;
+                    let control = tokio::runtime::Handle::try_current().map_err(|error| error.to_string())?;
+                    let sp = ServiceProvider::new(name.clone(), saml, origin, self.house.users.clone(), &control)?;
                     let programs = if tenant.integration.is_some() { &tenant.origins[..] } else { &[] };
                     let sp = Arc::new(sp.with_programs(programs));
                     let scheme = Arc::new(sp.scheme());

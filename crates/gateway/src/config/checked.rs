@@ -51,7 +51,9 @@ pub use crate::inject::headers::Fact;
 pub use crate::realms::hashing::Cost;
 pub use integration::Integration;
 pub use oidc::{ClientAuthentication, Introspection, Oidc, OpLogout, OpenidProvider};
-pub use saml::{FoundBy, IdentityProvider, Pair, RequestBinding, Saml, SourceSite, Weakness};
+pub use saml::{
+    FoundBy, IdentityProvider, Logout, Pair, Refresh, RequestBinding, Resolution, ResolutionEndpoint, Saml, SourceSite, Weakness,
+};
 
 mod ws_security;
 

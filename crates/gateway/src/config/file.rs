@@ -35,7 +35,7 @@ pub use profile::Profile;
 pub use realm::{DelegatedRealm, DelegatedUsername, LdapDialect, LdapRealm, LdapScope, LocalRealm, Realm, SharedSecretsRealm};
 pub use record::{Administrators, Algorithm, Audit, Concession, Keys, Syslog};
 pub use route::{Access, BodyNeed, Csrf, Http2, Route, SecurityHeader, Upstream, UpstreamHost};
-pub use saml::{FoundBy, IdentityProvider, KeyPair, RequestBinding, SamlScheme, SignedPart, SourceSite};
+pub use saml::{Answers, FoundBy, IdentityProvider, KeyPair, Logout, RequestBinding, SamlScheme, SignedPart, SourceSite};
 pub use scheme::{ClientCertificateScheme, IdentityUrlScheme, LinkBy, OnReject, Scheme, SessionOwner};
 pub use service_provider::{Encrypt, IdentityProviderRole, ServiceProvider, Sign};
 pub use session::{Passwords, Session};

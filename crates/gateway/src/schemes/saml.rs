@@ -5,6 +5,7 @@
 //! `Admission`. The portal carries messages to and fro (`serve::pages::saml_sp`).
 
 mod account;
+mod artifact;
 mod provider;
 mod saml11;
 
@@ -12,6 +13,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use jiff::SignedDuration;
+use tokio::runtime::Handle;
 use vestibule_engine::Timestamp;
 use vestibule_engine::audit::{SamlFault, Trail};
 use vestibule_engine::identity::SchemeName;
@@ -19,13 +21,14 @@ use vestibule_engine::request::CheckRequest;
 use vestibule_engine::scheme::{Asked, Departure, Leads, LoginFlow, Outcome, Place, Scheme, Start, Unavailable};
 use vestibule_engine::users::Users;
 use vestibule_saml::binding::{Kind, PostForm, RelayState, redirect_url, signed_redirect_url};
-use vestibule_saml::metadata::{Entity, IndexedEndpoint, KeyDescriptor, Protocols, SpRole, Usage};
+use vestibule_saml::metadata::{Endpoint, Entity, IndexedEndpoint, KeyDescriptor, Protocols, SpRole, Usage};
 use vestibule_saml::names::binding;
 use vestibule_saml::protocol::{Comparison, NameIdPolicy, RequestedContext};
 use vestibule_saml::sp::{Expectations, Received, Requests};
-use vestibule_saml::{Accepted, Error, Reason, Rejection, Sendable, Sp, Version};
+use vestibule_saml::{Accepted, Error, NameId, Reason, Rejection, Sendable, Sp, Version};
 use vestibule_xmlsec::{Assertions, DecryptionKeys, DecryptionPurpose, Purpose, ServiceProvider as Requesting, SigningKey};
 
+pub use artifact::Fetched;
 pub use provider::IdentityProvider;
 pub use saml11::TARGET;
 
@@ -33,6 +36,8 @@ use crate::config::checked::{RequestBinding, Saml};
 
 /// Where identity providers send their answers, on the portal.
 pub const CONSUMER: &str = "/saml/sp/acs";
+/// Where identity providers send logouts, on the portal.
+pub const LOGOUT: &str = "/saml/sp/slo";
 /// Where our metadata are.
 pub const METADATA: &str = "/saml/sp/metadata";
 
@@ -79,11 +84,11 @@ pub struct Refusal {
 }
 
 impl ServiceProvider {
-    /// The service provider of a tenant whose portal is at `origin`.
+    /// The service provider of a tenant whose portal is at `origin`. Artifacts are resolved on the runtime `control`.
     ///
     /// # Errors
     /// A sentence, where a key cannot be used.
-    pub fn new(name: SchemeName, saml: &Saml, origin: &str, users: Arc<Users>) -> Result<Self, String> {
+    pub fn new(name: SchemeName, saml: &Saml, origin: &str, users: Arc<Users>, control: &Handle) -> Result<Self, String> {
         let unusable = |why: vestibule_xmlsec::Error| format!("a key of the scheme {name} cannot be used: {why}");
         let mut decryption = DecryptionKeys::new();
         for pair in &saml.decryption {
@@ -93,7 +98,7 @@ impl ServiceProvider {
             saml.signing.as_ref().map(|pair| SigningKey::from_pkcs8(Requesting::NAME, pair.key.reveal(), Some(&pair.certificate)));
         let entity = metadata(saml, origin);
         let sp = Sp { entity_id: entity.entity_id.clone(), acs_urls: consumers(saml, origin), decryption };
-        let providers = saml.providers.iter().map(|provider| IdentityProvider::new(provider.clone())).collect::<Result<_, _>>()?;
+        let providers = saml.providers.iter().map(|provider| IdentityProvider::new(provider.clone(), control)).collect::<Result<_, _>>()?;
         let aliases = saml.aliases.iter().map(|alias| alias.path().to_owned()).collect();
         Ok(Self {
             sp,
@@ -131,6 +136,21 @@ impl ServiceProvider {
         &self.providers
     }
 
+    /// How identity providers call us.
+    pub fn entity_id(&self) -> &str {
+        &self.sp.entity_id
+    }
+
+    /// The key that signs what we send, if there is one.
+    pub fn signing(&self) -> Option<&SigningKey<Requesting>> {
+        self.signing.as_ref()
+    }
+
+    /// The keys that open what is encrypted to us.
+    pub fn decryption(&self) -> &DecryptionKeys<Assertions> {
+        &self.sp.decryption
+    }
+
     /// Whether answers come to this path of the portal.
     pub fn consumes(&self, path: &str) -> bool {
         path == CONSUMER || self.aliases.iter().any(|alias| alias == path)
@@ -141,13 +161,28 @@ impl ServiceProvider {
         self.providers.iter().find(|provider| provider.name() == name)
     }
 
-    /// Judges an answer. `open` are the logins that this browser has begun, with the provider each was sent to; `resolved` the
-    /// request by which it was fetched.
+    /// The provider of this entity id.
+    pub fn provider_of(&self, entity_id: &str) -> Option<&IdentityProvider> {
+        self.providers.iter().find(|provider| provider.entity_id() == entity_id)
+    }
+
+    /// Judges an answer. `open` are the logins that this browser has begun, with the provider each was sent to; `fetched` says
+    /// how it came where it did not come in a form.
     ///
     /// # Errors
     /// [`Refusal`].
-    pub fn judge(&self, message: &[u8], open: &[(String, String)], resolved: Option<&str>, now: Timestamp) -> Result<Answer, Box<Refusal>> {
-        let received = Received::read(message).map_err(|rejection| refusal(None, None, rejection))?;
+    pub fn judge(
+        &self,
+        message: &[u8],
+        open: &[(String, String)],
+        fetched: Option<&Fetched>,
+        now: Timestamp,
+    ) -> Result<Answer, Box<Refusal>> {
+        let received = match fetched.and_then(|fetched| fetched.peer.clone()) {
+            Some(peer) => Received::vouched_by_channel(message, peer),
+            None => Received::read(message),
+        };
+        let received = received.map_err(|rejection| refusal(None, None, rejection))?;
         let claimed = received.claimed_request().map(str::to_owned);
         let place = match received.claimed_issuer() {
             Some(issuer) => self.providers.iter().position(|provider| provider.entity_id() == issuer),
@@ -164,7 +199,7 @@ impl ServiceProvider {
                 claimed_request: claimed,
             }));
         };
-        self.judge_of(place, &received, open, resolved, now)
+        self.judge_of(place, &received, open, fetched.map(|fetched| fetched.request.as_str()), now)
     }
 
     /// Judges an answer as one of the provider at this place.
@@ -214,6 +249,10 @@ impl ServiceProvider {
         let endpoint = settings.entity.idp.as_ref().and_then(|role| role.sso_by(wanted)).ok_or(unwritable)?;
         let mut request = self.sp.authn_request(request_id(start.login), &endpoint.location, start.now);
         request.force_authn = settings.force_authn || start.anew;
+        request.is_passive = is_passive(start.request);
+        if settings.resolution.is_some() {
+            request.protocol_binding = Some(binding::ARTIFACT.to_owned());
+        }
         request.name_id_policy = settings.name_id_format.clone().map(|format| NameIdPolicy {
             format: Some(format),
             allow_create: true,
@@ -252,6 +291,12 @@ impl Answer {
     /// Whose it is.
     pub fn provider<'s>(&self, sp: &'s ServiceProvider) -> Option<&'s IdentityProvider> {
         sp.providers.get(self.provider)
+    }
+
+    /// How its issuer calls the user and the session: what a logout will say.
+    pub fn session(&self) -> (Option<&NameId>, Vec<String>) {
+        let assertion = self.accepted.assertion.value();
+        (assertion.name_id(), assertion.authn.iter().filter_map(|statement| statement.session_index.clone()).collect())
     }
 
     /// When a session has to end at the latest.
@@ -293,6 +338,14 @@ pub fn metadata(saml: &Saml, origin: &str) -> Entity {
     if let Some(path) = &saml.saml11_consumer {
         acs.extend([at(1, binding::SAML11_POST, path), at(2, binding::SAML11_ARTIFACT, path)]);
     }
+    if saml.providers.iter().any(|provider| provider.resolution.is_some()) {
+        acs.push(at(3, binding::ARTIFACT, CONSUMER));
+    }
+    // Who cannot sign cannot answer.
+    let logouts = match saml.signing {
+        Some(_) => [binding::REDIRECT, binding::POST].map(|by| Endpoint::new(by, &format!("{origin}{LOGOUT}"))).into(),
+        None => Vec::new(),
+    };
     Entity {
         entity_id: saml.entity_id.clone().unwrap_or_else(|| format!("{origin}{METADATA}")),
         valid_until: None,
@@ -305,7 +358,7 @@ pub fn metadata(saml: &Saml, origin: &str) -> Entity {
             authn_requests_signed: saml.signing.is_some(),
             want_assertions_signed: true,
             acs,
-            slo: Vec::new(),
+            slo: logouts,
             name_id_formats: saml.providers.iter().filter_map(|provider| provider.name_id_format.clone()).collect(),
             requested_attributes: Vec::new(),
         }),
@@ -315,6 +368,11 @@ pub fn metadata(saml: &Saml, origin: &str) -> Entity {
 fn consumers(saml: &Saml, origin: &str) -> Vec<String> {
     let saml11 = saml.saml11_consumer.iter().map(|path| format!("{origin}{path}"));
     std::iter::once(format!("{origin}{CONSUMER}")).chain(saml.aliases.iter().map(ToString::to_string)).chain(saml11).collect()
+}
+
+/// Whether whoever leads here wants to know who is there only if nobody has to be asked (OpenID Connect core §3.1.2.1 has the word).
+pub fn is_passive(request: &CheckRequest) -> bool {
+    request.target.query_values("prompt").iter().any(|prompt| prompt == "none")
 }
 
 /// The id of the request that begins a login.

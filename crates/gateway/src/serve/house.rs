@@ -3,6 +3,7 @@
 //! A reload builds a second engine and swaps one pointer, or changes nothing. Listeners, threads and stores
 //! are those of the start.
 
+mod federation;
 mod owners;
 mod upstreams;
 
@@ -228,6 +229,7 @@ pub async fn open(path: PathBuf, purpose: Purpose, clock: Arc<dyn Clock>, inheri
     let probe = health::Health { shared, stores: server.probe(), metrics };
     let health = control.spawn(serve_health(health, probe));
     let reloads = control.spawn(follow(server.clone(), watch));
+    control.spawn(federation::run(server.clone(), clock.clone(), server.house.sink.clone(), control.clone()));
     Ok(Open { server, doors, sockets, drain: checked.server.drain, log, decisions, admin, health, reloads })
 }
 

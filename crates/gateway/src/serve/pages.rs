@@ -22,7 +22,9 @@ mod password;
 mod reply;
 mod saml11;
 mod saml_idp;
+mod saml_message;
 mod saml_sp;
+mod single_logout;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -54,7 +56,7 @@ pub use saml_idp::{Idps, MAX_BODY as MAX_SAML, PREFIX as IDP_PREFIX, metadata as
 
 use crate::schemes::known_device::KnownDevices;
 use crate::schemes::oidc::{self, RelyingParty};
-use crate::schemes::saml::{CONSUMER, METADATA, ServiceProvider, TARGET};
+use crate::schemes::saml::{CONSUMER, LOGOUT, METADATA, ServiceProvider, TARGET};
 use crate::serve::integration::Integrations;
 use guard::Form;
 use key::PageKey;
@@ -195,6 +197,9 @@ impl Portal {
             METADATA if read => self.sp_metadata(visit),
             // An answer leads here only with its message; without one there is nothing to do.
             TARGET if read => Ok(reply::redirect("/")),
+            LOGOUT if read || write => self.sp_logout(visit).await,
+            LOGOUT => Ok(visit.not_allowed("GET, POST")),
+            CONSUMER if read && Self::is_artifact(visit) => self.consume(visit).await,
             CONSUMER => Ok(visit.not_allowed("POST")),
             METADATA | TARGET | "/" | "/.vestibule/landing" | "/.well-known/jwks.json" => Ok(visit.not_allowed("GET, HEAD")),
             "/login" | "/logout" | "/.vestibule/logout" | "/password" => Ok(visit.not_allowed("GET, HEAD, POST")),

@@ -3,7 +3,10 @@
 //!
 //! SKIPPED where pysaml2 is missing, unless `VESTIBULE_PEERS=required`.
 
+mod artifact;
 mod fixtures;
+mod logout;
+mod refresh;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -15,7 +18,7 @@ use crate::support::{Answer, Browser, Gateway, ask};
 
 const PORTAL: &str = "login.north.localhost";
 const ORIGIN: &str = "https://idp.example.org";
-const CONFIG: &str = include_str!("saml_sp/saml.toml");
+pub const CONFIG: &str = include_str!("saml_sp/saml.toml");
 
 pub fn corpus(below: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../corpus/recorded").join(below)

@@ -392,14 +392,14 @@ impl Gateway {
             by: launch.by.iter().map(|word| word.replace("{dir}", &dir)).collect(),
             environment: launch.environment.iter().map(|(name, value)| (name.clone(), value.replace("{dir}", &dir))).collect(),
         };
-        for (name, text) in files {
-            use std::os::unix::fs::PermissionsExt;
-            let path = scratch.write(name, text);
-            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
-        }
         let application = Application::start();
         let (port, health) = (free_port(), free_port());
         let public = public.unwrap_or(port);
+        for (name, text) in files {
+            use std::os::unix::fs::PermissionsExt;
+            let path = scratch.write(name, &text.replace("{{port}}", &port.to_string()));
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        }
         scratch.write("policy.cedar", POLICY);
         scratch.write("kek", "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef");
         let config = template

@@ -1,20 +1,19 @@
 """pysaml2 as an identity provider without a network: one JSON job on standard input, its result on standard output.
 
-{"do": "metadata", "entity_id", "sso", "slo", "keys", "key"} gives {"metadata"}.
+{"do": "metadata", "entity_id", "sso", "slo", "keys", "key"} gives {"metadata"}, with "signer" and "valid_until" signed by that key.
 {"do": "answer", …, "sp_metadata", "url" | "fields", "user", "attributes", "sign": "assertion|response|both", "encrypt", "name_format"}
 reads our request as it came (a redirect's address or a form's fields), and gives {"fields", "action", "request"}.
 {"do": "unsolicited", …, "sp", "acs"} answers nobody.
-{"do": "logout", …, "name_id", "session_index", "destination"} gives the address or form of a LogoutRequest.
-{"do": "logout_answer", …} answers our LogoutRequest.
+{"do": "logout", …, "user", "session_index", "destination", "binding": "redirect|post"} gives the address or form of a LogoutRequest.
+{"do": "logout_answer", …, "url" | "fields", "destination"} answers our LogoutRequest; {"do": "logout_end", …} reads our answer to one.
 """
-import base64, json, sys, urllib.parse
+import base64, json, subprocess, sys, tempfile, urllib.parse
 
 from saml2 import BINDING_HTTP_POST, BINDING_HTTP_REDIRECT, BINDING_SOAP, BINDING_HTTP_ARTIFACT
 from saml2 import saml, xmldsig as ds
 from saml2.authn_context import PASSWORDPROTECTEDTRANSPORT
 from saml2.config import IdPConfig
 from saml2.metadata import create_metadata_string
-from saml2.s_utils import success_status_factory
 from saml2.saml import NameID
 from saml2.server import Server
 
@@ -68,6 +67,36 @@ def response(server, sp, acs, in_response_to):
     return text(str(answer))
 
 
+def sent(field, message, destination, relay_state, post, signed):
+    """A message on its way through a browser."""
+    if post:
+        made = {field: base64.b64encode(text(str(message)).encode()).decode()}
+        if relay_state:
+            made["RelayState"] = relay_state
+        return {"fields": made, "action": destination}
+    http = Server(config=IdPConfig().load(config())).apply_binding(BINDING_HTTP_REDIRECT, str(message), destination, relay_state or "", response=field == "SAMLResponse",
+                             sign=signed, sigalg=ds.SIG_RSA_SHA256 if signed else None)
+    return {"url": dict(http["headers"])["Location"]}
+
+
+def signed_metadata(made):
+    """The same with an end, signed by somebody of the federation."""
+    from lxml import etree
+    root = etree.fromstring(made.encode())
+    root.set("validUntil", job["valid_until"])
+    root.set("ID", "_metadata")
+    DS = "http://www.w3.org/2000/09/xmldsig#"
+    method = "http://www.w3.org/2001/04/xmldsig-more#" + ("ecdsa-sha256" if "ec" in job["signer"] else "rsa-sha256")
+    template = f'''<ds:Signature xmlns:ds="{DS}"><ds:SignedInfo><ds:CanonicalizationMethod Algorithm="http://www.w3.org/2001/10/xml-exc-c14n#"/><ds:SignatureMethod Algorithm="{method}"/><ds:Reference URI="#_metadata"><ds:Transforms><ds:Transform Algorithm="{DS}enveloped-signature"/><ds:Transform Algorithm="http://www.w3.org/2001/10/xml-exc-c14n#"/></ds:Transforms><ds:DigestMethod Algorithm="http://www.w3.org/2001/04/xmlenc#sha256"/><ds:DigestValue/></ds:Reference></ds:SignedInfo><ds:SignatureValue/></ds:Signature>'''
+    root.insert(0, etree.fromstring(template))
+    with tempfile.NamedTemporaryFile(suffix=".xml") as file:
+        file.write(etree.tostring(root))
+        file.flush()
+        done = subprocess.run(["xmlsec1", "--sign", "--privkey-pem", f'{job["keys"]}/{job["signer"]}.key', "--id-attr:ID",
+                               "urn:oasis:names:tc:SAML:2.0:metadata:EntityDescriptor", file.name], capture_output=True, check=True)
+    return done.stdout.decode()
+
+
 def fields(xml, relay_state):
     made = {"SAMLResponse": base64.b64encode(xml.encode()).decode()}
     if relay_state:
@@ -76,7 +105,8 @@ def fields(xml, relay_state):
 
 
 if job["do"] == "metadata":
-    out = {"metadata": text(create_metadata_string(None, config=IdPConfig().load(config()), sign=False))}
+    made = text(create_metadata_string(None, config=IdPConfig().load(config()), sign=False))
+    out = {"metadata": made if "signer" not in job else signed_metadata(made)}
 elif job["do"] == "answer":
     server = Server(config=IdPConfig().load(config()))
     message, relay_state, binding, flat = incoming("SAMLRequest")
@@ -100,15 +130,28 @@ elif job["do"] == "unsolicited":
     out = {"fields": fields(xml, job.get("relay_state")), "action": job["acs"], "xml": xml}
 elif job["do"] == "logout":
     server = Server(config=IdPConfig().load(config()))
-    _, request = server.create_logout_request(job["destination"], job["sp"], name_id=name_id(), session_indexes=job.get("session_index"), sign=False)
-    http = server.apply_binding(BINDING_HTTP_REDIRECT, str(request), job["destination"], "state", sign=True, sigalg=ds.SIG_RSA_SHA256)
-    out = {"url": dict(http["headers"])["Location"], "id": request.id}
+    post = job.get("binding") == "post"
+    identifier, request = server.create_logout_request(
+        job["destination"], job["sp"], name_id=name_id(), session_indexes=job.get("session_index"),
+        sign=post and job.get("signed", True), sign_alg=ds.SIG_RSA_SHA256, digest_alg=ds.DIGEST_SHA256)
+    out = {"id": identifier, **sent("SAMLRequest", request, job["destination"], "state", post, job.get("signed", True))}
 elif job["do"] == "logout_answer":
     server = Server(config=IdPConfig().load(config()))
     message, relay_state, binding, flat = incoming("SAMLRequest")
     request = server.parse_logout_request(message, binding, relay_state=relay_state, sigalg=flat.get("SigAlg"), signature=flat.get("Signature"))
     seen = request.message
-    answer = server.create_logout_response(seen, [BINDING_HTTP_REDIRECT], sign=False)
-    http = server.apply_binding(BINDING_HTTP_REDIRECT, str(answer), job["destination"], relay_state, response=True, sign=True, sigalg=ds.SIG_RSA_SHA256)
-    out = {"url": dict(http["headers"])["Location"], "name_id": seen.name_id.text, "session_index": [s.text for s in seen.session_index]}
+    post = binding == BINDING_HTTP_POST
+    answer = server.create_logout_response(seen, [binding], sign=post, sign_alg=ds.SIG_RSA_SHA256, digest_alg=ds.DIGEST_SHA256)
+    out = {"name_id": seen.name_id.text, "session_index": [s.text for s in seen.session_index],
+           "signed": "Signature" in flat or seen.signature is not None,
+           **sent("SAMLResponse", answer, job["destination"], relay_state, post, True)}
+elif job["do"] == "logout_end":
+    server = Server(config=IdPConfig().load(config()))
+    message, relay_state, binding, flat = incoming("SAMLResponse")
+    # It remembers no requests of its own between two jobs.
+    answer = server.parse_logout_request_response(message, binding)
+    seen = answer.response
+    subcode = seen.status.status_code.status_code
+    out = {"in_response_to": seen.in_response_to, "status": seen.status.status_code.value, "subcode": subcode.value if subcode else None,
+           "relay_state": relay_state, "signed": "Signature" in flat or seen.signature is not None}
 json.dump(out, sys.stdout)

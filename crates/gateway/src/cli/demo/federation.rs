@@ -27,7 +27,14 @@ pub(super) fn introduce(folder: &Folder, port: u16) -> Result<(), String> {
         signed_requests: false,
     };
     folder.write("north.xml", &idp_metadata(&role, &north, "North Ltd").map_err(|why| why.to_string())?)?;
-    let sp = Saml { entity_id: None, aliases: Vec::new(), signing: Some(sp), decryption: Vec::new(), providers: Vec::new() };
+    let sp = Saml {
+        entity_id: None,
+        aliases: Vec::new(),
+        saml11_consumer: None,
+        signing: Some(sp),
+        decryption: Vec::new(),
+        providers: Vec::new(),
+    };
     let metadata = saml::metadata(&sp, &east).unsigned().map_err(|why| why.to_string())?;
     folder.write("east.xml", metadata.as_str()).map(drop)
 }

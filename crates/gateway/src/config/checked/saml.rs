@@ -1,6 +1,7 @@
 //! SAML as meant: keys that fit, metadata that were read.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,9 +10,10 @@ use vestibule_engine::identity::{GroupName, Level, ProfileName};
 use vestibule_engine::secret::Secret;
 use vestibule_saml::metadata::Entity;
 use vestibule_saml::sp::Demand;
+use vestibule_xmlsec::{Concession, KeyId, Profile};
 
 use super::Origin;
-pub use crate::config::file::RequestBinding;
+pub use crate::config::file::{Logout, RequestBinding};
 
 /// A service provider.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,8 +50,12 @@ pub struct IdentityProvider {
     pub title: String,
     /// Its metadata; it has a key to sign with, and takes requests by `binding`.
     pub entity: Entity,
+    /// Where newer metadata come from.
+    pub refresh: Option<Arc<Refresh>>,
     /// How requests travel.
     pub binding: RequestBinding,
+    /// Where its artifacts are resolved, if it answers by artifact.
+    pub resolution: Option<Resolution>,
     /// Hosts whose visitors are led to it, lower case.
     pub hosts: Vec<String>,
     /// Domains of mail addresses whose owners are led to it, lower case.
@@ -88,6 +94,8 @@ pub struct IdentityProvider {
     pub force_authn: bool,
     /// What it is as a source site of SAML 1.1, if it speaks that and nothing else.
     pub saml11: Option<SourceSite>,
+    /// Whether a logout here is one there.
+    pub logout: Logout,
     /// What was conceded to it.
     pub weaknesses: Vec<Weakness>,
 }
@@ -109,6 +117,54 @@ pub struct SourceSite {
     pub client: Option<Pair>,
     /// How long ago users may have signed in.
     pub max_authn_age: Duration,
+}
+
+/// Where artifacts are resolved, and what is believed there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resolution {
+    /// By their index; at least one.
+    pub endpoints: Vec<ResolutionEndpoint>,
+    /// Authorities of its certificate; empty for the system's.
+    pub authorities: Vec<CertificateDer<'static>>,
+    /// Keys that vouch for what comes over a channel that shows them; empty where signatures do.
+    pub channel: Vec<KeyId>,
+}
+
+/// Where newer metadata come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refresh {
+    /// Who is called.
+    pub origin: Origin,
+    /// Path and query.
+    pub target: String,
+    /// Certificates, DER, one of whose keys has to have signed them; empty by concession.
+    pub keys: Vec<Vec<u8>>,
+    /// Authorities of the certificate shown there; empty for the system's.
+    pub authorities: Vec<CertificateDer<'static>>,
+    /// How often.
+    pub every: Duration,
+    /// The file that they replace.
+    pub file: PathBuf,
+}
+
+impl IdentityProvider {
+    /// The algorithms it may use.
+    pub fn profile(&self) -> Profile {
+        self.weaknesses.iter().filter_map(|weakness| weakness.concession()).fold(Profile::SAML, Profile::admit)
+    }
+}
+
+/// One address for artifacts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResolutionEndpoint {
+    /// Its index.
+    pub index: u16,
+    /// The address as the metadata write it.
+    pub location: String,
+    /// Who is called.
+    pub origin: Origin,
+    /// Path and query.
+    pub target: String,
 }
 
 /// How users are found by a subject.
@@ -140,12 +196,25 @@ pub enum Weakness {
     Saml11,
     /// SAML 1.1 assertions that name no audience.
     Saml11WithoutAudience,
+    /// Artifacts whose answer nobody signed, over a channel with a pinned key.
+    Channel,
+    /// Metadata that nobody signed, by their address.
+    UnsignedMetadata,
 }
 
 impl Weakness {
     /// All of them.
-    pub const ALL: [Self; 7] =
-        [Self::Sha1, Self::Rsa1024, Self::Cbc, Self::TripleDes, Self::Rsa15, Self::Saml11, Self::Saml11WithoutAudience];
+    pub const ALL: [Self; 9] = [
+        Self::Sha1,
+        Self::Rsa1024,
+        Self::Cbc,
+        Self::TripleDes,
+        Self::Rsa15,
+        Self::Saml11,
+        Self::Saml11WithoutAudience,
+        Self::Channel,
+        Self::UnsignedMetadata,
+    ];
 
     /// The word of the configuration.
     pub fn word(self) -> &'static str {
@@ -157,6 +226,20 @@ impl Weakness {
             Self::Rsa15 => "saml-rsa15",
             Self::Saml11 => "saml11",
             Self::Saml11WithoutAudience => "saml11-without-audience",
+            Self::Channel => "saml-channel",
+            Self::UnsignedMetadata => "saml-unsigned-metadata",
+        }
+    }
+
+    /// The algorithm that it admits, if it is one.
+    pub fn concession(self) -> Option<Concession> {
+        match self {
+            Self::Sha1 => Some(Concession::Sha1),
+            Self::Rsa1024 => Some(Concession::Rsa1024),
+            Self::Cbc => Some(Concession::Cbc),
+            Self::TripleDes => Some(Concession::TripleDes),
+            Self::Rsa15 => Some(Concession::Rsa15),
+            Self::Saml11 | Self::Saml11WithoutAudience | Self::Channel | Self::UnsignedMetadata => None,
         }
     }
 }

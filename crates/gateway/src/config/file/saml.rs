@@ -56,6 +56,9 @@ pub struct IdentityProvider {
     /// A file with its metadata, as the identity provider publishes them. Its keys and addresses come from there and from nowhere else.
     #[schemars(with = "String", example = "saml/corp.xml")]
     pub metadata: At<PathBuf>,
+    /// Where newer metadata are published, to be put in the place of that file.
+    #[serde(default)]
+    pub refresh: Option<At<Refresh>>,
     /// Which entity of the file it is. Needed where the file describes several.
     #[serde(default)]
     #[schemars(with = "Option<String>", example = "https://idp.example.com/metadata")]
@@ -75,6 +78,18 @@ pub struct IdentityProvider {
     /// How requests travel: `redirect` or `post`.
     #[serde(default)]
     pub binding: At<RequestBinding>,
+    /// How its answers travel: `post`, in a form, or `artifact`, as a reference that we resolve at the address in its metadata.
+    #[serde(default)]
+    pub answers: At<Answers>,
+    /// Authorities of the certificate that it shows where artifacts are resolved and metadata are fetched, in PEM form. Without it, those of the system.
+    #[serde(default)]
+    #[schemars(with = "Option<String>", example = "saml/corp-ca.pem")]
+    pub ca: Option<At<PathBuf>>,
+    /// Certificates that it shows there, in PEM form. What came over a channel with one of these keys counts as said by it, signed
+    /// or not: needs the concession `saml-channel`.
+    #[serde(default)]
+    #[schemars(with = "Option<String>", example = "saml/corp-channel.pem")]
+    pub channel: Option<At<PathBuf>>,
     /// What of its answers has to be signed: `either` the assertion or the response around it, `assertion`, `response`, or `both`.
     #[serde(default)]
     pub signed: SignedPart,
@@ -150,6 +165,9 @@ pub struct IdentityProvider {
     /// Whether users have to sign in there each time, even if they are signed in there already.
     #[serde(default)]
     pub force_authn: bool,
+    /// Whether who signs out here is signed out there, too: `single`, where it takes logouts and we have a key to sign with, or `local`.
+    #[serde(default)]
+    pub logout: Logout,
     /// That it speaks SAML 1.1, and nothing newer. Needs the concession `saml11`.
     #[serde(default)]
     pub saml11: Option<At<SourceSite>>,
@@ -214,6 +232,50 @@ pub enum RequestBinding {
     Redirect,
     /// In a form.
     Post,
+}
+
+/// Where a logout here ends sessions.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Logout {
+    /// At the identity provider, too.
+    #[default]
+    Single,
+    /// Here only.
+    Local,
+}
+
+/// Where metadata are fetched from.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Refresh {
+    /// The address. Anything but https needs `key`.
+    #[schemars(with = "String", example = "https://idp.example.com/metadata")]
+    pub url: At<String>,
+    /// Certificates with the keys that sign them, in PEM form; several while a key is changed. Without it, the concession
+    /// `saml-unsigned-metadata` is needed.
+    #[serde(default)]
+    #[schemars(with = "Option<String>", example = "saml/federation.pem")]
+    pub key: Option<At<PathBuf>>,
+    /// How often, unless they say that they are to be kept for shorter.
+    #[serde(default = "six_hours")]
+    #[schemars(extend("default" = "6h"))]
+    pub every: At<Period>,
+}
+
+fn six_hours() -> At<Period> {
+    Period::seconds(6 * 3600).into()
+}
+
+/// How answers travel.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Answers {
+    /// In a form.
+    #[default]
+    Post,
+    /// As a reference.
+    Artifact,
 }
 
 /// What of an answer has to be signed.

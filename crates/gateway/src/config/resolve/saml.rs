@@ -6,14 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use vestibule_engine::identity::{GroupName, Level, ProfileName, User};
-use vestibule_saml::metadata::{Entity, Metadata, Trust};
+use vestibule_saml::metadata::{Entity, IndexedEndpoint, Metadata, Trust};
 use vestibule_saml::names::binding;
 use vestibule_saml::sp::{Demand, TrustedIdp};
+use vestibule_xmlsec::KeyId;
 
 use super::Resolve;
+use super::directory::is_loopback;
 use super::saml11::source_twins;
-use crate::config::checked::{Conceded, FoundBy, IdentityProvider, Pair, Saml, Weakness};
-use crate::config::file::{self, RequestBinding, SignedPart};
+use crate::config::checked::{Conceded, FoundBy, IdentityProvider, Origin, Pair, Refresh, Resolution, ResolutionEndpoint, Saml, Weakness};
+use crate::config::file::{self, Answers, RequestBinding, SignedPart};
 use crate::config::pem;
 use crate::config::secrets::reason;
 use crate::config::values::{At, Pairs};
@@ -166,12 +168,16 @@ impl Resolve<'_> {
             (None, None) => None,
         };
         let name: Arc<str> = at.value.as_str().into();
+        let resolution = self.resolution(&name, written, &entity);
+        let refresh = self.refresh(&name, written).map(Arc::new);
         let weaknesses = Weakness::ALL.into_iter().filter(|weakness| self.is_conceded(&Conceded::Saml(*weakness, name.clone()))).collect();
         let lower = |all: &[At<String>]| all.iter().map(|at| at.value.to_lowercase()).collect();
         Some(IdentityProvider {
             title: written.title.clone().or_else(|| entity.display_name.clone()).unwrap_or_else(|| at.value.clone()),
             name,
             entity,
+            refresh,
+            resolution,
             binding: written.binding.value,
             hosts: lower(&written.hosts),
             domains: lower(&written.domains),
@@ -200,7 +206,90 @@ impl Resolve<'_> {
             levels: written.levels.iter().map(|(class, level)| (class.clone(), Level(*level))).collect(),
             force_authn: written.force_authn,
             saml11: saml11.flatten(),
+            logout: written.logout,
             weaknesses,
+        })
+    }
+
+    /// Where its artifacts are resolved. The addresses are its metadata's; nothing that a browser brings chooses one.
+    fn resolution(&mut self, name: &Arc<str>, written: &file::IdentityProvider, entity: &Entity) -> Option<Resolution> {
+        let [authorities, channel] = [&written.ca, &written.channel].map(|at| {
+            let found = at.as_ref().and_then(|at| {
+                let path = self.named_file(at);
+                self.or_error(at, pem::certificates(&path))
+            });
+            found.unwrap_or_default()
+        });
+        if written.answers.value == Answers::Post {
+            let idle = written.ca.as_ref().filter(|_| written.refresh.is_none());
+            if let Some(at) = idle.or(written.channel.as_ref()) {
+                self.error(at, "nobody is called where answers come in forms").help = Some("add answers = \"artifact\"".to_owned());
+            }
+            return None;
+        }
+        let offered = entity.idp.iter().flat_map(|role| &role.artifact_resolution).filter(|one| one.binding == binding::SOAP);
+        let endpoints: Vec<ResolutionEndpoint> = offered.filter_map(resolution_endpoint).collect();
+        if endpoints.is_empty() {
+            self.error(&written.answers, format!("the metadata of `{}` do not say where artifacts are resolved", entity.entity_id));
+        }
+        let conceded = self.is_conceded(&Conceded::Saml(Weakness::Channel, name.clone()));
+        match &written.channel {
+            Some(at) if !conceded => {
+                self.error(at, "what nobody signed would be believed").help = Some("concede `saml-channel` to it".to_owned());
+            }
+            Some(at) if endpoints.iter().any(|endpoint| !endpoint.origin.tls) => {
+                self.error(at, "a channel without TLS shows no key");
+            }
+            Some(_) => {}
+            None if conceded => {
+                self.error(&written.answers, "nothing says which key the channel shows").help =
+                    Some("add channel = \"FILE.pem\"".to_owned());
+            }
+            None => {}
+        }
+        let channel = channel.iter().filter_map(|certificate| KeyId::of_certificate(certificate).ok()).collect();
+        Some(Resolution { endpoints, authorities, channel })
+    }
+
+    /// Where newer metadata come from, and who has to have signed them.
+    fn refresh(&mut self, name: &Arc<str>, written: &file::IdentityProvider) -> Option<Refresh> {
+        let conceded = self.is_conceded(&Conceded::Saml(Weakness::UnsignedMetadata, name.clone()));
+        let at = written.refresh.as_ref()?;
+        let asked = &at.value;
+        let pinned = asked.key.as_ref().map(|key| {
+            let path = self.named_file(key);
+            self.or_error(key, pem::certificates(&path)).unwrap_or_default()
+        });
+        let authorities = written.ca.as_ref().and_then(|ca| {
+            let path = self.named_file(ca);
+            self.or_error(ca, pem::certificates(&path))
+        });
+        let every = self.positive(&asked.every);
+        let plain = |url: &url::Url| url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
+        let Some(url) = url::Url::parse(&asked.url.value).ok().filter(|url| matches!(url.scheme(), "http" | "https") && plain(url)) else {
+            self.error(&asked.url, format!("`{}` is not an address of metadata", asked.url.value)).help =
+                Some("write it as \"https://idp.example.com/metadata\"".to_owned());
+            return None;
+        };
+        match &pinned {
+            Some(_) => {}
+            None if !conceded => {
+                self.error(&asked.url, "whoever answers there could have his own keys believed").help =
+                    Some("pin the key that signs them: key = \"FILE.pem\", or concede `saml-unsigned-metadata`".to_owned());
+            }
+            None if url.scheme() == "http" && !is_loopback(url.host_str().unwrap_or_default()) => {
+                self.error(&asked.url, "anybody on the way could have his own keys believed").help = Some("write https://".to_owned());
+            }
+            None => {}
+        }
+        let origin = Origin { tls: url.scheme() == "https", host: url.host_str()?.to_owned(), port: url.port_or_known_default()? };
+        Some(Refresh {
+            origin,
+            target: url[url::Position::BeforePath..url::Position::AfterQuery].to_owned(),
+            keys: pinned.unwrap_or_default().iter().map(|certificate| certificate.to_vec()).collect(),
+            authorities: authorities.unwrap_or_default(),
+            every,
+            file: self.path(&written.metadata.value),
         })
     }
 
@@ -232,6 +321,13 @@ impl Resolve<'_> {
         self.or_error(at, TrustedIdp::from_metadata(&entity).map_err(unusable))?;
         Some(entity)
     }
+}
+
+fn resolution_endpoint(endpoint: &IndexedEndpoint) -> Option<ResolutionEndpoint> {
+    let url = url::Url::parse(&endpoint.location).ok()?;
+    let origin = Origin { tls: url.scheme() == "https", host: url.host_str()?.to_owned(), port: url.port_or_known_default()? };
+    let target = url[url::Position::BeforePath..url::Position::AfterQuery].to_owned();
+    Some(ResolutionEndpoint { index: endpoint.index, location: endpoint.location.clone(), origin, target })
 }
 
 /// Pages of ours, below which nothing else is.

@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use jiff::SignedDuration;
 use metrics::gauge;
+use tokio::runtime::Handle;
 use vestibule_engine::Timestamp;
 use vestibule_engine::identity::{Issuer, Level, SchemeName};
+use vestibule_saml::metadata::Endpoint;
 use vestibule_saml::sp::{Audiences, Saml11, TrustedIdp, Unsolicited};
 use vestibule_saml::{Accepted, Reason};
-use vestibule_xmlsec::Concession;
 
+use super::artifact::Resolver;
 use super::saml11::Responder;
 use super::signed;
 use crate::config::checked::{self, Weakness};
@@ -24,11 +26,12 @@ pub struct IdentityProvider {
     settings: Arc<checked::IdentityProvider>,
     trusted: TrustedIdp,
     issuer: Issuer,
+    resolver: Option<Resolver>,
     responder: Option<Responder>,
 }
 
 impl IdentityProvider {
-    pub(super) fn new(settings: Arc<checked::IdentityProvider>) -> Result<Self, String> {
+    pub(super) fn new(settings: Arc<checked::IdentityProvider>, control: &Handle) -> Result<Self, String> {
         let trusted = TrustedIdp::from_metadata(&settings.entity).map_err(|why| format!("{}: {why}", settings.name))?;
         let mut trusted = TrustedIdp {
             skew: signed(settings.skew),
@@ -37,30 +40,20 @@ impl IdentityProvider {
             unsolicited: if settings.unsolicited_from.is_empty() { Unsolicited::Refused } else { Unsolicited::Allowed },
             ..trusted
         };
-        for weakness in &settings.weaknesses {
-            let concession = match weakness {
-                Weakness::Sha1 => Concession::Sha1,
-                Weakness::Rsa1024 => Concession::Rsa1024,
-                Weakness::Cbc => Concession::Cbc,
-                Weakness::TripleDes => Concession::TripleDes,
-                Weakness::Rsa15 => Concession::Rsa15,
-                Weakness::Saml11 => {
-                    trusted.saml11 = Saml11::Allowed;
-                    continue;
-                }
-                Weakness::Saml11WithoutAudience => {
-                    trusted.audiences = Audiences::IfNamed;
-                    continue;
-                }
-            };
-            trusted.profile = trusted.profile.admit(concession);
+        trusted.profile = settings.profile();
+        if settings.weaknesses.contains(&Weakness::Saml11) {
+            trusted.saml11 = Saml11::Allowed;
+        }
+        if settings.weaknesses.contains(&Weakness::Saml11WithoutAudience) {
+            trusted.audiences = Audiences::IfNamed;
         }
         let mut responder = None;
         if let Some(site) = &settings.saml11 {
             trusted.max_authn_age = signed(site.max_authn_age);
             responder = Responder::of(site).map_err(|why| format!("{}: {why}", settings.name))?;
         }
-        Ok(Self { issuer: issuer(&settings.entity.entity_id), settings, trusted, responder })
+        let resolver = settings.resolution.as_ref().map(|resolution| Resolver::new(resolution, control)).transpose()?;
+        Ok(Self { issuer: issuer(&settings.entity.entity_id), settings, trusted, resolver, responder })
     }
 
     /// What is configured of it.
@@ -102,13 +95,25 @@ impl IdentityProvider {
         self.responder.as_ref()
     }
 
+    pub(super) fn resolver(&self) -> Option<&Resolver> {
+        self.resolver.as_ref()
+    }
+
+    /// Where it takes logouts.
+    pub fn logouts(&self) -> &[Endpoint] {
+        self.settings.entity.idp.as_ref().map(|role| role.slo.as_slice()).unwrap_or_default()
+    }
+
     /// Whether it may begin a login from this origin.
     pub fn may_begin_from(&self, origin: &str) -> bool {
         self.settings.unsolicited_from.iter().any(|own| own == origin)
     }
 
     /// What its messages are held against, while its metadata hold.
-    pub(super) fn trusted(&self, now: Timestamp) -> Result<&TrustedIdp, String> {
+    ///
+    /// # Errors
+    /// When they ended.
+    pub fn trusted(&self, now: Timestamp) -> Result<&TrustedIdp, String> {
         match self.settings.entity.valid_until {
             Some(end) if end <= now => Err(format!("the metadata held until {end}, now {now}")),
             Some(_) | None => Ok(&self.trusted),

@@ -50,6 +50,9 @@ pub struct Journey {
     /// Whether the user has to prove themselves anew.
     #[serde(rename = "a", skip_serializing_if = "std::ops::Not::not", default)]
     pub anew: bool,
+    /// Whether nobody was to be asked.
+    #[serde(rename = "v", skip_serializing_if = "std::ops::Not::not", default)]
+    pub passive: bool,
     /// When its answer arrived.
     #[serde(rename = "d", skip_serializing_if = "Option::is_none", default)]
     pub arrived: Option<i64>,

@@ -17,6 +17,7 @@ use vestibule_engine::store::{Insert, Key, Kind};
 
 use super::guard::{Form, is_cross_site};
 use super::login_state::{LoginState, LoginStates, MAX_AGE_SECONDS};
+use super::single_logout::Known;
 use super::view::{Display, LeavingPage, LoginPage, Problem};
 use super::{Portal, Visit, cookie, landing, reply};
 use crate::schemes::known_device;
@@ -117,7 +118,7 @@ impl Portal {
         };
         let former = self.session(visit).await?;
         let user = identity.user.id;
-        let mut response = self.sign_in_as(visit, identity, realm, former, None, &wish).await?;
+        let mut response = self.sign_in_as(visit, identity, realm, former, Vouched::default(), &wish).await?;
         reply::set_cookie(&mut response, &states.set_cookie(visit.request, &self.key)?);
         if !self.devices.owners(visit.request, &visit.tenant.id, visit.now).contains(&user) {
             let device = self.devices.issue(&visit.tenant.id, user, visit.now)?;
@@ -133,7 +134,7 @@ impl Portal {
         mut identity: Identity,
         realm: String,
         former: Option<Identity>,
-        ends: Option<Timestamp>,
+        vouched: Vouched,
         wish: &Wish,
     ) -> Result<Response<Full<Bytes>>, Unavailable> {
         // Attack 123: whoever used this browser before is signed out of it, in all applications.
@@ -141,9 +142,13 @@ impl Portal {
             let ending = if former.user.id == identity.user.id { Ending::Renewed } else { Ending::Switched };
             self.engine.sessions.end(&former, ending, &mut visit.trail).await?;
         }
-        let opened = self.engine.sessions.open_until(&identity, visit.request.host.name(), ends, visit.now, &mut visit.trail).await?;
+        let opened =
+            self.engine.sessions.open_until(&identity, visit.request.host.name(), vouched.ends, visit.now, &mut visit.trail).await?;
         identity.session = Some(opened.session.clone());
         let subject = identity.user.name.to_string();
+        if let Some(known) = &vouched.known {
+            self.take_part(visit, &opened.session, &subject, known).await?;
+        }
         visit.trail.events.push(Event::LoginSucceeded { scheme: identity.scheme.clone(), realm, subject });
         let mut response = self.onward(visit, &identity, wish).await?;
         reply::set_cookie(&mut response, cookie::set_session(visit.request, &opened).reveal());
@@ -272,6 +277,15 @@ impl Portal {
             Insert::Full => Err(Unavailable::new("store", "no room for used forms")),
         }
     }
+}
+
+/// What a partner that vouches for a login says of it beside.
+#[derive(Debug, Default)]
+pub(super) struct Vouched {
+    /// When sessions have to end at the latest.
+    pub ends: Option<Timestamp>,
+    /// What a logout will say.
+    pub known: Option<Known>,
 }
 
 /// What a login is for.

@@ -15,6 +15,11 @@ pub(super) const PURPOSE: &str = "logout";
 impl Portal {
     /// GET `/logout` and `/.vestibule/logout`: asks, or says that it is done.
     pub(super) async fn show_logout(&self, visit: &mut Visit<'_>) -> Result<Response<Full<Bytes>>, Unavailable> {
+        if let Some(run) = visit.request.target.query_values("run").first()
+            && visit.dress == Dress::Linked
+        {
+            return self.resume_logout(visit, run).await;
+        }
         let session = self.session(visit).await?;
         let Some(identity) = session else {
             // An application's host cannot know whether the login lives; the portal can.

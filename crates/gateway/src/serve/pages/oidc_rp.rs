@@ -21,7 +21,7 @@ use vestibule_oidc::rp::{Answer, Login};
 
 use super::guard::Form;
 use super::journey::{self, Journeys};
-use super::login::Wish;
+use super::login::{Vouched, Wish};
 use super::op_session::OpSession;
 use super::saml_sp::{sorry, wish_of};
 use super::{Portal, Visit, reply};
@@ -113,7 +113,7 @@ impl Portal {
                 let user = identity.user.id;
                 // Before our session opens: whatever ends the one there from now on finds it.
                 self.keep_op_session(visit, &OpSession::new(&session, provider, &vouched, user)).await?;
-                let response = self.sign_in_as(visit, identity, provider.name().to_owned(), former, None, &wish).await?;
+                let response = self.sign_in_as(visit, identity, provider.name().to_owned(), former, Vouched::default(), &wish).await?;
                 if !self.is_kept(visit, &session).await? {
                     let stated = (SESSION, session.as_str());
                     self.engine.sessions.end_vouched(&visit.tenant.id, user, provider.issuer(), stated, &mut visit.trail).await?;

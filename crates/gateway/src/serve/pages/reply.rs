@@ -32,7 +32,10 @@ pub(super) fn page(visit: &Visit<'_>, status: StatusCode, template: &impl Templa
 /// `form-action` against that, too, so that it names no host; the address is ours to choose, and escaped.
 pub(super) fn page_to(visit: &Visit<'_>, template: &impl Template, action: &str) -> Response<Full<Bytes>> {
     let schemes: &[&str] = if action.starts_with("https:") { &["https:"] } else { &["http:", "https:"] };
-    render(&visit.shell(), StatusCode::OK, template, schemes)
+    let mut response = render(&visit.shell(), StatusCode::OK, template, schemes);
+    // The partner may look from which origin a message comes; `same-origin` would make browsers say `Origin: null` (Fetch §3.2).
+    response.headers_mut().insert(REFERRER_POLICY, HeaderValue::from_static("strict-origin"));
+    response
 }
 
 /// A page that leads on to `location` by itself.

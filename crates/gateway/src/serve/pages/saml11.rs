@@ -22,7 +22,7 @@ use vestibule_saml::binding::{Artifact, ArtifactQuery, Post};
 
 use super::journey::{Journey, Journeys};
 use super::login::depart;
-use super::saml_sp::{Arrival, going_round, judge, refuse_form, wish_of};
+use super::saml_sp::{Arrival, Brought, going_round, judge, refuse_form, wish_of};
 use super::{Portal, Visit, reply};
 use crate::schemes::saml::{IdentityProvider, Refusal, ServiceProvider, fault};
 use crate::serve::return_to::ReturnTo;
@@ -54,7 +54,7 @@ impl Portal {
         };
         let token = form_pairs(body).find(|(name, _)| name == "token").map(|(_, value)| value).unwrap_or_default();
         let journeys = Journeys::of(visit.request, &self.key, visit.now);
-        let judged = judge(sp.clone(), post.message.clone(), journeys.open(), visit).await?;
+        let judged = judge(sp.clone(), &Brought::in_a_form(post.message.clone()), journeys.open(), visit).await?;
         let former = self.former(visit).await?;
         let answer = match judged {
             Ok(answer) => answer,

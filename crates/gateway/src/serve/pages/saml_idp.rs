@@ -11,7 +11,6 @@
 
 mod answer;
 mod artifact;
-mod logout;
 mod saml11;
 mod sso;
 
@@ -20,17 +19,18 @@ use std::collections::{HashMap, HashSet};
 use bytes::Bytes;
 use http::{Method, Response, StatusCode};
 use http_body_util::Full;
-use vestibule_engine::audit::{Reason, Ruling};
+use vestibule_engine::audit::{Event, Reason, Ruling, SamlFault};
 use vestibule_engine::identity::{GroupName, Identity, Issuer, TenantId};
-use vestibule_engine::request::Body;
 use vestibule_engine::scheme::Unavailable;
-use vestibule_saml::binding::{Kind, Post, Redirect, RelayState};
 use vestibule_saml::metadata::{Endpoint, Entity, IdpRole, IndexedEndpoint, KeyDescriptor, Protocols, Usage};
 use vestibule_saml::names::binding;
 use vestibule_saml::{Incoming, Rejection};
 
+use super::saml_message::unwritten;
+use super::single_logout::Role;
 use super::{Portal, Visit, reply};
 use crate::config::checked::{Checked, IdentityProviderRole, NameKind, ServiceProvider};
+use crate::schemes::saml::fault;
 
 /// Below which all of it is.
 pub const PREFIX: &str = "/saml/idp/";
@@ -66,7 +66,7 @@ impl Idps {
         }
     }
 
-    fn of(&self, tenant: &TenantId) -> Option<&Federation> {
+    pub(super) fn of(&self, tenant: &TenantId) -> Option<&Federation> {
         self.tenants.get(tenant)
     }
 
@@ -79,11 +79,20 @@ impl Idps {
 }
 
 impl Federation {
-    fn partner(&self, name: &str) -> Option<&ServiceProvider> {
+    pub(super) fn role(&self) -> &IdentityProviderRole {
+        &self.role
+    }
+
+    pub(super) fn partner(&self, name: &str) -> Option<&ServiceProvider> {
         self.partners.iter().find(|partner| *partner.name == *name)
     }
 
-    fn partner_of(&self, entity_id: &str) -> Option<&ServiceProvider> {
+    /// A partner whose metadata still hold.
+    pub(super) fn holding(&self, name: &str, visit: &Visit<'_>) -> Option<&ServiceProvider> {
+        self.partner(name).filter(|partner| holds(partner, visit))
+    }
+
+    pub(super) fn partner_of(&self, entity_id: &str) -> Option<&ServiceProvider> {
         self.partners.iter().find(|partner| partner.registered.entity_id == entity_id)
     }
 
@@ -92,7 +101,7 @@ impl Federation {
         self.partners.iter().any(|partner| partner.saml11.is_some())
     }
 
-    fn at(&self, page: &str) -> String {
+    pub(super) fn at(&self, page: &str) -> String {
         format!("{}{PREFIX}{page}", self.portal)
     }
 }
@@ -144,42 +153,6 @@ fn admits(groups: &[GroupName], identity: &Identity) -> bool {
     groups.is_empty() || groups.iter().any(|group| identity.user.groups.contains(group))
 }
 
-/// A message as it came through a browser.
-enum Arrived {
-    Redirect(Redirect),
-    Post(Post),
-}
-
-impl Arrived {
-    fn kind(&self) -> Kind {
-        match self {
-            Self::Redirect(redirect) => redirect.kind,
-            Self::Post(post) => post.kind,
-        }
-    }
-
-    fn incoming(&self) -> Incoming<'_> {
-        match self {
-            Self::Redirect(redirect) => Incoming::Redirect(redirect),
-            Self::Post(post) => Incoming::Document(&post.message),
-        }
-    }
-
-    fn relay_state(&self) -> Option<&RelayState> {
-        match self {
-            Self::Redirect(redirect) => redirect.relay_state.as_ref(),
-            Self::Post(post) => post.relay_state.as_ref(),
-        }
-    }
-
-    fn binding(&self) -> &'static str {
-        match self {
-            Self::Redirect(_) => binding::REDIRECT,
-            Self::Post(_) => binding::POST,
-        }
-    }
-}
-
 impl Portal {
     /// Anything below [`PREFIX`].
     pub(super) async fn idp(&self, visit: &mut Visit<'_>, page: &str) -> Result<Response<Full<Bytes>>, Unavailable> {
@@ -190,8 +163,7 @@ impl Portal {
             "metadata" if get || method == Method::HEAD => Self::show_metadata(visit, federation),
             "sso" if get || post => self.take_request(visit, federation).await,
             "continue" if get => self.go_on(visit, federation).await,
-            "slo" if get || post => self.take_logout(visit, federation).await,
-            "logout" if get => self.resume_logout(visit, federation).await,
+            "slo" if get || post => self.take_logout(visit, Role::Idp).await,
             "artifact" if post => self.resolve_artifact(visit, federation).await,
             saml11::TRANSFER if get && federation.speaks_saml11() => self.transfer(visit, federation),
             saml11::RESPONDER if post && federation.speaks_saml11() => self.resolve_saml11(visit, federation).await,
@@ -199,7 +171,7 @@ impl Portal {
             saml11::RESPONDER if federation.speaks_saml11() => Ok(visit.not_allowed("POST")),
             "sso" | "slo" => Ok(visit.not_allowed("GET, POST")),
             "metadata" => Ok(visit.not_allowed("GET, HEAD")),
-            "continue" | "logout" => Ok(visit.not_allowed("GET")),
+            "continue" => Ok(visit.not_allowed("GET")),
             "artifact" => Ok(visit.not_allowed("POST")),
             page => match page.strip_prefix("start/") {
                 Some(name) if get => self.start(visit, federation, name),
@@ -215,19 +187,8 @@ impl Portal {
             .map_err(unwritten)
     }
 
-    /// The message in a query or a form.
-    fn arrived(visit: &Visit<'_>) -> Result<Arrived, vestibule_saml::Error> {
-        match &visit.request.body {
-            Body::Whole(octets) if visit.request.method == Method::POST => {
-                // What is no text is no form: the reader says so.
-                Post::read(std::str::from_utf8(octets).unwrap_or_default()).map(Arrived::Post)
-            }
-            Body::Whole(_) | Body::Unread => Redirect::read(visit.request.target.query().unwrap_or_default()).map(Arrived::Redirect),
-        }
-    }
-
     /// Who sent a message, as it says itself; the metadata have to hold still.
-    fn sender<'f>(visit: &Visit<'_>, federation: &'f Federation, incoming: Incoming<'_>) -> Option<&'f ServiceProvider> {
+    fn requester<'f>(visit: &Visit<'_>, federation: &'f Federation, incoming: Incoming<'_>) -> Option<&'f ServiceProvider> {
         let issuer = incoming.claimed_issuer().ok()?;
         federation.partner_of(&issuer).filter(|partner| holds(partner, visit))
     }
@@ -238,10 +199,21 @@ fn holds(partner: &ServiceProvider, visit: &Visit<'_>) -> bool {
 }
 
 impl Visit<'_> {
+    /// What the audit learns of a refused message of a service provider.
+    fn note_refused(&mut self, partner: Option<&str>, check: &str, reason: SamlFault, detail: &str) {
+        self.trail.events.push(Event::MessageRefused {
+            scheme: "idp".into(),
+            partner: partner.map(str::to_owned),
+            check: check.to_owned(),
+            reason,
+            detail: detail.to_owned(),
+        });
+        self.refusal = Some((Ruling::Deny, Reason::Saml(reason)));
+    }
+
     /// A message that cannot be read, or is of nobody we know.
-    fn unreadable(&mut self, why: &str) -> Response<Full<Bytes>> {
-        tracing::warn!(request_id = %self.id, tenant = %self.tenant.id, why, "a message of a service provider was not read");
-        self.refusal = Some((Ruling::Deny, Reason::MalformedCredential));
+    fn unreadable(&mut self, reason: SamlFault, why: &str) -> Response<Full<Bytes>> {
+        self.note_refused(None, "binding", reason, why);
         self.problem(
             StatusCode::BAD_REQUEST,
             "The application's request could not be read",
@@ -252,9 +224,8 @@ impl Visit<'_> {
 
     /// A message that a check refused.
     fn refused(&mut self, partner: &ServiceProvider, rejection: &Rejection) -> Response<Full<Bytes>> {
-        tracing::warn!(request_id = %self.id, tenant = %self.tenant.id, partner = %partner.name, reason = %rejection.reason,
-            detail = rejection.detail, "a message of a service provider was refused");
-        self.refusal = Some((Ruling::Deny, Reason::Forged));
+        let check = rejection.checks.iter().find(|check| !check.ok()).map_or("document", |check| check.name);
+        self.note_refused(Some(&partner.name), check, fault(rejection.reason), &rejection.detail);
         self.problem(
             StatusCode::FORBIDDEN,
             &format!("The request of {} was refused", partner.title),
@@ -262,9 +233,4 @@ impl Visit<'_> {
             Some(("Go to your applications", "/")),
         )
     }
-}
-
-/// A failure of ours to write or sign; never the sender's.
-fn unwritten(why: vestibule_saml::Error) -> Unavailable {
-    Unavailable::new("identity provider", why)
 }

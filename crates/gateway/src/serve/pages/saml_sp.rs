@@ -4,6 +4,8 @@
 //! to bring one that nobody asked for, to learn from our answer which check failed. A refused answer says one thing to the
 //! client, and everything to the audit.
 
+mod arrival;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -12,16 +14,18 @@ use http::{HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 use vestibule_engine::audit::{Event, Reason, Ruling, SamlFault};
 use vestibule_engine::identity::Identity;
-use vestibule_engine::request::{Body, form_pairs};
+use vestibule_engine::request::form_pairs;
 use vestibule_engine::scheme::{Proof, Start, Unavailable, Who};
-use vestibule_saml::binding::{Kind, Post};
 
+pub(super) use self::arrival::Brought;
+use self::arrival::text_of;
 use super::journey::{self, Journey, Journeys};
-use super::login::{Wish, depart};
+use super::login::{Vouched, Wish, depart};
+use super::single_logout::{Known, Party, Role};
 use super::view::{ChoicePage, SwitchPage};
 use super::{Portal, Visit, cookie, reply};
 use crate::schemes::partners::{Clues, Partner, choose};
-use crate::schemes::saml::{Answer, CONSUMER, IdentityProvider, Refusal, ServiceProvider, fault};
+use crate::schemes::saml::{Answer, CONSUMER, IdentityProvider, Refusal, ServiceProvider, is_passive};
 use crate::serve::return_to::ReturnTo;
 
 /// XML above this many octets is not read on the threads that answer (architecture §1).
@@ -60,6 +64,15 @@ impl Portal {
         Ok(reply::metadata(text))
     }
 
+    /// GET and POST `/saml/sp/slo`: an identity provider ends a login, or answers that it did. Without a key of ours to sign with
+    /// nothing is answered, and the address does not stand in our metadata.
+    pub(super) async fn sp_logout(&self, visit: &mut Visit<'_>) -> Result<Response<Full<Bytes>>, Unavailable> {
+        match self.service_provider(visit).and_then(|sp| sp.signing()) {
+            Some(_) => self.take_logout(visit, Role::Sp).await,
+            None => Ok(visit.missing()),
+        }
+    }
+
     /// Sends a visitor to an identity provider, or lets them choose one.
     pub(super) async fn lead_away(&self, visit: &mut Visit<'_>, wish: Wish, anew: bool) -> Result<Response<Full<Bytes>>, Unavailable> {
         let partners = self.partners(visit);
@@ -72,7 +85,9 @@ impl Portal {
             .and_then(|text| String::from_utf8(text).ok());
         let host = wish.return_to.as_ref().and_then(ReturnTo::host);
         let clues = Clues { named: named.as_deref(), hint: hint.as_deref(), host: host.as_deref(), remembered: remembered.as_deref() };
-        let Some(partner) = choose(&partners, &clues) else { return Ok(self.choice(visit, &partners, &wish, hint.as_deref())) };
+        let Some(partner) = choose(&partners, &clues) else {
+            return Ok(if is_passive(request) { unasked(&wish) } else { self.choice(visit, &partners, &wish, hint.as_deref()) });
+        };
         let chain = &visit.found.tenant.chain;
         let scheme = chain.links().iter().map(|link| &link.scheme).find(|scheme| scheme.name() == partner.scheme);
         let Some(flow) = scheme.and_then(|scheme| scheme.login_flow()) else { return Ok(visit.missing()) };
@@ -88,6 +103,7 @@ impl Portal {
             return_to,
             bind: wish.bind,
             anew,
+            passive: is_passive(request),
             arrived: None,
         })?;
         let start = Start {
@@ -150,18 +166,14 @@ impl Portal {
     /// POST `/saml/sp/acs`: an identity provider's answer.
     pub(super) async fn consume(&self, visit: &mut Visit<'_>) -> Result<Response<Full<Bytes>>, Unavailable> {
         let Some(sp) = self.service_provider(visit).cloned() else { return Ok(visit.missing()) };
-        let body = match &visit.request.body {
-            Body::Whole(octets) => std::str::from_utf8(octets).unwrap_or_default(),
-            Body::Unread => "",
-        };
-        let post = match Post::read(body) {
-            Ok(post) if post.kind == Kind::Response => post,
-            Ok(_) => return Ok(refuse_form(visit, &sp, SamlFault::Unsupported, "expected SAMLResponse, found SAMLRequest")),
-            Err(why) => return Ok(refuse_form(visit, &sp, fault(why.reason()), &why.to_string())),
-        };
-        let token = form_pairs(body).find(|(name, _)| name == "token").map(|(_, value)| value).unwrap_or_default();
+        let body = text_of(visit);
         let journeys = Journeys::of(visit.request, &self.key, visit.now);
-        let judged = judge(sp.clone(), post.message.clone(), journeys.open(), visit).await?;
+        let brought = match self.brought(visit, &sp, &body, &journeys).await? {
+            Ok(brought) => brought,
+            Err(response) => return Ok(*response),
+        };
+        let token = form_pairs(&body).find(|(name, _)| name == "token").map(|(_, value)| value).unwrap_or_default();
+        let judged = judge(sp.clone(), &brought, journeys.open(), visit).await?;
         let former = self.former(visit).await?;
         let answer = match judged {
             Ok(answer) => answer,
@@ -169,9 +181,9 @@ impl Portal {
         };
         let arrival = Arrival {
             journey: answer.login().and_then(|id| journeys.find(id)),
-            relay_state: post.relay_state.as_ref().map(|state| state.as_str()),
-            message: &post.message,
-            body,
+            relay_state: brought.relay_state.as_deref(),
+            message: &brought.message,
+            body: &body,
             token: &token,
             at: (CONSUMER, "RelayState"),
         };
@@ -233,12 +245,22 @@ impl Portal {
             Err(Reason::Replayed) if former.is_some() => return self.welcome_back(visit, former, &wish).await,
             Err(reason) => return Ok(turned_away(visit, sp, provider, reason, &wish)),
         };
+        let (name, indexes) = answer.session();
+        let known = name.filter(|_| provider.settings().saml11.is_none()).map(|name| Known {
+            party: Party::IdentityProvider(realm.clone()),
+            name: name.clone(),
+            indexes,
+        });
+        let vouched = Vouched { ends: answer.ends(), known };
         let mut response = match former {
             // Ten tabs make one login.
             Some(former) if self.is_same_login(&former, &identity) && journey.is_some_and(|journey| !journey.anew) => {
+                if let (Some(session), Some(known)) = (&former.session, &vouched.known) {
+                    self.take_part(visit, session, former.user.name.as_str(), known).await?;
+                }
                 self.onward(visit, &former, &wish).await?
             }
-            former => self.sign_in_as(visit, identity, realm, former, answer.ends(), &wish).await?,
+            former => self.sign_in_as(visit, identity, realm, former, vouched, &wish).await?,
         };
         match journey {
             Some(journey) => reply::set_cookie(&mut response, &journey::arrived(journey, visit.request, &self.key, visit.now)?),
@@ -325,6 +347,10 @@ impl Portal {
             return self.welcome_back(visit, former, &wish).await;
         }
         let wish = claimed.map(|journey| wish_of(visit, journey)).unwrap_or_default();
+        // Core §3.4.1: nobody was to be asked, and nobody is there. No refusal; the page shows itself to whoever comes.
+        if refusal.reason == vestibule_saml::Reason::StatusNotSuccess && claimed.is_some_and(|journey| journey.passive) {
+            return Ok(unasked(&wish));
+        }
         let reason = match (&refusal.provider, refusal.reason) {
             (None, vestibule_saml::Reason::WrongIssuer) => Reason::UnknownPartner,
             (_, _) => Reason::Saml(refusal.fault()),
@@ -338,15 +364,16 @@ impl Portal {
 /// Judges on the threads for long work what is long.
 pub(super) async fn judge(
     sp: Arc<ServiceProvider>,
-    message: Vec<u8>,
+    brought: &Brought,
     open: Vec<(String, String)>,
     visit: &Visit<'_>,
 ) -> Result<Result<Answer, Box<Refusal>>, Unavailable> {
     let now = visit.now;
-    if message.len() <= LONG {
-        return Ok(sp.judge(&message, &open, None, now));
+    if brought.message.len() <= LONG {
+        return Ok(sp.judge(&brought.message, &open, brought.fetched.as_deref(), now));
     }
-    let judged = tokio::task::spawn_blocking(move || sp.judge(&message, &open, None, now)).await;
+    let (message, fetched) = (brought.message.clone(), brought.fetched.clone());
+    let judged = tokio::task::spawn_blocking(move || sp.judge(&message, &open, fetched.as_deref(), now)).await;
     judged.map_err(|why| Unavailable::new("reading a message", why))
 }
 
@@ -413,6 +440,11 @@ pub(super) fn going_round(visit: &mut Visit<'_>, title: &str) -> Response<Full<B
     let mut response = visit.problem(StatusCode::CONFLICT, "Your browser is going round in circles", &advice, None);
     response.headers_mut().insert(http::header::RETRY_AFTER, HeaderValue::from_static("60"));
     response
+}
+
+/// The page that was asked for, without a login.
+fn unasked(wish: &Wish) -> Response<Full<Bytes>> {
+    reply::redirect(&wish.return_to.as_ref().map_or_else(|| "/login".to_owned(), ToString::to_string))
 }
 
 pub(super) fn wish_of(visit: &Visit<'_>, journey: &Journey) -> Wish {

@@ -194,6 +194,64 @@ fn every_hostile_response_is_refused_by_the_running_gateway() {
     assert!(refused > 100, "{refused}");
 }
 
+/// Attacks D1 against single logout: whatever is brought to its address, in either role of a message, ends nobody's session.
+#[test]
+fn hostile_messages_sign_nobody_out() {
+    if !Path::new(LIBRARY).exists() {
+        assert!(std::env::var("VESTIBULE_PEERS").as_deref() != Ok("required"), "libfaketime is missing");
+        println!("SKIPPED: libfaketime is not installed");
+        return;
+    }
+    let folder = corpus("../attacks/saml");
+    let manifest: Vec<Value> = serde_json::from_str(&std::fs::read_to_string(folder.join("manifest.json")).unwrap()).unwrap();
+    let good = manifest.iter().find(|entry| entry["file"] == "good-assertion.xml").unwrap();
+    let house = House::start(&settings(good), string(good, "trust_cert"));
+    let octets = std::fs::read(folder.join("good-assertion.xml")).unwrap();
+    assert_eq!(house.bring(good, |post| post.form(&[("SAMLResponse", &STANDARD.encode(&octets))])), None, "somebody is signed in");
+    let (mut wrong, mut seen) = (Vec::new(), 0);
+    for entry in manifest.iter().filter(|entry| entry["kind"] != "metadata") {
+        let octets = std::fs::read(folder.join(string(entry, "file"))).unwrap();
+        let post = || {
+            ask("POST", "/saml/sp/slo")
+                .browser()
+                .header("Origin", ORIGIN)
+                .header("X-Forwarded-Proto", "https")
+                .header("X-Forwarded-For", "192.0.2.7")
+        };
+        let asks = match string(entry, "kind") {
+            "form" => vec![post().header("Content-Type", "application/x-www-form-urlencoded").body(octets.clone())],
+            _ => ["SAMLRequest", "SAMLResponse"].map(|field| post().form(&[(field, &STANDARD.encode(&octets))])).into(),
+        };
+        for (role, ask) in asks.iter().enumerate() {
+            let answer = house.gateway.send_to(HOST, ask);
+            // The answer to a logout that nobody knows of, or knows of any more, leads to the page that says so.
+            let nothing = answer.status == 200 && answer.body.contains("You are signed out") && role == 1;
+            if !(nothing || (400..500).contains(&answer.status))
+                || answer.header("location").is_some()
+                || answer.body.contains("SAMLResponse")
+            {
+                wrong.push(format!("{} {role}: {answer:?}", string(entry, "file")));
+            }
+            if role == 0 && entry["kind"] == "saml20-logout-request" && string(entry, "trust_cert") == string(good, "trust_cert") {
+                let refused =
+                    house.gateway.audit_of(&answer).into_iter().find(|record| record["event"] == "message.refused").unwrap_or_default();
+                // They were recorded for another address of ours, which is noticed before that they are too old.
+                let expected = match string(entry, "reason") {
+                    "accept" | "expired" | "stale" | "not_yet_valid" => "wrong_destination",
+                    reason => reason,
+                };
+                if refused["reason"] != expected {
+                    wrong.push(format!("{}: {refused}, expected {expected}", string(entry, "file")));
+                }
+            }
+            seen += 1;
+        }
+    }
+    assert!(wrong.is_empty() && seen > 300, "{seen}\n{}", wrong.join("\n"));
+    let endings: Vec<Value> = house.gateway.audit().into_iter().filter(|record| record["event"] == "session.ended").collect();
+    assert!(endings.is_empty(), "{endings:?}");
+}
+
 /// Fixtures derived from one another carry one assertion.
 fn family(entry: &Value) -> String {
     let body = text(string(entry, "file"));

@@ -17,11 +17,11 @@ use vestibule_saml::names::{attribute, authn_context as class, binding};
 use vestibule_saml::protocol::{RequestedContext, message_id};
 use vestibule_saml::{Attribute, AuthnStatement, Issued, NameId};
 
-use super::{Federation, unwritten};
+use super::Federation;
 use crate::certificate;
 use crate::config::checked::{NameKind, ServiceProvider};
-use crate::serve::pages::view::{GoingPage, LeavingPage};
-use crate::serve::pages::{Portal, Visit, reply};
+use crate::serve::pages::saml_message::{go, post, unwritten};
+use crate::serve::pages::{Portal, Visit};
 
 /// How long an artifact waits to be resolved.
 pub(super) const ARTIFACT: Duration = Duration::from_secs(60);
@@ -152,18 +152,3 @@ impl Portal {
 
 /// What the page says on the way to an application.
 const ARRIVING: &str = "You are signed in, and your browser takes you there.";
-
-/// A page that posts itself.
-pub(super) fn post(visit: &Visit<'_>, form: PostForm, to: &str, lead: &str) -> Response<Full<Bytes>> {
-    let mut fields = vec![(form.field.to_owned(), form.value)];
-    if let Some(state) = &form.relay_state {
-        fields.push((form.relay_field.to_owned(), state.as_str().to_owned()));
-    }
-    let page = LeavingPage { shell: visit.shell(), host: to, action: &form.action, fields: &fields, lead };
-    reply::page_to(visit, &page, &form.action)
-}
-
-/// A page that leads on by itself. No redirect: Chromium would hold it against the form of ours that came before.
-pub(super) fn go(visit: &Visit<'_>, location: &str, to: &str, lead: &str) -> Response<Full<Bytes>> {
-    reply::page_on(visit, &GoingPage { shell: visit.shell(), to, location, lead }, location)
-}

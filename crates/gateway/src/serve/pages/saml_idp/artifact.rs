@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Response, StatusCode};
 use http_body_util::Full;
-use vestibule_engine::audit::{Reason, Ruling};
+use vestibule_engine::audit::{Reason, Ruling, SamlFault};
 use vestibule_engine::clock::random;
 use vestibule_engine::request::Body;
 use vestibule_engine::scheme::Unavailable;
@@ -19,10 +19,12 @@ use vestibule_saml::names::status;
 use vestibule_saml::protocol::{ArtifactResponse, Header, Status, message_id};
 use vestibule_saml::{Incoming, Issued, Signature};
 
+use super::Federation;
 use super::answer::ARTIFACT;
-use super::{Federation, unwritten};
 use crate::config::checked::ServiceProvider;
+use crate::schemes::saml::fault as word;
 use crate::serve::fault::{Party, soap11};
+use crate::serve::pages::saml_message::unwritten;
 use crate::serve::pages::{Portal, Visit};
 
 /// The index of our one endpoint in the metadata.
@@ -59,17 +61,18 @@ impl Portal {
             Body::Whole(octets) => octets.clone(),
             Body::Unread => Bytes::new(),
         };
-        let Some(partner) = Self::sender(visit, federation, Incoming::Document(&octets)) else {
-            return Ok(fault(visit, "no registered service provider asks", Reason::MalformedCredential));
+        let Some(partner) = Self::requester(visit, federation, Incoming::Document(&octets)) else {
+            visit.note_refused(None, "issuer", SamlFault::WrongIssuer, "no registered service provider asks");
+            return Ok(fault(visit));
         };
         let own = federation.at("artifact");
         let asked = partner.registered.partner().artifact_resolve(&octets, &[&own], Signature::Required, visit.now);
         let asked = match asked {
             Ok(admitted) => admitted.message,
             Err(rejection) => {
-                tracing::warn!(request_id = %visit.id, partner = %partner.name, reason = %rejection.reason, detail = rejection.detail,
-                    "a question for an artifact was refused");
-                return Ok(fault(visit, "the question is not acceptable", Reason::Forged));
+                let check = rejection.checks.iter().find(|check| !check.ok()).map_or("document", |check| check.name);
+                visit.note_refused(Some(&partner.name), check, word(rejection.reason), &rejection.detail);
+                return Ok(fault(visit));
             }
         };
         let kept = match Artifact::parse(&percent(&asked.artifact)) {
@@ -108,9 +111,7 @@ pub(super) fn percent(artifact: &str) -> String {
 }
 
 /// To programs a SOAP fault says that nothing was done, and the decision id the rest.
-pub(super) fn fault(visit: &mut Visit<'_>, why: &str, reason: Reason) -> Response<Full<Bytes>> {
-    tracing::warn!(request_id = %visit.id, why, "no artifact was resolved");
-    visit.refusal = Some((Ruling::Deny, reason));
+pub(super) fn fault(visit: &Visit<'_>) -> Response<Full<Bytes>> {
     let text = soap11(Party::Client, "The request was refused", visit.request.id);
     xml(StatusCode::INTERNAL_SERVER_ERROR, text)
 }

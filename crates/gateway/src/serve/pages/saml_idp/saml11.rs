@@ -14,7 +14,7 @@ use bytes::Bytes;
 use http::{Response, StatusCode};
 use http_body_util::Full;
 use serde::{Deserialize, Serialize};
-use vestibule_engine::audit::{Reason, Ruling};
+use vestibule_engine::audit::{Reason, Ruling, SamlFault};
 use vestibule_engine::clock::random;
 use vestibule_engine::identity::Identity;
 use vestibule_engine::request::{Body, Shown};
@@ -28,11 +28,13 @@ use vestibule_saml::protocol::ArtifactRequest11;
 use vestibule_saml::{Issued, Signature};
 use vestibule_xmlsec::KeyId;
 
-use super::answer::{ARTIFACT, go, post};
+use super::answer::ARTIFACT;
 use super::artifact::{fault, percent, xml};
 use super::sso::{LONGEST_RELAY_STATE, Pending};
-use super::{Federation, holds, unwritten};
+use super::{Federation, holds};
 use crate::config::checked::{ArtifactRequests, ServiceProvider};
+use crate::schemes::saml::fault as word;
+use crate::serve::pages::saml_message::{go, post, unwritten};
 use crate::serve::pages::{Portal, Visit, reply};
 
 /// Where browsers come to be signed in elsewhere.
@@ -64,19 +66,19 @@ impl Portal {
         let (ids, shires, mut targets) = (all("providerId"), all("shire"), all("TARGET"));
         targets.extend(all("target"));
         let ([id], [target], true) = (ids.as_slice(), targets.as_slice(), shires.len() <= 1) else {
-            return Ok(visit.unreadable("expected one providerId, one TARGET and at most one shire"));
+            return Ok(visit.unreadable(SamlFault::Malformed, "expected one providerId, one TARGET and at most one shire"));
         };
         let Some(partner) = federation.partner_of(id).filter(|partner| partner.saml11.is_some() && holds(partner, visit)) else {
-            return Ok(visit.unreadable("no service provider of SAML 1.1 is called so"));
+            return Ok(visit.unreadable(SamlFault::WrongIssuer, "no service provider of SAML 1.1 is called so"));
         };
         let target = match RelayState::received(target) {
             Ok(target) if target.as_str().len() <= LONGEST_RELAY_STATE && !target.as_str().is_empty() => target,
-            Ok(_) | Err(_) => return Ok(visit.unreadable("its TARGET is empty or longer than we carry")),
+            Ok(_) | Err(_) => return Ok(visit.unreadable(SamlFault::Limits, "its TARGET is empty or longer than we carry")),
         };
         // Octet by octet: what is registered is what is answered.
         let fits = |acs: &&IndexedEndpoint| is_saml11(acs) && shires.first().is_none_or(|shire| acs.location == *shire);
         let Some(acs) = partner.registered.role.acs.iter().find(fits) else {
-            return Ok(visit.unreadable("its metadata name no such address for SAML 1.1"));
+            return Ok(visit.unreadable(SamlFault::UnknownEndpoint, "its metadata name no such address for SAML 1.1"));
         };
         let request = SsoRequest {
             id: None,
@@ -143,7 +145,10 @@ impl Portal {
         };
         let claimed = match ArtifactRequest11::claimed(&octets) {
             Ok(claimed) => claimed,
-            Err(why) => return Ok(fault(visit, &why.to_string(), Reason::MalformedCredential)),
+            Err(why) => {
+                visit.note_refused(None, "document", word(why.reason()), &why.to_string());
+                return Ok(fault(visit));
+            }
         };
         let artifacts: Vec<Artifact> = claimed.artifacts.iter().filter_map(|text| Artifact::parse(&percent(text)).ok()).collect();
         let mut partner: Option<&ServiceProvider> = None;
@@ -196,9 +201,9 @@ fn proven(visit: &mut Visit<'_>, partner: &ServiceProvider, octets: &[u8]) -> Op
         (false, Some(ArtifactRequests::Proven) | None) => Signature::Required,
     };
     let rejection = partner.registered.partner().artifact_request(octets, signature, visit.now).err()?;
-    tracing::warn!(request_id = %visit.id, partner = %partner.name, reason = %rejection.reason, detail = rejection.detail,
-        "a question for an assertion was refused");
-    let mut refused = fault(visit, "the question is not acceptable", Reason::Forged);
+    let check = rejection.checks.iter().find(|check| !check.ok()).map_or("document", |check| check.name);
+    visit.note_refused(Some(&partner.name), check, word(rejection.reason), &rejection.detail);
+    let mut refused = fault(visit);
     *refused.status_mut() = StatusCode::FORBIDDEN;
     Some(refused)
 }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::{Response, StatusCode};
 use http_body_util::Full;
 use serde::{Deserialize, Serialize};
-use vestibule_engine::audit::{Reason, Ruling};
+use vestibule_engine::audit::{Reason, Ruling, SamlFault};
 use vestibule_engine::identity::Identity;
 use vestibule_engine::scheme::Unavailable;
 use vestibule_engine::store::{Insert, Key, Kind as StoreKind};
@@ -19,8 +19,11 @@ use vestibule_saml::names::status;
 use vestibule_saml::protocol::{Consumer, NameIdPolicy, Status};
 
 use super::answer::{self, accepted};
-use super::{Federation, PREFIX, admits, holds, unwritten};
+use super::{Federation, PREFIX, admits, holds};
 use crate::config::checked::ServiceProvider;
+use crate::schemes::saml::fault;
+use crate::serve::pages::saml_message::{Arrived, unwritten};
+use crate::serve::pages::single_logout::{Known, Party};
 use crate::serve::pages::{Portal, Visit, reply};
 
 /// How long somebody may take to sign in; service providers wait no longer either.
@@ -99,13 +102,13 @@ impl Pending {
 impl Portal {
     /// GET and POST `sso`: judged here, answered by [`Portal::go_on`]. A foreign page's POST brings no cookie of ours along.
     pub(super) async fn take_request(&self, visit: &mut Visit<'_>, federation: &Federation) -> Result<Response<Full<Bytes>>, Unavailable> {
-        let arrived = match Self::arrived(visit) {
+        let arrived = match Arrived::of(visit) {
             Ok(arrived) if arrived.kind() == Kind::Request => arrived,
-            Ok(_) => return Ok(visit.unreadable("an answer where requests are taken")),
-            Err(why) => return Ok(visit.unreadable(&why.to_string())),
+            Ok(_) => return Ok(visit.unreadable(SamlFault::Unsupported, "expected SAMLRequest, found SAMLResponse")),
+            Err(why) => return Ok(visit.unreadable(fault(why.reason()), &why.to_string())),
         };
-        let Some(partner) = Self::sender(visit, federation, arrived.incoming()) else {
-            return Ok(visit.unreadable("no registered service provider sent it"));
+        let Some(partner) = Self::requester(visit, federation, arrived.incoming()) else {
+            return Ok(visit.unreadable(SamlFault::WrongIssuer, "no registered service provider sent it"));
         };
         let request = match federation.role.idp.validate(arrived.incoming(), &partner.registered, visit.now) {
             Ok(request) => request,
@@ -114,7 +117,7 @@ impl Portal {
         let too_long = arrived.relay_state().is_some_and(|state| state.as_str().len() > LONGEST_RELAY_STATE)
             || request.id.as_ref().is_some_and(|id| id.len() > LONGEST_ID);
         if too_long {
-            return Ok(visit.unreadable("its relay state or its id is longer than we carry"));
+            return Ok(visit.unreadable(SamlFault::Limits, "its relay state or its id is longer than we carry"));
         }
         let pending = Pending::of(partner, &request, arrived.relay_state(), visit.now.as_second());
         Ok(reply::redirect(&self.address_of(visit, &pending)?))
@@ -218,7 +221,11 @@ impl Portal {
             return self.answer_saml11(visit, federation, partner, request, pending, identity, login).await;
         }
         let issued = idp.respond(&partner.registered, request, &login, visit.now).map_err(unwritten)?;
-        self.take_part(visit, partner, identity, &login).await?;
+        if let (Some(session), Some(index)) = (&identity.session, &login.authn.session_index) {
+            let party = Party::ServiceProvider(partner.name.to_string());
+            let known = Known { party, name: login.name_id.clone(), indexes: vec![index.clone()] };
+            self.take_part(visit, session, identity.user.name.as_str(), &known).await?;
+        }
         self.issued(visit, partner, identity, &login);
         self.deliver(visit, federation, partner, &request.acs, &issued, pending.relay_state.as_deref()).await
     }

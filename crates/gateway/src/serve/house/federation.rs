@@ -1,0 +1,313 @@
+//! Metadata of identity providers, kept fresh: fetched in the background, and put in the place of the file that the configuration
+//! names, which is read again as if an operator had written it. So the file is always the last that was good.
+//!
+//! What an attacker tries: to answer in the place of the publisher, to bring metadata of yesterday back with a key that was
+//! withdrawn since, to let them run out. What is fetched has to be signed by a pinned key (unsigned is a concession), describe the
+//! same entity, and hold for no shorter than what is there; new keys and new origins are told to the operator.
+
+use std::collections::{BTreeSet, HashMap};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, StatusCode};
+use metrics::{counter, gauge};
+use tokio::runtime::Handle;
+use vestibule_engine::Timestamp;
+use vestibule_engine::audit::{Event, Recorded, Sink, VERSION};
+use vestibule_engine::clock::Clock;
+use vestibule_saml::metadata::{Entity, IdpRole, Metadata, Trust, signing_keys};
+use vestibule_saml::sp::TrustedIdp;
+use vestibule_xmlsec::{Profile, TrustedKeys};
+
+use super::owners::InForce;
+use crate::call::{Caller, Limits, Reach};
+use crate::config::checked::{Checked, IdentityProvider, Refresh, Scheme};
+use crate::forward::{HttpVersion, client_tls};
+
+/// A whole federation may stand in one file.
+const LIMITS: Limits = Limits { connect: Duration::from_secs(5), whole: Duration::from_secs(60), octets: 32 << 20 };
+/// How often it is looked whether something is due.
+const TICK: Duration = Duration::from_secs(1);
+/// How long to wait after a failure, at most.
+const AGAIN: Duration = Duration::from_secs(300);
+
+/// Keeps the metadata of the configuration in force fresh, for as long as the server runs.
+pub async fn run(server: Arc<dyn InForce>, clock: Arc<dyn Clock>, sink: Arc<dyn Sink>, control: Handle) {
+    let mut due: HashMap<Arc<str>, Duration> = HashMap::new();
+    loop {
+        tokio::time::sleep(TICK).await;
+        let checked = server.checked();
+        let refreshed: Vec<_> =
+            providers(&checked).into_iter().filter_map(|provider| Some((provider.clone(), provider.refresh.clone()?))).collect();
+        due.retain(|name, _| refreshed.iter().any(|(provider, _)| provider.name == *name));
+        for (provider, refresh) in refreshed {
+            let now = clock.monotonic();
+            if due.get(&provider.name).is_some_and(|due| now < *due) {
+                continue;
+            }
+            let wait = match renew(&provider, &refresh, clock.now(), &*sink, &control).await {
+                Ok(wait) => wait,
+                Err(why) => {
+                    counter!("vestibule_saml_metadata_failures_total", "identity_provider" => provider.name.to_string()).increment(1);
+                    let valid_until = provider.entity.valid_until.map(|until| until.to_string());
+                    tracing::warn!(identity_provider = %provider.name, why, valid_until, "the metadata were not renewed; those that are there stay");
+                    refresh.every.min(AGAIN)
+                }
+            };
+            due.insert(provider.name.clone(), clock.monotonic().saturating_add(wait));
+        }
+    }
+}
+
+/// Every identity provider once.
+fn providers(checked: &Checked) -> Vec<Arc<IdentityProvider>> {
+    let mut found: Vec<Arc<IdentityProvider>> = Vec::new();
+    for scheme in checked.schemes.values() {
+        if let Scheme::Saml(saml) = scheme {
+            found.extend(
+                saml.providers.iter().filter(|provider| found.iter().all(|known| known.name != provider.name)).cloned().collect::<Vec<_>>(),
+            );
+        }
+    }
+    found
+}
+
+/// Fetches, judges and replaces. Returns after how long to come again.
+async fn renew(
+    provider: &IdentityProvider,
+    refresh: &Refresh,
+    now: Timestamp,
+    sink: &dyn Sink,
+    control: &Handle,
+) -> Result<Duration, String> {
+    let tls = client_tls(&refresh.authorities, None, HttpVersion::Http1)?;
+    let caller = Caller::new(tls, Reach::Any, LIMITS, control.clone());
+    let request = Request::get(&refresh.target).body(Bytes::new()).map_err(|why| why.to_string())?;
+    let answer = caller.call(&refresh.origin, request).await.map_err(|why| why.to_string())?;
+    if answer.status() != StatusCode::OK {
+        return Err(format!("the answer was {}", answer.status()));
+    }
+    let octets = answer.into_body();
+    let (entity, keys, profile) = (provider.entity.clone(), refresh.keys.clone(), provider.profile());
+    let read = octets.clone();
+    // A federation's file is long: not on a thread that others wait for.
+    let judged = tokio::task::spawn_blocking(move || judge(&entity, &read, &keys, &profile, now)).await;
+    let renewed = judged.map_err(|why| why.to_string())??;
+    if let Some(until) = renewed.entity.valid_until {
+        let left = until.duration_since(now).as_secs_f64();
+        gauge!("vestibule_saml_metadata_valid_seconds", "identity_provider" => provider.name.to_string()).set(left);
+    }
+    let wait = renewed
+        .entity
+        .cache_duration
+        .and_then(|cache| Duration::try_from(cache).ok())
+        .map_or(refresh.every, |cache| cache.min(refresh.every));
+    let wait = wait.max(TICK);
+    if renewed.entity == provider.entity {
+        return Ok(wait);
+    }
+    replace(&refresh.file, &octets).map_err(|why| format!("{} cannot be written: {why}", refresh.file.display()))?;
+    for change in &renewed.changes {
+        alarm(provider, change, now, sink);
+    }
+    tracing::info!(identity_provider = %provider.name, file = %refresh.file.display(), "its metadata were renewed");
+    Ok(wait)
+}
+
+/// What an operator should know of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Change {
+    KeyAdded(String),
+    KeyGone(String),
+    /// No key of before is left: who has an old message has one that nobody believes.
+    NoOverlap,
+    NewOrigin(String),
+}
+
+#[derive(Debug)]
+struct Renewed {
+    entity: Entity,
+    changes: Vec<Change>,
+}
+
+/// Whether what was fetched may take the place of what is there. `keys` empty: nobody has to have signed it.
+fn judge(held: &Entity, octets: &[u8], keys: &[Vec<u8>], profile: &Profile, now: Timestamp) -> Result<Renewed, String> {
+    let mut pinned = TrustedKeys::new();
+    for certificate in keys {
+        pinned.add_certificate(certificate).map_err(|why| why.to_string())?;
+    }
+    let trust = if keys.is_empty() { Trust::Named } else { Trust::Signed { keys: &pinned, profile } };
+    let metadata = Metadata::read(octets, trust, now).map_err(|why| why.to_string())?;
+    let entity = metadata.entity(&held.entity_id).map_err(|_| format!("they do not describe {:?}", held.entity_id))?.clone();
+    TrustedIdp::from_metadata(&entity).map_err(|why| why.to_string())?;
+    // Older metadata that somebody kept end sooner, and may hold keys that were withdrawn since.
+    match (held.valid_until, entity.valid_until) {
+        (Some(before), Some(until)) if until < before => {
+            return Err(format!("they hold until {until}, and those that are there until {before}: these are older"));
+        }
+        (Some(before), None) => return Err(format!("they say no end, and those that are there end at {before}")),
+        (Some(_) | None, Some(_)) | (None, None) => {}
+    }
+    let changes = changes(held, &entity);
+    Ok(Renewed { entity, changes })
+}
+
+fn changes(held: &Entity, entity: &Entity) -> Vec<Change> {
+    let ids = |entity: &Entity| -> BTreeSet<String> {
+        let keys = entity.idp.as_ref().map(|role| signing_keys(&role.keys)).unwrap_or_default();
+        keys.ids().iter().map(ToString::to_string).collect()
+    };
+    let (before, after) = (ids(held), ids(entity));
+    let mut changes: Vec<Change> = after.difference(&before).cloned().map(Change::KeyAdded).collect();
+    changes.extend(before.difference(&after).cloned().map(Change::KeyGone));
+    if before.is_disjoint(&after) {
+        changes.push(Change::NoOverlap);
+    }
+    changes.extend(origins(entity).difference(&origins(held)).cloned().map(Change::NewOrigin));
+    changes
+}
+
+/// Where browsers and we would be sent.
+fn origins(entity: &Entity) -> BTreeSet<String> {
+    let of = |role: &IdpRole| -> Vec<String> {
+        let plain = role.sso.iter().chain(&role.slo).flat_map(|one| std::iter::once(&one.location).chain(&one.response_location));
+        plain.chain(role.artifact_resolution.iter().map(|one| &one.location)).cloned().collect()
+    };
+    let locations = entity.idp.iter().flat_map(of);
+    locations.filter_map(|location| Some(url::Url::parse(&location).ok()?.origin().ascii_serialization())).collect()
+}
+
+fn alarm(provider: &IdentityProvider, change: &Change, now: Timestamp, sink: &dyn Sink) {
+    let name = &provider.name;
+    let purpose = format!("identity provider {name}");
+    let event = match change {
+        Change::KeyAdded(key) => {
+            tracing::warn!(identity_provider = %name, key, "its metadata have a new key, which is believed from now on");
+            Event::KeyRotated { purpose, key: key.clone(), state: "believed".to_owned() }
+        }
+        Change::KeyGone(key) => {
+            tracing::warn!(identity_provider = %name, key, "a key is not in its metadata any more, and is not believed any more");
+            Event::KeyRotated { purpose, key: key.clone(), state: "gone".to_owned() }
+        }
+        Change::NoOverlap => {
+            tracing::error!(identity_provider = %name, "none of its keys of before is in its new metadata: ask it whether that was meant");
+            return;
+        }
+        Change::NewOrigin(origin) => {
+            tracing::warn!(identity_provider = %name, origin, "its metadata name an origin that they did not name before");
+            Event::AdminChanged {
+                by: format!("metadata of {name}"),
+                action: "identity_provider.origin".to_owned(),
+                subject: origin.clone(),
+            }
+        }
+    };
+    sink.record(&Recorded { v: VERSION, time: now, request_id: None, client: None, tenant: None, event });
+}
+
+/// Puts a file in another's place, whole or not at all.
+fn replace(path: &Path, octets: &[u8]) -> io::Result<()> {
+    let mode = std::fs::metadata(path).map_or(0o644, |about| about.permissions().mode() & 0o777);
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    let fresh = path.with_file_name(name);
+    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&fresh)?;
+    file.write_all(octets)?;
+    file.sync_all()?;
+    std::fs::rename(&fresh, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OLD: &str = "2026-03-01T12:00:00Z";
+
+    fn recorded(name: &str) -> Vec<u8> {
+        std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../corpus/recorded/keys").join(name)).unwrap()
+    }
+
+    fn certificate(name: &str) -> Vec<u8> {
+        use base64::Engine as _;
+        let text = String::from_utf8(recorded(name)).unwrap();
+        let body: String = text.lines().filter(|line| !line.starts_with("-----")).collect();
+        base64::engine::general_purpose::STANDARD.decode(body).unwrap()
+    }
+
+    fn entity(keys: &[&str], valid_until: Option<&str>, origin: &str) -> Entity {
+        use vestibule_saml::metadata::{Endpoint, KeyDescriptor, Protocols, Usage};
+        let keys = keys.iter().map(|name| KeyDescriptor {
+            usage: Usage::Signing,
+            certificates: vec![certificate(name)],
+            encryption_methods: Vec::new(),
+        });
+        Entity {
+            entity_id: "https://idp.example.org".to_owned(),
+            valid_until: valid_until.map(|until| until.parse().unwrap()),
+            idp: Some(IdpRole {
+                protocols: Protocols { saml20: true, saml11: false },
+                keys: keys.collect(),
+                sso: vec![Endpoint::new(vestibule_saml::names::binding::REDIRECT, &format!("{origin}/sso"))],
+                ..IdpRole::default()
+            }),
+            ..Entity::default()
+        }
+    }
+
+    fn held(entity: &Entity) -> Entity {
+        let text = entity.unsigned().unwrap();
+        Metadata::read(text.as_str().as_bytes(), Trust::Named, now()).unwrap().entities.remove(0)
+    }
+
+    fn now() -> Timestamp {
+        OLD.parse().unwrap()
+    }
+
+    fn judged(before: &Entity, after: &Entity) -> Result<Vec<Change>, String> {
+        let text = after.unsigned().unwrap();
+        judge(&held(before), text.as_str().as_bytes(), &[], &Profile::SAML, now()).map(|renewed| renewed.changes)
+    }
+
+    const ORIGIN: &str = "https://idp.example.org";
+
+    #[test]
+    fn what_is_fetched_is_never_older_than_what_is_there() {
+        let until = |day: &str| entity(&["idp-rsa2048.crt"], Some(day), ORIGIN);
+        let endless = entity(&["idp-rsa2048.crt"], None, ORIGIN);
+        let (april, may) = (until("2026-04-01T00:00:00Z"), until("2026-05-01T00:00:00Z"));
+        assert_eq!(judged(&april, &may), Ok(vec![]));
+        assert_eq!(judged(&april, &april), Ok(vec![]));
+        assert!(judged(&may, &april).unwrap_err().contains("these are older"));
+        assert!(judged(&may, &endless).unwrap_err().contains("they say no end"));
+        assert_eq!(judged(&endless, &may), Ok(vec![]));
+        assert!(judged(&endless, &until("2026-02-01T00:00:00Z")).is_err(), "they have ended");
+    }
+
+    #[test]
+    fn new_keys_and_origins_are_told() {
+        let one = entity(&["idp-rsa2048.crt"], None, ORIGIN);
+        let both = entity(&["idp-rsa2048.crt", "idp-rsa4096.crt"], None, ORIGIN);
+        let other = entity(&["idp-rsa4096.crt"], None, "https://login.example.org");
+        assert!(matches!(judged(&one, &both).unwrap().as_slice(), [Change::KeyAdded(_)]));
+        assert!(matches!(judged(&both, &one).unwrap().as_slice(), [Change::KeyGone(_)]));
+        let all = judged(&one, &other).unwrap();
+        assert!(matches!(all.as_slice(), [Change::KeyAdded(_), Change::KeyGone(_), Change::NoOverlap, Change::NewOrigin(_)]), "{all:?}");
+        let stranger = Entity { entity_id: "https://other.example.org".to_owned(), ..one.clone() };
+        assert!(judged(&one, &stranger).unwrap_err().contains("do not describe"));
+        let nobody = entity(&[], None, ORIGIN);
+        assert!(judged(&one, &nobody).is_err(), "without keys nobody could sign in any more");
+    }
+
+    #[test]
+    fn unsigned_or_signed_by_another_is_refused_where_a_key_is_pinned() {
+        let one = entity(&["idp-rsa2048.crt"], None, ORIGIN);
+        let text = one.unsigned().unwrap();
+        let pinned = [certificate("idp-rsa4096.crt")];
+        assert!(judge(&held(&one), text.as_str().as_bytes(), &pinned, &Profile::SAML, now()).is_err());
+        assert!(judge(&held(&one), b"<html/>", &[], &Profile::SAML, now()).is_err());
+    }
+}

@@ -1,0 +1,86 @@
+//! Metadata that are published elsewhere: fetched, judged, put in the place of the file, and read again.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use super::{CONFIG, PORTAL, Peer, bring, depart, follow, link, page, text};
+use crate::lifecycle::wait_for;
+use crate::support::{Gateway, free_port, get};
+use serde_json::json;
+
+/// A server that publishes one text.
+fn publish() -> (u16, Arc<Mutex<String>>) {
+    use std::io::{BufRead as _, BufReader, Write as _};
+    let published = Arc::new(Mutex::new(String::new()));
+    let listener = std::net::TcpListener::bind(("127.0.0.1", free_port())).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let shown = published.clone();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { return };
+            let head =
+                BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok).take_while(|line| !line.is_empty()).count();
+            let body = shown.lock().unwrap().clone();
+            let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
+            let _ = if head == 0 { Ok(()) } else { stream.write_all(answer.as_bytes()) };
+        }
+    });
+    (port, published)
+}
+
+/// Metadata of the identity provider `corp`, signed by the federation's key or by another.
+fn signed(peer: &Peer, valid_until: &str, key: &str) -> String {
+    let metadata = peer.ask(json!({"do": "metadata", "valid_until": valid_until, "signer": key}));
+    metadata["metadata"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn metadata_are_renewed_by_whoever_signs_them_and_never_by_older_ones() {
+    let (Some(old), Some(new)) = (Peer::new("corp", "idp-rsa2048"), Peer::new("corp", "idp-rsa4096")) else { return };
+    let (port, published) = publish();
+    let first = signed(&old, "2100-01-01T00:00:00Z", "idp-ec256");
+    first.clone_into(&mut published.lock().unwrap());
+    let settings = format!(
+        "\n[identity_provider.corp]\nmetadata = \"corp.xml\"\nrefresh = {{ url = \"http://localhost:{port}/metadata\", key = \"federation.crt\", every = \"1s\" }}\n"
+    );
+    let config = format!("{}{settings}", CONFIG.replace("{{names}}", "\"corp\""));
+    let (certificate, key, federation) = (text("keys/sp-rsa2048.crt"), text("keys/sp-rsa2048.key"), text("keys/idp-ec256.crt"));
+    let files = [("corp.xml", first.as_str()), ("federation.crt", &federation), ("sp.crt", &certificate), ("sp.key", &key)];
+    let gateway = Gateway::with_files(&config, &files).with_users();
+    let (old, new) = (old.meets(&gateway), new.meets(&gateway));
+    link(&gateway, &old, "ada", "ada-at-corp");
+    let signs_in = |peer: &Peer| {
+        let mut browser = gateway.browser();
+        let away = depart(&mut browser, &page(&gateway, "/page"));
+        let arrived = bring(&mut browser, &peer.answers(&away, "ada-at-corp", json!({})));
+        arrived.status == 303 && follow(&mut browser, &arrived).status == 200
+    };
+    let held = || std::fs::read_to_string(Path::new(&gateway.scratch.path().join("corp.xml"))).unwrap();
+    assert!(signs_in(&old) && !signs_in(&new));
+
+    // Of another signer, or older, or no metadata at all: those that are there stay.
+    for bad in [
+        signed(&new, "2101-01-01T00:00:00Z", "idp-rsa4096"),
+        signed(&new, "2099-01-01T00:00:00Z", "idp-ec256"),
+        "<html>Not today</html>".to_owned(),
+    ] {
+        let before = gateway.log().matches("the metadata were not renewed").count();
+        bad.clone_into(&mut published.lock().unwrap());
+        wait_for(|| gateway.log().matches("the metadata were not renewed").count() > before);
+        assert_eq!(held(), first);
+        assert!(signs_in(&old) && !signs_in(&new));
+    }
+
+    // A new key.
+    signed(&new, "2101-01-01T00:00:00Z", "idp-ec256").clone_into(&mut published.lock().unwrap());
+    wait_for(|| signs_in(&new));
+    assert!(!signs_in(&old) && held() != first);
+    let rotated: Vec<_> = gateway
+        .audit()
+        .into_iter()
+        .filter(|record| record["event"] == "key.rotated" && record["purpose"] == "identity provider corp")
+        .collect();
+    assert_eq!(rotated.iter().map(|record| record["state"].as_str().unwrap()).collect::<Vec<_>>(), ["believed", "gone"], "{rotated:?}");
+    assert!(gateway.log().contains("none of its keys of before is in its new metadata"), "{}", gateway.log());
+    assert_eq!(gateway.send_to(PORTAL, &get("/saml/sp/metadata")).status, 200);
+}
