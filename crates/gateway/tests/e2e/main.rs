@@ -23,7 +23,10 @@ mod hand_over;
 mod identity_service;
 mod integration;
 mod integration_clients;
+#[path = "../peers/keycloak.rs"]
+mod interop;
 mod introspection;
+mod keycloak;
 mod keystores;
 mod ldap;
 mod lifecycle;
@@ -47,6 +50,7 @@ mod saml11_peers;
 mod saml_idp;
 mod saml_idp_peers;
 mod saml_sp;
+mod saml_sp_peers;
 #[path = "../peers/simplesamlphp.rs"]
 mod simplesamlphp;
 mod soap;

@@ -13,8 +13,14 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use vestibule_saml::metadata::{Entity, Metadata, Trust};
 
+use crate::interop::{debian, passed};
+use crate::keycloak::{self, Keycloak};
 use crate::saml_idp::{PASSWORD, PORTAL, now, posted, recorded, sign_in};
 use crate::support::{CONFIG, Gateway, Scratch, exchange, free_port, get};
+
+/// What the steps of `saml.cjs` do.
+const IN_A_BROWSER: [&str; 2] =
+    ["login begun at either side, in a browser, with and without JavaScript", "single logout begun at either side"];
 
 const SP: &str = "https://sp.example.org/saml";
 const ACS: &str = "https://sp.example.org/acs";
@@ -109,6 +115,8 @@ fn python_service_providers_accept_our_logins() {
         let read = python(peer, doing("read_response", json!({"message": message, "request": made["id"]})), Some(&idp));
         assert_eq!(read["attributes"]["groups"], json!(["admins", "staff"]), "{peer}: {read}");
         assert_eq!(read["name"].as_str().unwrap().len(), 64, "{peer}: {read}");
+        let (name, version) = if peer.starts_with("pysaml2") { ("pysaml2", "7.5.5") } else { ("python3-saml", "1.16.0") };
+        passed(name, version, "service provider", &["login begun there, assertion and response signed in turn, encrypted"]);
     }
 }
 
@@ -170,6 +178,7 @@ fn node_saml_signs_in_and_out() {
     let out = browser.visit(&url);
     assert!(out.status == 200 && out.body.contains("You are signed out"), "{out:?}");
     assert!(browser.visit(&format!("http://{PORTAL}/")).body.contains("<h1>Sign in</h1>"));
+    passed("@node-saml/node-saml", "5.1.0", "service provider", &["login and logout begun there, encrypted"]);
 }
 
 /// An Apache that protects `/secure`, on a free port of `sp.localhost`, with what it started beside it.
@@ -299,6 +308,7 @@ fn shibboleth_signs_in_and_out_in_a_browser() {
     apache.scratch.write("idp.xml", &idp);
     start(&mut apache, &entity.entity_id);
     apache.is_used_with(&gateway, "/Shibboleth.sso/Logout");
+    passed("Shibboleth SP", &debian("libapache2-mod-shib"), "service provider", &IN_A_BROWSER);
 }
 
 /// Starts Shibboleth's service provider with these handlers, and Apache before it. Its identity providers stand in `idp.xml`.
@@ -380,4 +390,37 @@ fn mellon_signs_in_and_out_in_a_browser() {
         ),
     );
     apache.is_used_with(&gateway, "/mellon/logout?ReturnTo=/");
+    passed("mod_auth_mellon", &debian("libapache2-mod-auth-mellon"), "service provider", &IN_A_BROWSER);
+}
+
+/// A service provider whose metadata are not known yet.
+const SOMEBODY: &str = r#"<md:EntityDescriptor xmlns:md="urn:oasis:names:tc:SAML:2.0:metadata" entityID="https://sp.example.org"><md:SPSSODescriptor protocolSupportEnumeration="urn:oasis:names:tc:SAML:2.0:protocol"><md:AssertionConsumerService index="0" Binding="urn:oasis:names:tc:SAML:2.0:bindings:HTTP-POST" Location="https://sp.example.org/acs"/></md:SPSSODescriptor></md:EntityDescriptor>"#;
+
+/// Keycloak lets its users in by us: it is the service provider, and the identity provider of others.
+#[test]
+fn keycloak_brokers_our_logins_in_a_browser() {
+    if crate::browser::is_missing() {
+        return;
+    }
+    let Some(peer) = Keycloak::start() else { return };
+    // It describes itself once it knows us, and we are known once we stand.
+    let gateway = house_for(SOMEBODY, "");
+    let (metadata, _) = metadata_of(&gateway);
+    peer.meets_idp("vestibule", &metadata, &json!({"wantAuthnRequestsSigned": "true", "validateSignature": "true"}));
+    let read = gateway.log().matches("the configuration was read again").count();
+    gateway.scratch.write("peer.xml", &peer.fetch("/broker/vestibule/endpoint/descriptor"));
+    crate::lifecycle::wait_for(|| gateway.log().matches("the configuration was read again").count() > read);
+    let output = Command::new("node")
+        .arg("broker.cjs")
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/browser"))
+        .env("VESTIBULE_PORTAL", format!("http://{PORTAL}:{}", gateway.address.port()))
+        .env("VESTIBULE_REALM", format!("{}/realms/lab", peer.origin()))
+        .env("VESTIBULE_USER", "ada")
+        .env("VESTIBULE_PASSWORD", PASSWORD)
+        .output()
+        .unwrap();
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    println!("{said}");
+    assert!(output.status.success() && said.matches("ok   ").count() == 2, "{said}\n{}\n{}", gateway.log(), peer.log());
+    passed("Keycloak", keycloak::VERSION, "service provider, as a broker", &["login and logout begun there, requests signed"]);
 }
