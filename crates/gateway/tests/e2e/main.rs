@@ -23,9 +23,9 @@ mod hand_over;
 mod identity_service;
 mod integration;
 mod integration_clients;
-#[path = "../peers/keycloak.rs"]
 mod interop;
 mod introspection;
+#[path = "../peers/keycloak.rs"]
 mod keycloak;
 mod keystores;
 mod ldap;

@@ -4,6 +4,7 @@
 //! SKIPPED where pysaml2 is missing, unless `VESTIBULE_PEERS=required`.
 
 mod artifact;
+mod channel;
 mod fixtures;
 mod logout;
 mod refresh;
@@ -14,10 +15,11 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
+use crate::interop::passed;
 use crate::support::{Answer, Browser, Gateway, ask};
 
 const PORTAL: &str = "login.north.localhost";
-const ORIGIN: &str = "https://idp.example.org";
+pub const ORIGIN: &str = "https://idp.example.org";
 pub const CONFIG: &str = include_str!("saml_sp/saml.toml");
 
 pub fn corpus(below: &str) -> PathBuf {
@@ -132,7 +134,7 @@ fn link(gateway: &Gateway, peer: &Peer, user: &str, subject: &str) {
 }
 
 /// Follows redirects from a page of an application to the identity provider, and returns the address there.
-fn depart(browser: &mut Browser<'_>, page: &str) -> String {
+pub fn depart(browser: &mut Browser<'_>, page: &str) -> String {
     let mut answer = browser.load(page);
     for _ in 0..6 {
         let location = answer.header("location").unwrap_or_else(|| panic!("{answer:?}")).to_owned();
@@ -145,19 +147,19 @@ fn depart(browser: &mut Browser<'_>, page: &str) -> String {
 }
 
 /// The browser posts an answer, as a page of the identity provider makes it do.
-fn bring(browser: &mut Browser<'_>, answer: &Value) -> Answer {
+pub fn bring(browser: &mut Browser<'_>, answer: &Value) -> Answer {
     let fields = answer["fields"].as_object().unwrap();
     let fields: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (name.as_str(), value.as_str().unwrap())).collect();
     let action = url::Url::parse(answer["action"].as_str().unwrap()).unwrap();
     browser.post_from(ORIGIN, PORTAL, action.path(), &fields)
 }
 
-fn follow(browser: &mut Browser<'_>, answer: &Answer) -> Answer {
+pub fn follow(browser: &mut Browser<'_>, answer: &Answer) -> Answer {
     assert_eq!(answer.status, 303, "{answer:?}");
     browser.visit(answer.header("location").unwrap())
 }
 
-fn page(gateway: &Gateway, path: &str) -> String {
+pub fn page(gateway: &Gateway, path: &str) -> String {
     format!("http://app.north.localhost:{}{path}", gateway.public)
 }
 
@@ -199,6 +201,13 @@ fn somebody_signs_in_and_is_at_the_page_they_asked_for() {
     assert_eq!(stolen.status, 403);
     assert_eq!(reason(&gateway, &stolen).0, json!({"saml": "wrong_in_response_to"}));
     assert!(!stolen.cookies().contains_key("vestibule"));
+    // The operator is told what was expected and what was found, the browser nothing.
+    let explain = || gateway.command(&["explain", stolen.header("x-vestibule-id").unwrap()]);
+    crate::lifecycle::wait_for(|| explain().status.success());
+    let explained = String::from_utf8_lossy(&explain().stdout).into_owned();
+    assert!(explained.contains("corp: ") && explained.contains("expected ") && explained.contains("found "), "{explained}");
+    assert!(!stolen.body.contains("expected"), "{}", stolen.body);
+    passed("pysaml2", "7.5.5", "identity provider", &["login begun here, requests signed"]);
 }
 
 #[test]
@@ -414,6 +423,7 @@ fn a_login_that_the_identity_provider_begins_is_asked_about_before_it_replaces_a
     crate::lifecycle::wait_for(|| {
         gateway.audit().iter().any(|record| record["event"] == "session.ended" && record["reason"] == "switched")
     });
+    passed("pysaml2", "7.5.5", "identity provider", &["login begun there"]);
     // Without the setting, nobody begins but we.
     let strict = house(&peer, "");
     let refused = strict.browser().post_from(ORIGIN, PORTAL, "/saml/sp/acs", &fields);
@@ -442,4 +452,33 @@ fn what_is_no_answer_gets_a_page_and_a_record() {
     assert_eq!(gateway.browser().post_from(ORIGIN, PORTAL, "/saml/sp/acs", &[("SAMLResponse", &huge)]).status, 413);
     assert_eq!(gateway.send_to(PORTAL, &ask("GET", "/saml/sp/acs").browser()).status, 405);
     assert_eq!(gateway.send(&ask("POST", "/saml/sp/acs").form(&[("SAMLResponse", "x")])).status, 401, "not on an application's host");
+}
+
+/// `authentication-chain.md` §15, 11 and 15: what a browser brought in vain does not keep it from the identity provider; a program
+/// is told what it may bring instead.
+#[test]
+fn a_wrong_or_barred_password_leaves_a_browser_its_identity_provider() {
+    let Some(peer) = Peer::new("corp", "idp-rsa2048") else { return };
+    let config = CONFIG.replace("[\"session\", \"saml\", \"form\"]", "[\"session\", \"basic\", \"saml\", \"form\"]");
+    let config = config.replace("{{names}}", "\"corp\"");
+    let basic = "\n[scheme.basic]\ntype = \"basic\"\nrealm = \"local\"\n\n[identity_provider.corp]\nmetadata = \"corp.xml\"\n";
+    let (certificate, key, metadata) = (text("keys/sp-rsa2048.crt"), text("keys/sp-rsa2048.key"), peer.metadata());
+    let files = [("corp.xml", metadata.as_str()), ("sp.crt", &certificate), ("sp.key", &key)];
+    let gateway = Gateway::with_files(&(config + basic), &files).with_users();
+    assert!(gateway.command(&["user", "disable", "bob", "--tenant", "north"]).status.success());
+    for (name, password) in [("ada", "wrong"), ("bob", "staple of the north")] {
+        let page = || ask("GET", "/page").basic(name, password);
+        let program = gateway.send(&page());
+        assert_eq!(program.status, 401, "{program:?}");
+        assert!(program.header("www-authenticate").is_some_and(|challenge| challenge.starts_with("Basic ")), "{program:?}");
+        let script = gateway.send(&page().script());
+        assert_eq!(script.status, 401, "{script:?}");
+        assert!(
+            script.all("www-authenticate").iter().all(|challenge| !challenge.starts_with("Basic ")),
+            "no dialogue of the browser's: {script:?}"
+        );
+        let person = gateway.send(&page().browser());
+        assert_eq!(person.status, 303, "{person:?}");
+        assert!(depart(&mut gateway.browser(), person.header("location").unwrap()).starts_with(&peer.entity_id()));
+    }
 }

@@ -2,13 +2,16 @@
 //!
 //! Without the peers the tests say SKIPPED, or fail where `VESTIBULE_PEERS=required`.
 
-use std::process::Command;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::interop::passed;
 use crate::keycloak::{self, Keycloak};
-use crate::saml_sp::{CONFIG, text};
+use crate::peers::is_there;
+use crate::saml_sp::{CONFIG, ORIGIN, bring, depart, follow, page, text};
 use crate::simplesamlphp::{Settings, SimpleSamlPhp};
 use crate::support::{Gateway, exchange, get};
 
@@ -107,6 +110,43 @@ fn simplesamlphp_signs_in_and_out_in_a_browser() {
         walk.done_with(&gateway, || peer.log());
         passed("SimpleSAMLphp", &peer.version(), "identity provider", flows);
     }
+}
+
+/// What samlify, in a process for each job, makes of it.
+fn samlify(modules: &Path, mut job: Value) -> Value {
+    job["entity_id"] = json!(format!("{ORIGIN}/samlify"));
+    job["sso"] = json!(format!("{ORIGIN}/samlify/sso"));
+    job["key"] = json!(text("keys/idp-rsa2048.key"));
+    job["cert"] = json!(text("keys/idp-rsa2048.crt"));
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/samlify_idp.cjs");
+    let mut command = Command::new("node");
+    command.arg(script).env("NODE_PATH", modules).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(job.to_string().as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn samlify_signs_in() {
+    let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
+    let modules = std::env::var_os("NODE_PATH").map_or_else(|| home.join(".cache/vestibule/peers/node_modules"), PathBuf::from);
+    if !is_there(modules.join("samlify").exists(), "samlify") {
+        return;
+    }
+    let metadata = samlify(&modules, json!({"do": "metadata"}));
+    let gateway = house(metadata["metadata"].as_str().unwrap(), "", &[]);
+    let ours = gateway.send_to(PORTAL, &get("/saml/sp/metadata")).body;
+    for encrypt in [false, true] {
+        let mut browser = gateway.browser();
+        let away = depart(&mut browser, &page(&gateway, "/page"));
+        let answer = samlify(&modules, json!({"do": "answer", "sp_metadata": ours, "url": away, "user": "alice", "encrypt": encrypt}));
+        let arrived = bring(&mut browser, &answer);
+        assert_eq!(follow(&mut browser, &arrived).status, 200, "{:?}", gateway.audit_of(&arrived));
+        assert_eq!(gateway.application.last().header("x-vestibule-user"), Some("alice"));
+    }
+    passed("samlify", "2.13.1", "identity provider", &["login begun here, request signed, assertion encrypted by AES-GCM"]);
 }
 
 #[test]

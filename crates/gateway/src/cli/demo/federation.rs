@@ -26,7 +26,7 @@ pub(super) fn introduce(folder: &Folder, port: u16) -> Result<(), String> {
         certificates: vec![CertificateDer::from(idp.certificate)],
         signed_requests: false,
     };
-    folder.write("north.xml", &idp_metadata(&role, &north, "North Ltd").map_err(|why| why.to_string())?)?;
+    folder.write("north.xml", &idp_metadata(&role, &north, "North Ltd", false).map_err(|why| why.to_string())?)?;
     let sp = Saml {
         entity_id: None,
         aliases: Vec::new(),

@@ -148,6 +148,7 @@ impl Portal {
             return_to,
             bind: None,
             anew: false,
+            passive: false,
             arrived: None,
         })?;
         let start = Start {

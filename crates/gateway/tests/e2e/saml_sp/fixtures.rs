@@ -225,7 +225,7 @@ fn hostile_messages_sign_nobody_out() {
         for (role, ask) in asks.iter().enumerate() {
             let answer = house.gateway.send_to(HOST, ask);
             // The answer to a logout that nobody knows of, or knows of any more, leads to the page that says so.
-            let nothing = answer.status == 200 && answer.body.contains("You are signed out") && role == 1;
+            let nothing = answer.status == 200 && answer.body.contains("You are signed out") && (role == 1 || entry["kind"] == "form");
             if !(nothing || (400..500).contains(&answer.status))
                 || answer.header("location").is_some()
                 || answer.body.contains("SAMLResponse")

@@ -18,7 +18,7 @@ use vestibule_saml::binding::{Artifact, ArtifactQuery, Post};
 
 use super::super::journey::Journeys;
 use super::super::login::Wish;
-use super::super::saml_sp::{judge, refuse_form, turned_away};
+use super::super::saml_sp::{Brought, judge, refuse_form, turned_away};
 use super::super::{Portal, Visit};
 use crate::schemes::integration::token::Presenter;
 use crate::schemes::integration::{Integration, presenter};
@@ -90,7 +90,7 @@ impl Portal {
         if !leads_on(visit, to, post.relay_state.as_ref().map(|state| state.as_str()).unwrap_or_default()) {
             return Ok(Err(Box::new(elsewhere(visit, sp))));
         }
-        match judge(sp.clone(), post.message, Vec::new(), visit).await? {
+        match judge(sp.clone(), &Brought::in_a_form(post.message), Vec::new(), visit).await? {
             Ok(answer) => Ok(Ok(answer)),
             Err(refusal) => self.refused(visit, sp, *refusal, &Journeys::default(), None).await.map(|response| Err(Box::new(response))),
         }
