@@ -590,6 +590,33 @@ mod tests {
     }
 
     #[test]
+    fn commands_and_data_are_told_apart_at_one_address() {
+        let mut routes = routes(&["/**", "/S/I/**"]);
+        routes.add_commands("north".into(), "/S/I", Arc::new(fixtures::route("commands")));
+        let form = ("content-type", "application/x-www-form-urlencoded; charset=utf-8");
+        for (method, target, headers, taken) in [
+            ("GET", "/S/I?command=login", vec![], "commands"),
+            ("GET", "/S/I", vec![], "commands"),
+            ("HEAD", "/S/I", vec![], "commands"),
+            ("POST", "/S/I?command=anything", vec![], "commands"),
+            ("POST", "/S/I?a=b&%63ommand=", vec![], "commands"),
+            ("POST", "/S/I;jsessionid=x?command=logoff", vec![], "commands"),
+            ("POST", "/S/I", vec![form], "commands"),
+            ("POST", "/S/I", vec![], "/S/I/**"),
+            ("POST", "/S/I", vec![("content-type", "text/xml")], "/S/I/**"),
+            ("POST", "/S/I?Command=login", vec![], "/S/I/**"),
+            ("GET", "/S/I/Contact?command=login", vec![], "/S/I/**"),
+            ("GET", "/S/I/", vec![], "/S/I/**"),
+            ("GET", "/S/Ix?command=login", vec![], "/**"),
+        ] {
+            let found = routes.find(&request(method, &format!("north.example.com{target}"), &headers)).unwrap();
+            assert_eq!(found.route.name.as_str(), taken, "{method} {target}");
+        }
+        // Nothing of it is on the portal, nor another tenant's.
+        assert_eq!(take(&routes, "GET", "login.north.example.com/S/I?command=login"), None);
+    }
+
+    #[test]
     fn names_of_tenants_are_not_given_twice() {
         let mut routes = routes(&[]);
         let same_host = Tenant { hosts: vec![host("x.example.com"), host("LOGIN.north.example.com")], ..tenant("south", Chain::default()) };
