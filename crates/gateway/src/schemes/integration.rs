@@ -645,3 +645,96 @@ impl Scheme for IntegrationScheme {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use vestibule_engine::identity::Level;
+    use vestibule_engine::session::Programs;
+    use vestibule_engine::store::memory::MemoryStore;
+
+    use super::super::house::{House, request};
+    use super::token::TokenKey;
+    use super::*;
+
+    fn integration(house: &House) -> Integration {
+        let settings = Settings {
+            path: "/Services/Integration".into(),
+            validate_path: "/Services/SSOTokenValidate".into(),
+            token_path: "/Services/SSOToken".into(),
+            company: None,
+            ssoid: Some("acme".into()),
+            its_url: None,
+            passwords: Passwords::Count,
+            groups: Vec::new(),
+            compatibility: false,
+            plus_is_space: true,
+            administrative: Vec::new(),
+            url_sessions: UrlSessions::Refused,
+            validators: Vec::new(),
+            links: BTreeMap::new(),
+        };
+        let store = Arc::new(MemoryStore::new(house.clock.clone()));
+        let users = house.family.users.clone();
+        let programs = Programs { quota: 10, spacing: Duration::ZERO };
+        let sessions = Sessions::of_programs(store.clone(), users.clone(), Default::default(), programs);
+        let lifetime = Duration::from_secs(60);
+        let key = TokenKey::new(&Secret::new([7; 32]));
+        let tokens = Tokens::new("north".into(), key, token::Settings { lifetime, strict: false }, store, users);
+        Integration::new("crm".into(), "north".into(), settings, Arc::new(sessions), tokens, house.family.clone(), PlainHttp::Refused)
+    }
+
+    async fn identity(house: &House) -> Identity {
+        let id = house.shelf.add("ada", None, |_| {});
+        let now = house.family.clock.now();
+        Identity {
+            user: house.family.users.by_id(id, now).await.unwrap().unwrap(),
+            scheme: "saml11".into(),
+            method: "saml11".into(),
+            issuer: Issuer::from("https://idp.example.com"),
+            level: Level(10),
+            authenticated_at: now,
+            attributes: Arc::default(),
+            session: None,
+            ambient: false,
+        }
+    }
+
+    fn token(onward: &Onward) -> String {
+        let begin = "https://app.example.com/Services/Integration?command=ssologin&ssoid=acme&odSsoTokenG=";
+        onward.location.reveal().strip_prefix(begin).unwrap().to_owned()
+    }
+
+    #[tokio::test]
+    async fn who_was_signed_in_elsewhere_arrives_once() {
+        let house = House::new();
+        let (of, ada, now) = (integration(&house), identity(&house).await, house.family.clock.now());
+        let program = request(&[]);
+        let onward = of.onward(&program, &ada, now).await.unwrap();
+        assert!(onward.cookie.is_none());
+        let arrive = async |request: &CheckRequest, ssoid: &str, token: &str| {
+            of.arrive(request, ssoid, token, now, &mut house.trail()).await.unwrap().map(|(_, user)| user.name.to_string())
+        };
+        assert_eq!(arrive(&program, "other", &token(&onward)).await, Err(Reason::BadCode));
+        assert_eq!(arrive(&program, "acme", &token(&onward)).await.as_deref(), Ok("ada"));
+        assert_eq!(arrive(&program, "acme", &token(&onward)).await, Err(Reason::BadCode));
+    }
+
+    #[tokio::test]
+    async fn a_browser_arrives_only_where_it_set_out() {
+        let house = House::new();
+        let (of, ada, now) = (integration(&house), identity(&house).await, house.family.clock.now());
+        let browser = request(&[("sec-fetch-site", "cross-site")]);
+        let onward = of.onward(&browser, &ada, now).await.unwrap();
+        let cookie = onward.cookie.clone().unwrap();
+        let held = cookie.split(';').next().unwrap();
+        let arrive = async |fields: &[(&'static str, &str)]| {
+            of.arrive(&request(fields), "acme", &token(&onward), now, &mut house.trail()).await.unwrap().map(drop)
+        };
+        assert_eq!(arrive(&[("sec-fetch-site", "none")]).await, Err(Reason::OtherBrowser));
+        assert_eq!(arrive(&[("sec-fetch-site", "none"), ("cookie", "__Host-vestibule-sso=x")]).await, Err(Reason::BadCode));
+        assert_eq!(arrive(&[]).await, Err(Reason::BadCode), "nor a program in its place");
+        assert_eq!(arrive(&[("sec-fetch-site", "none"), ("cookie", held)]).await, Ok(()));
+    }
+}
