@@ -237,6 +237,7 @@ fn identity(user: User, clock: &Arc<dyn Clock>) -> Identity {
         attributes: Arc::default(),
         session: None,
         ambient: false,
+        from: None,
     }
 }
 

@@ -83,6 +83,7 @@ fn identity(now: vestibule_engine::Timestamp) -> Result<Identity, Box<dyn Error>
         attributes: Arc::default(),
         session: None,
         ambient: false,
+        from: None,
     })
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::audit::{Reason, Trail};
 use crate::clock::Timestamp;
-use crate::identity::{AccountState, Identity, Issuer, User};
+use crate::identity::{AccountState, Identity, Issuer, Level, TenantId, User, Username};
 use crate::profile::Profiles;
 use crate::scheme::{Asked, Proof, Rejection, Replay, Unavailable, Who};
 use crate::store::{ExpiringStore, Insert, Key, Kind, digest};
@@ -54,6 +54,14 @@ impl Admission {
     /// Whether nothing but changing the password is allowed: never where it is changed elsewhere.
     pub fn must_change_password(&self, user: &User) -> bool {
         user.must_change_password && self.profiles.delegate(user).is_none()
+    }
+
+    /// Whether a tenant has a user of this login name.
+    ///
+    /// # Errors
+    /// [`Unavailable`] if the store does not answer.
+    pub async fn knows(&self, tenant: &TenantId, name: &Username) -> Result<bool, Unavailable> {
+        Ok(self.users.by_name(tenant, name).await?.is_some())
     }
 
     /// Whether any profile's passwords are checked elsewhere.
@@ -103,7 +111,7 @@ impl Admission {
         let Some(user) = user.filter(|user| user.tenant == tenant.id) else {
             return Ok(Err(Rejection::next(Reason::UnknownUser)));
         };
-        if let Err(rejection) = self.may_enter(&user, rules, client) {
+        if let Err(rejection) = self.may_enter(&user, rules, client, proof.level, now) {
             return Ok(Err(rejection));
         }
         // Last, so that a proof refused for another reason is not spent.
@@ -122,6 +130,7 @@ impl Admission {
             attributes: Arc::new(proof.attributes),
             session: None,
             ambient: proof.ambient,
+            from: Some(client),
         }))
     }
 
@@ -131,7 +140,14 @@ impl Admission {
     /// # Errors
     /// The rejection of the step that resumed it.
     pub fn readmit(&self, identity: &Identity, asked: &Asked<'_>) -> Result<(), Rejection> {
-        let tenant = &asked.found.tenant;
+        self.readmit_from(identity, &asked.found.tenant, asked.request.client.address, asked.now)
+    }
+
+    /// The same for a tenant, from an address.
+    ///
+    /// # Errors
+    /// As [`Admission::readmit`].
+    pub fn readmit_from(&self, identity: &Identity, tenant: &Tenant, client: IpAddr, now: Timestamp) -> Result<(), Rejection> {
         if *identity.tenant() != tenant.id {
             return Err(Rejection::next(Reason::OtherTenant));
         }
@@ -142,10 +158,15 @@ impl Admission {
             return Err(Rejection::next(Reason::SubjectNotAllowed));
         };
         // A session ends nothing but itself: whoever it bars may still prove to be somebody else.
-        self.may_enter(&identity.user, rules, asked.request.client.address).map_err(|rejection| Rejection::next(rejection.reason))
+        self.may_enter(&identity.user, rules, client, identity.level, now).map_err(|rejection| Rejection::next(rejection.reason))?;
+        // A stolen session is worth nothing elsewhere.
+        match self.profiles.follows(&identity.user, identity.from, client) {
+            true => Ok(()),
+            false => Err(Rejection::next(Reason::OtherAddress)),
+        }
     }
 
-    fn may_enter(&self, user: &User, rules: &IssuerRules, client: IpAddr) -> Result<(), Rejection> {
+    fn may_enter(&self, user: &User, rules: &IssuerRules, client: IpAddr, level: Level, now: Timestamp) -> Result<(), Rejection> {
         if let Some(reason) = barred(user) {
             return Err(Rejection::family(reason));
         }
@@ -158,10 +179,7 @@ impl Admission {
                 return Err(Rejection::family(Reason::AddressNotListed));
             }
         }
-        if !self.profiles.admits(user, client) {
-            return Err(Rejection::family(Reason::AddressNotListed));
-        }
-        Ok(())
+        self.profiles.restricts(user, client, level, now).map_err(Rejection::family)
     }
 
     async fn first_use(&self, tenant: &Tenant, issuer: &Issuer, condition: &Replay, now: Timestamp) -> Result<bool, Unavailable> {
@@ -202,7 +220,7 @@ mod tests {
     use super::*;
     use crate::chain::{Chain, Link, OnReject};
     use crate::fixtures::{self, FakeStore, ada, admission, from, identity, now, request, session, trail};
-    use crate::identity::{ExternalId, Level, UserId};
+    use crate::identity::{ExternalId, UserId};
     use crate::route::Found;
     use crate::scheme::Outcome;
 

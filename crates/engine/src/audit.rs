@@ -125,6 +125,18 @@ pub enum Event {
         /// Who.
         subject: String,
     },
+    /// Somebody tried the emergency door: an alarm, whatever came of it.
+    #[serde(rename = "emergency.attempted")]
+    EmergencyAttempted {
+        /// The name that was tried, hashed unless an account of that name passed or was refused by name.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        subject: Option<String>,
+        /// Whether it came from an address of administrators; from elsewhere nothing is checked.
+        listed: bool,
+        /// Why it failed, if it did.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        reason: Option<Reason>,
+    },
     /// An endpoint was asked whether a password is right.
     #[serde(rename = "delegated.called")]
     DelegatedCalled(Box<Callout>),
@@ -453,6 +465,8 @@ pub enum Reason {
     // Sessions
     /// No such session, or it is over.
     UnknownSession,
+    /// The session is used from another address than its login's, and may not be.
+    OtherAddress,
     /// The session was idle too long.
     IdleSession,
     /// The session is too old.
@@ -475,6 +489,8 @@ pub enum Reason {
     // Admission
     /// The issuer may not name this subject.
     SubjectNotAllowed,
+    /// The account needs a stronger proof than this one.
+    WeakProof,
     /// It has been used before.
     Replayed,
     /// It is forged.
@@ -526,6 +542,7 @@ impl Reason {
                 | Self::PasswordExpired
                 | Self::MustChangePassword
                 | Self::AddressNotListed
+                | Self::WeakProof
         )
     }
 }
@@ -629,6 +646,7 @@ mod tests {
             | Event::LoginSucceeded { .. }
             | Event::LoginRejected { .. }
             | Event::LoginFellThrough { .. }
+            | Event::EmergencyAttempted { .. }
             | Event::DelegatedCalled(_)
             | Event::GateClosed { .. }
             | Event::GateOpened { .. }

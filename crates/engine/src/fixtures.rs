@@ -136,6 +136,7 @@ pub(crate) fn identity(user: User) -> Identity {
         attributes: Arc::new(Attributes::new()),
         session: None,
         ambient: false,
+        from: None,
     }
 }
 

@@ -3,6 +3,7 @@
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -260,6 +261,8 @@ pub struct Identity {
     pub session: Option<SessionRef>,
     /// The credential is one that a browser sends by itself, so that foreign pages can make it send.
     pub ambient: bool,
+    /// The address of the client who proved it; of a session, that of its login.
+    pub from: Option<IpAddr>,
 }
 
 impl Identity {

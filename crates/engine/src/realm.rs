@@ -45,6 +45,10 @@ pub trait Realm: Debug + Send + Sync {
         Duration::ZERO
     }
 
+    /// Costs what checking a wrong password costs, and checks nothing. Of a failure in which a realm was not asked, because an
+    /// earlier one knew the name, nobody must tell that by the time: a floor hides it only while nothing waits for a processor.
+    async fn pretend(&self, _attempt: &Attempt<'_>) {}
+
     /// Whether an account on which a live session rests should be read again: what was changed at the realm since the
     /// login must not hold for as long as the session does (attack 94). Whoever is told so once calls [`Realm::renew`].
     fn is_due(&self, _user: UserId) -> bool {
@@ -456,6 +460,9 @@ async fn ask(steps: &[RealmStep], attempt: &Attempt<'_>, trail: &mut Trail) -> A
         let since = trail.mark();
         if over {
             trail.step(&step.scheme, Verdict::Skipped, None, since);
+            if asked.accepted.is_none() {
+                step.realm.pretend(&attempt).await;
+            }
             continue;
         }
         match step.realm.verify(&attempt, trail).await {

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::audit::{Reason, Trail};
 use crate::clock::Timestamp;
 use crate::identity::{Attributes, ExternalId, Identity, Issuer, Level, SchemeName, TenantId, UserId};
+use crate::realm::Accounts;
 use crate::request::CheckRequest;
 use crate::route::Found;
 use crate::session::{Place as SessionPlace, Sessions};
@@ -130,6 +131,8 @@ pub struct Callback<'a> {
     pub tenant: &'a TenantId,
     /// The form fields, decoded, in order.
     pub form: &'a [(String, crate::secret::Secret<String>)],
+    /// Whose accounts may sign in this way.
+    pub accounts: Accounts,
     /// The time.
     pub now: Timestamp,
 }

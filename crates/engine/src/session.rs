@@ -25,6 +25,7 @@ use crate::admission::barred;
 use crate::audit::{Ending, Event, Reason, Trail};
 use crate::clock::{Timestamp, random};
 use crate::identity::{Identity, Issuer, SchemeName, TenantId, User, UserId};
+use crate::profile::Profiles;
 use crate::scheme::Unavailable;
 use crate::secret::Secret;
 use crate::store::{Change, ExpiringStore, Group, Insert, Key, Kind, Version};
@@ -107,6 +108,7 @@ pub struct Sessions {
     store: Arc<dyn ExpiringStore>,
     users: Arc<Users>,
     settings: Settings,
+    profiles: Arc<Profiles>,
     cache: Cache<[u8; 32], Arc<Held>>,
     names: Names,
     changes: Watch,
@@ -135,7 +137,13 @@ impl Sessions {
     pub fn new(store: Arc<dyn ExpiringStore>, users: Arc<Users>, settings: Settings) -> Self {
         let changes = Watch::new(store.changes(), settings.revocation_lag);
         let (cache, scheme) = (Cache::new(CACHED), SchemeName::from("session"));
-        Self { store, users, settings, cache, names: Names::default(), changes, scheme, programs: None }
+        let profiles = Arc::default();
+        Self { store, users, settings, profiles, cache, names: Names::default(), changes, scheme, programs: None }
+    }
+
+    /// The same for users of these profiles.
+    pub fn with_profiles(self, profiles: Arc<Profiles>) -> Self {
+        Self { profiles, ..self }
     }
 
     /// How long they live.
@@ -189,6 +197,7 @@ impl Sessions {
             opened: now,
             used: now,
             attributes: identity.attributes.clone(),
+            from: identity.from,
         })
     }
 
@@ -212,7 +221,7 @@ impl Sessions {
         if let Err(reason) = self.pace(&held, now) {
             return Ok(Err(reason));
         }
-        if !self.touch(&held, now).await? {
+        if !self.touch(&held, &user, now).await? {
             return Ok(Err(Reason::UnknownSession));
         }
         Ok(Ok(self.identity(&held, user)))
@@ -381,13 +390,13 @@ impl Sessions {
         if now.duration_since(record.began) >= signed(self.settings.absolute) {
             return Ok(Err(Reason::AbsoluteTimeout));
         }
-        if now.duration_since(used) >= signed(self.settings.idle) {
-            return Ok(Err(Reason::IdleSession));
-        }
         if self.users.store_epoch(now).await? != record.store_epoch {
             return Ok(Err(Reason::StaleEpoch));
         }
         let Some(user) = self.users.by_id(record.user, now).await? else { return Ok(Err(Reason::UnknownSession)) };
+        if now.duration_since(used) >= signed(self.idle(&user)) {
+            return Ok(Err(Reason::IdleSession));
+        }
         if user.tenant != *tenant {
             return Ok(Err(Reason::OtherTenant));
         }
@@ -430,14 +439,14 @@ impl Sessions {
 
     /// Writes down that a session was used: only in the second half of its idle time (of a program's: see
     /// [`Sessions::unwritten`]), and one caller at a time. `false` if it has ended meanwhile.
-    async fn touch(&self, held: &Held, now: Timestamp) -> Result<bool, Unavailable> {
-        if now.duration_since(held.record.used) < signed(self.unwritten()) || held.touching.swap(true, Ordering::AcqRel) {
+    async fn touch(&self, held: &Held, user: &User, now: Timestamp) -> Result<bool, Unavailable> {
+        if now.duration_since(held.record.used) < signed(self.unwritten(self.idle(user))) || held.touching.swap(true, Ordering::AcqRel) {
             return Ok(true);
         }
         let record = Record { used: now, ..held.record.clone() };
         let value = record.encode().ok_or_else(too_long)?;
         let written = match self.store.replace(&held.key, held.version, &value).await {
-            Ok(true) => self.store.extend(&held.key, self.time_to_live(&record, now)).await,
+            Ok(true) => self.store.extend(&held.key, self.time_to_live(&record, user, now)).await,
             // Another process wrote it down before us, or it is gone.
             Ok(false) => self.store.get(&held.key).await.map(|found| found.is_some()),
             Err(down) => Err(down),
@@ -458,7 +467,7 @@ impl Sessions {
         let groups = [user_group(tenant, user.id), login_group(tenant, record.login)];
         let limit = Some((&groups[0], self.settings.per_user.max(1)));
         for _ in 0..MOST_EVICTED {
-            match self.store.insert(&key, &value, self.time_to_live(record, now), &groups, limit).await? {
+            match self.store.insert(&key, &value, self.time_to_live(record, user, now), &groups, limit).await? {
                 Insert::Inserted => {
                     return Ok(self.opened(user, key, &octets, record, trail));
                 }
@@ -517,6 +526,7 @@ impl Sessions {
             attributes: record.attributes.clone(),
             session: Some(SessionRef { key: held.key.clone(), login: record.login, opened: record.opened, until: self.until(record) }),
             ambient: true,
+            from: record.from,
         }
     }
 
@@ -529,9 +539,15 @@ impl Sessions {
     }
 
     /// The store forgets a session when it is idle or too old, whichever is first.
-    fn time_to_live(&self, record: &Record, now: Timestamp) -> Duration {
+    fn time_to_live(&self, record: &Record, user: &User, now: Timestamp) -> Duration {
         let left = Duration::try_from(self.until(record).duration_since(now)).unwrap_or(Duration::ZERO);
-        left.min(self.settings.idle.saturating_add(self.slack()))
+        let idle = self.idle(user);
+        left.min(idle.saturating_add(self.slack(idle)))
+    }
+
+    /// After how long unused a session of this user is over.
+    fn idle(&self, user: &User) -> Duration {
+        self.profiles.idle(user).unwrap_or(self.settings.idle)
     }
 }
 

@@ -62,6 +62,7 @@ impl History {
             Event::RequestDecided(_)
             | Event::RequestUnreadable { .. }
             | Event::LoginFellThrough { .. }
+            | Event::EmergencyAttempted { .. }
             | Event::GateClosed { .. }
             | Event::GateOpened { .. }
             | Event::SessionOpened { .. }

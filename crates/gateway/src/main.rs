@@ -11,6 +11,7 @@ mod certificate;
 mod cli;
 mod config;
 mod forward;
+mod history;
 mod inject;
 mod keys;
 mod realms;

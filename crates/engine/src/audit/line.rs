@@ -39,6 +39,7 @@ impl Recorded {
             | Event::ConfigReloaded { .. }
             | Event::AnswerRefused { .. }
             | Event::MessageRefused { .. }
+            | Event::EmergencyAttempted { .. }
             | Event::DelegatedCalled(_)
             | Event::AuditOpened { .. }
             | Event::AuditSealed { .. }

@@ -84,7 +84,7 @@ impl Sessions {
         let value = record.encode().ok_or_else(too_long)?;
         let groups = [quota_group(tenant), user_group(tenant, user.id), login_group(tenant, record.login)];
         let limit = Some((&groups[0], quota));
-        match self.store.insert(&key, &value, self.time_to_live(record, now), &groups, limit).await? {
+        match self.store.insert(&key, &value, self.time_to_live(record, user, now), &groups, limit).await? {
             Insert::Inserted => Ok(Ok(self.opened(user, key, &octets, record, trail))),
             Insert::Full => Ok(Err(Reason::SessionQuota)),
             Insert::Exists => Err(Unavailable::new("store", "a new session was refused")),
@@ -184,13 +184,13 @@ impl Sessions {
 
     /// For how long uses are not written down: half the idle time of a browser's session, less of a program's, whose idle time
     /// is short and stated to the minute.
-    pub(super) fn unwritten(&self) -> Duration {
-        if self.programs.is_some() { self.settings.idle / UNWRITTEN } else { self.settings.idle / 2 }
+    pub(super) fn unwritten(&self, idle: Duration) -> Duration {
+        if self.programs.is_some() { idle / UNWRITTEN } else { idle / 2 }
     }
 
     /// How much longer than idle the store keeps a session: its last use may not be written down.
-    pub(super) fn slack(&self) -> Duration {
-        if self.programs.is_some() { self.unwritten() } else { Duration::ZERO }
+    pub(super) fn slack(&self, idle: Duration) -> Duration {
+        if self.programs.is_some() { self.unwritten(idle) } else { Duration::ZERO }
     }
 
     /// The tenant is hashed too: the cache is asked by digest alone, and must not know a token in another tenant. Of programs

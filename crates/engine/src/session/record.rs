@@ -4,6 +4,7 @@
 //! something after its end is refused, so that a fault does not become a different login.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -15,7 +16,9 @@ use crate::clock::Timestamp;
 use crate::identity::{Attributes, Issuer, Level, SchemeName, UserId};
 
 /// The format written here.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// The one before, without an address: sessions live on while a program is replaced.
+const WITHOUT_ADDRESS: u8 = 1;
 /// Longest record, in octets: issuers may state much of a subject, a store of sessions must not become theirs.
 pub(super) const MAX_RECORD: usize = 64 * 1024;
 
@@ -40,6 +43,8 @@ pub(super) struct Record {
     /// The last use that was written down.
     pub used: Timestamp,
     pub attributes: Arc<Attributes>,
+    /// The address of the login, if it is known.
+    pub from: Option<IpAddr>,
 }
 
 /// What the sessions of one login have in common. As text: 22 characters of base64url.
@@ -111,13 +116,25 @@ impl Record {
                 text(&mut octets, value);
             }
         }
+        match self.from.map(|from| from.to_canonical()) {
+            None => octets.push(0),
+            Some(IpAddr::V4(from)) => {
+                octets.push(4);
+                octets.extend_from_slice(&from.octets());
+            }
+            Some(IpAddr::V6(from)) => {
+                octets.push(6);
+                octets.extend_from_slice(&from.octets());
+            }
+        }
         (octets.len() <= MAX_RECORD).then_some(octets)
     }
 
     /// `None` for anything that [`Record::encode`] has not made.
     pub fn decode(octets: &[u8], names: &Names) -> Option<Self> {
         let mut reader = Reader(octets);
-        if octets.len() > MAX_RECORD || reader.take::<1>()? != [VERSION] {
+        let [version] = reader.take()?;
+        if octets.len() > MAX_RECORD || !matches!(version, VERSION | WITHOUT_ADDRESS) {
             return None;
         }
         let user = UserId(Uuid::from_bytes(reader.take()?));
@@ -135,6 +152,15 @@ impl Record {
             }
             attributes.insert(name, values);
         }
+        let from = match version {
+            WITHOUT_ADDRESS => None,
+            _ => match reader.take()? {
+                [0] => None,
+                [4] => Some(IpAddr::from(reader.take::<4>()?)),
+                [6] => Some(IpAddr::from(reader.take::<16>()?)),
+                _ => return None,
+            },
+        };
         reader.0.is_empty().then_some(Self {
             user,
             epoch,
@@ -149,6 +175,7 @@ impl Record {
             opened,
             used,
             attributes: if attributes.is_empty() { names.nothing.clone() } else { Arc::new(attributes) },
+            from,
         })
     }
 }
@@ -223,6 +250,7 @@ pub(super) mod tests {
             opened: at(2),
             used: at(3),
             attributes: Arc::new(Attributes::from([("mail".into(), vec!["a@b".into(), String::new()]), ("none".into(), Vec::new())])),
+            from: Some(IpAddr::from([192, 0, 2, 1])),
         }
     }
 
@@ -231,7 +259,19 @@ pub(super) mod tests {
         let octets = sample().encode().unwrap();
         assert_eq!(Record::decode(&octets, &Names::default()), Some(sample()));
         let plain = Record { attributes: Arc::default(), ..sample() };
-        assert!(plain.encode().unwrap().len() < 120, "a session should cost little");
+        assert!(plain.encode().unwrap().len() < 125, "a session should cost little");
+        for from in [None, Some(IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1]))] {
+            let record = Record { from, ..sample() };
+            assert_eq!(Record::decode(&record.encode().unwrap(), &Names::default()), Some(record));
+        }
+    }
+
+    #[test]
+    fn a_record_of_the_program_before_is_read_and_has_no_address() {
+        let mut octets = Record { from: None, ..sample() }.encode().unwrap();
+        octets[0] = WITHOUT_ADDRESS;
+        octets.pop();
+        assert_eq!(Record::decode(&octets, &Names::default()), Some(Record { from: None, ..sample() }));
     }
 
     #[test]
@@ -242,7 +282,7 @@ pub(super) mod tests {
         }
         assert_eq!(Record::decode(&[octets.as_slice(), b"x"].concat(), &Names::default()), None, "something after the end");
         let mut newer = octets;
-        newer[0] = 2;
+        newer[0] = 3;
         assert_eq!(Record::decode(&newer, &Names::default()), None, "another version");
     }
 

@@ -146,6 +146,7 @@ impl House {
             attributes: Arc::new(Attributes::from([("mail".into(), vec!["ada@example".into()])])),
             session: None,
             ambient: false,
+            from: None,
         }
     }
 

@@ -2,13 +2,14 @@
 (() => {
   "use strict";
   const all = (selector) => document.querySelectorAll(selector);
+  const say = document.documentElement.dataset;
 
   for (const button of all("[data-show]")) {
     const inputs = button.dataset.show.split(" ").map((id) => document.getElementById(id));
     const show = (shown) => {
       for (const input of inputs) input.type = shown ? "text" : "password";
-      button.textContent = shown ? "Hide" : "Show";
-      button.setAttribute("aria-label", shown ? "Hide password" : "Show password");
+      button.textContent = shown ? say.sayHide : say.sayShow;
+      button.setAttribute("aria-label", shown ? say.sayHidePassword : say.sayShowPassword);
     };
     show(false);
     button.addEventListener("click", () => show(inputs[0].type === "password"));
@@ -21,7 +22,7 @@
     const hint = document.getElementById(input.dataset.caps);
     const tell = (event) => {
       const on = event.type !== "blur" && event.getModifierState && event.getModifierState("CapsLock");
-      const text = on ? "Caps Lock is on." : "";
+      const text = on ? say.sayCaps : "";
       if (hint.textContent !== text) hint.textContent = text;
     };
     for (const type of ["keydown", "keyup", "mousedown", "blur"]) input.addEventListener(type, tell);

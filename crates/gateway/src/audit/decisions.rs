@@ -90,6 +90,7 @@ impl Sink for DecisionLog {
             | Event::LoginSucceeded { .. }
             | Event::LoginRejected { .. }
             | Event::LoginFellThrough { .. }
+            | Event::EmergencyAttempted { .. }
             | Event::DelegatedCalled(_)
             | Event::AnswerRefused { .. }
             | Event::MessageRefused { .. } => 0,

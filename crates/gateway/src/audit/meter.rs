@@ -134,6 +134,7 @@ impl Sink for Meter {
             Event::LoginSucceeded { .. } => series().logins[0].increment(1),
             Event::LoginRejected { .. } => series().logins[1].increment(1),
             Event::LoginFellThrough { .. } => series().logins[2].increment(1),
+            Event::EmergencyAttempted { .. } => counter!("vestibule_emergency_attempts_total").increment(1),
             Event::DelegatedCalled(callout) => {
                 let labels = [("realm", callout.realm.to_string()), ("outcome", callout.outcome.as_str().to_owned())];
                 counter!("vestibule_delegated_calls_total", &labels).increment(1);

@@ -243,8 +243,12 @@ health = "127.0.0.1:0"
 control_socket = "{dir}/control.sock"
 drain = "2s"
 
+[front_door]
+host = "login.localhost:{port}"
+
 [tenant.north]
 title = "North Ltd"
+domain = "north"
 hosts = ["app.north.localhost:{port}", "shop.north.localhost:{port}"{more_hosts}]
 portal = "login.north.localhost:{port}"
 chain = ["session", "salesforce", "crm", "bearer", "basic", "form"]
@@ -265,7 +269,8 @@ title = "South & Sons"
 hosts = ["app.south.localhost:{port}"]
 portal = "login.south.localhost:{port}"
 chain = ["session", "basic", "form"]
-brand = {{ accent = "#1f5f8b" }}
+domain = "south"
+brand = {{ accent = "#1f5f8b", heading = "Welcome to South & Sons", aside = "On Sunday from 6 to 8 we are not here." }}
 
 [tenant.west]
 title = "West"
@@ -334,6 +339,10 @@ secret_path = {{ file = "path" }}
 
 [profile.partner]
 delegated = "partner"
+
+[profile.employee]
+idle = "15m"
+lock = "network"
 
 [delegate.south]
 tenant = "south"
@@ -454,6 +463,12 @@ fn screen(
                 ),
                 (format!("curl -i http://login.east.localhost:{port}/saml/sp/metadata"), 200, "a tenant whose users come from there"),
                 (format!("curl -i -H 'Accept: text/html' {east}/"), 303, "whoever asks for its pages signs in at the north"),
+                (
+                    format!("curl -i -H 'Accept-Language: de' 'http://login.south.localhost:{port}/login?display=touch'"),
+                    200,
+                    "its page: three layouts, two languages, each tenant's brand",
+                ),
+                (format!("curl -i http://login.localhost:{port}/login"), 200, "a host of no tenant, for those who do not know theirs"),
                 (format!("curl -i -u new:{new} {app}/api/me"), 403, "must change the password first"),
             ],
         ),
@@ -528,6 +543,7 @@ fn screen(
         (format!("{shop}/"), "the same login, another application"),
         (format!("{south}/"), "another tenant, another portal, another brand: sol"),
         (format!("http://app.west.localhost:{port}/"), "sign in by OpenID Connect; your account is made as you come"),
+        (format!("http://login.localhost:{port}/"), "no tenant's host: ada@north, sol@south, or a name that only one tenant has"),
         (format!("{east}/"), "a tenant whose users sign in at the north, by SAML: ada or bob"),
         (format!("http://login.north.localhost:{port}/saml/idp/start/east"), "the same, begun at the identity provider"),
         (format!("http://login.north.localhost:{port}/"), "who you are; sign out everywhere, the east included"),

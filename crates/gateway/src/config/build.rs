@@ -62,7 +62,7 @@ use crate::schemes::session::SessionScheme;
 use crate::serve::api_login;
 use crate::serve::delegate::Delegate;
 use crate::serve::integration::Integrations;
-use crate::serve::pages::{IDP_PREFIX, MAX_FORM, MAX_SAML};
+use crate::serve::pages::{IDP_PREFIX, MAX_FORM, MAX_SAML, front_door_tenant};
 
 mod integration;
 mod ws_security;
@@ -127,6 +127,8 @@ pub struct Built {
     pub oidc: HashMap<TenantId, Arc<RelyingParty>>,
     /// What tenants' old clients are answered with.
     pub integrations: Integrations,
+    /// The tenants, in file order.
+    pub tenants: Vec<Arc<Tenant>>,
 }
 
 /// Makes the engine of a configuration over an expiring store.
@@ -134,7 +136,8 @@ pub struct Built {
 /// # Errors
 /// A sentence. What `check` finds has been found before; this is for the system refusing something.
 pub fn build(checked: &Checked, house: &House, expiring: &Arc<dyn ExpiringStore>) -> Result<Built, String> {
-    let sessions = Arc::new(Sessions::new(expiring.clone(), house.users.clone(), checked.session.clone()));
+    let sessions = Sessions::new(expiring.clone(), house.users.clone(), checked.session.clone()).with_profiles(checked.profiles.clone());
+    let sessions = Arc::new(sessions);
     let passwords = Arc::new(Passwords::new(expiring.clone(), house.clock.clone(), checked.limits.clone()));
     let mut local = HashMap::new();
     let mut realms: HashMap<RealmName, Arc<dyn Realm>> = HashMap::new();
@@ -192,6 +195,13 @@ pub fn build(checked: &Checked, house: &House, expiring: &Arc<dyn ExpiringStore>
         routes.set_hint(header.clone());
     }
     add_routes(&mut routes, checked, house, &tenants)?;
+    if let Some(front) = &checked.front_door {
+        routes.add_tenant(Arc::new(front_door_tenant(front.host.clone(), &front.origin, &front.brand.name)), None)?;
+        let pattern = Pattern::parse("/**", Vec::new())?;
+        routes
+            .add(Scope::Host(front.host.clone()), &pattern, Arc::new(own("/**")))
+            .map_err(|taken| format!("route {taken} is at the front door"))?;
+    }
     let rule = |(name, realm): (&RealmName, &checked::Realm)| {
         let local = match realm {
             checked::Realm::Local { .. } => true,
@@ -236,7 +246,7 @@ pub fn build(checked: &Checked, house: &House, expiring: &Arc<dyn ExpiringStore>
         sink: house.sink.clone(),
         clock: house.clock.clone(),
     };
-    Ok(Built { engine, passwords, local, delegates, saml, oidc, integrations })
+    Ok(Built { engine, passwords, local, delegates, saml, oidc, integrations, tenants })
 }
 
 /// Who says what bearer tokens are worth.

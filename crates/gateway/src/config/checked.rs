@@ -41,12 +41,13 @@ use crate::realms::{delegated, ldap};
 use crate::schemes::identity_url;
 use crate::schemes::owners::Mapping;
 use crate::serve::client_certificates::{ClientTrust, ForwardedCertificate};
+use crate::serve::pages::words::Language;
 use crate::serve::proxy::Speaks;
 use crate::serve::proxy_protocol::ProxyProtocol;
 use crate::serve::{delegate, load};
 use crate::store::{postgres, redis};
 
-pub use crate::config::file::{Algorithm, AnonymousDenied, ApiLogin, Http2, LoginHost, SecurityHeader, UpstreamHost};
+pub use crate::config::file::{Algorithm, AnonymousDenied, ApiLogin, Emergency, Http2, LoginHost, SecurityHeader, UpstreamHost};
 pub use crate::inject::headers::Fact;
 pub use crate::realms::hashing::Cost;
 pub use integration::Integration;
@@ -75,6 +76,8 @@ pub struct Checked {
     pub server: Server,
     /// Whose requests they are, in file order; at least one.
     pub tenants: Vec<Tenant>,
+    /// Where users of all of them may sign in; then some tenant has a form and a portal.
+    pub front_door: Option<FrontDoor>,
     /// Which way they take, in file order.
     pub routes: Vec<Route>,
     /// Where routes lead, by [`Route::upstream`]; a URL written in a route is an upstream of that name.
@@ -267,6 +270,10 @@ pub struct Tenant {
     pub login: LoginHost,
     /// How programs log in.
     pub api_login: Vec<ApiLogin>,
+    /// Whom its own form lets in.
+    pub emergency: Emergency,
+    /// Origins of pages that may post logins.
+    pub login_from: Vec<String>,
     /// The tenant as an identity provider; then it has a portal.
     pub idp: Option<IdentityProviderRole>,
     /// What its old clients of integration services see; then its chain has such a scheme.
@@ -369,8 +376,25 @@ pub struct Brand {
     pub logo: Option<Logo>,
     /// Red, green, blue.
     pub accent: Option<[u8; 3]>,
+    /// What the login page is headed by.
+    pub heading: Option<String>,
+    /// Text beside the login form.
+    pub aside: Option<String>,
     /// A line under the login form.
     pub support: Option<String>,
+    /// The languages of its pages; at least one.
+    pub languages: Vec<Language>,
+}
+
+/// The host of no tenant.
+#[derive(Debug, Clone)]
+pub struct FrontDoor {
+    /// Its host; no tenant's.
+    pub host: Host,
+    /// Its origin as browsers see it.
+    pub origin: String,
+    /// How it looks.
+    pub brand: Brand,
 }
 
 /// An image.

@@ -31,7 +31,7 @@ pub use integration::{Integration, IntegrationAuthentication, IntegrationScheme}
 pub use limits::{Load, Rate, RouteLimits};
 pub use listen::{Certificate, ClientCertificates, Limits, Listen, Server, Tls};
 pub use oidc::{ClientAuthentication, IntrospectionScheme, KeyAlgorithm, OidcScheme, OpLogout, OpenidProvider};
-pub use profile::Profile;
+pub use profile::{Lock, Profile};
 pub use realm::{DelegatedRealm, DelegatedUsername, LdapDialect, LdapRealm, LdapScope, LocalRealm, Realm, SharedSecretsRealm};
 pub use record::{Administrators, Algorithm, Audit, Concession, Keys, Syslog};
 pub use route::{Access, BodyNeed, Csrf, Http2, Route, SecurityHeader, Upstream, UpstreamHost};
@@ -40,7 +40,7 @@ pub use scheme::{ClientCertificateScheme, IdentityUrlScheme, LinkBy, OnReject, S
 pub use service_provider::{Encrypt, IdentityProviderRole, ServiceProvider, Sign};
 pub use session::{Passwords, Session};
 pub use store::{DurableBackend, ExpiringBackend, Postgres, Redis, RedisTopology, Store};
-pub use tenant::{AnonymousDenied, ApiLogin, Brand, Cors, LoginHost, Tenant};
+pub use tenant::{AnonymousDenied, ApiLogin, Brand, Cors, Emergency, FrontDoor, LoginHost, Tenant};
 pub use ws_security::{
     WsAssertion, WsConfirm, WsEncryptedPart, WsReference, WsResponseToken, WsSamlVersion, WsSecurityResponse, WsSecurityScheme, WsToken,
 };
@@ -57,6 +57,8 @@ pub struct File {
     pub limits: Load,
     /// Whose requests they are: one table per organisation. The name stands in audit records and in policies.
     pub tenant: Named<At<Tenant>>,
+    /// The host of no tenant, where users of all of them may sign in.
+    pub front_door: FrontDoor,
     /// Which way requests take. The most specific match wins, whatever the order: literal segments before `*`
     /// before `**`, a host's own routes before its tenant's before everybody's, listed methods before all.
     pub route: Vec<At<Route>>,

@@ -28,6 +28,7 @@ impl File {
                 "server" => file.server = reader.section(value),
                 "limits" => file.limits = reader.section(value),
                 "tenant" => file.tenant = reader.named(&key, value, Reader::plain),
+                "front_door" => file.front_door = reader.section(value),
                 "route" => file.route = reader.list(&key, value),
                 "upstream" => file.upstream = reader.named(&key, value, Reader::plain),
                 "scheme" => file.scheme = reader.named(&key, value, Reader::scheme),
@@ -57,11 +58,12 @@ impl File {
 }
 
 /// All sections, in the order of a request.
-pub const SECTIONS: [&str; 22] = [
+pub const SECTIONS: [&str; 23] = [
     "listen",
     "server",
     "limits",
     "tenant",
+    "front_door",
     "route",
     "upstream",
     "scheme",

@@ -78,6 +78,7 @@ pub fn resolve(source: &Source, file: &File, purpose: Purpose, now: Timestamp) -
     // Browsers meet our pages through the listeners that serve them; the others only answer a proxy.
     let (serving, answering): (Vec<_>, Vec<_>) = listeners.iter().cloned().partition(|listener| listener.speaks == Speaks::Proxy);
     let tenants = resolve.tenants(if serving.is_empty() { &answering } else { &serving });
+    let front_door = resolve.front_door(&tenants, if serving.is_empty() { &answering } else { &serving });
     resolve.declared_upstreams(&listeners);
     let injectors = resolve.injectors();
     let routes = resolve.routes(&tenants, &injectors, &listeners);
@@ -119,6 +120,7 @@ pub fn resolve(source: &Source, file: &File, purpose: Purpose, now: Timestamp) -
         listeners,
         server,
         tenants,
+        front_door,
         routes,
         upstreams,
         schemes,

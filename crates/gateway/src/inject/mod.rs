@@ -80,6 +80,7 @@ mod tests {
             attributes: Arc::new(Attributes::from([("department".to_owned(), vec!["r&d".to_owned(), "a,b".to_owned()])])),
             session: None,
             ambient: false,
+            from: None,
         }
     }
 

@@ -17,7 +17,7 @@ use vestibule_engine::admission::barred;
 use vestibule_engine::audit::callout::Outcome;
 use vestibule_engine::audit::{Callout, Event, Reason, Trail};
 use vestibule_engine::clock::Clock;
-use vestibule_engine::identity::{Attributes, Issuer, RealmName, User};
+use vestibule_engine::identity::{Attributes, Issuer, Level, RealmName, User};
 use vestibule_engine::profile::Profiles;
 use vestibule_engine::realm::{Account, Accounts, Attempt, Check, Offered, Realm};
 use vestibule_engine::scheme::{Unavailable, Who};
@@ -230,9 +230,10 @@ impl Realm for DelegatedRealm {
         if let Some(reason) = barred(&user) {
             return Ok(Check::Rejected(reason));
         }
-        let admitted = profiles.admits(&user, attempt.client.address);
-        if !admitted && !settings.force_callout {
-            return Ok(Check::Rejected(Reason::AddressNotListed));
+        // Hours and addresses; a password is as strong as it is, whoever checks it.
+        let restricted = profiles.restricts(&user, attempt.client.address, Level(u8::MAX), attempt.now).err();
+        if let Some(reason) = restricted.filter(|_| !settings.force_callout) {
+            return Ok(Check::Rejected(reason));
         }
         let Some(username) = self.inner.name_of(&user) else {
             tracing::warn!(realm = %settings.name, user = %user.id, "a user has no name by which the endpoint knows them");
@@ -249,7 +250,7 @@ impl Realm for DelegatedRealm {
         trail.events.push(Event::DelegatedCalled(Box::new(callout)));
         match outcome {
             // Its result is for the endpoint's own count only.
-            Outcome::Ok | Outcome::Denied if !admitted => Ok(Check::Rejected(Reason::AddressNotListed)),
+            Outcome::Ok | Outcome::Denied if let Some(reason) = restricted => Ok(Check::Rejected(reason)),
             // Without an epoch nobody remembers the success.
             Outcome::Ok => Ok(Check::Accepted(Account { who: Who::User(user.id), attributes: Attributes::new(), epoch: None })),
             Outcome::Denied => Ok(Check::Rejected(Reason::WrongPassword)),

@@ -14,7 +14,7 @@ use vestibule_engine::admission::barred;
 use vestibule_engine::audit::{Event, Reason, Trail};
 use vestibule_engine::basic::{Credentials, credentials, presents};
 use vestibule_engine::identity::{RealmName, SchemeName, User, Username};
-use vestibule_engine::realm::{Account, Answer, Offered};
+use vestibule_engine::realm::{Account, Accounts, Answer, Offered};
 use vestibule_engine::request::{CheckRequest, ClientKind};
 use vestibule_engine::scheme::{Asked, Challenge, Outcome, Place, Rejection, Scheme, Unavailable, Verdict, Who};
 
@@ -169,7 +169,14 @@ impl Scheme for Basic {
             self.line(&answer, since, trail);
             return Ok(self.authenticated(&success.account, &success.realm, success.at, asked));
         }
-        let offer = Offer { request, tenant: &tenant.id, username: &username, secret: Offered::Password(&password), now: asked.now };
+        let offer = Offer {
+            request,
+            tenant: &tenant.id,
+            username: &username,
+            secret: Offered::Password(&password),
+            accounts: Accounts::All,
+            now: asked.now,
+        };
         let address = request.client.address.to_canonical();
         let known_device = self.family.knows_device(&offer).await;
         let ask = async { (self.family.verify(&offer, known_device, trail).await, address) };

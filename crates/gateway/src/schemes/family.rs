@@ -47,6 +47,8 @@ pub struct Offer<'a> {
     pub username: &'a Username,
     /// What was offered; a password in NFC.
     pub secret: Offered<'a>,
+    /// Whose accounts may sign in this way.
+    pub accounts: Accounts,
     /// The time.
     pub now: Timestamp,
 }
@@ -86,7 +88,7 @@ impl Family {
             channel: offer.request.client.channel,
             deadline: self.clock.monotonic().saturating_add(self.time_limit),
             known_device,
-            accounts: Accounts::All,
+            accounts: offer.accounts,
             now: offer.now,
         };
         self.passwords.verify(&self.steps, &attempt, trail).await

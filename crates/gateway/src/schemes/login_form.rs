@@ -70,7 +70,7 @@ impl LoginFlow for LoginForm {
     }
 
     async fn finish(&self, callback: &Callback<'_>, trail: &mut Trail) -> Result<Login, Unavailable> {
-        let Callback { request, tenant, now, .. } = *callback;
+        let Callback { request, tenant, accounts, now, .. } = *callback;
         let refused = |reason| Ok(Login::Rejected(Rejection::next(reason)));
         if !self.plain.admits(request) {
             tracing::warn!(request = %request.id, scheme = %self.name, "a password came over an unprotected channel");
@@ -86,7 +86,7 @@ impl LoginFlow for LoginForm {
         let (Some(username), Some(password)) = (Username::parse(local_name(typed_name.trim(), domain)), password) else {
             return refused(Reason::MalformedCredential);
         };
-        let offer = Offer { request, tenant, username: &username, secret: Offered::Password(&password), now };
+        let offer = Offer { request, tenant, username: &username, secret: Offered::Password(&password), accounts, now };
         let known_device = self.family.knows_device(&offer).await;
         match self.family.verify(&offer, known_device, trail).await? {
             Answer::Accepted { account, realm } => {
@@ -111,6 +111,7 @@ fn field<'a>(callback: &Callback<'a>, name: &str) -> Result<&'a Secret<String>, 
 #[cfg(test)]
 mod tests {
     use vestibule_engine::identity::Level;
+    use vestibule_engine::realm::Accounts;
     use vestibule_engine::request::Channel;
     use vestibule_engine::scheme::Who;
 
@@ -125,7 +126,7 @@ mod tests {
     async fn post(house: &House, request: &CheckRequest, fields: &[(&str, &str)]) -> Login {
         let form: Vec<_> = fields.iter().map(|(name, value)| ((*name).to_owned(), Secret::from(*value))).collect();
         let (tenant, now) = (TenantId::from("north"), house.family.clock.now());
-        let callback = Callback { request, tenant: &tenant, form: &form, now };
+        let callback = Callback { request, tenant: &tenant, form: &form, accounts: Accounts::All, now };
         self::form(house).finish(&callback, &mut house.trail()).await.unwrap()
     }
 
@@ -187,6 +188,7 @@ mod tests {
             tenant: &tenant,
             username: &username,
             secret: Offered::Password(&password),
+            accounts: Accounts::All,
             now: house.family.clock.now(),
         };
         let answer = house.family.verify(&offer, false, &mut house.trail()).await.unwrap();

@@ -172,6 +172,7 @@ mod tests {
             attributes: Arc::default(),
             session: None,
             ambient: false,
+            from: None,
         };
         let opened = sessions.open(&identity, "app.example", clock.now(), &mut Trail::new(clock.clone())).await.unwrap();
         (SessionScheme::new("cookie".into(), sessions, Vec::new()), opened, clock.now())

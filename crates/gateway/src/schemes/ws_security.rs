@@ -15,7 +15,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use vestibule_engine::audit::{Reason, SecurityFault, Trail};
 use vestibule_engine::identity::{Attributes, ExternalId, Issuer, Level, SchemeName, Username, password};
-use vestibule_engine::realm::{Answer, Offered};
+use vestibule_engine::realm::{Accounts, Answer, Offered};
 use vestibule_engine::request::CheckRequest;
 use vestibule_engine::route::{Destination, Found};
 use vestibule_engine::scheme::{Asked, Outcome, Place, Proof, Reach, Rejection, Replay, Scheme, Unavailable, Who};
@@ -117,7 +117,8 @@ impl WsSecurity {
             }
             None => return unusable,
         };
-        let offer = Offer { request: asked.request, tenant: &tenant.id, username: &username, secret, now: asked.now };
+        let offer =
+            Offer { request: asked.request, tenant: &tenant.id, username: &username, secret, accounts: Accounts::All, now: asked.now };
         Ok(match family.verify(&offer, false, trail).await? {
             Answer::Rejected(rejection) => Outcome::Rejected(rejection),
             Answer::Accepted { account, realm } => {

@@ -564,6 +564,7 @@ fn holder(user: User, session: SessionRef) -> Identity {
         attributes: Arc::default(),
         session: Some(session),
         ambient: false,
+        from: None,
     }
 }
 

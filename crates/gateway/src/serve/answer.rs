@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, RETRY_AFTER, SET_COOKIE, VARY, WWW_AUTHENTICATE,
+    ACCEPT_LANGUAGE, ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, RETRY_AFTER, SET_COOKIE, VARY, WWW_AUTHENTICATE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use vestibule_engine::audit::{Reason, SecurityFault};
@@ -70,6 +70,8 @@ pub struct Notice<'a> {
     pub tenant: Option<&'a Tenant>,
     /// Where to sign in, if that would help.
     pub sign_in: Option<&'a str>,
+    /// The languages that its reader understands, as they came (RFC 9110 §12.5.4).
+    pub accept_language: Option<&'a str>,
 }
 
 /// A page as drawn.
@@ -142,7 +144,7 @@ impl Answers {
             // INVARIANT: the proxy forwards what is allowed; asked about it here, we refuse.
             Decision::Allow(_) => Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, 4, "Internal error"),
         };
-        self.write(refusal, kind, request.id, found.map(|found| &*found.tenant), &request.method)
+        self.write(refusal, kind, request.id, found.map(|found| &*found.tenant), &request.method, accepted(request))
     }
 
     /// What the client of this request is answered with, if it is an old client of integration services.
@@ -158,7 +160,7 @@ impl Answers {
             Failure::Upload => Refusal::new(StatusCode::REQUEST_TIMEOUT, 2, "The request ended early"),
             Failure::Internal => Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, 4, "Internal error"),
         };
-        self.write(refusal, kind, id, found.map(|found| &*found.tenant), method)
+        self.write(refusal, kind, id, found.map(|found| &*found.tenant), method, None)
     }
 
     /// The answer to a request that could not be read: nothing in it is believed, not even who sent it.
@@ -208,7 +210,7 @@ impl Answers {
             refusal.party = Party::Header(FaultCode::InvalidSecurity);
             refusal.sentence = "A security header is required";
         }
-        self.write(refusal, kind, request.id, tenant, &request.method)
+        self.write(refusal, kind, request.id, tenant, &request.method, accepted(request))
     }
 
     fn is_compat(&self, found: Option<&Found>) -> bool {
@@ -287,11 +289,27 @@ impl Answers {
         Ok(refusal)
     }
 
-    fn write(&self, refusal: Refusal, kind: ClientKind, id: RequestId, tenant: Option<&Tenant>, method: &Method) -> Response<Bytes> {
+    fn write(
+        &self,
+        refusal: Refusal,
+        kind: ClientKind,
+        id: RequestId,
+        tenant: Option<&Tenant>,
+        method: &Method,
+        accept_language: Option<&str>,
+    ) -> Response<Bytes> {
         let Refusal { mut status, code, sentence, party, challenges, retry, sign_in } = refusal;
         let (body, media_type, policy) = match kind {
             ClientKind::Browser => {
-                let page = (self.page)(&Notice { status, sentence, advice: advice(status), id, tenant, sign_in: sign_in.as_deref() });
+                let page = (self.page)(&Notice {
+                    status,
+                    sentence,
+                    advice: advice(status),
+                    id,
+                    tenant,
+                    sign_in: sign_in.as_deref(),
+                    accept_language,
+                });
                 (page.html, "text/html; charset=utf-8", Some(page.content_security_policy))
             }
             ClientKind::Script | ClientKind::Api => {
@@ -326,6 +344,10 @@ impl Answers {
         dress(headers);
         response
     }
+}
+
+fn accepted(request: &CheckRequest) -> Option<&str> {
+    request.headers.get(ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok())
 }
 
 /// Whether some scheme of the chain reads the security header.

@@ -14,6 +14,7 @@ use serde::Deserialize;
 use vestibule_engine::audit::{Event, Reason, Ruling, Trail};
 use vestibule_engine::engine::{Ended, Engine};
 use vestibule_engine::identity::{Identity, SchemeName, Username};
+use vestibule_engine::realm::Accounts;
 use vestibule_engine::request::{Body, CheckRequest};
 use vestibule_engine::route::Found;
 use vestibule_engine::scheme::{Callback, Login, Unavailable};
@@ -154,7 +155,7 @@ impl ApiLogin {
         let now = self.engine.clock.now();
         let Credentials { username, password } = credentials;
         let form = [(USERNAME.to_owned(), username), (PASSWORD.to_owned(), password)];
-        let callback = Callback { request, tenant: &found.tenant.id, form: &form, now };
+        let callback = Callback { request, tenant: &found.tenant.id, form: &form, accounts: Accounts::All, now };
         let proof = match flow.finish(&callback, trail).await? {
             Login::Accepted { proof, return_to: _ } => proof,
             Login::Rejected(rejection) => return Ok(Err(rejection.reason)),

@@ -15,6 +15,7 @@ use http::{HeaderValue, Method, Response, StatusCode};
 use http_body_util::Full;
 use ipnet::IpNet;
 use subtle::ConstantTimeEq as _;
+use vestibule_engine::admission::barred;
 use vestibule_engine::audit::{Event, Reason, Ruling, Trail};
 use vestibule_engine::engine::{Ended, Engine};
 use vestibule_engine::identity::{SchemeName, TenantId, Username, password};
@@ -27,6 +28,8 @@ use vestibule_engine::store::digest;
 use vestibule_engine::users::Users;
 use vestibule_soap::delegated::{AnswerRoot, Question, write_answer, wsdl};
 use vestibule_soap::{Code, Fault, Version};
+
+use crate::serve::tickets::{self, Tickets};
 
 /// So long at most for an answer: callers give up after ten seconds.
 const DEADLINE: Duration = Duration::from_secs(7);
@@ -54,6 +57,8 @@ pub struct Settings {
     pub on_outage: OnOutage,
     /// Whether the description is served.
     pub described: bool,
+    /// The login page of the service that asks, if its users may bring tickets there in place of passwords.
+    pub tickets: Option<url::Url>,
 }
 
 /// What is answered while nobody can check a password.
@@ -81,6 +86,7 @@ pub struct Delegate {
 pub struct Delegates {
     engine: Arc<Engine>,
     endpoints: Vec<Delegate>,
+    tickets: Tickets,
 }
 
 /// What an endpoint made of a question, for the record.
@@ -113,7 +119,7 @@ impl Delegate {
         by_certificate || self.settings.callers.iter().any(|net| net.contains(&address))
     }
 
-    async fn answer(&self, request: &CheckRequest, found: &Found, engine: &Engine, trail: &mut Trail) -> Outcome {
+    async fn answer(&self, request: &CheckRequest, found: &Found, desk: &Delegates, trail: &mut Trail) -> Outcome {
         if request.method == Method::GET {
             let asks = request.target.query_pairs().any(|(name, _)| name.eq_ignore_ascii_case("wsdl"));
             if !asks || !self.settings.described {
@@ -138,7 +144,7 @@ impl Delegate {
                 return fault(Code::Sender, "the message cannot be read", Ruling::Deny, Reason::MalformedCredential);
             }
         };
-        let judged = tokio::time::timeout(DEADLINE, self.judge(&question, request, found, engine, trail)).await;
+        let judged = tokio::time::timeout(DEADLINE, self.judge(&question, request, found, desk, trail)).await;
         let judged = judged.unwrap_or_else(|_| Err(Unavailable::new("delegate", format!("no answer within {DEADLINE:?}"))));
         match judged {
             Ok(Ok(())) => {
@@ -173,9 +179,10 @@ impl Delegate {
         question: &Question,
         request: &CheckRequest,
         found: &Found,
-        engine: &Engine,
+        desk: &Delegates,
         trail: &mut Trail,
     ) -> Result<Result<(), Reason>, Unavailable> {
+        let engine = &desk.engine;
         let typed = self.local(&question.username);
         let (Some(username), Some(password)) = (Username::parse(found.tenant.local_name(&typed)), password(&question.password)) else {
             return Ok(Err(Reason::MalformedCredential));
@@ -196,7 +203,11 @@ impl Delegate {
                 accounts: Accounts::All,
                 now: engine.clock.now(),
             };
-            self.verify(&attempt, trail).await?
+            match self.settings.tickets.is_some() && password.reveal().starts_with(tickets::PREFIX) {
+                // Nobody guesses a ticket, so that a bad one counts as no guess at the password.
+                true => self.take(&attempt, password.reveal(), &desk.tickets).await?,
+                false => self.verify(&attempt, trail).await?,
+            }
         } else {
             Err(Reason::AddressNotListed)
         };
@@ -206,6 +217,22 @@ impl Delegate {
             Err(reason) => trail.refused(&scheme, Some(&username), *reason),
         }
         Ok(judged.map(drop))
+    }
+
+    /// A ticket in place of the password.
+    async fn take(&self, attempt: &Attempt<'_>, ticket: &str, tickets: &Tickets) -> Result<Result<String, Reason>, Unavailable> {
+        let taken = tickets.take(attempt.tenant, &self.settings.name, attempt.username, ticket, attempt.now).await?;
+        let holder = match taken {
+            Ok(holder) => holder,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        let user = self.users.by_id(holder.user, attempt.now).await?;
+        Ok(match user.filter(|user| user.tenant == *attempt.tenant) {
+            None => Err(Reason::UnknownUser),
+            Some(user) if user.is_operator() => Err(Reason::SubjectNotAllowed),
+            Some(user) if user.epoch != holder.epoch => Err(Reason::StaleEpoch),
+            Some(user) => barred(&user).map_or(Ok("ticket".to_owned()), Err),
+        })
     }
 
     async fn verify(&self, attempt: &Attempt<'_>, trail: &mut Trail) -> Result<Result<String, Reason>, Unavailable> {
@@ -238,8 +265,8 @@ impl Delegate {
 
 impl Delegates {
     /// These endpoints.
-    pub fn new(engine: Arc<Engine>, endpoints: Vec<Delegate>) -> Self {
-        Self { engine, endpoints }
+    pub fn new(engine: Arc<Engine>, endpoints: Vec<Delegate>, tickets: Tickets) -> Self {
+        Self { engine, endpoints, tickets }
     }
 
     /// Answers a request below [`SECRET_PATHS`]. A wrong path and an unknown caller look alike.
@@ -252,9 +279,7 @@ impl Delegates {
                 tracing::warn!(request_id = %request.id, error = %down, "nothing can be recorded, so nothing is answered");
                 fault(Code::Receiver, "backend unavailable", Ruling::Fail, Reason::Unavailable)
             }
-            (Ok(()), Some(endpoint)) if endpoint.knows(&request.client) => {
-                endpoint.answer(&request, &found, &self.engine, &mut trail).await
-            }
+            (Ok(()), Some(endpoint)) if endpoint.knows(&request.client) => endpoint.answer(&request, &found, self, &mut trail).await,
             (Ok(()), Some(endpoint)) => {
                 tracing::warn!(request_id = %request.id, endpoint = %endpoint.settings.name, address = %request.client.address, "a caller is neither listed nor shows a listed certificate");
                 refused(StatusCode::NOT_FOUND, Reason::AddressNotListed)

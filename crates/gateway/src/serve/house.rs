@@ -35,6 +35,7 @@ use vestibule_engine::scheme::Unavailable;
 use vestibule_engine::secret::Secret;
 use vestibule_engine::store::memory::{MemoryDurableStore, MemoryStore};
 use vestibule_engine::store::{DurableStore, ExpiringStore, Key, Kind};
+use vestibule_engine::tenant::Tenant;
 use vestibule_engine::users::Users;
 
 use crate::audit::chain::SealingKey;
@@ -43,7 +44,7 @@ use crate::audit::log::Log;
 use crate::audit::meter::{self, Meter};
 use crate::audit::{Audit, FanOut};
 use crate::config::build::{self, Built, House};
-use crate::config::checked::{AnonymousDenied, Checked, Durable, Expiring};
+use crate::config::checked::{AnonymousDenied, Checked, Durable, Emergency, Expiring};
 use crate::config::problem::{Colour, Problem};
 use crate::config::reload::{self, Cause, Watch};
 use crate::config::{self, Purpose};
@@ -67,9 +68,10 @@ use crate::serve::integration::{self, Commands, Integrations};
 use crate::serve::listen::{Capacity, Doors, Drained, Listener, ListenerTls};
 use crate::serve::load::Terms;
 use crate::serve::notify;
-use crate::serve::pages::{self, Brand, Portal};
+use crate::serve::pages::{self, Brand, FrontDoor, Portal, TicketDesk, TicketService, WaysIn};
 use crate::serve::proxy::{self, Shared};
 use crate::serve::read::TrustedProxies;
+use crate::serve::tickets::Tickets;
 use crate::store::embedded::EmbeddedStore;
 use crate::store::postgres::PostgresStore;
 use crate::store::redis::RedisStore;
@@ -600,7 +602,7 @@ impl Server {
 
     /// A configuration as it will run.
     fn running(&self, checked: &Checked, built: Built) -> Result<proxy::Running, String> {
-        let Built { engine, passwords, local, delegates, saml, oidc, integrations } = built;
+        let Built { engine, passwords, local, delegates, saml, oidc, integrations, tenants } = built;
         let engine = Arc::new(engine);
         let brands = brands(checked)?;
         let changes = Owners::new(checked, &self.house.clock, &passwords, &local);
@@ -618,8 +620,12 @@ impl Server {
         .with_service_providers(saml)
         .with_relying_parties(oidc)
         .with_integrations(integrations.clone())
+        .with_ways_in(ways_in(checked, &tenants)?)
         .with_idps(pages::Idps::new(checked));
-        let delegates = Delegates::new(engine.clone(), delegates);
+        let tickets = Tickets::new(&self.page_secret, self.house.expiring.clone());
+        let desk = TicketDesk { tickets: tickets.clone(), services: services(checked) };
+        let portal = portal.with_histories(self.house.durable.clone()).with_tickets(desk);
+        let delegates = Delegates::new(engine.clone(), delegates, tickets);
         let commands = Commands::new(engine.clone(), self.house.expiring.clone(), integrations.clone());
         let mut upstreams = HashMap::new();
         for (name, upstream) in &checked.upstreams {
@@ -779,7 +785,7 @@ fn service(portal: Portal, delegates: Delegates, programs: ApiLogin, commands: C
 }
 
 fn answers(checked: &Checked, brands: HashMap<TenantId, Brand>) -> Answers {
-    let plain = Brand::new("Vestibule");
+    let plain = checked.front_door.as_ref().and_then(|front| dressed(&front.brand).ok()).unwrap_or_else(|| Brand::new("Vestibule"));
     let page = move |notice: &Notice<'_>| {
         let brand = notice.tenant.and_then(|tenant| brands.get(&tenant.id)).unwrap_or(&plain);
         pages::refusal(brand, notice)
@@ -790,20 +796,48 @@ fn answers(checked: &Checked, brands: HashMap<TenantId, Brand>) -> Answers {
 }
 
 fn brands(checked: &Checked) -> Result<HashMap<TenantId, Brand>, String> {
-    let one = |tenant: &config::checked::Tenant| {
-        let mut brand = Brand::new(tenant.brand.name.clone());
-        if let Some([red, green, blue]) = tenant.brand.accent {
-            brand = brand.with_accent(&format!("#{red:02x}{green:02x}{blue:02x}"))?;
-        }
-        if let Some(logo) = &tenant.brand.logo {
-            brand = brand.with_logo(logo.media_type, &logo.octets)?;
-        }
-        if let Some(support) = &tenant.brand.support {
-            brand.support = Some(support.clone());
-        }
-        Ok((tenant.id.clone(), brand))
+    checked.tenants.iter().map(|tenant| Ok((tenant.id.clone(), dressed(&tenant.brand)?))).collect()
+}
+
+fn dressed(checked: &config::checked::Brand) -> Result<Brand, String> {
+    let mut brand = Brand::new(checked.name.clone());
+    if let Some([red, green, blue]) = checked.accent {
+        brand = brand.with_accent(&format!("#{red:02x}{green:02x}{blue:02x}"))?;
+    }
+    if let Some(logo) = &checked.logo {
+        brand = brand.with_logo(logo.media_type, &logo.octets)?;
+    }
+    brand.heading.clone_from(&checked.heading);
+    brand.aside.clone_from(&checked.aside);
+    brand.support.clone_from(&checked.support);
+    brand.languages.clone_from(&checked.languages);
+    Ok(brand)
+}
+
+/// The services whose users may bring tickets.
+fn services(checked: &Checked) -> Vec<TicketService> {
+    let one = |delegate: &config::checked::Delegate| {
+        let settings = &delegate.settings;
+        let login = settings.tickets.clone()?;
+        Some(TicketService { endpoint: settings.name.clone(), tenant: settings.tenant.clone(), login, suffixes: settings.suffixes.clone() })
     };
-    checked.tenants.iter().map(one).collect()
+    checked.delegates.iter().filter_map(one).collect()
+}
+
+/// The ways in, beside the chains.
+fn ways_in(checked: &Checked, tenants: &[Arc<Tenant>]) -> Result<WaysIn, String> {
+    let local = checked.tenants.iter().filter(|tenant| tenant.emergency == Emergency::Local).map(|tenant| tenant.id.clone());
+    let front = |front: &config::checked::FrontDoor| {
+        let hosted = |tenant: &&Arc<Tenant>| tenant.portal.is_some() && tenant.chain.form_scheme().is_some();
+        let tenants = tenants.iter().filter(hosted).cloned().collect();
+        Ok::<_, String>(FrontDoor { origin: front.origin.clone(), brand: dressed(&front.brand)?, tenants })
+    };
+    Ok(WaysIn {
+        emergency: local.collect(),
+        operators_from: checked.administrators.clone(),
+        posts_from: checked.tenants.iter().map(|tenant| (tenant.id.clone(), tenant.login_from.clone())).collect(),
+        front: checked.front_door.as_ref().map(front).transpose()?,
+    })
 }
 
 fn door(listener: &config::checked::Listener, forwarding: &[HeaderName]) -> proxy::Door {

@@ -24,6 +24,7 @@ pub mod proxy;
 pub mod proxy_protocol;
 pub mod read;
 pub mod return_to;
+pub mod tickets;
 pub mod tls;
 pub mod upgrade;
 pub mod wire;

@@ -8,7 +8,9 @@
 mod assets;
 mod brand;
 mod cookie;
+mod front_door;
 mod guard;
+mod history;
 mod home;
 mod journey;
 mod key;
@@ -27,7 +29,10 @@ mod saml_sp;
 mod single_logout;
 #[cfg(test)]
 mod tests;
+mod ticket;
 mod view;
+mod ways_in;
+pub mod words;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -44,23 +49,27 @@ use vestibule_engine::request::CheckRequest;
 use vestibule_engine::route::Found;
 use vestibule_engine::scheme::Unavailable;
 use vestibule_engine::secret::Secret;
-use vestibule_engine::store::ExpiringStore;
+use vestibule_engine::store::{DurableStore, ExpiringStore};
 use vestibule_engine::tenant::Tenant;
 
 pub use brand::Brand;
 pub use cookie::COOKIES;
+pub use front_door::tenant as front_door_tenant;
 pub use guard::is_cross_site;
+pub use key::PageKey;
 pub use password::{Change, ChangePassword, Changed, OwnPasswords};
 pub use reply::refusal;
 pub use saml_idp::{Idps, MAX_BODY as MAX_SAML, PREFIX as IDP_PREFIX, metadata as idp_metadata};
+pub use ticket::{Service as TicketService, TicketDesk};
+pub use ways_in::{FrontDoor, WaysIn};
 
 use crate::schemes::known_device::KnownDevices;
 use crate::schemes::oidc::{self, RelyingParty};
 use crate::schemes::saml::{CONSUMER, LOGOUT, METADATA, ServiceProvider, TARGET};
 use crate::serve::integration::Integrations;
 use guard::Form;
-use key::PageKey;
 use view::{Display, Dress, Shell};
+use words::Words;
 
 /// Longest form we read, in octets: the route's `BodyNeed::Whole` limit.
 pub const MAX_FORM: usize = 16 * 1024;
@@ -81,6 +90,9 @@ pub struct Portal {
     service_providers: HashMap<TenantId, Arc<ServiceProvider>>,
     relying_parties: HashMap<TenantId, Arc<RelyingParty>>,
     integrations: Integrations,
+    ways_in: WaysIn,
+    durable: Option<Arc<dyn DurableStore>>,
+    desk: Option<TicketDesk>,
 }
 
 impl fmt::Debug for Portal {
@@ -113,7 +125,28 @@ impl Portal {
             service_providers: HashMap::new(),
             relying_parties: HashMap::new(),
             integrations: Integrations::new(),
+            ways_in: WaysIn::default(),
+            durable: None,
+            desk: None,
         }
+    }
+
+    /// The same with histories for administrators to look up.
+    #[must_use]
+    pub fn with_histories(self, durable: Arc<dyn DurableStore>) -> Self {
+        Self { durable: Some(durable), ..self }
+    }
+
+    /// The same with services that take tickets.
+    #[must_use]
+    pub fn with_tickets(self, desk: TicketDesk) -> Self {
+        Self { desk: Some(desk), ..self }
+    }
+
+    /// The same with other ways in.
+    #[must_use]
+    pub fn with_ways_in(self, ways_in: WaysIn) -> Self {
+        Self { ways_in, ..self }
     }
 
     /// The same with tenants that are service providers.
@@ -153,7 +186,7 @@ impl Portal {
             Err(down) => visit.down(&down),
         };
         let ended = visit.ended(response.status());
-        self.engine.record_page(&request, &found, ended, visit.trail);
+        self.engine.record_page(&request, &front_door::acted(&found, visit.acted_for), ended, visit.trail);
         response
     }
 
@@ -172,6 +205,9 @@ impl Portal {
         if visit.dress == Dress::Inline && !path.starts_with("/.vestibule/") {
             return Ok(visit.missing());
         }
+        if let Some(front) = self.ways_in.front.as_ref().filter(|_| visit.tenant.id.as_str() == FrontDoor::TENANT) {
+            return self.front(visit, front).await;
+        }
         if let Some(page) = path.strip_prefix(saml_idp::PREFIX) {
             return self.idp(visit, page).await;
         }
@@ -183,6 +219,12 @@ impl Portal {
         }
         if write && self.service_provider(visit).is_some_and(|sp| sp.consumes(path)) {
             return self.consume(visit).await;
+        }
+        if let Some((_, of)) = history::PATHS.into_iter().find(|(own, _)| *own == path && read) {
+            return self.history(visit, of).await;
+        }
+        if let Some(endpoint) = path.strip_prefix(ticket::PATH).filter(|_| read) {
+            return self.ticket(visit, endpoint).await;
         }
         match path {
             "/" if read => self.home(visit).await,
@@ -213,7 +255,14 @@ impl Portal {
     fn visit<'a>(&self, request: &'a CheckRequest, found: &'a Found) -> Visit<'a> {
         let tenant = &*found.tenant;
         let portal = tenant.portal.as_ref().is_none_or(|portal| portal.name() == request.host.name());
-        let brand = self.brands.get(&tenant.id).cloned().unwrap_or_else(|| Brand::new(tenant.title.clone()));
+        let front = self.ways_in.front.as_ref().filter(|_| tenant.id.as_str() == FrontDoor::TENANT);
+        let brand = front
+            .map(|front| &front.brand)
+            .or_else(|| self.brands.get(&tenant.id))
+            .cloned()
+            .unwrap_or_else(|| Brand::new(tenant.title.clone()));
+        let accepted = request.headers.get(http::header::ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
+        let words = brand.words(accepted);
         Visit {
             request,
             found,
@@ -222,11 +271,18 @@ impl Portal {
             now: self.engine.clock.now(),
             id: request.id.to_string(),
             origin: request.origin(),
-            display: request.target.query_values("display").first().map(|text| Display::parse(text)).unwrap_or_default(),
+            display: request
+                .target
+                .query_values("display")
+                .first()
+                .and_then(|text| Display::parse(text))
+                .unwrap_or_else(|| Display::usual(request)),
+            words,
             dress: if portal { Dress::Linked } else { Dress::Inline },
             trail: Trail::new(self.engine.clock.clone()),
             caller: None,
             refusal: None,
+            acted_for: None,
         }
     }
 
@@ -237,6 +293,9 @@ impl Portal {
         let (Some(token), None) = (tokens.next(), tokens.next()) else { return Ok(None) };
         let host = visit.request.host.name();
         let found = self.engine.sessions.find(&visit.tenant.id, host, token, visit.now).await?.ok();
+        // As for an application: hours, addresses and the lock to an address hold here, too.
+        let found = found
+            .filter(|identity| self.engine.admission.readmit_from(identity, visit.tenant, visit.request.client.address, visit.now).is_ok());
         visit.caller = found.as_ref().map(|identity| (identity.scheme.clone(), identity.user.name.to_string()));
         Ok(found)
     }
@@ -266,12 +325,15 @@ struct Visit<'a> {
     id: String,
     origin: String,
     display: Display,
+    words: &'static Words,
     dress: Dress,
     trail: Trail,
     /// Who is known to ask, and by which scheme.
     caller: Option<(SchemeName, String)>,
     /// What was decided, if not to do what was asked.
     refusal: Option<(Ruling, Reason)>,
+    /// At the host of no tenant: whose user this turned out to be.
+    acted_for: Option<Arc<Tenant>>,
 }
 
 impl Visit<'_> {
@@ -297,8 +359,13 @@ impl Visit<'_> {
         self.refusal = Some((Ruling::Challenge, reason));
     }
 
+    /// The layout, where it is not what this browser would be shown anyhow.
+    fn chosen(&self) -> Option<Display> {
+        (self.display != Display::usual(self.request)).then_some(self.display)
+    }
+
     fn shell(&self) -> Shell<'_> {
-        Shell { brand: &self.brand, tenant: self.tenant.id.as_str(), display: self.display, dress: self.dress }
+        Shell { brand: &self.brand, words: self.words, tenant: self.tenant.id.as_str(), display: self.display, dress: self.dress }
     }
 
     /// The scheme by which people sign in here.
@@ -329,31 +396,30 @@ impl Visit<'_> {
     }
 
     fn unavailable(&self) -> Response<Full<Bytes>> {
-        let mut response = self.problem(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "Signing in is not possible right now",
-            "Something we depend on does not answer. Try again in a minute; if it lasts, give your administrator this number:",
-            None,
-        );
+        let mut response = self.problem(StatusCode::SERVICE_UNAVAILABLE, self.words.not_possible, self.words.depend, None);
         response.headers_mut().insert(http::header::RETRY_AFTER, http::HeaderValue::from_static("30"));
         response
     }
 
+    /// A password where it is kept and shown.
+    fn password_in_address(&self) -> Response<Full<Bytes>> {
+        let way = Some((self.words.sign_in, "/login"));
+        self.problem(StatusCode::BAD_REQUEST, self.words.password_in_address, self.words.change_that_password, way)
+    }
+
+    fn form_unread(&self, status: StatusCode) -> Response<Full<Bytes>> {
+        self.problem(status, self.words.form_unread, self.words.open_sign_in, Some((self.words.sign_in, "/login")))
+    }
+
     fn missing(&mut self) -> Response<Full<Bytes>> {
         self.refusal = Some((Ruling::Deny, Reason::NoRoute));
-        let way = (self.dress == Dress::Linked).then_some(("Go to your applications", "/"));
-        self.problem(
-            StatusCode::NOT_FOUND,
-            "There is no such page",
-            "Check the address. If a link led here, whoever maintains it needs this number:",
-            way,
-        )
+        let way = (self.dress == Dress::Linked).then_some((self.words.go_to_applications, "/"));
+        self.problem(StatusCode::NOT_FOUND, self.words.no_page, self.words.check_address, way)
     }
 
     fn not_allowed(&mut self, allow: &'static str) -> Response<Full<Bytes>> {
         self.refusal = Some((Ruling::Deny, Reason::NoRoute));
-        let mut response =
-            self.problem(StatusCode::METHOD_NOT_ALLOWED, "This page cannot be used that way", "Open it from its link instead.", None);
+        let mut response = self.problem(StatusCode::METHOD_NOT_ALLOWED, self.words.not_that_way, self.words.use_link, None);
         response.headers_mut().insert(http::header::ALLOW, http::HeaderValue::from_static(allow));
         response
     }
@@ -363,9 +429,9 @@ impl Visit<'_> {
         self.refusal = Some((Ruling::Deny, Reason::Csrf));
         self.problem(
             StatusCode::FORBIDDEN,
-            "That form is no longer valid",
-            "Nothing was changed. Open the page again and repeat what you did. If it keeps happening, give your administrator this number:",
-            Some(("Open the page again", self.request.target.path())),
+            self.words.form_invalid,
+            self.words.nothing_changed,
+            Some((self.words.open_again, self.request.target.path())),
         )
     }
 }

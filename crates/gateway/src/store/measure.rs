@@ -86,6 +86,7 @@ fn identity(user: User) -> Identity {
         attributes: Arc::default(),
         session: None,
         ambient: false,
+        from: None,
     }
 }
 

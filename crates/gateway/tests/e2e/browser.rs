@@ -73,3 +73,36 @@ pub fn is_missing() -> bool {
     println!("SKIPPED: {missing} is missing");
     true
 }
+
+/// Pages that the script looks at: 36 layouts, the chooser and the emergency door, the host of no tenant, the lists, what is missing.
+const LOOKS: usize = 36 + 3 + 2 + 4 + 2;
+
+#[test]
+fn the_front_door_is_well_made_in_every_layout_brand_and_language() {
+    if is_missing() {
+        return;
+    }
+    let axe = Command::new("node").args(["-e", "require('axe-core')"]).stderr(Stdio::null()).status();
+    if !axe.is_ok_and(|status| status.success()) {
+        assert!(std::env::var("VESTIBULE_PEERS").as_deref() != Ok("required"), "axe-core is missing");
+        println!("SKIPPED: axe-core is missing");
+        return;
+    }
+    let gateway = crate::front_door::everything();
+    let port = gateway.public;
+    let origin = |host: &str| format!("http://{host}:{port}");
+    let mut command = Command::new("node");
+    command
+        .arg("front.cjs")
+        .current_dir(FOLDER)
+        .env("VESTIBULE_NORTH", origin("login.north.localhost"))
+        .env("VESTIBULE_SOUTH", origin("login.south.localhost"))
+        .env("VESTIBULE_WEST", origin("login.west.localhost"))
+        .env("VESTIBULE_FRONT", origin("anybody.localhost"))
+        .envs([("VESTIBULE_USER", USERS[0].0), ("VESTIBULE_PASSWORD", USERS[0].1)])
+        .envs([("VESTIBULE_ADMIN", "glass"), ("VESTIBULE_ADMIN_PASSWORD", "break only in need")]);
+    let output = command.output().unwrap();
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    println!("{said}");
+    assert!(output.status.success() && said.contains(&format!("looked at {LOOKS} pages")), "{said}");
+}

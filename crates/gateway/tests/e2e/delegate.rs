@@ -301,3 +301,71 @@ fn programs_log_in_as_people_do() {
     let ask = ask("POST", "/.vestibule/login").header("content-type", "application/json").body(credentials("bob", LOCAL));
     assert!(matches!(closed.send(&ask).status, 404 | 415), "no login by programs");
 }
+
+#[test]
+fn a_ticket_signs_in_once_in_place_of_the_password() {
+    let toml = include_str!("delegate.toml").replace("{{realm}}", "url = \"ldap://127.0.0.1:1\"");
+    let toml = toml.replacen("portal = \"localhost:", "portal = \"login.north.localhost:", 1).replacen(
+        "[delegate.own]",
+        "[delegate.own]\ntickets = \"http://crm.localhost/login\"\nsuffixes = { \"@example.com.uat\" = \"\" }",
+        1,
+    );
+    let files =
+        [("service-password", SERVICE_PASSWORD), ("path", PATH), ("previous-path", PREVIOUS), ("own-path", OWN), ("strict-path", STRICT)];
+    let gateway = Gateway::with_files(&toml, &files);
+    add(&gateway, "bob", &[]);
+    add(&gateway, "eve", &[]);
+    add(&gateway, "root", &["--break-glass"]);
+    let portal = "login.north.localhost";
+    let mut browser = gateway.browser();
+    let nobody = browser.load(&format!("http://{portal}/ticket/own"));
+    assert!(nobody.status == 303 && nobody.header("location").unwrap().contains("/login?return_to=%2Fticket%2Fown"), "{nobody:?}");
+    assert_eq!(browser.submit_login(&format!("http://{portal}/login"), "bob", LOCAL).status, 303);
+    assert!(browser.load(&format!("http://{portal}/")).body.contains("/ticket/own"));
+    let ticket = |browser: &mut crate::support::Browser<'_>| {
+        let page = browser.load(&format!("http://{portal}/ticket/own"));
+        assert!(
+            page.status == 200
+                && page.body.contains("action=\"http://crm.localhost/login\"")
+                && page.header("cache-control") == Some("no-store"),
+            "{page:?}"
+        );
+        let fields = crate::support::hidden_fields(&page.body);
+        let field = |name: &str| fields.iter().find(|(found, _)| found == name).unwrap().1.clone();
+        assert_eq!(field("un"), "bob@example.com.uat", "the name as it is there");
+        field("pw")
+    };
+    let post = |path: &str, body: &str| {
+        let ask = ask("POST", &format!("/.vestibule/delegate/{path}")).header("content-type", "text/xml; charset=UTF-8");
+        gateway.send_to(portal, &ask.body(body))
+    };
+    let tried = |name: &str, ticket: &str| verdict(&post(OWN, &asked(name, ticket, "192.0.2.7")));
+    let good = ticket(&mut browser);
+    assert!(good.starts_with("vt1."), "{good}");
+    assert_eq!(tried("bob@example.com.uat", &good), Some(true));
+    assert_eq!(tried("bob@example.com.uat", &good), Some(false), "once");
+    let others = ticket(&mut browser);
+    assert_eq!(tried("eve@example.com.uat", &others), Some(false), "for its own name");
+    assert_eq!(
+        verdict(&post(PATH, &asked("bob", &others, "192.0.2.7"))),
+        None,
+        "elsewhere it is a password like any other, and the directory is down"
+    );
+    assert_eq!(tried("bob", &format!("{others}x")), Some(false), "forged");
+    assert_eq!(verdict(&post(OWN, &asked("bob", &others, "203.0.113.9"))), Some(false), "from where bob may not come");
+    assert_eq!(tried("bob", &others), Some(true), "which spent nothing");
+    // Ten bad tickets are no guesses at bob's password.
+    for number in 0..10 {
+        assert_eq!(tried("bob", &format!("vt1.{number}")), Some(false));
+    }
+    assert_eq!(tried("bob", LOCAL), Some(true));
+    // Signed out everywhere, a ticket is over as well.
+    let stale = ticket(&mut browser);
+    assert!(gateway.command(&["user", "disable", "bob", "--tenant", "north"]).status.success());
+    assert_eq!(tried("bob", &stale), Some(false));
+    let mut root = gateway.browser();
+    assert_eq!(root.submit_login(&format!("http://{portal}/login"), "root", LOCAL).status, 303);
+    assert_eq!(root.load(&format!("http://{portal}/ticket/own")).status, 403, "operators sign in here only");
+    let written = format!("{}{}", gateway.log(), std::fs::read_to_string(gateway.scratch.path().join("audit.jsonl")).unwrap());
+    assert!(!written.contains(&good) && !written.contains(&others), "a ticket was written down");
+}

@@ -494,3 +494,14 @@ fn nobody_delegates_away_the_last_administrator() {
     assert_eq!(try_it(&gateway, "spare", LOCAL).status, 200);
     assert!(endpoint.asked().is_empty());
 }
+
+#[test]
+fn what_cannot_be_said_in_xml_or_is_too_long_is_not_asked() {
+    let endpoint = Endpoint::start(None);
+    let gateway = gateway(&endpoint.plain());
+    for password in ["nul \0 inside", "bell \u{7} inside", &"x".repeat(4096)] {
+        let refused = try_it(&gateway, "sara", password);
+        assert_eq!(refused.status, 401, "{password:.20?}");
+    }
+    assert!(endpoint.asked().is_empty());
+}

@@ -3,7 +3,7 @@
 use std::sync::{Arc, PoisonError};
 
 use crate::identity_service::{Asked, IdentityService, PEOPLE, session};
-use crate::support::{Answer, Ask, CONFIG, Gateway, USERS, ask, exchange, free_port, get};
+use crate::support::{Answer, Ask, CONFIG, Gateway, USERS, ask, exchange, free_port, get, in_every_world};
 
 const ADA: &str = PEOPLE[0].0;
 const BOB: &str = PEOPLE[1].0;
@@ -79,147 +79,165 @@ impl House {
 
 #[test]
 fn chain_01_without_both_headers_nobody_is_asked() {
-    let house = House::start();
-    let dressings: [fn(Ask, &House) -> Ask; 5] = [
-        |request, _| request,
-        |request, _| request.header("ssid", &session("own", ADA)),
-        |request, house| request.header("surl", &house.service.url(ADA)),
-        |request, house| request.header("ssid", "").header("surl", &house.service.url(ADA)),
-        |request, _| request.header("ssid", &session("own", ADA)).header("surl", ""),
-    ];
-    for dress in dressings {
-        assert_eq!(house.both("GET", "/api/orders", |request| dress(request, &house)).status, 401);
-        let open = house.gateway.send(&dress(get("/public/page"), &house));
-        assert_eq!((open.status, open.header("x-vestibule-auth")), (200, Some("anonymous")));
-        let received = house.gateway.application.last();
-        assert_eq!((received.header("ssid"), received.header("surl")), (None, None), "half a credential is one, too");
-    }
-    assert_eq!(house.asked(), Vec::<String>::new());
+    in_every_world(|| {
+        let house = House::start();
+        let dressings: [fn(Ask, &House) -> Ask; 5] = [
+            |request, _| request,
+            |request, _| request.header("ssid", &session("own", ADA)),
+            |request, house| request.header("surl", &house.service.url(ADA)),
+            |request, house| request.header("ssid", "").header("surl", &house.service.url(ADA)),
+            |request, _| request.header("ssid", &session("own", ADA)).header("surl", ""),
+        ];
+        for dress in dressings {
+            assert_eq!(house.both("GET", "/api/orders", |request| dress(request, &house)).status, 401);
+            let open = house.gateway.send(&dress(get("/public/page"), &house));
+            assert_eq!((open.status, open.header("x-vestibule-auth")), (200, Some("anonymous")));
+            let received = house.gateway.application.last();
+            assert_eq!((received.header("ssid"), received.header("surl")), (None, None), "half a credential is one, too");
+        }
+        assert_eq!(house.asked(), Vec::<String>::new());
+    });
 }
 
 #[test]
 fn chain_02_the_first_scheme_that_recognises_somebody_decides() {
-    let house = House::start();
-    // A wrong session and a right password.
-    let basic =
-        house.both("GET", "/api/orders", |request| house.pair(request, &session("unknown", ADA), ADA).basic(USERS[1].0, USERS[1].1));
-    assert_eq!((basic.status, basic.header("x-vestibule-auth")), (200, Some("basic")));
-    assert_eq!(house.gateway.application.last().header("x-vestibule-user"), Some("bob"));
-    // A right session and wrong passwords: they are not looked at, so they are not counted.
-    for _ in 0..8 {
-        let answer = house.both("GET", "/api/orders", |request| house.pair(request, &session("own", ADA), ADA).basic(USERS[1].0, "wrong"));
-        assert_eq!((answer.status, answer.header("x-vestibule-auth")), (200, Some("salesforce")));
-    }
-    let received = house.gateway.application.last();
-    assert_eq!(received.header("x-vestibule-user"), Some("ada"));
-    for name in ["ssid", "surl", "authorization"] {
-        assert_eq!(received.header(name), None, "{name} never reaches the application");
-    }
-    assert_eq!(house.gateway.send(&get("/api/orders").basic(USERS[1].0, USERS[1].1)).status, 200, "bob is not locked out");
+    in_every_world(|| {
+        let house = House::start();
+        // A wrong session and a right password.
+        let basic =
+            house.both("GET", "/api/orders", |request| house.pair(request, &session("unknown", ADA), ADA).basic(USERS[1].0, USERS[1].1));
+        assert_eq!((basic.status, basic.header("x-vestibule-auth")), (200, Some("basic")));
+        assert_eq!(house.gateway.application.last().header("x-vestibule-user"), Some("bob"));
+        // A right session and wrong passwords: they are not looked at, so they are not counted.
+        for _ in 0..8 {
+            let answer =
+                house.both("GET", "/api/orders", |request| house.pair(request, &session("own", ADA), ADA).basic(USERS[1].0, "wrong"));
+            assert_eq!((answer.status, answer.header("x-vestibule-auth")), (200, Some("salesforce")));
+        }
+        let received = house.gateway.application.last();
+        assert_eq!(received.header("x-vestibule-user"), Some("ada"));
+        for name in ["ssid", "surl", "authorization"] {
+            assert_eq!(received.header(name), None, "{name} never reaches the application");
+        }
+        assert_eq!(house.gateway.send(&get("/api/orders").basic(USERS[1].0, USERS[1].1)).status, 200, "bob is not locked out");
+    });
 }
 
 #[test]
 fn chain_03_a_session_that_reads_a_colleagues_identity_is_not_that_colleague() {
-    let house = House::start();
-    for behaviour in ["own", "liar", "onward"] {
-        let stolen = house.come(&session(behaviour, BOB), ADA);
-        assert_eq!(stolen.status, 401, "{behaviour}");
-        assert_eq!(house.reason(&stolen), "foreign_session_of_another", "{behaviour}");
-    }
-    let narrow = house.come(&session("narrow", ADA), ADA);
-    assert_eq!((narrow.status, house.reason(&narrow).as_str()), (401, "foreign_session_refused"), "nobody says whose it is");
-    assert!(house.gateway.application.received().is_empty(), "nothing was forwarded");
-    // The same session where it belongs.
-    assert_eq!(house.come(&session("own", BOB), BOB).status, 200);
+    in_every_world(|| {
+        let house = House::start();
+        for behaviour in ["own", "liar", "onward"] {
+            let stolen = house.come(&session(behaviour, BOB), ADA);
+            assert_eq!(stolen.status, 401, "{behaviour}");
+            assert_eq!(house.reason(&stolen), "foreign_session_of_another", "{behaviour}");
+        }
+        let narrow = house.come(&session("narrow", ADA), ADA);
+        assert_eq!((narrow.status, house.reason(&narrow).as_str()), (401, "foreign_session_refused"), "nobody says whose it is");
+        assert!(house.gateway.application.received().is_empty(), "nothing was forwarded");
+        // The same session where it belongs.
+        assert_eq!(house.come(&session("own", BOB), BOB).status, 200);
+    });
 }
 
 #[test]
 fn chain_04_session_ids_go_to_listed_hosts_only() {
-    let house = House::start();
-    let path = format!("/id/00D8k00000QwErTEAV/{ADA}");
-    let port = house.service.address.port();
-    for (url, reason) in [
-        (format!("https://login.salesforce.com{path}"), "foreign_host_not_listed"),
-        (format!("https://id.localhost{path}"), "foreign_host_not_listed"),
-        (format!("https://x.id.localhost:{port}{path}"), "foreign_host_not_listed"),
-        (format!("https://id.localhost.:{port}{path}"), "foreign_host_not_listed"),
-        (format!("https://evilmy.salesforce.com.example.net{path}"), "foreign_host_not_listed"),
-        (format!("https://my.salesforce.com@example.net{path}"), "malformed_credential"),
-        (format!("https://id.localhost:{port}@127.0.0.1{path}"), "malformed_credential"),
-        (format!("http://id.localhost:{port}{path}"), "malformed_credential"),
-        (format!("https:\\\\id.localhost:{port}{path}"), "malformed_credential"),
-        (format!("https://127.0.0.1:{port}{path}"), "malformed_credential"),
-        (format!("https://[::1]:{port}{path}"), "malformed_credential"),
-        (format!("https://2130706433:{port}{path}"), "malformed_credential"),
-        (format!("https://id%2elocalhost:{port}{path}"), "malformed_credential"),
-        (format!("https://xn--id-0xa.localhost:{port}{path}"), "foreign_host_not_listed"),
-        (format!("https://id.localhost:{port}/services/oauth2/userinfo"), "malformed_credential"),
-        (format!("https://id.localhost:{port}{path}?callback=x"), "malformed_credential"),
-        (format!("https://id.localhost:{port}{path}#x"), "malformed_credential"),
-        (format!("https://id.localhost:{port}/id/../id/00D8k00000QwErTEAV/{ADA}/.."), "malformed_credential"),
-        ("file:///etc/passwd".to_owned(), "malformed_credential"),
-        ("x".repeat(600), "malformed_credential"),
-    ] {
-        let answer = house.gateway.send(&get("/api/orders").header("ssid", &session("own", ADA)).header("surl", &url));
-        assert_eq!((answer.status, house.reason(&answer).as_str()), (401, reason), "{url}");
-    }
-    assert_eq!(house.asked(), Vec::<String>::new(), "nobody was called");
+    in_every_world(|| {
+        let house = House::start();
+        let path = format!("/id/00D8k00000QwErTEAV/{ADA}");
+        let port = house.service.address.port();
+        for (url, reason) in [
+            (format!("https://login.salesforce.com{path}"), "foreign_host_not_listed"),
+            (format!("https://id.localhost{path}"), "foreign_host_not_listed"),
+            (format!("https://x.id.localhost:{port}{path}"), "foreign_host_not_listed"),
+            (format!("https://id.localhost.:{port}{path}"), "foreign_host_not_listed"),
+            (format!("https://evilmy.salesforce.com.example.net{path}"), "foreign_host_not_listed"),
+            (format!("https://my.salesforce.com@example.net{path}"), "malformed_credential"),
+            (format!("https://id.localhost:{port}@127.0.0.1{path}"), "malformed_credential"),
+            (format!("http://id.localhost:{port}{path}"), "malformed_credential"),
+            (format!("https:\\\\id.localhost:{port}{path}"), "malformed_credential"),
+            (format!("https://127.0.0.1:{port}{path}"), "malformed_credential"),
+            (format!("https://[::1]:{port}{path}"), "malformed_credential"),
+            (format!("https://2130706433:{port}{path}"), "malformed_credential"),
+            (format!("https://id%2elocalhost:{port}{path}"), "malformed_credential"),
+            (format!("https://xn--id-0xa.localhost:{port}{path}"), "foreign_host_not_listed"),
+            (format!("https://id.localhost:{port}/services/oauth2/userinfo"), "malformed_credential"),
+            (format!("https://id.localhost:{port}{path}?callback=x"), "malformed_credential"),
+            (format!("https://id.localhost:{port}{path}#x"), "malformed_credential"),
+            (format!("https://id.localhost:{port}/id/../id/00D8k00000QwErTEAV/{ADA}/.."), "malformed_credential"),
+            ("file:///etc/passwd".to_owned(), "malformed_credential"),
+            ("x".repeat(600), "malformed_credential"),
+        ] {
+            let answer = house.gateway.send(&get("/api/orders").header("ssid", &session("own", ADA)).header("surl", &url));
+            assert_eq!((answer.status, house.reason(&answer).as_str()), (401, reason), "{url}");
+        }
+        assert_eq!(house.asked(), Vec::<String>::new(), "nobody was called");
 
-    // The service itself sends the session elsewhere, and to itself.
-    let away = house.come(&session("away", ADA), ADA);
-    assert_eq!((away.status, house.reason(&away).as_str()), (401, "foreign_answer_unusable"));
-    house.asked();
-    let onward = house.gateway.send(&house.pair(get("/api/orders"), &session("onward", ADA), ADA));
-    assert_eq!(onward.status, 200);
-    assert_eq!(house.asked(), [path.clone(), path, "/services/oauth2/userinfo".to_owned()], "once more, and no further");
+        // The service itself sends the session elsewhere, and to itself.
+        let away = house.come(&session("away", ADA), ADA);
+        assert_eq!((away.status, house.reason(&away).as_str()), (401, "foreign_answer_unusable"));
+        house.asked();
+        let onward = house.gateway.send(&house.pair(get("/api/orders"), &session("onward", ADA), ADA));
+        assert_eq!(onward.status, 200);
+        assert_eq!(house.asked(), [path.clone(), path, "/services/oauth2/userinfo".to_owned()], "once more, and no further");
+    });
 }
 
 #[test]
 fn chain_04_a_listed_host_behind_our_walls_is_not_called_without_a_concession() {
-    let house = House::start();
-    let text = std::fs::read_to_string(house.gateway.scratch.path().join("vestibule.toml")).unwrap();
-    house.gateway.scratch.write("vestibule.toml", &text.replace("what = \"private-addresses\"\npartner = \"salesforce\"", "what = \"plain-http\"\npartner = \"127.0.0.1:1\"").replace("[[concession]]\nwhat = \"plain-http\"\npartner = \"127.0.0.1:1\"\nreason = \"the test's own service\"\nexpires = \"9999-12-31\"", ""));
-    house.gateway.signal("HUP");
-    crate::lifecycle::wait_for(|| {
-        house.gateway.audit().iter().any(|record| record["event"] == "config.reloaded" && record["accepted"] == true)
+    in_every_world(|| {
+        let house = House::start();
+        let text = std::fs::read_to_string(house.gateway.scratch.path().join("vestibule.toml")).unwrap();
+        house.gateway.scratch.write("vestibule.toml", &text.replace("what = \"private-addresses\"\npartner = \"salesforce\"", "what = \"plain-http\"\npartner = \"127.0.0.1:1\"").replace("[[concession]]\nwhat = \"plain-http\"\npartner = \"127.0.0.1:1\"\nreason = \"the test's own service\"\nexpires = \"9999-12-31\"", ""));
+        house.gateway.signal("HUP");
+        crate::lifecycle::wait_for(|| {
+            house.gateway.audit().iter().any(|record| record["event"] == "config.reloaded" && record["accepted"] == true)
+        });
+        house.asked();
+        assert_eq!(house.come(&session("own", ADA), ADA).status, 503, "nobody proved to be anybody, and one step could not be asked");
+        assert_eq!(house.asked(), Vec::<String>::new());
     });
-    house.asked();
-    assert_eq!(house.come(&session("own", ADA), ADA).status, 503, "nobody proved to be anybody, and one step could not be asked");
-    assert_eq!(house.asked(), Vec::<String>::new());
 }
 
 #[test]
 fn chain_05_an_organisation_that_is_not_listed_causes_no_call() {
-    let house = House::start();
-    let url = house.service.url(ADA).replace("00D8k00000QwErTEAV", "00D8k00000OtHeREAV");
-    let other = "00D8k00000OtHeR!own.0058k00000ZxCvB.padding";
-    let answer = house.both("GET", "/api/orders", |request| request.header("ssid", other).header("surl", &url));
-    assert_eq!((answer.status, house.reason(&answer).as_str()), (401, "foreign_organization_not_listed"));
-    // The session's own organisation counts, too.
-    let answer = house.gateway.send(&house.pair(get("/api/orders"), other, ADA));
-    assert_eq!((answer.status, house.reason(&answer).as_str()), (401, "foreign_session_of_another"));
-    assert_eq!(house.asked(), Vec::<String>::new());
-    // And so does the one the service states.
-    let elsewhere = house.come(&session("elsewhere", ADA), ADA);
-    assert_eq!((elsewhere.status, house.reason(&elsewhere).as_str()), (401, "foreign_answer_unusable"));
+    in_every_world(|| {
+        let house = House::start();
+        let url = house.service.url(ADA).replace("00D8k00000QwErTEAV", "00D8k00000OtHeREAV");
+        let other = "00D8k00000OtHeR!own.0058k00000ZxCvB.padding";
+        let answer = house.both("GET", "/api/orders", |request| request.header("ssid", other).header("surl", &url));
+        assert_eq!((answer.status, house.reason(&answer).as_str()), (401, "foreign_organization_not_listed"));
+        // The session's own organisation counts, too.
+        let answer = house.gateway.send(&house.pair(get("/api/orders"), other, ADA));
+        assert_eq!((answer.status, house.reason(&answer).as_str()), (401, "foreign_session_of_another"));
+        assert_eq!(house.asked(), Vec::<String>::new());
+        // And so does the one the service states.
+        let elsewhere = house.come(&session("elsewhere", ADA), ADA);
+        assert_eq!((elsewhere.status, house.reason(&elsewhere).as_str()), (401, "foreign_answer_unusable"));
+    });
 }
 
 #[test]
 fn chain_18_a_foreign_session_needs_no_token_against_foreign_pages() {
-    let house = House::start();
-    let post = house.gateway.send(&house.pair(ask("POST", "/api/orders"), &session("own", ADA), ADA).header("Origin", "https://else.test"));
-    assert_eq!(post.status, 200, "no page makes a browser send these headers without asking first: {post:?}");
+    in_every_world(|| {
+        let house = House::start();
+        let post =
+            house.gateway.send(&house.pair(ask("POST", "/api/orders"), &session("own", ADA), ADA).header("Origin", "https://else.test"));
+        assert_eq!(post.status, 200, "no page makes a browser send these headers without asking first: {post:?}");
+    });
 }
 
 #[test]
 fn chain_19_a_duplicated_session_id_is_a_malformed_step() {
-    let house = House::start();
-    let twice = |target| house.pair(get(target), &session("own", ADA), ADA).header("ssid", &session("own", BOB));
-    let open = house.gateway.send(&twice("/public/page"));
-    assert_eq!((open.status, open.header("x-vestibule-auth")), (200, Some("anonymous")));
-    let protected = house.gateway.send(&twice("/api/orders"));
-    assert_eq!((protected.status, house.reason(&protected).as_str()), (401, "duplicate_credential"));
-    assert_eq!(house.asked(), Vec::<String>::new());
+    in_every_world(|| {
+        let house = House::start();
+        let twice = |target| house.pair(get(target), &session("own", ADA), ADA).header("ssid", &session("own", BOB));
+        let open = house.gateway.send(&twice("/public/page"));
+        assert_eq!((open.status, open.header("x-vestibule-auth")), (200, Some("anonymous")));
+        let protected = house.gateway.send(&twice("/api/orders"));
+        assert_eq!((protected.status, house.reason(&protected).as_str()), (401, "duplicate_credential"));
+        assert_eq!(house.asked(), Vec::<String>::new());
+    });
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::lifecycle::wait_for;
-use crate::support::{Answer, Gateway, Scratch, ask, free_port, get};
+use crate::support::{Answer, Gateway, Scratch, ask, free_port, get, in_every_world};
 
 pub const SERVICE_PASSWORD: &str = "what the service account knows";
 pub const ADA: (&str, &str) = ("ada", "directory password of ada");
@@ -356,109 +356,121 @@ fn a_live_session_goes_on_while_the_directory_is_down() {
 
 #[test]
 fn chain_06_a_tenant_without_the_directory_never_asks_it() {
-    let Some(slapd) = Slapd::start() else { return };
-    let gateway = gateway(&slapd.plain());
-    add(&gateway, "south", "ada", INTERNAL);
-    let south = |password| gateway.send_to("app.south.localhost", &get("/api/orders").basic("ada", password));
-    assert_eq!(south(INTERNAL).status, 200);
-    assert_eq!(south(ADA.1).status, 401);
-    assert_eq!((slapd.searches(), slapd.binds(ADA_DN)), (0, 0));
+    in_every_world(|| {
+        let Some(slapd) = Slapd::start() else { return };
+        let gateway = gateway(&slapd.plain());
+        add(&gateway, "south", "ada", INTERNAL);
+        let south = |password| gateway.send_to("app.south.localhost", &get("/api/orders").basic("ada", password));
+        assert_eq!(south(INTERNAL).status, 200);
+        assert_eq!(south(ADA.1).status, 401);
+        assert_eq!((slapd.searches(), slapd.binds(ADA_DN)), (0, 0));
+    });
 }
 
 #[test]
 fn chain_07_an_empty_password_is_refused_though_the_directory_would_accept_it() {
-    let Some(slapd) = Slapd::start() else { return };
-    let accepted = Command::new("ldapwhoami")
-        .args(["-x", "-H", &format!("ldap://127.0.0.1:{}", slapd.port), "-D", ADA_DN, "-w", ""])
-        .output()
-        .unwrap();
-    assert!(accepted.status.success(), "this directory must be one that says yes");
-    let before = slapd.log().lines().filter(|line| line.contains(" BIND ")).count();
-    let gateway = gateway(&slapd.plain());
-    assert_eq!(refusal(&gateway, "ada", ""), "empty_password");
-    assert_eq!(slapd.log().lines().filter(|line| line.contains(" BIND ")).count(), before);
-    let open = gateway.send(&get("/public/page").basic("ada", ""));
-    assert_eq!((open.status, open.header("x-vestibule-auth")), (200, Some("anonymous")));
-    // RFC 7617 admits a space as a password; it is one, and wrong.
-    assert_eq!(refusal(&gateway, "ada", " "), "wrong_password");
+    in_every_world(|| {
+        let Some(slapd) = Slapd::start() else { return };
+        let accepted = Command::new("ldapwhoami")
+            .args(["-x", "-H", &format!("ldap://127.0.0.1:{}", slapd.port), "-D", ADA_DN, "-w", ""])
+            .output()
+            .unwrap();
+        assert!(accepted.status.success(), "this directory must be one that says yes");
+        let before = slapd.log().lines().filter(|line| line.contains(" BIND ")).count();
+        let gateway = gateway(&slapd.plain());
+        assert_eq!(refusal(&gateway, "ada", ""), "empty_password");
+        assert_eq!(slapd.log().lines().filter(|line| line.contains(" BIND ")).count(), before);
+        let open = gateway.send(&get("/public/page").basic("ada", ""));
+        assert_eq!((open.status, open.header("x-vestibule-auth")), (200, Some("anonymous")));
+        // RFC 7617 admits a space as a password; it is one, and wrong.
+        assert_eq!(refusal(&gateway, "ada", " "), "wrong_password");
+    });
 }
 
 #[test]
 fn chain_08_a_name_is_never_a_filter_and_two_entries_are_nobody() {
-    let Some(slapd) = Slapd::start() else { return };
-    let gateway = gateway(&slapd.plain());
-    for name in ["*)(uid=*", "*", "a*", "ada)(|(uid=*", "uid=ada,ou=people,dc=example,dc=com", "ada\\2a", "\\61da"] {
-        assert_eq!(refusal(&gateway, name, ADA.1), "unknown_user", "{name}");
-    }
-    assert_eq!(slapd.binds(ADA_DN), 0);
-    assert_eq!(refusal(&gateway, "twin@example.com", "directory password of bob"), "ambiguous_user");
-    assert_eq!(slapd.binds("uid=bob,ou=people,dc=example,dc=com") + slapd.binds("uid=rob,ou=people,dc=example,dc=com"), 0);
-    // A name full of what means something in names and filters is somebody's.
-    let answer = gateway.send(&get("/api/orders").basic("łucja, + \"Co\"", "żółw w kapeluszu"));
-    assert_eq!(answer.status, 200, "{answer:?}");
+    in_every_world(|| {
+        let Some(slapd) = Slapd::start() else { return };
+        let gateway = gateway(&slapd.plain());
+        for name in ["*)(uid=*", "*", "a*", "ada)(|(uid=*", "uid=ada,ou=people,dc=example,dc=com", "ada\\2a", "\\61da"] {
+            assert_eq!(refusal(&gateway, name, ADA.1), "unknown_user", "{name}");
+        }
+        assert_eq!(slapd.binds(ADA_DN), 0);
+        assert_eq!(refusal(&gateway, "twin@example.com", "directory password of bob"), "ambiguous_user");
+        assert_eq!(slapd.binds("uid=bob,ou=people,dc=example,dc=com") + slapd.binds("uid=rob,ou=people,dc=example,dc=com"), 0);
+        // A name full of what means something in names and filters is somebody's.
+        let answer = gateway.send(&get("/api/orders").basic("łucja, + \"Co\"", "żółw w kapeluszu"));
+        assert_eq!(answer.status, 200, "{answer:?}");
+    });
 }
 
 #[test]
 fn chain_09_a_second_password_survives_only_where_the_directory_is_not_exclusive() {
-    let Some(slapd) = Slapd::start() else { return };
-    let faithful = gateway(&format!("{}\n{OPEN_CHAIN}", slapd.plain()));
-    add(&faithful, "north", "ada", INTERNAL);
-    let answer = faithful.send(&get("/api/orders").basic("ada", INTERNAL));
-    assert_eq!(answer.status, 200);
-    assert_eq!(steps(&faithful, &answer), [step("corp", "rejected", "wrong_password"), step("basic", "authenticated", "")]);
-    assert!(faithful.audit_of(&answer).iter().any(|record| record["event"] == "login.fell_through"));
+    in_every_world(|| {
+        let Some(slapd) = Slapd::start() else { return };
+        let faithful = gateway(&format!("{}\n{OPEN_CHAIN}", slapd.plain()));
+        add(&faithful, "north", "ada", INTERNAL);
+        let answer = faithful.send(&get("/api/orders").basic("ada", INTERNAL));
+        assert_eq!(answer.status, 200);
+        assert_eq!(steps(&faithful, &answer), [step("corp", "rejected", "wrong_password"), step("basic", "authenticated", "")]);
+        assert!(faithful.audit_of(&answer).iter().any(|record| record["event"] == "login.fell_through"));
 
-    let exclusive = gateway(&slapd.plain());
-    add(&exclusive, "north", "ada", INTERNAL);
-    add(&exclusive, "north", "only-here", INTERNAL);
-    let answer = exclusive.send(&get("/api/orders").basic("ada", INTERNAL));
-    assert_eq!(answer.status, 401);
-    assert_eq!(steps(&exclusive, &answer), [step("corp", "rejected", "wrong_password"), step("basic", "skipped", "")]);
-    assert_eq!(exclusive.send(&get("/api/orders").basic("only-here", INTERNAL)).status, 200);
-    // Nor is an account here given to whoever has its name there.
-    assert_eq!(refusal(&exclusive, "ada", ADA.1), "no_account");
+        let exclusive = gateway(&slapd.plain());
+        add(&exclusive, "north", "ada", INTERNAL);
+        add(&exclusive, "north", "only-here", INTERNAL);
+        let answer = exclusive.send(&get("/api/orders").basic("ada", INTERNAL));
+        assert_eq!(answer.status, 401);
+        assert_eq!(steps(&exclusive, &answer), [step("corp", "rejected", "wrong_password"), step("basic", "skipped", "")]);
+        assert_eq!(exclusive.send(&get("/api/orders").basic("only-here", INTERNAL)).status, 200);
+        // Nor is an account here given to whoever has its name there.
+        assert_eq!(refusal(&exclusive, "ada", ADA.1), "no_account");
+    });
 }
 
 #[test]
 fn chain_10_while_the_directory_is_down_nobody_is_locked_out_and_nobody_let_in() {
-    let Some(mut slapd) = Slapd::start() else { return };
-    let gateway = gateway(&format!("{}\n{OPEN_CHAIN}", slapd.plain()));
-    add(&gateway, "north", "only-here", INTERNAL);
-    assert_eq!(gateway.send(&get("/api/orders").basic(ADA.0, ADA.1)).status, 200);
-    slapd.child.kill().unwrap();
-    slapd.child.wait().unwrap();
-    let answer = gateway.send(&get("/api/orders").basic("only-here", INTERNAL));
-    assert_eq!(answer.status, 200);
-    assert_eq!(steps(&gateway, &answer), [step("corp", "unavailable", "unavailable"), step("basic", "authenticated", "")]);
-    // More often than an account may fail: an outage is no guess.
-    for attempt in 0..7 {
-        let answer = gateway.send(&get("/api/orders").basic(ADA.0, &format!("{} {attempt}", ADA.1)));
-        assert_eq!(answer.status, 503, "{answer:?}");
-        assert!(answer.header("www-authenticate").is_none());
-    }
-    let open = gateway.send(&get("/public/page").basic(ADA.0, ADA.1));
-    assert_eq!((open.status, open.header("x-vestibule-auth")), (200, Some("anonymous")));
-    assert!(!gateway.audit().iter().any(|record| record["event"] == "gate.closed"));
+    in_every_world(|| {
+        let Some(mut slapd) = Slapd::start() else { return };
+        let gateway = gateway(&format!("{}\n{OPEN_CHAIN}", slapd.plain()));
+        add(&gateway, "north", "only-here", INTERNAL);
+        assert_eq!(gateway.send(&get("/api/orders").basic(ADA.0, ADA.1)).status, 200);
+        slapd.child.kill().unwrap();
+        slapd.child.wait().unwrap();
+        let answer = gateway.send(&get("/api/orders").basic("only-here", INTERNAL));
+        assert_eq!(answer.status, 200);
+        assert_eq!(steps(&gateway, &answer), [step("corp", "unavailable", "unavailable"), step("basic", "authenticated", "")]);
+        // More often than an account may fail: an outage is no guess.
+        for attempt in 0..7 {
+            let answer = gateway.send(&get("/api/orders").basic(ADA.0, &format!("{} {attempt}", ADA.1)));
+            assert_eq!(answer.status, 503, "{answer:?}");
+            assert!(answer.header("www-authenticate").is_none());
+        }
+        let open = gateway.send(&get("/public/page").basic(ADA.0, ADA.1));
+        assert_eq!((open.status, open.header("x-vestibule-auth")), (200, Some("anonymous")));
+        assert!(!gateway.audit().iter().any(|record| record["event"] == "gate.closed"));
+    });
 }
 
 #[test]
 fn chain_12_one_guess_at_two_realms_is_counted_once_and_bound_once() {
-    let Some(slapd) = Slapd::start() else { return };
-    let gateway = gateway(&format!("{}\n{OPEN_CHAIN}", slapd.plain()));
-    add(&gateway, "north", "ada", INTERNAL);
-    for guess in 1..=5 {
-        let answer = gateway.send(&get("/api/orders").basic("ada", &format!("guess number {guess}")));
-        assert_eq!(answer.status, 401);
-        assert_eq!(steps(&gateway, &answer), [step("corp", "rejected", "wrong_password"), step("basic", "rejected", "wrong_password")]);
-        assert_eq!(slapd.binds(ADA_DN), guess);
-    }
-    let closed: Vec<_> = gateway.audit().into_iter().filter(|record| record["event"] == "gate.closed").collect();
-    assert_eq!(closed.len(), 1, "five failures, not ten: {closed:?}");
-    let searches = slapd.searches();
-    let sixth = gateway.send(&get("/api/orders").basic(ADA.0, ADA.1));
-    assert_eq!(sixth.status, 401);
-    assert_eq!(steps(&gateway, &sixth)[0], step("corp", "rejected", "account_gate_closed"));
-    assert_eq!((slapd.binds(ADA_DN), slapd.searches()), (5, searches), "behind a closed gate nobody is asked");
+    in_every_world(|| {
+        let Some(slapd) = Slapd::start() else { return };
+        let gateway = gateway(&format!("{}\n{OPEN_CHAIN}", slapd.plain()));
+        add(&gateway, "north", "ada", INTERNAL);
+        for guess in 1..=5 {
+            let answer = gateway.send(&get("/api/orders").basic("ada", &format!("guess number {guess}")));
+            assert_eq!(answer.status, 401);
+            assert_eq!(steps(&gateway, &answer), [step("corp", "rejected", "wrong_password"), step("basic", "rejected", "wrong_password")]);
+            assert_eq!(slapd.binds(ADA_DN), guess);
+        }
+        let closed: Vec<_> = gateway.audit().into_iter().filter(|record| record["event"] == "gate.closed").collect();
+        assert_eq!(closed.len(), 1, "five failures, not ten: {closed:?}");
+        let searches = slapd.searches();
+        let sixth = gateway.send(&get("/api/orders").basic(ADA.0, ADA.1));
+        assert_eq!(sixth.status, 401);
+        assert_eq!(steps(&gateway, &sixth)[0], step("corp", "rejected", "account_gate_closed"));
+        assert_eq!((slapd.binds(ADA_DN), slapd.searches()), (5, searches), "behind a closed gate nobody is asked");
+    });
 }
 
 #[test]

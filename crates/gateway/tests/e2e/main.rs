@@ -18,6 +18,7 @@ mod demo;
 mod doors;
 mod faults;
 mod foreign;
+mod front_door;
 mod hand_over;
 #[path = "../../src/cli/demo/identity_service.rs"]
 mod identity_service;
@@ -29,6 +30,7 @@ mod introspection;
 mod keycloak;
 mod keystores;
 mod ldap;
+mod leaks;
 mod lifecycle;
 mod limits;
 mod load;

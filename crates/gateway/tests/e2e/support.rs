@@ -1,6 +1,7 @@
 //! A real gateway process, an application behind it that records what reaches it, and a client that
 //! sends exactly the octets it is told to.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -11,6 +12,39 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+
+use crate::leaks;
+
+/// How a test's requests for applications reach the engine, and under which policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum World {
+    /// Through our own proxy.
+    Proxy,
+    /// A proxy in front asks, as Envoy does over HTTP, and forwards: [`Gateway::send_to`] is that proxy.
+    ExtAuthz,
+    /// Through our own proxy, under a policy that permits everything to everybody.
+    CatchAll,
+}
+
+thread_local! { static WORLD: Cell<World> = const { Cell::new(World::Proxy) }; }
+
+/// The world of this test.
+pub fn world() -> World {
+    WORLD.get()
+}
+
+/// Runs a test in every world.
+pub fn in_every_world(test: impl Fn()) {
+    for world in [World::Proxy, World::ExtAuthz, World::CatchAll] {
+        println!("{world:?}");
+        WORLD.set(world);
+        test();
+    }
+    WORLD.set(World::Proxy);
+}
+
+/// Permits everything: what it does not let in, no policy does.
+const CATCH_ALL: &str = "\n@id(\"everything\")\npermit(principal, action, resource);\n";
 
 /// How long anything may take before a test gives up.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -249,12 +283,14 @@ pub fn ask(method: &str, target: &str) -> Ask {
 
 impl Ask {
     pub fn header(mut self, name: &str, value: &str) -> Self {
+        leaks::header(name, value);
         self.headers.push((name.into(), value.into()));
         self
     }
 
     pub fn basic(self, name: &str, password: &str) -> Self {
         use base64::Engine as _;
+        leaks::secret(password);
         let token = base64::engine::general_purpose::STANDARD.encode(format!("{name}:{password}"));
         self.header("Authorization", &format!("Basic {token}"))
     }
@@ -274,6 +310,7 @@ impl Ask {
     }
 
     pub fn form(mut self, fields: &[(&str, &str)]) -> Self {
+        fields.iter().for_each(|(name, value)| leaks::field(name, value));
         let encode = |text: &str| percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string();
         let body: Vec<String> = fields.iter().map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect();
         self.body = body.join("&").into_bytes();
@@ -309,7 +346,9 @@ pub fn exchange(address: SocketAddr, octets: &[u8]) -> Answer {
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     // The gateway may answer and close before it has read everything.
     let _ = stream.write_all(octets);
-    read_answer(&mut BufReader::new(stream))
+    let answer = read_answer(&mut BufReader::new(stream));
+    leaks::answer(&answer);
+    answer
 }
 
 pub fn read_answer(reader: &mut impl BufRead) -> Answer {
@@ -334,6 +373,8 @@ pub struct Gateway {
     launch: Launch,
     pub address: SocketAddr,
     pub health: SocketAddr,
+    /// Where a proxy in front asks, in that world.
+    door: Option<SocketAddr>,
     /// The port that its public names have: its own, or that of the node it stands beside.
     pub public: u16,
     pub scratch: Scratch,
@@ -400,7 +441,8 @@ impl Gateway {
             let path = scratch.write(name, &text.replace("{{port}}", &port.to_string()));
             std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
         }
-        scratch.write("policy.cedar", POLICY);
+        let policy = if world() == World::CatchAll { format!("{POLICY}{CATCH_ALL}") } else { POLICY.to_owned() };
+        scratch.write("policy.cedar", &policy);
         scratch.write("kek", "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef");
         let config = template
             .replace("{{port}}", &port.to_string())
@@ -408,6 +450,13 @@ impl Gateway {
             .replace("{{health}}", &health.to_string())
             .replace("{{app}}", &application.address.to_string())
             .replace("{{dir}}", &scratch.path().display().to_string());
+        let door = (world() == World::ExtAuthz).then(|| SocketAddr::from(([127, 0, 0, 1], free_port())));
+        let config = match door {
+            Some(door) => {
+                format!("{config}\n[[listen]]\naddress = \"{door}\"\nspeaks = \"envoy-http\"\ntrusted_proxies = [\"127.0.0.1\"]\n")
+            }
+            None => config,
+        };
         let path = scratch.write("vestibule.toml", &config);
         let child = spawn(&path, &scratch, &launch);
         let gateway = Self {
@@ -415,6 +464,7 @@ impl Gateway {
             launch,
             address: SocketAddr::from(([127, 0, 0, 1], port)),
             health: SocketAddr::from(([127, 0, 0, 1], health)),
+            door,
             public,
             scratch,
             application,
@@ -468,7 +518,39 @@ impl Gateway {
 
     /// Sends to a host.
     pub fn send_to(&self, host: &str, ask: &Ask) -> Answer {
+        // Our own pages are served by our own listener, whoever carries the rest.
+        if let Some(door) = self.door.filter(|_| !host.starts_with("login.") && !ask.target.starts_with("/.vestibule")) {
+            return self.carry(door, &format!("{host}:{}", self.public), ask);
+        }
         exchange(self.address, &ask.octets(&format!("{host}:{}", self.public)))
+    }
+
+    /// What a proxy in front does: it asks with the head of the request, and what is allowed it forwards as it is told.
+    fn carry(&self, door: SocketAddr, host: &str, ask: &Ask) -> Answer {
+        let question = Ask { body: Vec::new(), ..ask.clone() };
+        let question = question.header("X-Forwarded-For", "127.0.0.1").header("X-Forwarded-Proto", "http");
+        let said = exchange(door, &question.octets(host));
+        if said.status != 200 {
+            return said;
+        }
+        let for_client = |name: &str| {
+            let beside = ["set-cookie", "vary", "x-vestibule-id", "x-vestibule-auth"];
+            beside.contains(&name) || name.starts_with("access-control-") || name.starts_with("x-csrf-")
+        };
+        let of_connection = |name: &str| matches!(name, "content-length" | "date" | "connection" | "cache-control");
+        let mut onward = Ask { headers: Vec::new(), ..ask.clone() };
+        let told: Vec<(String, String)> = said.headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.clone())).collect();
+        let is_told = |name: &str| told.iter().any(|(found, _)| found.eq_ignore_ascii_case(name));
+        onward.headers.extend(ask.headers.iter().filter(|(name, _)| !is_told(name)).cloned());
+        let set = told
+            .iter()
+            .filter(|(name, value)| !value.is_empty() && !of_connection(name) && (name.starts_with("x-vestibule-") || !for_client(name)));
+        onward.headers.extend(set.cloned());
+        let mut answer = exchange(self.application.address, &onward.octets(host));
+        // Echoed by the application; what the client sees comes from the door alone.
+        answer.headers.retain(|(name, _)| !for_client(&name.to_ascii_lowercase()));
+        answer.headers.extend(told.into_iter().filter(|(name, _)| for_client(name)));
+        answer
     }
 
     /// Everything the gateway wrote into its audit file, line by line.
@@ -681,8 +763,16 @@ impl Browser<'_> {
 
 impl Drop for Gateway {
     fn drop(&mut self) {
+        // Before it ends: afterwards nobody can see its environment, and another may have its number.
+        let searched = (!std::thread::panicking()).then(|| {
+            let search = || leaks::search(self.scratch.path(), self.child.id(), self.health);
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(search))
+        });
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if let Some(Err(leak)) = searched {
+            std::panic::resume_unwind(leak);
+        }
         if std::thread::panicking() {
             eprintln!("--- the gateway's log\n{}", self.log());
         }
@@ -700,6 +790,8 @@ fn spawn(config: &Path, scratch: &Scratch, launch: &Launch) -> Child {
     command
         .args(words)
         .args(["serve", "--config", config.to_str().unwrap()])
+        // Every level on: what is said at the lowest is searched like the rest, see `leaks.rs`.
+        .env("VESTIBULE_LOG", "trace")
         .envs(launch.environment.iter().map(|(name, value)| (name, value)))
         .stdout(Stdio::null())
         .stderr(log)

@@ -46,6 +46,11 @@ pub struct Delegate {
     /// told then that their password is wrong.
     #[serde(default)]
     pub on_outage: OnOutage,
+    /// The login page of the service that asks, as an `https` address. Then somebody who is signed in at the portal may sign in there
+    /// without a password, from `/ticket/NAME`: in its place the service is posted a ticket (`un`, `pw`) that holds for a minute, once.
+    #[serde(default)]
+    #[schemars(with = "Option<String>", example = &"https://login.example.com/")]
+    pub tickets: Option<At<String>>,
     /// Whether the description is served at the address with `?wsdl`.
     #[serde(default = "yes")]
     pub wsdl: bool,

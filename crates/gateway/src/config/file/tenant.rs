@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{IdentityProviderRole, Integration};
 use crate::config::values::{At, Period};
+use crate::serve::pages::words::Language;
 
 /// Whose requests they are.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -51,12 +52,60 @@ pub struct Tenant {
     #[serde(default)]
     #[schemars(with = "Vec<ApiLogin>", example = ["json"])]
     pub api_login: Vec<At<ApiLogin>>,
+    /// Whom `/login?login` lets in where an identity provider signs people in: `form` opens the tenant's ordinary form to everybody,
+    /// `local` only to emergency accounts from the addresses of `[administrators]`, with an alarm per attempt.
+    #[serde(default)]
+    pub emergency: At<Emergency>,
+    /// Origins of pages that may post a user name and a password (`un`, `pw`) to its login page, such as an intranet's. What they
+    /// post signs the visitor in as whomever it names.
+    #[serde(default)]
+    #[schemars(with = "Vec<String>", example = ["https://intranet.example.com"])]
+    pub login_from: Vec<At<String>>,
+    /// The languages of its pages, `en` and `de`; the first where a browser asks for none of them. One alone is always spoken.
+    #[serde(default = "all_languages")]
+    #[schemars(with = "Vec<Language>", extend("default" = ["en", "de"]))]
+    pub languages: At<Vec<Language>>,
     /// The tenant as an identity provider of SAML 2.0, on its portal: its users sign in at `[service_provider]`s.
     #[serde(default)]
     pub idp: Option<At<IdentityProviderRole>>,
     /// What old clients of integration services see. Without it, the defaults.
     #[serde(default)]
     pub integration: Option<At<Integration>>,
+}
+
+pub(super) fn all_languages() -> At<Vec<Language>> {
+    Language::ALL.to_vec().into()
+}
+
+/// Whom `/login?login` lets in.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Emergency {
+    /// Everybody the form knows.
+    #[default]
+    Form,
+    /// Emergency accounts only.
+    Local,
+}
+
+/// The host of no tenant: users of every tenant with a login form and a portal may sign in there, and are led to their own portal.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct FrontDoor {
+    /// Its host. Without it there is none.
+    #[schemars(with = "Option<String>", example = "login.example.com")]
+    pub host: Option<At<String>>,
+    /// How it looks. Without it, as we do.
+    pub brand: Brand,
+    /// Its languages, as those of a tenant.
+    #[schemars(with = "Vec<Language>", extend("default" = ["en", "de"]))]
+    pub languages: At<Vec<Language>>,
+}
+
+impl Default for FrontDoor {
+    fn default() -> Self {
+        Self { host: None, brand: Brand::default(), languages: all_languages() }
+    }
 }
 
 /// How programs log in.
@@ -127,6 +176,12 @@ pub struct Brand {
     /// The colour of buttons and links, as `#rrggbb`.
     #[schemars(with = "Option<String>", example = "#0b5fff")]
     pub accent: Option<At<String>>,
+    /// What the login page is headed by, in place of "Sign in".
+    #[schemars(example = "Welcome to North")]
+    pub heading: Option<String>,
+    /// Plain text beside the login form, such as news of maintenance. An empty line ends a paragraph.
+    #[schemars(example = "On Sunday from 6 to 8 we are not here.")]
+    pub aside: Option<String>,
     /// A line under the login form, such as whom to call.
     #[schemars(example = "Trouble signing in? Call 4711.")]
     pub support: Option<String>,

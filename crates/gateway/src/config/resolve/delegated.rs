@@ -15,8 +15,8 @@ use crate::config::values::{At, Period};
 use crate::realms::delegated::UsernameSource;
 use crate::serve::delegate;
 
-use vestibule_engine::identity::{Issuer, ProfileName, RealmName, SchemeName, User};
-use vestibule_engine::profile::Profile;
+use vestibule_engine::identity::{Issuer, Level, ProfileName, RealmName, SchemeName, User};
+use vestibule_engine::profile::{Hours, Lock, Profile};
 use vestibule_engine::secret::Secret;
 use vestibule_soap::delegated::{AnswerRoot, Tolerance};
 
@@ -163,9 +163,61 @@ impl Resolve<'_> {
                 url.map(String::from)
             });
             helps.insert(profile.clone(), PasswordHelp { text: written.password_help.as_ref().map(|at| at.value.clone()), url });
-            profiles.push((profile, Profile { delegated, addresses }));
+            let hours = self.hours(written);
+            let idle = written.idle.as_ref().map(|at| {
+                if at.value > self.file.session.absolute.value {
+                    self.error(at, format!("a session cannot be idle for longer than it lives ({})", self.file.session.absolute.value));
+                }
+                self.positive(at)
+            });
+            let lock = match written.lock {
+                file::Lock::Off => Lock::Off,
+                file::Lock::Network => Lock::Network,
+                file::Lock::Exact => Lock::Exact,
+            };
+            profiles.push((profile, Profile { delegated, addresses, hours, idle, lock, level: written.level.map(Level) }));
         }
         (profiles, helps)
+    }
+
+    fn hours(&mut self, written: &file::Profile) -> Option<Hours> {
+        let Some(spans) = &written.hours else {
+            if let Some(at) = &written.time_zone {
+                self.error(at, "no hours are written of which this is the zone").help =
+                    Some("add hours = [\"mon-fri 08:00-18:00\"]".to_owned());
+            }
+            return None;
+        };
+        let Some(zone) = &written.time_zone else {
+            self.error(spans, "whose clock these hours are is not said").help = Some("add time_zone = \"Europe/Berlin\"".to_owned());
+            return None;
+        };
+        if let Err(why) = Hours::parse(&[], &zone.value) {
+            self.error(zone, why);
+            return None;
+        }
+        // One by one, so that the one at fault is shown.
+        for at in &spans.value {
+            if let Err(why) = Hours::parse(&[&at.value], &zone.value) {
+                self.error(at, why);
+            }
+        }
+        let texts: Vec<&str> = spans.value.iter().map(|at| at.value.as_str()).collect();
+        Hours::parse(&texts, &zone.value).ok()
+    }
+
+    /// Where a ticket is posted to.
+    fn login_page(&mut self, at: &At<String>, tenant: &Tenant) -> Option<Url> {
+        if tenant.portal.is_none() {
+            self.error(at, "nobody signs in at a portal to be given tickets").help = Some("give the tenant a portal".to_owned());
+        }
+        let local =
+            |url: &Url| url.scheme() == "http" && url.host_str().is_some_and(|host| is_loopback(host) || host.ends_with(".localhost"));
+        let url = Url::parse(&at.value).ok().filter(|url| (url.scheme() == "https" || local(url)) && url.has_host());
+        if url.is_none() {
+            self.error(at, format!("`{}` is not an https address", at.value));
+        }
+        url
     }
 
     fn delegate(&mut self, profile: &ProfileName, at: &At<String>, realms: &BTreeMap<RealmName, Realm>) -> Option<RealmName> {
@@ -273,6 +325,7 @@ impl Resolve<'_> {
                     file::OnOutage::False => delegate::OnOutage::False,
                 },
                 described: written.wsdl,
+                tickets: written.tickets.as_ref().and_then(|at| self.login_page(at, tenant)),
             };
             delegates.push(Delegate { settings, realms });
         }

@@ -11,7 +11,9 @@ use vestibule_engine::identity::{RealmName, SchemeName, TenantId};
 use vestibule_engine::request::Host;
 
 use super::Resolve;
-use crate::config::checked::{Brand, Certificate, ClientLimits, Conceded, Listener, LoginHost, Logo, Scheme, Server, Tenant};
+use crate::config::checked::{
+    Brand, Certificate, ClientLimits, Conceded, Emergency, FrontDoor, Listener, LoginHost, Logo, Scheme, Server, Tenant,
+};
 use crate::config::file;
 use crate::config::pem::{self, Opening};
 use crate::config::problem::{Problem, suggest};
@@ -19,6 +21,7 @@ use crate::config::secrets::reason;
 use crate::config::values::{At, OneOrMore};
 use crate::serve::client_certificates::Demand;
 use crate::serve::ext_authz::Dialect;
+use crate::serve::pages::words::Language;
 use crate::serve::proxy::Speaks;
 use crate::serve::proxy_protocol::ProxyProtocol;
 
@@ -252,12 +255,16 @@ impl Resolve<'_> {
             let portal_origin = login_host.zip(listeners.first()).map(|(host, listener)| origin(host, listener));
             let idp = written.idp.as_ref().and_then(|at| self.idp(at, portal.as_ref().and(portal_origin.as_deref())));
             let integration = self.integration(name, written, &chain);
+            self.emergency(&written.emergency, &chain);
+            let login_from = self.login_from(&written.login_from, &chain);
             tenants.push(Tenant {
+                emergency: written.emergency.value,
+                login_from,
                 portal_origin,
                 idp,
                 integration,
                 origins: origins.into_iter().collect(),
-                brand: self.brand(&written.brand, &title),
+                brand: self.brand(&written.brand, &title, &written.languages),
                 cors: self.cors(written.cors.as_ref(), listeners),
                 id,
                 title,
@@ -516,7 +523,81 @@ impl Resolve<'_> {
         }
     }
 
-    fn brand(&mut self, written: &file::Brand, title: &str) -> Brand {
+    /// The emergency door beside another way in, or it would be the only one.
+    fn emergency(&mut self, at: &At<Emergency>, chain: &[SchemeName]) {
+        if at.value == Emergency::Form {
+            return;
+        }
+        let form = chain.iter().position(|name| matches!(self.schemes.get(name), Some(Scheme::LoginForm { .. })));
+        let other = chain.iter().position(|name| self.schemes.get(name).is_some_and(leads_away));
+        match (form, other) {
+            (None, _) => {
+                self.error(at, "there is no form for emergency accounts").help =
+                    Some("add a scheme of type login-form, behind the identity provider's, to the chain".to_owned());
+            }
+            (Some(form), Some(other)) if other < form => {}
+            (Some(_), _) => {
+                self.error(at, "only emergency accounts could sign in").help =
+                    Some("put the scheme of an identity provider before the form in the chain, or remove this".to_owned());
+            }
+        }
+        if self.file.administrators.from.is_empty() {
+            self.error(at, "emergency accounts could come from nowhere").help = Some("say in [administrators] from where".to_owned());
+        }
+    }
+
+    fn login_from(&mut self, written: &[At<String>], chain: &[SchemeName]) -> Vec<String> {
+        let forms = |name: &SchemeName| matches!(self.schemes.get(name), Some(Scheme::LoginForm { .. }));
+        if let Some(at) = written.first().filter(|_| !chain.iter().any(forms)) {
+            self.error(at, "there is no form to post to").help = Some("add a scheme of type login-form to the chain".to_owned());
+        }
+        for at in written {
+            let parsed = url::Url::parse(&at.value).ok();
+            let local = |url: &url::Url| {
+                url.scheme() == "http" && url.host_str().is_some_and(|host| host == "localhost" || host.ends_with(".localhost"))
+            };
+            let whole = parsed
+                .filter(|url| url.scheme() == "https" || local(url))
+                .is_some_and(|url| url.origin().ascii_serialization() == at.value);
+            if !whole {
+                self.error(at, format!("`{}` is not an origin with TLS", at.value)).help =
+                    Some("write it as a browser does: \"https://intranet.example.com\"".to_owned());
+            }
+        }
+        written.iter().map(|at| at.value.clone()).collect()
+    }
+
+    /// The host of no tenant.
+    pub(super) fn front_door(&mut self, tenants: &[Tenant], listeners: &[Listener]) -> Option<FrontDoor> {
+        let file = self.file;
+        let written = &file.front_door;
+        let at = written.host.as_ref()?;
+        let Ok(host) = Host::parse(&at.value) else {
+            self.error(at, format!("`{}` is not a host", at.value)).help =
+                Some("write it as a browser shows it, without https://".to_owned());
+            return None;
+        };
+        let owner = tenants.iter().find(|tenant| tenant.hosts.iter().chain(&tenant.portal).any(|own| own.name() == host.name()));
+        if let Some(owner) = owner {
+            self.error(at, format!("the host `{}` belongs to the tenant `{}`", host.name(), owner.id)).help =
+                Some("people who come there need no other door".to_owned());
+        }
+        let forms = |tenant: &&Tenant| {
+            tenant.portal.is_some() && tenant.chain.iter().any(|name| matches!(self.schemes.get(name), Some(Scheme::LoginForm { .. })))
+        };
+        if !tenants.iter().any(|tenant| forms(&tenant)) {
+            self.error(at, "nobody could sign in there").help = Some("give a tenant a login form and a portal".to_owned());
+        }
+        self.certificate_for(at, &host, listeners);
+        let origin = listeners.first().map(|listener| origin(&host, listener))?;
+        let brand = self.brand(&written.brand, "Vestibule", &written.languages);
+        Some(FrontDoor { host, origin, brand })
+    }
+
+    fn brand(&mut self, written: &file::Brand, title: &str, languages: &At<Vec<Language>>) -> Brand {
+        if languages.value.is_empty() {
+            self.error(languages, "its pages would say nothing").help = Some("write languages = [\"en\"]".to_owned());
+        }
         let accent = written.accent.as_ref().and_then(|at| {
             let colour = parse_colour(&at.value);
             if colour.is_none() {
@@ -525,7 +606,15 @@ impl Resolve<'_> {
             colour
         });
         let name = written.name.clone().unwrap_or_else(|| title.to_owned());
-        Brand { name, logo: written.logo.as_ref().and_then(|at| self.logo(at)), accent, support: written.support.clone() }
+        Brand {
+            name,
+            logo: written.logo.as_ref().and_then(|at| self.logo(at)),
+            accent,
+            heading: written.heading.clone(),
+            aside: written.aside.clone(),
+            support: written.support.clone(),
+            languages: languages.value.clone(),
+        }
     }
 
     fn logo(&mut self, at: &At<PathBuf>) -> Option<Logo> {
@@ -564,6 +653,21 @@ fn origin(host: &Host, listener: &Listener) -> String {
     match host.port().or(own).filter(|port| *port != usual && *port != 0) {
         Some(port) => format!("{scheme}://{}:{port}", host.name()),
         None => format!("{scheme}://{}", host.name()),
+    }
+}
+
+/// Whether browsers are led to somebody else by this scheme.
+fn leads_away(scheme: &Scheme) -> bool {
+    match scheme {
+        Scheme::Saml(_) | Scheme::Oidc(_) => true,
+        Scheme::Session
+        | Scheme::Introspection(_)
+        | Scheme::Integration(_)
+        | Scheme::Basic { .. }
+        | Scheme::LoginForm { .. }
+        | Scheme::ClientCertificate(_)
+        | Scheme::IdentityUrl(_)
+        | Scheme::WsSecurity(_) => false,
     }
 }
 

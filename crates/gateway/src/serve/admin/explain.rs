@@ -89,6 +89,7 @@ fn is_real(event: &Event) -> bool {
         | Event::RequestUnreadable { .. }
         | Event::LoginSucceeded { .. }
         | Event::LoginFellThrough { .. }
+        | Event::EmergencyAttempted { .. }
         | Event::SessionOpened { .. }
         | Event::SessionEnded { .. }
         | Event::AnswerRefused { .. }

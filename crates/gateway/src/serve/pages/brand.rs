@@ -4,6 +4,8 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use super::words::{Language, Words};
+
 /// Largest logo, in octets; it is part of every page.
 pub const MAX_LOGO: usize = 32 * 1024;
 
@@ -15,8 +17,14 @@ const READABLE: f64 = 4.5;
 pub struct Brand {
     /// The name to show.
     pub title: String,
+    /// What the sign-in page is headed by, in place of our words.
+    pub heading: Option<String>,
+    /// Plain text beside the sign-in form; an empty line ends a paragraph.
+    pub aside: Option<String>,
     /// A line under the login form, such as whom to call.
     pub support: Option<String>,
+    /// The languages its pages speak, the first where a browser asks for none of them.
+    pub languages: Vec<Language>,
     /// A stylesheet that overrides custom properties.
     css: Option<String>,
     /// The logo as a data URI.
@@ -26,7 +34,7 @@ pub struct Brand {
 impl Brand {
     /// A brand that has a name only.
     pub fn new(title: impl Into<String>) -> Self {
-        Self { title: title.into(), support: None, css: None, logo: None }
+        Self { title: title.into(), languages: Language::ALL.to_vec(), ..Self::default() }
     }
 
     /// With an accent colour, `#rrggbb`. It is darkened on light paper and lightened on dark until it can be read.
@@ -58,6 +66,11 @@ impl Brand {
         }
         self.logo = Some(format!("data:{media_type};base64,{}", STANDARD.encode(image)));
         Ok(self)
+    }
+
+    /// The words for a browser that accepts these languages.
+    pub fn words(&self, accept_language: Option<&str>) -> &'static Words {
+        Language::negotiate(accept_language, &self.languages).words()
     }
 
     /// The stylesheet, if the brand has one.

@@ -42,6 +42,19 @@ impl Form {
         Ok(Self(fields))
     }
 
+    /// Gives a field another name; `false` if there is one of that name, too.
+    pub fn rename(&mut self, from: &str, to: &str) -> bool {
+        let taken = self.secret(to).is_some();
+        match self.0.iter_mut().find(|(held, _)| held == from) {
+            Some(_) if taken => false,
+            Some((held, _)) => {
+                to.clone_into(held);
+                true
+            }
+            None => true,
+        }
+    }
+
     /// The field, if it is there.
     pub fn secret(&self, name: &str) -> Option<&Secret<String>> {
         self.0.iter().find(|(held, _)| held == name).map(|(_, value)| value)

@@ -8,7 +8,7 @@ use vestibule_engine::audit::{Reason, Ruling};
 use vestibule_engine::scheme::Unavailable;
 
 use super::view::{Display, DonePage, HomePage};
-use super::{Portal, Visit, logout, reply};
+use super::{Portal, Visit, history, logout, reply};
 
 impl Portal {
     /// GET `/`.
@@ -33,6 +33,10 @@ impl Portal {
             .map(|origin| (origin.split_once("://").map_or(&**origin, |(_, host)| host).to_owned(), format!("{origin}/")))
             .collect();
         applications.extend(self.idps.links(&visit.tenant.id, &identity));
+        applications.extend(self.ticket_links(&visit.tenant.id, &identity));
+        let operator = self.durable.is_some() && identity.user.is_operator();
+        let [(logins, _), (delegated, _)] = history::PATHS;
+        let administration = [(visit.words.login_history, logins), (visit.words.delegated_errors, delegated)];
         let since = identity.authenticated_at;
         let shown = strtime::format("%-d %B %Y, %H:%M UTC", &since.to_zoned(jiff::tz::TimeZone::UTC)).unwrap_or_default();
         let changed = visit.request.target.query_values("notice").iter().any(|notice| notice == "password");
@@ -42,9 +46,10 @@ impl Portal {
             username: identity.user.name.as_str(),
             since: (&since.to_string(), &shown),
             applications: &applications,
+            administration: if operator { &administration } else { &[] },
             token: &self.token(&identity, logout::PURPOSE),
             password: self.passwords.is_some() && identity.user.password.is_some(),
-            notice: changed.then_some("Your password is changed. You are signed out everywhere else."),
+            notice: changed.then_some(visit.words.password_changed),
         };
         Ok(reply::page(visit, StatusCode::OK, &page))
     }

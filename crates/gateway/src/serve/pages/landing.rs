@@ -22,7 +22,7 @@ use vestibule_engine::request::{CheckRequest, Host};
 use vestibule_engine::scheme::Unavailable;
 use vestibule_engine::tenant::Tenant;
 
-use super::view::{Display, DonePage};
+use super::view::{Display, DonePage, Dress};
 use super::{Portal, Visit, cookie, reply};
 use crate::serve::return_to::ReturnTo;
 
@@ -37,8 +37,14 @@ impl Portal {
         let request = visit.request;
         let first = |name: &str| request.target.query_values(name).into_iter().next();
         let return_to = first("return_to").and_then(|raw| ReturnTo::parse(&raw, &visit.origin, visit.tenant));
-        // Only to this very host: the code was for it.
-        let return_to = return_to.filter(|to| matches!(to, ReturnTo::Here(_))).unwrap_or(ReturnTo::Here("/".to_owned()));
+        // Only to this very host: the code was for it. The portal leads on.
+        let portal = visit.dress == Dress::Linked;
+        let return_to = return_to.filter(|to| portal || matches!(to, ReturnTo::Here(_))).unwrap_or(ReturnTo::Here("/".to_owned()));
+        let onward = match &return_to {
+            ReturnTo::Here(path) => path.clone(),
+            ReturnTo::Application { origin, .. } => address(origin, &return_to, visit.chosen()),
+        };
+        let door = first("door").is_some_and(|door| door == "1");
         let again = first("round").is_some_and(|round| round == "2");
 
         if let (Some(code), Some(seal)) = (first("code"), first("seal"))
@@ -53,7 +59,6 @@ impl Portal {
                     if let Some(former) = stale {
                         self.engine.sessions.end(&former, Ending::Switched, &mut visit.trail).await?;
                     }
-                    let onward = return_to.to_string();
                     let mut response = match visit.display {
                         Display::Popup => reply::page(visit, StatusCode::OK, &DonePage { shell: visit.shell(), onward: &onward }),
                         Display::Page | Display::Touch => reply::redirect(&onward),
@@ -62,26 +67,29 @@ impl Portal {
                     return Ok(response);
                 }
                 // The same landing loaded twice: the first one worked.
-                Err(_) if former.is_some() => return Ok(reply::redirect(&return_to.to_string())),
+                Err(_) if former.is_some() => return Ok(reply::redirect(&onward)),
                 Err(reason) => visit.rejected(None, reason),
             }
         }
         if again {
             return Ok(visit.problem(
                 StatusCode::BAD_REQUEST,
-                "Your browser could not bring your sign-in here",
-                "Allow cookies for this site, then open the page again. If it keeps happening, give your administrator this number:",
-                Some(("Open the page again", return_to.path())),
+                visit.words.not_brought,
+                visit.words.allow_and_open,
+                Some((visit.words.open_again, return_to.path())),
             ));
         }
         visit.challenged();
-        depart(request, visit.tenant, &return_to, visit.display, if first("code").is_some() { 2 } else { 1 })
+        let front = self.ways_in.front.as_ref().filter(|_| portal && door).map(|front| front.origin.as_str());
+        depart(front, request, visit.tenant, &return_to, visit.chosen(), if first("code").is_some() { 2 } else { 1 })
     }
 
     /// The landing of an application, with a code for it.
+    #[expect(clippy::too_many_arguments, reason = "each is part of what is sealed")]
     pub(super) async fn landing_with_code(
         &self,
         visit: &Visit<'_>,
+        tenant: &Tenant,
         identity: &Identity,
         origin: &str,
         return_to: &ReturnTo,
@@ -91,8 +99,11 @@ impl Portal {
         let authority = origin.split_once("://").map(|(_, authority)| authority).unwrap_or_default();
         let host = Host::parse(authority).map_err(|error| Unavailable::new("configuration", error))?;
         let code = self.engine.sessions.hand_over(identity, host.name(), visit.now).await?;
-        let seal = self.key.tag("landing", &parts(visit.tenant, host.name(), code.reveal(), bind));
-        let mut address = address(origin, return_to, visit.display);
+        let seal = self.key.tag("landing", &parts(tenant, host.name(), code.reveal(), bind));
+        let mut address = address(origin, return_to, visit.chosen());
+        if visit.tenant.id != tenant.id {
+            address.push_str("&door=1");
+        }
         let mut query = url::form_urlencoded::Serializer::new(String::new());
         query.append_pair("code", code.reveal()).append_pair("seal", &seal);
         if again {
@@ -105,10 +116,13 @@ impl Portal {
 }
 
 /// The landing of an application, which fetches its code itself.
-pub(super) fn address(origin: &str, return_to: &ReturnTo, display: Display) -> String {
+pub(super) fn address(origin: &str, return_to: &ReturnTo, display: Option<Display>) -> String {
     let mut query = url::form_urlencoded::Serializer::new(String::new());
-    query.append_pair("return_to", return_to.path());
-    if display != Display::Page {
+    match return_to {
+        ReturnTo::Application { origin: other, .. } if other != origin => query.append_pair("return_to", &return_to.to_string()),
+        ReturnTo::Here(rest) | ReturnTo::Application { rest, .. } => query.append_pair("return_to", rest),
+    };
+    if let Some(display) = display {
         query.append_pair("display", display.as_str());
     }
     format!("{origin}{PATH}?{}", query.finish())
@@ -119,11 +133,13 @@ pub(super) fn is_bind(text: &str) -> bool {
     text.len() == BIND && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
 }
 
+/// Sends the browser for its code: to the portal, or from there to the front door.
 fn depart(
+    front: Option<&str>,
     request: &CheckRequest,
     tenant: &Tenant,
     return_to: &ReturnTo,
-    display: Display,
+    display: Option<Display>,
     round: u8,
 ) -> Result<Response<Full<Bytes>>, Unavailable> {
     // Kept where it is there already: another tab may be on its way with it.
@@ -132,17 +148,23 @@ fn depart(
         Some(nonce) => nonce,
         None => URL_SAFE_NO_PAD.encode(random::<32>()?),
     };
-    let portal = tenant.portal_origin.as_deref().unwrap_or_default();
+    let from = front.or(tenant.portal_origin.as_deref()).unwrap_or_default();
     let mut query = url::form_urlencoded::Serializer::new(String::new());
-    query.append_pair("return_to", &format!("{}{}", request.origin(), return_to.path()));
+    match return_to {
+        ReturnTo::Here(path) => query.append_pair("return_to", &format!("{}{path}", request.origin())),
+        ReturnTo::Application { .. } => query.append_pair("return_to", &return_to.to_string()),
+    };
+    if front.is_some() {
+        query.append_pair("tenant", tenant.id.as_str());
+    }
     query.append_pair("bind", &hash(&nonce));
     if round > 1 {
         query.append_pair("round", "2");
     }
-    if display != Display::Page {
+    if let Some(display) = display {
         query.append_pair("display", display.as_str());
     }
-    let mut response = reply::redirect(&format!("{portal}/login?{}", query.finish()));
+    let mut response = reply::redirect(&format!("{from}/login?{}", query.finish()));
     reply::set_cookie(&mut response, &cookie::set_landing(request, &nonce));
     Ok(response)
 }

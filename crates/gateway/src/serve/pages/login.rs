@@ -19,33 +19,29 @@ use super::guard::{Form, is_cross_site};
 use super::login_state::{LoginState, LoginStates, MAX_AGE_SECONDS};
 use super::single_logout::Known;
 use super::view::{Display, LeavingPage, LoginPage, Problem};
+use super::ways_in::FrontDoor;
 use super::{Portal, Visit, cookie, landing, reply};
 use crate::schemes::known_device;
+use crate::schemes::login_form::{PASSWORD, USERNAME};
 use crate::serve::return_to::ReturnTo;
 
 /// Longest user name shown again, in characters.
 const MAX_SHOWN: usize = 256;
-
-/// What a refused login is told: the same for every reason that concerns the account (`authentication-chain.md` §10).
-const MISMATCH: (&str, &str) = ("That user name and password do not match", "Try again, or give your administrator this number:");
 
 impl Portal {
     /// GET `/login`.
     pub(super) async fn show_login(&self, visit: &mut Visit<'_>) -> Result<Response<Full<Bytes>>, Unavailable> {
         let target = &visit.request.target;
         if target.query_pairs().any(|(name, _)| matches!(name.as_str(), "password" | "pw")) {
-            return Ok(visit.problem(
-                StatusCode::BAD_REQUEST,
-                "A password must not be part of an address",
-                "It is kept in histories and logs. Change that password, and use the sign-in page:",
-                Some(("Sign in", "/login")),
-            ));
+            return Ok(visit.password_in_address());
         }
+        let first = |name: &str| target.query_values(name).into_iter().next();
         let session = self.session(visit).await?;
         let prompted = target.query_values("prompt").iter().any(|prompt| prompt == "login");
         let wish = Wish {
-            return_to: target.query_values("return_to").first().and_then(|raw| ReturnTo::parse(raw, &visit.origin, visit.tenant)),
-            bind: target.query_values("bind").first().filter(|bind| landing::is_bind(bind)).cloned(),
+            // The name that older login pages have for it (`login-saml-delegated.md` §8.1).
+            return_to: first("return_to").or_else(|| first("startURL")).and_then(|raw| ReturnTo::parse(&raw, &visit.origin, visit.tenant)),
+            bind: first("bind").filter(|bind| landing::is_bind(bind)),
             again: target.query_values("round").iter().any(|round| round == "2"),
         };
         if let Some(identity) = &session
@@ -54,9 +50,10 @@ impl Portal {
             return self.onward(visit, identity, &wish).await;
         }
         let asks = |name: &str| target.query_pairs().any(|(found, _)| found == name);
-        // `?login` opens our own form, however somebody else would sign people in.
+        // `?login` opens our own form, however somebody else would sign people in: the emergency door, if the tenant says so.
+        let opens = asks("login") && self.ways_in.opens(&visit.tenant.id, visit.request.client.address);
         let scheme = match visit.found.tenant.chain.form_scheme() {
-            Some(form) if asks("login") => Some(form),
+            Some(form) if opens => Some(form),
             Some(_) | None => visit.found.tenant.chain.login_scheme(),
         };
         let Some(scheme) = scheme else { return Ok(visit.missing()) };
@@ -64,7 +61,9 @@ impl Portal {
         if away {
             return self.lead_away(visit, wish, prompted).await;
         }
-        let mut response = self.form(visit, StatusCode::OK, session.as_ref(), wish, "", None)?;
+        let typed = first("un").or_else(|| first("login_hint")).unwrap_or_default();
+        let typed: String = typed.chars().filter(|c| !c.is_control()).take(MAX_SHOWN).collect();
+        let mut response = self.form(visit, StatusCode::OK, session.as_ref(), wish, None, &typed, None)?;
         if asks("login") && visit.request.cookies(cookie::provider_name(visit.request)).next().is_some() {
             reply::set_cookie(&mut response, &cookie::set_provider(visit.request, ""));
         }
@@ -73,29 +72,36 @@ impl Portal {
 
     /// POST `/login`.
     pub(super) async fn sign_in(&self, visit: &mut Visit<'_>) -> Result<Response<Full<Bytes>>, Unavailable> {
-        let form = match Form::read(visit.request) {
+        let mut form = match Form::read(visit.request) {
             Ok(form) => form,
-            Err(status) => {
-                return Ok(visit.problem(
-                    status,
-                    "That form could not be read",
-                    "Open the sign-in page again.",
-                    Some(("Sign in", "/login")),
-                ));
-            }
+            Err(status) => return Ok(visit.form_unread(status)),
         };
-        visit.display = Display::parse(form.text("display"));
+        // Other pages' names for the same fields; both at once are two readings of one form.
+        if !(form.rename("un", USERNAME) && form.rename("pw", PASSWORD)) {
+            return Ok(visit.form_unread(StatusCode::BAD_REQUEST));
+        }
+        visit.display = Display::parse(form.text("display")).unwrap_or(visit.display);
         let mut states = LoginStates::of(visit.request, &self.key, visit.now);
-        let state = states.find(form.text("state")).cloned();
-        let Some(state) = state.filter(|_| !is_cross_site(visit.request, &visit.origin)) else {
-            return self.stale(visit, &form).await;
+        let state = states.find(form.text("state")).cloned().filter(|_| !is_cross_site(visit.request, &visit.origin));
+        let state = match state {
+            Some(state) => state,
+            None if form.secret("state").is_none() && self.ways_in.admits_post(&visit.tenant.id, visit.request) => {
+                let wanted = ReturnTo::parse(form.text("startURL"), &visit.origin, visit.tenant);
+                states.begin(wanted.as_ref().map(ToString::to_string), None, visit.now)?
+            }
+            None => return self.stale(visit, &form).await,
         };
         let Some(flow) = flow(visit) else { return Ok(visit.missing()) };
-        let callback = Callback { request: visit.request, tenant: &visit.tenant.id, form: &form.0, now: visit.now };
+        if !self.ways_in.opens(&visit.tenant.id, visit.request.client.address) {
+            return self.refuse(visit, &form, &state, Reason::AddressNotListed);
+        }
+        let accounts = self.ways_in.accounts(&visit.tenant.id);
+        let callback = Callback { request: visit.request, tenant: &visit.tenant.id, form: &form.0, accounts, now: visit.now };
         let finished = flow.finish(&callback, &mut visit.trail).await;
         if finished.is_err() {
             let name = Username::parse(visit.tenant.local_name(form.text("username")));
             visit.trail.refused(&visit.scheme(), name.as_ref(), Reason::Unavailable);
+            self.alarm(visit, name.as_ref().map(hashed_name), Some(Reason::Unavailable));
         }
         let proof = match finished? {
             Login::Accepted { proof, return_to: _ } => proof,
@@ -116,6 +122,7 @@ impl Portal {
             bind: state.bind,
             again: false,
         };
+        self.alarm(visit, Some(identity.user.name.to_string()), None);
         let former = self.session(visit).await?;
         let user = identity.user.id;
         let mut response = self.sign_in_as(visit, identity, realm, former, Vouched::default(), &wish).await?;
@@ -168,32 +175,34 @@ impl Portal {
     /// Where somebody who is signed in goes.
     pub(super) async fn onward(&self, visit: &Visit<'_>, identity: &Identity, wish: &Wish) -> Result<Response<Full<Bytes>>, Unavailable> {
         if self.engine.admission.must_change_password(&identity.user) {
-            return Ok(reply::redirect(&wish.address("/password", visit.display)));
+            return Ok(reply::redirect(&wish.address("/password", visit.chosen())));
         }
         let location = match &wish.return_to {
             None if visit.display == Display::Popup => "/?display=popup".to_owned(),
             None => "/".to_owned(),
             Some(here @ ReturnTo::Here(_)) => here.to_string(),
             Some(there @ ReturnTo::Application { origin, .. }) => match &wish.bind {
-                Some(bind) => self.landing_with_code(visit, identity, origin, there, bind, wish.again).await?,
-                None => landing::address(origin, there, visit.display),
+                Some(bind) => self.landing_with_code(visit, visit.tenant, identity, origin, there, bind, wish.again).await?,
+                None => landing::address(origin, there, visit.chosen()),
             },
         };
         Ok(reply::redirect(&location))
     }
 
-    /// The form, with a new token.
-    fn form(
+    /// The form, with a new token. `raw` is where the user wanted to go, where nobody can tell yet whether they may.
+    #[expect(clippy::too_many_arguments, reason = "all that a form shows")]
+    pub(super) fn form(
         &self,
         visit: &Visit<'_>,
         status: StatusCode,
         session: Option<&Identity>,
         wish: Wish,
+        raw: Option<String>,
         username: &str,
         problem: Option<Problem<'_>>,
     ) -> Result<Response<Full<Bytes>>, Unavailable> {
         let mut states = LoginStates::of(visit.request, &self.key, visit.now);
-        let state = states.begin(wish.return_to.as_ref().map(ToString::to_string), wish.bind, visit.now)?;
+        let state = states.begin(wish.return_to.as_ref().map(ToString::to_string).or(raw), wish.bind, visit.now)?;
         let mut response = self.form_page(visit, status, &state, session, username, problem);
         reply::set_cookie(&mut response, &states.set_cookie(visit.request, &self.key)?);
         if session.is_none() && visit.request.cookies(cookie::session_name(visit.request)).next().is_some() {
@@ -204,18 +213,25 @@ impl Portal {
     }
 
     /// The same form again, since the name or the password was wrong.
-    fn refuse(&self, visit: &mut Visit<'_>, form: &Form, state: &LoginState, reason: Reason) -> Result<Response<Full<Bytes>>, Unavailable> {
+    pub(super) fn refuse(
+        &self,
+        visit: &mut Visit<'_>,
+        form: &Form,
+        state: &LoginState,
+        reason: Reason,
+    ) -> Result<Response<Full<Bytes>>, Unavailable> {
         let typed = form.text("username");
         let subject = subject(visit, typed, reason);
+        self.alarm(visit, subject.clone(), Some(reason));
         visit.rejected(subject, reason);
+        let words = visit.words;
         let (status, sentence, advice) = if reason == Reason::TooManyWaiting {
-            let advice = "Try again in a minute; if it lasts, give your administrator this number:";
-            (StatusCode::TOO_MANY_REQUESTS, "Too many sign-ins are waiting", advice)
+            (StatusCode::TOO_MANY_REQUESTS, words.many_waiting, words.minute)
         } else if reason == Reason::InsecureChannel {
-            let advice = "Nothing was checked. Open this page with https, or give your administrator this number:";
-            (StatusCode::FORBIDDEN, "This connection is not protected", advice)
+            (StatusCode::FORBIDDEN, words.unprotected, words.use_https)
         } else {
-            (StatusCode::FORBIDDEN, MISMATCH.0, MISMATCH.1)
+            // The same for every reason that concerns the account (`authentication-chain.md` §10).
+            (StatusCode::FORBIDDEN, words.mismatch, words.give_number)
         };
         let problem = Problem { sentence, advice, id: Some(&visit.id) };
         let shown: String = typed.chars().take(MAX_SHOWN).collect();
@@ -227,25 +243,19 @@ impl Portal {
     }
 
     /// A form that stood open too long, was used before, or came from elsewhere: nothing was checked.
-    async fn stale(&self, visit: &mut Visit<'_>, form: &Form) -> Result<Response<Full<Bytes>>, Unavailable> {
+    pub(super) async fn stale(&self, visit: &mut Visit<'_>, form: &Form) -> Result<Response<Full<Bytes>>, Unavailable> {
         visit.rejected(None, Reason::StaleForm);
         let session = self.session(visit).await?;
         let (sentence, advice) = if visit.request.headers.contains_key(http::header::COOKIE) {
-            (
-                "This sign-in page had expired",
-                "Nothing was checked. Please sign in again. If it keeps happening, give your administrator this number:",
-            )
+            (visit.words.page_expired, visit.words.sign_in_anew)
         } else {
-            (
-                "Your browser did not keep our cookie",
-                "Allow cookies for this site, then sign in again. If it keeps happening, give your administrator this number:",
-            )
+            (visit.words.no_cookie, visit.words.allow_cookies)
         };
         let shown: String = form.text("username").chars().take(MAX_SHOWN).collect();
         let problem = Problem { sentence, advice, id: Some(&visit.id) };
         // The cookie that knew where the user wanted to go is gone; the form only says it, so it is parsed like any other.
         let wish = Wish { return_to: ReturnTo::parse(form.text("return_to"), &visit.origin, visit.tenant), ..Wish::default() };
-        self.form(visit, StatusCode::FORBIDDEN, session.as_ref(), wish, &shown, Some(problem))
+        self.form(visit, StatusCode::FORBIDDEN, session.as_ref(), wish, None, &shown, Some(problem))
     }
 
     fn form_page(
@@ -262,12 +272,33 @@ impl Portal {
         let host = || return_to.split_once("://").and_then(|(_, rest)| rest.split(['/', '?']).next());
         let waiting = partner.as_deref().or_else(host);
         let signed_in_as = session.map(|identity| identity.user.name.as_str());
-        let page = LoginPage { shell: visit.shell(), state: &state.id, username, signed_in_as, return_to, waiting, problem };
+        let page = LoginPage {
+            shell: visit.shell(),
+            state: &state.id,
+            username,
+            signed_in_as,
+            return_to,
+            waiting,
+            of_anybody: visit.tenant.id.as_str() == FrontDoor::TENANT,
+            problem,
+        };
         reply::page(visit, status, &page)
     }
 
+    /// Notes that somebody tried the emergency door.
+    fn alarm(&self, visit: &mut Visit<'_>, subject: Option<String>, reason: Option<Reason>) {
+        let tenant = &visit.tenant.id;
+        if !self.ways_in.emergency.contains(tenant) {
+            return;
+        }
+        let address = visit.request.client.address;
+        let listed = self.ways_in.opens(tenant, address);
+        tracing::warn!(request_id = %visit.id, %tenant, %address, listed, "the emergency door is tried");
+        visit.trail.events.push(Event::EmergencyAttempted { subject, listed, reason });
+    }
+
     /// Uses up a form: of any number of submissions exactly one goes on.
-    async fn spend(&self, visit: &Visit<'_>, state: &LoginState) -> Result<bool, Unavailable> {
+    pub(super) async fn spend(&self, visit: &Visit<'_>, state: &LoginState) -> Result<bool, Unavailable> {
         let key = Key::of(&visit.tenant.id, Kind::Replay, &[b"login form", state.id.as_bytes()]);
         let left = MAX_AGE_SECONDS - (visit.now.as_second() - state.started);
         let ttl = Duration::from_secs(u64::try_from(left).unwrap_or(0) + 1);
@@ -301,7 +332,7 @@ pub(super) struct Wish {
 
 impl Wish {
     /// This wish as parameters of a page of ours.
-    pub(super) fn address(&self, page: &str, display: Display) -> String {
+    pub(super) fn address(&self, page: &str, display: Option<Display>) -> String {
         let mut query = url::form_urlencoded::Serializer::new(String::new());
         if let Some(return_to) = &self.return_to {
             query.append_pair("return_to", &return_to.to_string());
@@ -309,7 +340,7 @@ impl Wish {
         if let Some(bind) = &self.bind {
             query.append_pair("bind", bind);
         }
-        if display != Display::Page {
+        if let Some(display) = display {
             query.append_pair("display", display.as_str());
         }
         match query.finish() {
@@ -319,7 +350,7 @@ impl Wish {
     }
 
     /// The address of our own form, where another way comes first.
-    pub(super) fn local_form(&self, display: Display) -> String {
+    pub(super) fn local_form(&self, display: Option<Display>) -> String {
         let address = self.address("/login", display);
         let joint = if address.contains('?') { '&' } else { '?' };
         format!("{address}{joint}login=true")
@@ -337,7 +368,7 @@ pub(super) fn depart(visit: &mut Visit<'_>, departure: Departure) -> Response<Fu
         Departure::PostForm { action, fields } => {
             let Ok(url) = url::Url::parse(&action) else { return visit.unavailable() };
             let host = url.host_str().unwrap_or_default();
-            let lead = "You sign in there, and come back here afterwards.";
+            let lead = visit.words.sign_in_there;
             let page = LeavingPage { shell: visit.shell(), host, action: &action, fields: &fields, lead };
             reply::page_to(visit, &page, &action)
         }

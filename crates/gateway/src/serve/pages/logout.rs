@@ -42,7 +42,7 @@ impl Portal {
     /// POST `/logout` and `/.vestibule/logout`.
     pub(super) async fn sign_out(&self, visit: &mut Visit<'_>) -> Result<Response<Full<Bytes>>, Unavailable> {
         let Ok(form) = Form::read(visit.request) else { return Ok(visit.forged()) };
-        visit.display = Display::parse(form.text("display"));
+        visit.display = Display::parse(form.text("display")).unwrap_or(visit.display);
         let path = visit.request.target.path();
         // Already signed out, in another tab or by time: what was asked for is so.
         let Some(identity) = self.session(visit).await? else { return Ok(reply::redirect(path)) };

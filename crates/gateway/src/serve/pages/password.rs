@@ -23,9 +23,10 @@ use vestibule_engine::secret::Secret;
 use super::guard::Form;
 use super::login::{Wish, flow};
 use super::view::{Display, ElsewherePage, Field, PasswordPage, Problem};
+use super::words::Words;
 use super::{Portal, Visit, cookie, landing, reply};
 use crate::config::checked::PasswordHelp;
-use crate::realms::local::{self, LocalRealm, NewPassword};
+use crate::realms::local::{self, LocalRealm, NewPassword, Weakness};
 use crate::serve::return_to::ReturnTo;
 
 /// Writes a new password for a user of ours.
@@ -67,8 +68,31 @@ pub enum Changed {
     Done,
     /// The old one is wrong, or the user has none here.
     Rejected(Reason),
-    /// The new one will not do; a sentence for the user says why.
-    Unsuitable(String),
+    /// The new one will not do.
+    Unsuitable(Unsuitable),
+}
+
+/// Why a new password will not do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unsuitable {
+    /// It could be guessed, or not be typed.
+    Weak(Weakness),
+    /// It is the one of today.
+    Same,
+}
+
+impl Unsuitable {
+    /// As the user is told.
+    fn told(self, words: &Words) -> String {
+        match self {
+            Self::Weak(Weakness::Short(least)) => Words::fill(words.too_short, &least.to_string()),
+            Self::Weak(Weakness::Long) => words.too_long.to_owned(),
+            Self::Weak(Weakness::Uniform) => words.too_uniform.to_owned(),
+            Self::Weak(Weakness::Name) => words.is_the_name.to_owned(),
+            Self::Weak(Weakness::Character) => words.bad_character.to_owned(),
+            Self::Same => words.is_the_same.to_owned(),
+        }
+    }
 }
 
 /// The passwords of a realm of ours.
@@ -87,11 +111,10 @@ pub struct OwnPasswords {
 #[async_trait]
 impl ChangePassword for OwnPasswords {
     async fn change_password(&self, change: &Change<'_>, trail: &mut Trail) -> Result<Changed, Unavailable> {
-        let unsuitable = |why: &str| Ok(Changed::Unsuitable(why.trim_end_matches('.').to_owned()));
         let Some(old) = password(change.old.reveal()) else { return Ok(Changed::Rejected(Reason::MalformedCredential)) };
         let new = match NewPassword::parse(change.new.reveal(), &change.user.name, self.realm.minimum_length()) {
             Ok(new) => new,
-            Err(weakness) => return unsuitable(&weakness.to_string()),
+            Err(weakness) => return Ok(Changed::Unsuitable(Unsuitable::Weak(weakness))),
         };
         let attempt = Attempt {
             tenant: &change.user.tenant,
@@ -107,7 +130,7 @@ impl ChangePassword for OwnPasswords {
         };
         match self.realm.change_password(&self.passwords, &attempt, &self.step, &new, trail).await? {
             local::Changed::Done => Ok(Changed::Done),
-            local::Changed::Same => unsuitable("The new password is the current one"),
+            local::Changed::Same => Ok(Changed::Unsuitable(Unsuitable::Same)),
             local::Changed::Rejected(rejection) => Ok(Changed::Rejected(rejection.reason)),
         }
     }
@@ -151,7 +174,7 @@ impl Portal {
     /// POST `/password`.
     pub(super) async fn change_password(&self, visit: &mut Visit<'_>) -> Result<Response<Full<Bytes>>, Unavailable> {
         let Ok(form) = Form::read(visit.request) else { return Ok(visit.forged()) };
-        visit.display = Display::parse(form.text("display"));
+        visit.display = Display::parse(form.text("display")).unwrap_or(visit.display);
         let (Some(identity), Some(passwords)) = (self.session(visit).await?, &self.passwords) else { return Ok(visit.forged()) };
         if let Some(help) = passwords.elsewhere(&identity.user) {
             visit.refusal = Some((Ruling::Deny, Reason::NoPassword));
@@ -174,17 +197,16 @@ impl Portal {
             Ok(self.password_page(visit, &identity, &wish, StatusCode::FORBIDDEN, Some((field, problem))))
         };
         if new != repeat {
-            return again(visit, Field::Repeat, "The two new passwords differ", "Type the new password twice, the same each time.");
+            return again(visit, Field::Repeat, visit.words.differ, visit.words.type_twice);
         }
         let change = Change { request: visit.request, user: &identity.user, old, new, now: visit.now };
         match passwords.change_password(&change, &mut visit.trail).await? {
             Changed::Done => {}
             Changed::Rejected(reason) => {
                 visit.rejected(Some(identity.user.name.to_string()), reason);
-                let advice = "Try again, or give your administrator this number:";
-                return again(visit, Field::Old, "The current password is not right", advice);
+                return again(visit, Field::Old, visit.words.current_wrong, visit.words.give_number);
             }
-            Changed::Unsuitable(why) => return again(visit, Field::New, &why, "Choose another."),
+            Changed::Unsuitable(why) => return again(visit, Field::New, &why.told(visit.words), visit.words.choose_another),
         }
         self.engine.sessions.end_all(&visit.tenant.id, identity.user.id, Ending::PasswordChanged, &mut visit.trail).await?;
         self.renew(visit, &identity, new, wish).await
@@ -201,7 +223,7 @@ impl Portal {
         let Some(flow) = flow(visit) else { return Ok(reply::redirect("/login")) };
         let name = Secret::new(former.user.name.to_string());
         let form = [("username".to_owned(), name), ("password".to_owned(), password.clone())];
-        let callback = Callback { request: visit.request, tenant: &visit.tenant.id, form: &form, now: visit.now };
+        let callback = Callback { request: visit.request, tenant: &visit.tenant.id, form: &form, accounts: Accounts::All, now: visit.now };
         let admitted = match flow.finish(&callback, &mut visit.trail).await? {
             Login::Accepted { proof, return_to: _ } => self.admit(visit, *proof).await?.ok(),
             Login::Rejected(_) | Login::Continue(_) => None,
@@ -244,6 +266,6 @@ impl Portal {
 
 /// Where a password is changed that is not kept here.
 fn kept_elsewhere(visit: &Visit<'_>, help: &PasswordHelp) -> Response<Full<Bytes>> {
-    let text = help.text.as_deref().unwrap_or("Another service checks your password. Whoever gave it to you can change it.");
+    let text = help.text.as_deref().unwrap_or(visit.words.whoever_gave_it);
     reply::page(visit, StatusCode::OK, &ElsewherePage { shell: visit.shell(), text, url: help.url.as_deref() })
 }

@@ -3,8 +3,8 @@
 use askama::Template;
 use bytes::Bytes;
 use http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, REFERRER_POLICY, REFRESH, SET_COOKIE, X_CONTENT_TYPE_OPTIONS,
-    X_FRAME_OPTIONS,
+    CACHE_CONTROL, CONTENT_LANGUAGE, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, REFERRER_POLICY, REFRESH, SET_COOKIE,
+    X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use http_body_util::Full;
@@ -56,10 +56,11 @@ pub(super) fn page_away(visit: &Visit<'_>, template: &impl Template) -> Response
 
 /// The page of a refusal, for any host; carries its style with it, since nothing else may be ours there.
 pub fn refusal(brand: &Brand, notice: &Notice<'_>) -> Page {
-    let shell = Shell { brand, tenant: "", display: Display::Page, dress: Dress::Inline };
+    let words = brand.words(notice.accept_language);
+    let shell = Shell { brand, words, tenant: "", display: Display::Page, dress: Dress::Inline };
     let id = notice.id.to_string();
-    let problem = Problem { sentence: notice.sentence, advice: notice.advice, id: Some(&id) };
-    let way = notice.sign_in.map(|url| ("Sign in", url));
+    let problem = Problem { sentence: words.of(notice.sentence), advice: words.of(notice.advice), id: Some(&id) };
+    let way = notice.sign_in.map(|url| (words.sign_in, url));
     let template = ErrorPage { shell: shell.clone(), status: notice.status, problem, way };
     Page { html: template.render().unwrap_or_default(), content_security_policy: policy(&shell, &[]) }
 }
@@ -75,6 +76,7 @@ fn render(shell: &Shell<'_>, status: StatusCode, template: &impl Template, targe
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    headers.insert(CONTENT_LANGUAGE, HeaderValue::from_static(shell.words.tag));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));

@@ -28,6 +28,7 @@ use vestibule_saml::{Incoming, Rejection};
 
 use super::saml_message::unwritten;
 use super::single_logout::Role;
+use super::words::Words;
 use super::{Portal, Visit, reply};
 use crate::config::checked::{Checked, IdentityProviderRole, NameKind, ServiceProvider};
 use crate::schemes::saml::fault;
@@ -216,9 +217,9 @@ impl Visit<'_> {
         self.note_refused(None, "binding", reason, why);
         self.problem(
             StatusCode::BAD_REQUEST,
-            "The application's request could not be read",
-            "Nothing was done. Open the application again; if this keeps happening, give its administrator this number:",
-            Some(("Go to your applications", "/")),
+            self.words.request_unread,
+            self.words.nothing_done,
+            Some((self.words.go_to_applications, "/")),
         )
     }
 
@@ -228,9 +229,9 @@ impl Visit<'_> {
         self.note_refused(Some(&partner.name), check, fault(rejection.reason), &rejection.detail);
         self.problem(
             StatusCode::FORBIDDEN,
-            &format!("The request of {} was refused", partner.title),
-            "Nothing was done. Open the application again; if this keeps happening, give its administrator this number:",
-            Some(("Go to your applications", "/")),
+            &Words::fill(self.words.request_refused, &partner.title),
+            self.words.nothing_done,
+            Some((self.words.go_to_applications, "/")),
         )
     }
 }

@@ -23,6 +23,7 @@ use super::journey::{self, Journey, Journeys};
 use super::login::{Vouched, Wish, depart};
 use super::single_logout::{Known, Party, Role};
 use super::view::{ChoicePage, SwitchPage};
+use super::words::Words;
 use super::{Portal, Visit, cookie, reply};
 use crate::schemes::partners::{Clues, Partner, choose};
 use crate::schemes::saml::{Answer, CONSUMER, IdentityProvider, Refusal, ServiceProvider, is_passive};
@@ -143,13 +144,19 @@ impl Portal {
     /// The page on which a visitor chooses.
     fn choice(&self, visit: &Visit<'_>, partners: &[Partner<'_>], wish: &Wish, hint: Option<&str>) -> Response<Full<Bytes>> {
         let address = |partner: &Partner<'_>| {
-            let address = wish.address("/login", visit.display);
+            let address = wish.address("/login", visit.chosen());
             let joint = if address.contains('?') { '&' } else { '?' };
             (partner.title.to_owned(), format!("{address}{joint}idp={}", partner.name))
         };
         let providers: Vec<(String, String)> = partners.iter().map(address).collect();
         let by_mail = partners.iter().any(|partner| !partner.domains.is_empty());
-        let form = visit.tenant.chain.form_scheme().map(|_| wish.local_form(visit.display));
+        // Nobody is led to the emergency door.
+        let form = visit
+            .tenant
+            .chain
+            .form_scheme()
+            .filter(|_| !self.ways_in.emergency.contains(&visit.tenant.id))
+            .map(|_| wish.local_form(visit.chosen()));
         let return_to = wish.return_to.as_ref().map(ToString::to_string).unwrap_or_default();
         let page = ChoicePage {
             shell: visit.shell(),
@@ -325,7 +332,7 @@ impl Portal {
     ) -> Result<Response<Full<Bytes>>, Unavailable> {
         match former {
             Some(identity) => self.onward(visit, &identity, wish).await,
-            None => Ok(reply::redirect(&wish.address("/login", visit.display))),
+            None => Ok(reply::redirect(&wish.address("/login", visit.chosen()))),
         }
     }
 
@@ -398,12 +405,7 @@ pub(super) fn refuse_form(visit: &mut Visit<'_>, sp: &ServiceProvider, reason: S
         detail: detail.to_owned(),
     });
     visit.rejected_by(sp.name(), None, Reason::Saml(reason));
-    visit.problem(
-        StatusCode::BAD_REQUEST,
-        "That is no answer of an identity provider",
-        "Begin signing in here. If it keeps happening, give your administrator this number:",
-        Some(("Sign in", "/login")),
-    )
+    visit.problem(StatusCode::BAD_REQUEST, visit.words.no_answer, visit.words.begin_here, Some((visit.words.sign_in, "/login")))
 }
 
 /// Somebody an identity provider vouches for, and who may not enter here.
@@ -421,23 +423,14 @@ pub(super) fn turned_away(
 
 /// One page for every refusal, so that nobody learns from it which check failed.
 pub(super) fn sorry(visit: &Visit<'_>, wish: &Wish) -> Response<Full<Bytes>> {
-    let again = wish.address("/login", visit.display);
-    visit.problem(
-        StatusCode::FORBIDDEN,
-        "You could not be signed in",
-        "Begin again here. If it keeps happening, give your administrator this number:",
-        Some(("Sign in again", &again)),
-    )
+    let again = wish.address("/login", visit.chosen());
+    visit.problem(StatusCode::FORBIDDEN, visit.words.not_signed_in, visit.words.begin_again, Some((visit.words.sign_in_again, &again)))
 }
 
 pub(super) fn going_round(visit: &mut Visit<'_>, title: &str) -> Response<Full<Bytes>> {
     visit.refusal = Some((Ruling::Deny, Reason::Loop));
-    let advice = format!(
-        "{} signed you in several times within a minute, and the page still asked who you are. Allow cookies for this site, wait a \
-         minute, and open the page again. If it keeps happening, give your administrator this number:",
-        title
-    );
-    let mut response = visit.problem(StatusCode::CONFLICT, "Your browser is going round in circles", &advice, None);
+    let advice = Words::fill(visit.words.round_advice, title);
+    let mut response = visit.problem(StatusCode::CONFLICT, visit.words.round, &advice, None);
     response.headers_mut().insert(http::header::RETRY_AFTER, HeaderValue::from_static("60"));
     response
 }

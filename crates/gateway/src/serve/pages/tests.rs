@@ -124,7 +124,7 @@ impl ChangePassword for PlainChange {
             return Ok(Changed::Rejected(Reason::WrongPassword));
         }
         if new.reveal().len() < 8 {
-            return Ok(Changed::Unsuitable("The new password is too short".into()));
+            return Ok(Changed::Unsuitable(super::password::Unsuitable::Weak(crate::realms::local::Weakness::Short(8))));
         }
         let password = Some(PasswordHash(new.reveal().clone()));
         let fresh = User { password, must_change_password: false, epoch: user.epoch + 1, ..user.clone() };
@@ -629,7 +629,7 @@ async fn a_password_that_must_be_changed_is_changed_before_anything_else() {
     let before = browser.cookie(LOGIN, "vestibule").unwrap().clone();
     for (old, new, repeat, sentence) in [
         ("fresh-password", "a new password", "another one here", "The two new passwords differ."),
-        ("fresh-password", "short", "short", "The new password is too short."),
+        ("fresh-password", "short", "short", "The new password needs at least 8 characters."),
         ("wrong", "a new password", "a new password", "The current password is not right."),
     ] {
         let fields = change(old, new, repeat);

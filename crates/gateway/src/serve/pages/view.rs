@@ -2,9 +2,11 @@
 
 use askama::Template;
 use http::StatusCode;
+use vestibule_engine::request::CheckRequest;
 
 use super::assets::{self, SCRIPT, SCRIPT_VERSION, STYLE, STYLE_VERSION};
 use super::brand::Brand;
+use super::words::Words;
 
 /// The layout: `display=page|popup|touch`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -19,13 +21,26 @@ pub enum Display {
 }
 
 impl Display {
-    /// Reads a parameter; whatever we do not know is a page.
-    pub fn parse(text: &str) -> Self {
+    /// Reads a parameter; `None` for what we do not know.
+    pub fn parse(text: &str) -> Option<Self> {
         match text {
-            "popup" => Self::Popup,
-            "touch" => Self::Touch,
-            _ => Self::Page,
+            "page" => Some(Self::Page),
+            "popup" => Some(Self::Popup),
+            "touch" => Some(Self::Touch),
+            _ => None,
         }
+    }
+
+    /// What suits this browser where nobody says otherwise: who holds it in a hand touches it.
+    pub fn usual(request: &CheckRequest) -> Self {
+        let text = |name: &str| request.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        // The hint (Client Hints, `Sec-CH-UA-Mobile`) is a fact, the name of the browser a guess: all of them say `Mozilla`.
+        let touch = match text("sec-ch-ua-mobile") {
+            "?1" => true,
+            "?0" => false,
+            _ => ["Mobi", "Android", "iPhone", "iPad"].iter().any(|word| text("user-agent").contains(word)),
+        };
+        if touch { Self::Touch } else { Self::Page }
     }
 
     /// The parameter's value.
@@ -52,6 +67,8 @@ pub enum Dress {
 pub struct Shell<'a> {
     /// The brand.
     pub brand: &'a Brand,
+    /// What it says.
+    pub words: &'static Words,
     /// The tenant, which names the brand's stylesheet.
     pub tenant: &'a str,
     /// The layout.
@@ -61,6 +78,16 @@ pub struct Shell<'a> {
 }
 
 impl Shell<'_> {
+    /// What a sentence says before the name in it.
+    fn before<'s>(&self, sentence: &'s str) -> &'s str {
+        Words::before(sentence)
+    }
+
+    /// And after it.
+    fn after<'s>(&self, sentence: &'s str) -> &'s str {
+        Words::after(sentence)
+    }
+
     fn style(&self) -> &'static str {
         STYLE
     }
@@ -103,6 +130,8 @@ pub struct LoginPage<'a> {
     pub return_to: &'a str,
     /// The application that waits there.
     pub waiting: Option<&'a str>,
+    /// Whether users of every tenant sign in here, so that names need their suffix.
+    pub of_anybody: bool,
     /// What went wrong.
     pub problem: Option<Problem<'a>>,
 }
@@ -233,12 +262,36 @@ pub struct HomePage<'a> {
     pub since: (&'a str, &'a str),
     /// Applications: name and address.
     pub applications: &'a [(String, String)],
+    /// The lists this user may look at: name and address.
+    pub administration: &'a [(&'static str, &'static str)],
     /// The anti-forgery token for signing out.
     pub token: &'a str,
     /// Whether the password can be changed here.
     pub password: bool,
     /// Said once, e.g. that the password was changed.
     pub notice: Option<&'a str>,
+}
+
+/// Rows that administrators look up.
+#[derive(Debug, Template)]
+#[template(path = "history.html")]
+pub struct HistoryPage<'a> {
+    /// What surrounds it.
+    pub shell: Shell<'a>,
+    /// What it is called.
+    pub title: &'a str,
+    /// What is said where there is nothing yet.
+    pub empty: &'a str,
+    /// Its own address.
+    pub path: &'a str,
+    /// Of which user.
+    pub user: &'a str,
+    /// The columns.
+    pub head: &'a [&'a str],
+    /// The rows.
+    pub rows: &'a [Vec<String>],
+    /// All that is kept, for programs: format and address.
+    pub exports: &'a [(&'static str, String)],
 }
 
 /// Something did not work.
@@ -336,6 +389,7 @@ pub struct DonePage<'a> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::words::Language;
     use super::*;
 
     const LONG: &str = "bartholomew.featherstonehaugh-cholmondeley-majoribanks@very-long-department.subsidiary.north.example.com";
@@ -352,9 +406,18 @@ mod tests {
         let differ =
             Problem { sentence: "The two new passwords differ", advice: "Type the new password twice, the same each time.", id: None };
         let login = |username, signed_in_as, waiting: Option<&str>, problem| {
-            LoginPage { shell: shell.clone(), state: "s", return_to: waiting.unwrap_or_default(), username, signed_in_as, waiting, problem }
-                .render()
-                .unwrap()
+            LoginPage {
+                shell: shell.clone(),
+                state: "s",
+                return_to: waiting.unwrap_or_default(),
+                username,
+                signed_in_as,
+                waiting,
+                of_anybody: username == LONG,
+                problem,
+            }
+            .render()
+            .unwrap()
         };
         let logout = |session| LogoutPage { shell: shell.clone(), session, action: "/logout", login: "/login" }.render().unwrap();
         let password = |username, must, problem| {
@@ -365,7 +428,19 @@ mod tests {
         let home = |name, username, applications: &[(String, String)], notice: Option<&str>| {
             let since = ("2026-11-21T18:00:00Z", "21 November 2026, 18:00 UTC");
             let password = notice.is_some();
-            HomePage { shell: shell.clone(), name, username, since, applications, token: "t", password, notice }.render().unwrap()
+            HomePage {
+                shell: shell.clone(),
+                name,
+                username,
+                since,
+                applications,
+                administration: &[("Login history", "/history")],
+                token: "t",
+                password,
+                notice,
+            }
+            .render()
+            .unwrap()
         };
         let applications =
             ["app.north.localhost:8080", "shop.north.localhost:8080", "a-very-long-application-name.department.north.example.com"]
@@ -394,6 +469,18 @@ mod tests {
         let form = Some("/login?login=true");
         let choice =
             ChoicePage { shell: shell.clone(), providers: &providers, by_mail: true, hint: HOSTILE, return_to: HOSTILE, bind: "", form };
+        let rows: Vec<Vec<String>> = [("ada", "Success"), (HOSTILE, "Invalid login"), (LONG, "Restricted time")]
+            .map(|(user, status)| {
+                ["2026-11-21 18:00:00", user, "2001:db8::1234:5678:9abc", "form", "local", status, ID].map(str::to_owned).to_vec()
+            })
+            .into();
+        let exports = [("CSV", "/history?format=csv".to_owned()), ("JSON", "/history?format=json".to_owned())];
+        let w = shell.words;
+        let head = [w.time, w.user, w.from, w.kind, w.vouched, w.verdict, w.number];
+        let history = |rows: &[Vec<String>]| {
+            let (title, empty, head, exports) = (w.login_history, w.no_logins, &head[..], &exports[..]);
+            HistoryPage { shell: shell.clone(), title, empty, path: "/history", user: HOSTILE, head, rows, exports }.render().unwrap()
+        };
         let fields = [("SAMLResponse", HOSTILE.to_owned())];
         let switch = SwitchPage {
             shell: shell.clone(),
@@ -430,6 +517,8 @@ mod tests {
             ("signed-out-alone", out(&[])),
             ("choice", choice.render().unwrap()),
             ("switch", switch.render().unwrap()),
+            ("history", history(&rows)),
+            ("history-empty", history(&[])),
             ("done", DonePage { shell: shell.clone(), onward: "http://app.north.localhost:8080/" }.render().unwrap()),
         ]
     }
@@ -442,12 +531,21 @@ mod tests {
             b"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 120 32'><rect width='120' height='32' rx='4' fill='#0055aa'/></svg>";
         let mut branded = Brand::new("South").with_accent("#0055aa").unwrap().with_logo("image/svg+xml", logo).unwrap();
         branded.support = Some(format!("Trouble signing in? Call 4711 {HOSTILE}"));
+        branded.heading = Some("Welcome to South".to_owned());
+        branded.aside = Some(format!("Maintenance on Sunday.\n\n{HOSTILE}"));
         for (brand, theme) in [(&plain, "plain"), (&branded, "branded")] {
             for display in [Display::Page, Display::Popup, Display::Touch] {
-                for dress in [Dress::Linked, Dress::Inline] {
-                    for (name, html) in pages(&Shell { brand, tenant: "north", display, dress }) {
+                for (dress, language) in [
+                    (Dress::Linked, Language::English),
+                    (Dress::Inline, Language::English),
+                    (Dress::Linked, Language::German),
+                    (Dress::Inline, Language::German),
+                ] {
+                    let words = language.words();
+                    for (name, html) in pages(&Shell { brand, words, tenant: "north", display, dress }) {
+                        assert!(html.contains(&format!("<html lang=\"{}\"", language.tag())), "{name}");
                         if let (Ok(folder), Dress::Inline) = (std::env::var("VESTIBULE_PAGES"), dress) {
-                            std::fs::write(format!("{folder}/{theme}-{}-{name}.html", display.as_str()), &html).unwrap();
+                            std::fs::write(format!("{folder}/{theme}-{}-{}-{name}.html", display.as_str(), language.tag()), &html).unwrap();
                         }
                         let body = html.split_once("<body>").unwrap().1;
                         let markup = body.split_once("\n<script>").map_or(body, |(markup, _)| markup);

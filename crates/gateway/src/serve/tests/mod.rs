@@ -293,6 +293,7 @@ fn identity(name: &str, now: vestibule_engine::Timestamp) -> Identity {
         attributes: Arc::default(),
         session: None,
         ambient: false,
+        from: None,
     }
 }
 

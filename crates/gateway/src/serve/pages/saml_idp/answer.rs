@@ -143,12 +143,9 @@ impl Portal {
                 query.append_pair("RelayState", state.as_str());
             }
             let joint = if acs.location.contains('?') { '&' } else { '?' };
-            return Ok(go(visit, &format!("{}{joint}{}", acs.location, query.finish()), &partner.title, ARRIVING));
+            return Ok(go(visit, &format!("{}{joint}{}", acs.location, query.finish()), &partner.title, visit.words.taken_there));
         }
         let form = PostForm::new(&acs.location, Kind::Response, issued, relay_state).map_err(unwritten)?;
-        Ok(post(visit, form, &partner.title, ARRIVING))
+        Ok(post(visit, form, &partner.title, visit.words.taken_there))
     }
 }
-
-/// What the page says on the way to an application.
-const ARRIVING: &str = "You are signed in, and your browser takes you there.";

@@ -107,7 +107,6 @@ impl Portal {
         identity: &Identity,
         login: Login,
     ) -> Result<Response<Full<Bytes>>, Unavailable> {
-        const ARRIVING: &str = "You are signed in, and your browser takes you there.";
         let login = in_its_words(login);
         let idp = &federation.role.idp;
         let (acs, sp) = (&request.acs, &partner.registered);
@@ -116,7 +115,7 @@ impl Portal {
         if acs.binding == binding::SAML11_POST {
             let issued = idp.respond(sp, request, &login, visit.now).map_err(unwritten)?;
             let form = PostForm::saml11(&acs.location, &issued, target).map_err(unwritten)?;
-            return Ok(post(visit, form, &partner.title, ARRIVING));
+            return Ok(post(visit, form, &partner.title, visit.words.taken_there));
         }
         let assertion = idp.behind_artifact(sp, request, &login, visit.now).map_err(unwritten)?;
         let artifact = Artifact::Saml11 { source_id: Artifact::source_id_of(&idp.entity_id), handle: random::<20>()? };
@@ -130,7 +129,7 @@ impl Portal {
         let mut query = url::form_urlencoded::Serializer::new(String::new());
         query.append_pair("TARGET", target.as_str()).append_pair("SAMLart", &artifact.to_base64());
         let joint = if acs.location.contains('?') { '&' } else { '?' };
-        Ok(go(visit, &format!("{}{joint}{}", acs.location, query.finish()), &partner.title, ARRIVING))
+        Ok(go(visit, &format!("{}{joint}{}", acs.location, query.finish()), &partner.title, visit.words.taken_there))
     }
 
     /// POST `responder`: each assertion once, to the service provider it was made for.

@@ -18,6 +18,7 @@ use vestibule_saml::idp::SsoRequest;
 use vestibule_saml::names::status;
 use vestibule_saml::protocol::{Consumer, NameIdPolicy, Status};
 
+use super::super::words::Words;
 use super::answer::{self, accepted};
 use super::{Federation, PREFIX, admits, holds};
 use crate::config::checked::ServiceProvider;
@@ -146,9 +147,9 @@ impl Portal {
             visit.refusal = Some((Ruling::Deny, Reason::StaleForm));
             return Ok(visit.problem(
                 StatusCode::BAD_REQUEST,
-                "This sign-in has expired",
-                "Open the application again and sign in from there. If this keeps happening, give your administrator this number:",
-                Some(("Go to your applications", "/")),
+                visit.words.sign_in_expired,
+                visit.words.open_application,
+                Some((visit.words.go_to_applications, "/")),
             ));
         };
         let identity = match self.session(visit).await? {
@@ -181,9 +182,9 @@ impl Portal {
             }
             return Ok(visit.problem(
                 StatusCode::FORBIDDEN,
-                &format!("You may not use {}", partner.title),
-                "If you think you should, give your administrator this number:",
-                Some(("Go to your applications", "/")),
+                &Words::fill(visit.words.may_not_use, &partner.title),
+                visit.words.think_you_should,
+                Some((visit.words.go_to_applications, "/")),
             ));
         }
         self.answer_request(visit, federation, partner, &request, &pending, &identity).await
@@ -211,9 +212,9 @@ impl Portal {
             let again = format!("{PREFIX}start/{}", partner.name);
             return Ok(visit.problem(
                 StatusCode::CONFLICT,
-                &format!("This sign-in to {} is already done", partner.title),
-                "It was used once, in this tab or another. Open the application again; if this keeps happening, give its administrator this number:",
-                Some(if partner.start { ("Open it again", again.as_str()) } else { ("Go to your applications", "/") }),
+                &Words::fill(visit.words.already_done, &partner.title),
+                visit.words.used_once,
+                Some(if partner.start { (visit.words.open_it_again, again.as_str()) } else { (visit.words.go_to_applications, "/") }),
             ));
         }
         let login = self.login(visit, partner, identity, name_id, class)?;
@@ -260,9 +261,9 @@ impl Portal {
             // Nobody asked by a message that could be answered.
             return Ok(visit.problem(
                 StatusCode::FORBIDDEN,
-                &format!("You cannot be signed in to {}", partner.title),
-                "It asks for something your account has not. Give your administrator this number:",
-                Some(("Go to your applications", "/")),
+                &Words::fill(visit.words.cannot_be_signed_in, &partner.title),
+                visit.words.account_has_not,
+                Some((visit.words.go_to_applications, "/")),
             ));
         }
         let code = if why == status::INVALID_NAME_ID_POLICY { status::REQUESTER } else { status::RESPONDER };

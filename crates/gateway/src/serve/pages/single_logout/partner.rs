@@ -149,8 +149,8 @@ impl Correspondent<'_> {
         request: &LogoutRequest,
     ) -> Result<Response<Full<Bytes>>, Unavailable> {
         match self.sent(&endpoint.binding, &endpoint.location, Kind::Request, request, None).map_err(unwritten)? {
-            Sent::Address(url) => Ok(go(visit, &url, self.title, LEAVING)),
-            Sent::Form(form) => Ok(post(visit, form, self.title, LEAVING)),
+            Sent::Address(url) => Ok(go(visit, &url, self.title, visit.words.signed_out_going)),
+            Sent::Form(form) => Ok(post(visit, form, self.title, visit.words.signed_out_going)),
         }
     }
 
@@ -165,7 +165,7 @@ impl Correspondent<'_> {
     ) -> Result<Response<Full<Bytes>>, Unavailable> {
         match self.sent(&endpoint.binding, location, Kind::Response, answer, relay_state).map_err(unwritten)? {
             Sent::Address(url) => Ok(reply::redirect(&url)),
-            Sent::Form(form) => Ok(post(visit, form, self.title, BACK)),
+            Sent::Form(form) => Ok(post(visit, form, self.title, visit.words.signed_out_back)),
         }
     }
 
@@ -203,8 +203,3 @@ fn by<P: Purpose>(
     }
     PostForm::new(location, kind, &message.signed(key)?, relay_state).map(Sent::Form)
 }
-
-/// What the page says on the way to a partner that is told.
-const LEAVING: &str = "You are signed out here. Your browser goes there to sign you out, too.";
-/// What the page says on the way back to the partner that asked.
-const BACK: &str = "You are signed out. Your browser goes back there.";
