@@ -19,7 +19,7 @@ use vestibule_engine::Timestamp;
 use vestibule_engine::audit::{Ending, Event, Reason, SecurityFault, Trail};
 use vestibule_engine::clock::random;
 use vestibule_engine::identity::{GroupName, Identity, Issuer, SchemeName, TenantId, User, Username, password};
-use vestibule_engine::realm::{Answer, Offered};
+use vestibule_engine::realm::{Accounts, Answer, Offered};
 use vestibule_engine::request::{Channel, CheckRequest};
 use vestibule_engine::scheme::{Asked, Opening, Outcome, Place, Proof, Rejection, Scheme, Unavailable, Who};
 use vestibule_engine::secret::Secret;
@@ -226,8 +226,14 @@ impl Integration {
             trail.refused(&self.name, None, Reason::MalformedCredential);
             return refused(Reason::MalformedCredential);
         };
-        let offer =
-            Offer { request: asked.request, tenant: &tenant.id, username: &username, secret: Offered::Password(&secret), now: asked.now };
+        let offer = Offer {
+            request: asked.request,
+            tenant: &tenant.id,
+            username: &username,
+            secret: Offered::Password(&secret),
+            accounts: Accounts::All,
+            now: asked.now,
+        };
         let answer = match self.family.verify(&offer, false, trail).await {
             Ok(answer) => answer,
             Err(down) => {

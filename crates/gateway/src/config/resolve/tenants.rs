@@ -662,7 +662,7 @@ fn leads_away(scheme: &Scheme) -> bool {
         Scheme::Saml(_) | Scheme::Oidc(_) => true,
         Scheme::Session
         | Scheme::Introspection(_)
-        | Scheme::Integration(_)
+        | Scheme::Integration { .. }
         | Scheme::Basic { .. }
         | Scheme::LoginForm { .. }
         | Scheme::ClientCertificate(_)

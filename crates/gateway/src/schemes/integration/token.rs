@@ -342,6 +342,7 @@ mod tests {
                 attributes: Arc::default(),
                 session: None,
                 ambient: true,
+                from: None,
             }
         }
 
