@@ -65,6 +65,7 @@ impl House {
             attributes: Arc::default(),
             session: None,
             ambient: false,
+            from: None,
         }
     }
 
