@@ -704,6 +704,7 @@ mod tests {
             attributes: Arc::default(),
             session: None,
             ambient: false,
+            from: None,
         }
     }
 
