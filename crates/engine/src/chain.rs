@@ -9,7 +9,7 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use crate::admission::Admission;
-use crate::audit::{Reason, Trail};
+use crate::audit::{OidcFault, Reason, Trail};
 use crate::decision::Challenges;
 use crate::identity::{Identity, SchemeName};
 use crate::request::CheckRequest;
@@ -60,7 +60,8 @@ pub enum Standing {
         /// Whether a credential was presented and refused.
         attempted: bool,
     },
-    /// Nobody proved who is asking, and a credential was not looked at: too many wait (`authentication-chain.md` §10).
+    /// Nobody proved who is asking, and the caller is told more than that: too many wait (`authentication-chain.md` §10), or a
+    /// token is not good for this (RFC 6750 §3.1).
     TurnedAway(Rejection),
     /// Nobody proved who is asking, and a step that had material could not be asked.
     Undecided(Unavailable),
@@ -149,7 +150,7 @@ impl Chain {
                 Err(No::Rejected(rejection)) => {
                     // A session that is over was nobody's attempt to come in.
                     attempted |= scheme.explicit();
-                    turned_away = turned_away.or(Some(rejection).filter(|rejection| rejection.reason == Reason::TooManyWaiting));
+                    turned_away = turned_away.or(Some(rejection).filter(|rejection| is_told(rejection.reason)));
                     // The rest of a family was skipped within it: a family is one link.
                     let ends = match rejection.reach {
                         Reach::Chain => true,
@@ -177,6 +178,11 @@ impl Chain {
         let http = self.links.iter().filter_map(|link| link.scheme.challenge(request)).collect();
         Challenges { http, login: self.login_scheme().is_some(), attempted }
     }
+}
+
+/// What a caller may do something about, so that asking for a credential again would mislead.
+fn is_told(reason: Reason) -> bool {
+    matches!(reason, Reason::TooManyWaiting | Reason::Oidc(OidcFault::MissingScope))
 }
 
 /// Why a step did not recognise anybody, though it had something to read.
@@ -338,7 +344,7 @@ mod tests {
         }
 
         fn challenge(&self, _: &CheckRequest) -> Option<Challenge> {
-            self.explicit.then(|| Challenge { scheme: "Basic", realm: self.name.to_string(), error: None })
+            self.explicit.then(|| Challenge { scheme: "Basic", realm: self.name.to_string(), error: None, scope: String::new() })
         }
     }
 

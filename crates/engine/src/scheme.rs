@@ -271,6 +271,8 @@ pub struct Challenge {
     pub realm: String,
     /// What is wrong with what was presented, in the scheme's own word (RFC 6750 §3.1).
     pub error: Option<&'static str>,
+    /// What a token has to be good for, separated by spaces (RFC 6750 §3); empty if nothing is demanded.
+    pub scope: String,
 }
 
 /// What a scheme proved, before admission: who, how, and on which replay conditions.

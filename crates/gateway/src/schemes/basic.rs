@@ -222,7 +222,7 @@ impl Scheme for Basic {
                 }
             }
         };
-        Some(Challenge { scheme, realm: self.settings.realm_text.clone(), error: None })
+        Some(Challenge { scheme, realm: self.settings.realm_text.clone(), error: None, scope: String::new() })
     }
 }
 

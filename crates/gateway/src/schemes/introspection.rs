@@ -6,6 +6,8 @@
 //! most and never beyond the token's end, many who present one token ask once, and few questions are under way at a time. What
 //! the server cannot answer lets nobody in.
 
+mod refusals;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +30,7 @@ use vestibule_oidc::client::Client;
 use vestibule_oidc::introspection::{self as rfc7662, Active, MAX_ANSWER};
 use vestibule_oidc::reason;
 
+use self::refusals::{Closed, Refusals};
 use super::oidc::{client, fault, form, issuer_of, media_type, origin};
 use super::verified::Flights;
 use crate::call::breaker::Breaker;
@@ -63,6 +66,7 @@ pub struct IntrospectionScheme {
     flights: Flights<Fingerprint, Result<Answer, Unavailable>>,
     owners: Cache<(TenantId, String), UserId>,
     questions: Semaphore,
+    refusals: Refusals,
     breaker: Breaker,
 }
 
@@ -77,6 +81,8 @@ enum Answer {
     Inactive,
     /// It was not asked: too many questions are under way.
     Busy,
+    /// It was not asked: too many tokens from this address were refused of late.
+    Closed,
 }
 
 /// Who names users by tokens, as links name it. Where tokens name `sub` and say who issued them, it is the OpenID provider of this
@@ -108,6 +114,7 @@ impl IntrospectionScheme {
             flights: Flights::default(),
             owners: Cache::new(REMEMBERED),
             questions: Semaphore::new(QUESTIONS),
+            refusals: Refusals::default(),
             breaker: Breaker::default(),
         })
     }
@@ -136,7 +143,12 @@ impl IntrospectionScheme {
     }
 
     async fn ask(&self, key: Fingerprint, token: &Secret<String>, asked: &Asked<'_>) -> Result<Answer, Unavailable> {
-        let Ok(_turn) = self.questions.try_acquire() else { return Ok(Answer::Busy) };
+        let turn = match self.refusals.admit(asked.request.client.address, self.clock.monotonic()) {
+            Ok(turn) => turn,
+            Err(Closed::Busy) => return Ok(Answer::Busy),
+            Err(Closed::Refused) => return Ok(Answer::Closed),
+        };
+        let Ok(_place) = self.questions.try_acquire() else { return Ok(Answer::Busy) };
         if !self.breaker.admits(self.clock.monotonic()) {
             return Err(self.down(&"it did not answer several times in a row and is left alone for a while"));
         }
@@ -148,8 +160,14 @@ impl IntrospectionScheme {
                 let lasts = match answer {
                     Answer::Yes(_) => self.settings.remember,
                     Answer::No(_) | Answer::Inactive => NO.min(self.settings.remember),
-                    Answer::Busy => Duration::ZERO,
+                    Answer::Busy | Answer::Closed => Duration::ZERO,
                 };
+                match answer {
+                    Answer::Inactive => turn.refused(now),
+                    // Its server vouches for it: it is nobody's guess.
+                    Answer::No(rejection) if rejection.reason != reason::Reason::MissingScope => turn.refused(now),
+                    Answer::No(_) | Answer::Yes(_) | Answer::Busy | Answer::Closed => {}
+                }
                 self.answers.insert(key, (answer.clone(), now.saturating_add(lasts)));
             }
             Err(_) => self.breaker.failed(now),
@@ -282,6 +300,7 @@ impl Scheme for IntrospectionScheme {
             Answer::No(rejection) => return rejected(self.refused(&rejection, trail)),
             Answer::Inactive => return rejected(Reason::Oidc(OidcFault::Inactive)),
             Answer::Busy => return rejected(Reason::TooManyWaiting),
+            Answer::Closed => return rejected(Reason::AddressGateClosed),
         };
         let tenant = &asked.found.tenant;
         let who = match self.owner(tenant, &active, asked).await? {
@@ -311,6 +330,6 @@ impl Scheme for IntrospectionScheme {
     /// RFC 6750 §3: whoever showed a token learns that it does not do, and nobody else learns anything.
     fn challenge(&self, request: &CheckRequest) -> Option<Challenge> {
         let error = self.presents(request).then_some("invalid_token");
-        Some(Challenge { scheme: "Bearer", realm: self.realm.clone(), error })
+        Some(Challenge { scheme: "Bearer", realm: self.realm.clone(), error, scope: self.settings.scopes.join(" ") })
     }
 }

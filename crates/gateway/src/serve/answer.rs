@@ -11,7 +11,7 @@ use http::header::{
     ACCEPT_LANGUAGE, ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, RETRY_AFTER, SET_COOKIE, VARY, WWW_AUTHENTICATE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
-use vestibule_engine::audit::{Reason, SecurityFault};
+use vestibule_engine::audit::{OidcFault, Reason, SecurityFault};
 use vestibule_engine::decision::{Challenges, Decision, Denial, Shed};
 use vestibule_engine::engine::Judgement;
 use vestibule_engine::identity::TenantId;
@@ -251,6 +251,15 @@ impl Answers {
             Denial::Rejected(rejection) if rejection.reason == Reason::TooManyWaiting => {
                 Refusal::new(StatusCode::TOO_MANY_REQUESTS, 20, "Too many attempts").later(RETRY_SECONDS)
             }
+            Denial::Rejected(rejection) if rejection.reason == Reason::Oidc(OidcFault::MissingScope) => {
+                let mut challenges = found.map(|found| found.tenant.chain.challenges(request, true).http).unwrap_or_default();
+                challenges.retain(|challenge| !challenge.scope.is_empty());
+                for challenge in &mut challenges {
+                    challenge.error = Some("insufficient_scope");
+                }
+                let sentence = "The token is not good for this";
+                Refusal { challenges, party: Party::Denied, ..Refusal::new(StatusCode::FORBIDDEN, 5, sentence) }
+            }
             Denial::Rejected(rejection) if soap && security_fault(rejection.reason).is_some() => {
                 let (party, sentence) = security_fault(rejection.reason).unwrap_or((Party::Caller, "Access denied"));
                 Refusal { party, ..Refusal::new(fault_status(kind), 20, sentence) }
@@ -323,19 +332,22 @@ impl Answers {
         }
         let mut response = Response::new(if method == Method::HEAD { Bytes::new() } else { body.into() });
         *response.status_mut() = status;
+        // A token that is not good enough is answered 403, and told what would be (RFC 6750 §3.1).
+        let lacks_scope = |challenge: &Challenge| challenge.error == Some("insufficient_scope");
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
         if let Some(policy) = policy {
             headers.insert(CONTENT_SECURITY_POLICY, policy);
         }
+        for challenge in challenges.iter().filter(|challenge| status == StatusCode::UNAUTHORIZED || lacks_scope(challenge)) {
+            headers.append(WWW_AUTHENTICATE, challenge_text(challenge, kind));
+        }
         if status == StatusCode::UNAUTHORIZED {
-            for challenge in &challenges {
-                headers.append(WWW_AUTHENTICATE, challenge_text(challenge.scheme, &challenge.realm, challenge.error, kind));
-            }
             // RFC 9110 §15.5.2: a 401 carries at least one challenge; browsers ignore schemes they do not know.
             if challenges.is_empty() {
                 let realm = tenant.map_or("vestibule", |tenant| &tenant.realm_text);
-                headers.append(WWW_AUTHENTICATE, challenge_text("Vestibule", realm, None, ClientKind::Api));
+                let ours = Challenge { scheme: "Vestibule", realm: realm.to_owned(), error: None, scope: String::new() };
+                headers.append(WWW_AUTHENTICATE, challenge_text(&ours, ClientKind::Api));
             }
         }
         if retry > 0 {
@@ -415,13 +427,17 @@ fn fault_status(kind: ClientKind) -> StatusCode {
 }
 
 /// A challenge as a header value. Scripts get a scheme no browser knows, so that it opens no dialogue.
-fn challenge_text(scheme: &str, realm: &str, error: Option<&str>, kind: ClientKind) -> HeaderValue {
+fn challenge_text(challenge: &Challenge, kind: ClientKind) -> HeaderValue {
+    let Challenge { scheme, realm, error, scope } = challenge;
     // Basic masks itself where it knows better than the kind of client does.
     let mask = if kind == ClientKind::Script && !scheme.starts_with('X') { "X" } else { "" };
     let realm: String = realm.chars().filter(|c| matches!(c, ' '..='~') && !matches!(c, '"' | '\\')).collect();
-    let charset = if scheme == "Basic" { ", charset=\"UTF-8\"" } else { "" };
+    let charset = if *scheme == "Basic" { ", charset=\"UTF-8\"" } else { "" };
+    // What would do is told to whom it is of use only.
+    let scope = if *error == Some("insufficient_scope") { format!(", scope=\"{scope}\"") } else { String::new() };
     let error = error.map(|word| format!(", error=\"{word}\"")).unwrap_or_default();
-    HeaderValue::try_from(format!("{mask}{scheme} realm=\"{realm}\"{charset}{error}")).unwrap_or(HeaderValue::from_static("Vestibule"))
+    HeaderValue::try_from(format!("{mask}{scheme} realm=\"{realm}\"{charset}{error}{scope}"))
+        .unwrap_or(HeaderValue::from_static("Vestibule"))
 }
 
 /// The portal's login page, which returns to what was asked for, less the credentials in it.

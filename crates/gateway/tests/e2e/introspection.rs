@@ -97,7 +97,6 @@ fn no_hostile_answer_is_a_yes() {
         ("unknown", json!({"oidc": "inactive"})),
         ("revoked.ada", json!({"oidc": "inactive"})),
         ("elsewhere.ada", json!({"oidc": "wrong_audience"})),
-        ("narrow.ada", json!({"oidc": "missing_scope"})),
         ("foreign.ada", json!({"oidc": "wrong_issuer"})),
         ("over.ada", json!({"oidc": "expired"})),
         ("wordy.ada", json!({"oidc": "malformed"})),
@@ -124,6 +123,43 @@ fn no_hostile_answer_is_a_yes() {
     // A refused token does not lock the next way.
     let (name, password, _) = USERS[1];
     assert_eq!(house.both(|request| request.basic(name, password)).status, 200);
+}
+
+#[test]
+fn a_token_that_is_good_for_less_is_told_what_it_lacks() {
+    let house = House::start();
+    let answer = house.come("narrow.ada");
+    assert_eq!((answer.status, house.reason(&answer)), (403, json!({"oidc": "missing_scope"})), "{answer:?}");
+    assert_eq!(answer.all("www-authenticate"), [r#"Bearer realm="North", error="insufficient_scope", scope="orders.read""#]);
+    assert!(house.gateway.application.received().is_empty());
+}
+
+#[test]
+fn junk_of_an_address_closes_it_and_what_lacks_a_scope_does_not() {
+    let house = House::start();
+    let at = |address: &str, token: &str| {
+        let question = ask("GET", "/")
+            .header("X-Forwarded-For", address)
+            .header("X-Forwarded-Method", "GET")
+            .header("X-Forwarded-Proto", "http")
+            .header("X-Forwarded-Host", &format!("app.north.localhost:{}", house.gateway.public))
+            .header("X-Forwarded-Uri", "/api/orders")
+            .header("Authorization", &format!("Bearer {token}"));
+        exchange(([127, 0, 0, 1], house.questions).into(), &question.octets("gateway"))
+    };
+    assert_eq!(at("192.0.2.1", "own.ada").status, 200);
+    for number in 0..30 {
+        assert_eq!(at("192.0.2.1", &format!("narrow.ada.{number}")).status, 403);
+    }
+    for number in 0..20 {
+        let answer = at("192.0.2.1", &format!("unknown-{number}"));
+        assert_eq!((answer.status, house.reason(&answer)), (401, json!({"oidc": "inactive"})), "{number}");
+    }
+    let asked = house.asked();
+    let closed = at("192.0.2.1", "unknown");
+    assert_eq!((closed.status, house.reason(&closed), house.asked()), (401, json!("address_gate_closed"), asked));
+    assert_eq!(at("192.0.2.1", "own.ada").status, 200, "what is known needs no question");
+    assert_eq!(at("192.0.2.2", "short.ada").status, 200, "and others are asked about");
 }
 
 #[test]

@@ -319,7 +319,7 @@ impl OpenidProvider {
         document(&json!({ "sub": subject, "name": format!("{name} of the demo"), "email": email, "department": groups }))
     }
 
-    /// RFC 7662. A token is `BEHAVIOUR.PERSON`, or one that was issued.
+    /// RFC 7662. A token is `BEHAVIOUR.PERSON` or `BEHAVIOUR.PERSON.NUMBER`, or one that was issued.
     async fn introspect(&self, authorization: &str, form: &HashMap<String, String>) -> Response<Full<Bytes>> {
         if !knows(authorization) {
             return status(StatusCode::UNAUTHORIZED, "application/json", json!({ "error": "invalid_client" }).to_string());
@@ -331,6 +331,7 @@ impl OpenidProvider {
             None => token.split_once('.').unwrap_or_default(),
         };
         let inactive = || document(&json!({ "active": false }));
+        let person = person.split('.').next().unwrap_or_default();
         let Some((subject, name, ..)) = find(person) else { return inactive() };
         let mut answer = json!({
             "active": true, "iss": self.issuer(), "sub": subject, "username": name, "aud": "https://app.north.localhost/api",

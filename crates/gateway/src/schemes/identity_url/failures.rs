@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use quick_cache::sync::Cache;
 use vestibule_engine::audit::Reason;
+use vestibule_engine::realm::address_range;
 
 use super::address::IdentityUrl;
 
@@ -59,10 +60,5 @@ impl Failures {
 }
 
 fn keys(address: IpAddr, url: &IdentityUrl) -> [Counted; 2] {
-    let address = match address.to_canonical() {
-        // A subscriber has a /64.
-        IpAddr::V6(ip) => IpAddr::V6((ip.to_bits() & !u128::from(u64::MAX)).into()),
-        v4 => v4,
-    };
-    [Counted::Address(address), Counted::Identity(url.organization.octets(), url.user.octets())]
+    [Counted::Address(address_range(address)), Counted::Identity(url.organization.octets(), url.user.octets())]
 }

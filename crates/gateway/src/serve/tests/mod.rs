@@ -247,7 +247,7 @@ impl Scheme for Token {
     }
 
     fn challenge(&self, _: &CheckRequest) -> Option<Challenge> {
-        self.http.then(|| Challenge { scheme: "Basic", realm: "North \"wing\"".into(), error: None })
+        self.http.then(|| Challenge { scheme: "Basic", realm: "North \"wing\"".into(), error: None, scope: String::new() })
     }
 
     fn login_flow(&self) -> Option<&dyn LoginFlow> {
