@@ -21,8 +21,8 @@ use crate::support::{Answer, Browser, CONFIG, Gateway, ask, hidden_fields};
 pub const PORTAL: &str = "login.north.localhost";
 const ACS: &str = "http://wiki.localhost:9/acs";
 const ARTIFACTS: &str = "http://wiki.localhost:9/artifact";
-const SLO: &str = "http://wiki.localhost:9/slo";
-const WIKI: &str = "https://wiki.example.org/saml";
+pub const SLO: &str = "http://wiki.localhost:9/slo";
+pub const WIKI: &str = "https://wiki.example.org/saml";
 const TRAVEL: &str = "https://travel.example.org/saml";
 pub const PASSWORD: &str = "correct horse battery";
 
@@ -75,12 +75,12 @@ fn der(name: &str) -> Vec<u8> {
     STANDARD.decode(body).unwrap()
 }
 
-fn sp_key() -> SigningKey<ServiceProvider> {
+pub fn sp_key() -> SigningKey<ServiceProvider> {
     SigningKey::from_pkcs8(ServiceProvider::NAME, &der("sp-rsa2048.key"), None).unwrap()
 }
 
 /// A service provider's own metadata.
-fn provider(entity_id: &str, signs: bool) -> String {
+pub fn provider(entity_id: &str, signs: bool) -> String {
     let acs = |index, binding: &str, location: &str| IndexedEndpoint {
         index,
         is_default: Some(index == 0),
@@ -117,14 +117,14 @@ fn house() -> Gateway {
 }
 
 /// A service provider that speaks to it.
-struct Provider {
+pub struct Provider {
     entity_id: &'static str,
     idp: Entity,
     sp: Sp,
 }
 
 impl Provider {
-    fn new(gateway: &Gateway, entity_id: &'static str) -> Self {
+    pub fn new(gateway: &Gateway, entity_id: &'static str) -> Self {
         Self::at(gateway, PORTAL, entity_id)
     }
 
@@ -145,11 +145,11 @@ impl Provider {
         &self.idp.idp.as_ref().unwrap().sso[0].location
     }
 
-    fn slo(&self) -> &str {
+    pub fn slo(&self) -> &str {
         &self.idp.idp.as_ref().unwrap().slo[0].location
     }
 
-    fn header(&self, destination: &str) -> Header {
+    pub fn header(&self, destination: &str) -> Header {
         let id = message_id(vestibule_random());
         Header { id, issue_instant: now(), destination: Some(destination.to_owned()), issuer: self.entity_id.to_owned() }
     }
@@ -193,7 +193,7 @@ impl Provider {
     }
 
     /// What becomes of a request in a browser that is signed in.
-    fn answered(&self, browser: &mut Browser<'_>, change: impl FnOnce(&mut AuthnRequest)) -> Result<Accepted, Rejection> {
+    pub fn answered(&self, browser: &mut Browser<'_>, change: impl FnOnce(&mut AuthnRequest)) -> Result<Accepted, Rejection> {
         let (url, id) = self.asks(change, None);
         let page = browser.visit(&url);
         self.consume(&posted(&page)["SAMLResponse"], Some(&id))

@@ -7,6 +7,7 @@ use vestibule_engine::audit::Ending;
 use vestibule_engine::scheme::Unavailable;
 
 use super::guard::Form;
+use super::op_session::WayOut;
 use super::view::{Display, Dress, GoingPage, LogoutPage};
 use super::{Portal, Visit, cookie, reply};
 
@@ -54,22 +55,25 @@ impl Portal {
         } else {
             self.engine.sessions.end_all(&visit.tenant.id, identity.user.id, Ending::LogoutEverywhere, &mut visit.trail).await?;
         }
+        let out = self.way_out(visit, &identity).await?;
         let told = match &identity.session {
-            Some(session) => self.tell_participants(visit, session.login).await?,
+            Some(session) => self.tell_participants(visit, session.login, out.as_ref()).await?,
             None => None,
         };
-        let out = self.way_out(visit, &identity).await?;
         let mut response = match (told, out) {
             // A page of its own: browsers hold our `form-action` against a redirect after a form.
-            (None, Some((to, location))) => {
-                let lead = "You are signed out here. Your browser takes you there to sign out, too.";
-                reply::page_on(visit, &GoingPage { shell: visit.shell(), to: &to, location: &location, lead }, &location)
-            }
+            (None, Some(out)) => going(visit, &out),
             (told, _) => reply::redirect(told.as_deref().unwrap_or(path)),
         };
         reply::set_cookie(&mut response, &cookie::clear_session(visit.request));
         Ok(response)
     }
+}
+
+/// On the way to sign out at an OpenID provider.
+pub(super) fn going(visit: &Visit<'_>, WayOut { to, location }: &WayOut) -> Response<Full<Bytes>> {
+    let lead = visit.words.signed_out_going;
+    reply::page_on(visit, &GoingPage { shell: visit.shell(), to, location, lead }, location)
 }
 
 fn signed_out(visit: &Visit<'_>) -> Response<Full<Bytes>> {

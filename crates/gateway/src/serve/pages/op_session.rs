@@ -19,6 +19,7 @@ use super::{Portal, Visit};
 use crate::schemes::oidc::{OpenidProvider, SESSION, Vouched};
 
 const PURPOSE: &str = "vestibule op session v1";
+const WAY_OUT: &str = "vestibule way out v1";
 /// Sessions looked at in one go.
 const PAGE: usize = 64;
 
@@ -36,6 +37,15 @@ pub(super) struct OpSession {
     /// When its ID token was issued.
     issued_at: i64,
     id_token: String,
+}
+
+/// Where somebody who signed out goes on to sign out at their provider. The address holds the ID token.
+#[derive(Serialize, Deserialize)]
+pub(super) struct WayOut {
+    /// What the provider is called.
+    pub to: String,
+    /// The address.
+    pub location: String,
 }
 
 impl OpSession {
@@ -126,15 +136,27 @@ impl Portal {
         }
     }
 
-    /// Where somebody who signed out goes on to sign out at their provider: what it is called, and the address.
-    pub(super) async fn way_out(&self, visit: &Visit<'_>, identity: &Identity) -> Result<Option<(String, String)>, Unavailable> {
+    /// Where somebody who signed out goes on to sign out at their provider.
+    pub(super) async fn way_out(&self, visit: &Visit<'_>, identity: &Identity) -> Result<Option<WayOut>, Unavailable> {
         let tenant = &visit.tenant.id;
         let Some(rp) = self.relying_party(visit) else { return Ok(None) };
         let Some(name) = identity.attributes.get(SESSION).and_then(|names| names.first()) else { return Ok(None) };
         let Some(sealed) = self.store.take(&key(tenant, name)).await? else { return Ok(None) };
         let Some(session) = self.opened(tenant, &sealed) else { return Ok(None) };
         let Some(provider) = rp.provider(&session.provider) else { return Ok(None) };
-        Ok(rp.end_session_url(provider, &session.id_token).map(|address| (provider.title().to_owned(), address)))
+        let location = rp.end_session_url(provider, &session.id_token);
+        Ok(location.map(|location| WayOut { to: provider.title().to_owned(), location }))
+    }
+
+    /// As it rests while others are told first.
+    pub(super) fn sealed_way_out(&self, tenant: &TenantId, out: &WayOut) -> Result<String, Unavailable> {
+        let text = serde_json::to_vec(out).map_err(|why| Unavailable::new("OpenID provider's session", why))?;
+        self.key.seal(WAY_OUT, tenant.as_str(), text)
+    }
+
+    /// As it was sealed.
+    pub(super) fn opened_way_out(&self, tenant: &TenantId, sealed: &str) -> Option<WayOut> {
+        serde_json::from_slice(&self.key.open(WAY_OUT, tenant.as_str(), sealed)?).ok()
     }
 
     fn opened(&self, tenant: &TenantId, sealed: &[u8]) -> Option<OpSession> {

@@ -30,6 +30,8 @@ use vestibule_saml::sp::TrustedIdp;
 use vestibule_saml::{NameId, Rejection};
 
 use self::partner::Correspondent;
+use super::logout::going;
+use super::op_session::WayOut;
 use super::saml_message::Arrived;
 use super::view::{Participant as Shown, SignedOutPage};
 use super::{Portal, Visit, cookie, reply};
@@ -141,6 +143,9 @@ struct Run {
     current: Option<Party>,
     /// Who was told: titles, and whether they answered that it is done.
     told: Vec<(String, Told)>,
+    /// Where it leads when all were told: to the OpenID provider, whose answer comes to no address of ours. Sealed.
+    #[serde(default)]
+    way_out: Option<String>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -259,8 +264,14 @@ impl Portal {
         self.next(visit, run).await
     }
 
-    /// Prepares to tell the partners of a login that has just ended; the address that goes on with it, if there are any.
-    pub(super) async fn tell_participants(&self, visit: &Visit<'_>, login: LoginId) -> Result<Option<String>, Unavailable> {
+    /// Prepares to tell the partners of a login that has just ended, and then its OpenID provider; the address that goes on with
+    /// it, if there are partners.
+    pub(super) async fn tell_participants(
+        &self,
+        visit: &Visit<'_>,
+        login: LoginId,
+        out: Option<&WayOut>,
+    ) -> Result<Option<String>, Unavailable> {
         let Some(portal) = &visit.tenant.portal_origin else { return Ok(None) };
         if self.idps.of(&visit.tenant.id).is_none() && self.service_provider(visit).is_none() {
             return Ok(None);
@@ -271,7 +282,8 @@ impl Portal {
             return Ok(None);
         }
         let id = message_id(random()?);
-        self.keep_run(visit, &id, &Run { waiting, ..Run::default() }).await?;
+        let way_out = out.map(|out| self.sealed_way_out(&visit.tenant.id, out)).transpose()?;
+        self.keep_run(visit, &id, &Run { waiting, way_out, ..Run::default() }).await?;
         Ok(Some(format!("{portal}/logout?run={id}")))
     }
 
@@ -309,7 +321,7 @@ impl Portal {
         }
         match run.asked_by.take() {
             Some(asked_by) => self.answer_logout(visit, &asked_by, &run.told).await,
-            None => self.over(visit, &run.told).await,
+            None => self.last_stop(visit, &run).await,
         }
     }
 
@@ -337,13 +349,40 @@ impl Portal {
         Ok(response)
     }
 
-    /// The end: where one is signed out, and where that could not be made sure.
+    /// All were told: on to the OpenID provider, if there is one. Whoever has to read that somebody did not confirm is led there
+    /// by a link, not at once.
+    async fn last_stop(&self, visit: &mut Visit<'_>, run: &Run) -> Result<Response<Full<Bytes>>, Unavailable> {
+        let out = run.way_out.as_ref().and_then(|sealed| self.opened_way_out(&visit.tenant.id, sealed));
+        match out {
+            Some(out) if run.told.iter().all(|(_, told)| *told == Told::Done) => {
+                let mut response = going(visit, &out);
+                self.forget_ended(visit, &mut response).await?;
+                Ok(response)
+            }
+            out => self.shown(visit, &run.told, out.as_ref()).await,
+        }
+    }
+
     async fn over(&self, visit: &mut Visit<'_>, told: &[(String, Told)]) -> Result<Response<Full<Bytes>>, Unavailable> {
+        self.shown(visit, told, None).await
+    }
+
+    /// The end: where one is signed out, where that could not be made sure, and where it is still to be done.
+    async fn shown(
+        &self,
+        visit: &mut Visit<'_>,
+        told: &[(String, Told)],
+        out: Option<&WayOut>,
+    ) -> Result<Response<Full<Bytes>>, Unavailable> {
         let participants: Vec<Shown<'_>> = told
             .iter()
             .map(|(title, told)| Shown { title, is_out: *told == Told::Done, cannot_be_asked: *told == Told::Unasked })
             .collect();
-        let page = SignedOutPage { shell: visit.shell(), participants: &participants };
+        let page = SignedOutPage {
+            shell: visit.shell(),
+            participants: &participants,
+            onward: out.map(|out| (out.to.as_str(), out.location.as_str())),
+        };
         let mut response = reply::page(visit, StatusCode::OK, &page);
         self.forget_ended(visit, &mut response).await?;
         Ok(response)

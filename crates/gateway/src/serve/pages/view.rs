@@ -358,6 +358,8 @@ pub struct SignedOutPage<'a> {
     pub shell: Shell<'a>,
     /// Where it led.
     pub participants: &'a [Participant<'a>],
+    /// Where one can go on to sign out: its name, and its address.
+    pub onward: Option<(&'a str, &'a str)>,
 }
 
 impl SignedOutPage<'_> {
@@ -462,7 +464,7 @@ mod tests {
             location: HOSTILE,
             lead: "You are signed in, and your browser takes you there.",
         };
-        let out = |participants: &[Participant<'_>]| SignedOutPage { shell: shell.clone(), participants }.render().unwrap();
+        let out = |participants: &[Participant<'_>], onward| SignedOutPage { shell: shell.clone(), participants, onward }.render().unwrap();
         let participants = [("Wiki", true, false), ("Travel desk", false, false), (LONG, false, true), (HOSTILE, true, false)]
             .map(|(title, is_out, cannot_be_asked)| Participant { title, is_out, cannot_be_asked });
         let providers = [(HOSTILE.to_owned(), "/login?idp=corp".to_owned()), ("Lab".to_owned(), "/login?idp=lab".to_owned())];
@@ -512,9 +514,10 @@ mod tests {
             ),
             ("leaving", leaving.render().unwrap()),
             ("going", going.render().unwrap()),
-            ("signed-out", out(&participants)),
-            ("signed-out-all", out(participants.get(..1).unwrap())),
-            ("signed-out-alone", out(&[])),
+            ("signed-out", out(&participants, None)),
+            ("signed-out-onward", out(&participants, Some((HOSTILE, HOSTILE)))),
+            ("signed-out-all", out(participants.get(..1).unwrap(), None)),
+            ("signed-out-alone", out(&[], None)),
             ("choice", choice.render().unwrap()),
             ("switch", switch.render().unwrap()),
             ("history", history(&rows)),

@@ -185,6 +185,7 @@ words! {
     not_confirmed: "Not every application confirmed it. Close the browser to be signed out of the rest.", "Nicht jede Anwendung hat es bestätigt. Schließen Sie den Browser, um auch von den übrigen abgemeldet zu sein.";
     cannot_be_asked: "Cannot be asked", "Kann nicht gefragt werden";
     did_not_confirm: "Did not confirm", "Nicht bestätigt";
+    sign_out_at: "Sign out at {}", "Bei {} abmelden";
     sign_in_again: "Sign in again", "Wieder anmelden";
 
     // Passwords

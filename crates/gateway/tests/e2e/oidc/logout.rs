@@ -1,8 +1,13 @@
 //! Signing out, here and there.
 
 use serde_json::json;
+use vestibule_saml::Sendable as _;
+use vestibule_saml::binding::{Kind, Redirect, signed_redirect_url};
+use vestibule_saml::names::status;
+use vestibule_saml::protocol::{LogoutRequest, LogoutResponse, Status};
 
 use super::{House, PORTAL, SUBJECTS, link};
+use crate::saml_idp;
 use crate::support::{Answer, Browser, ask, exchange, get, hidden_fields};
 
 impl House {
@@ -68,14 +73,15 @@ fn what_is_no_logout_token_ends_nothing_and_one_counts_once() {
     assert_eq!((again.status, house.reason(&again).0), (400, json!("replayed")));
 }
 
+fn sign_out(browser: &mut Browser<'_>) -> Answer {
+    let page = browser.load(&format!("http://{PORTAL}/logout"));
+    let fields = hidden_fields(&page.body);
+    let fields: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    browser.post(PORTAL, "/logout", &fields)
+}
+
 #[test]
 fn signing_out_here_leads_on_to_sign_out_there() {
-    let sign_out = |browser: &mut Browser<'_>| {
-        let page = browser.load(&format!("http://{PORTAL}/logout"));
-        let fields = hidden_fields(&page.body);
-        let fields: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        browser.post(PORTAL, "/logout", &fields)
-    };
     let house = House::start("").linked();
     let mut ada = house.signed_in("ada");
     let out = sign_out(&mut ada);
@@ -95,6 +101,42 @@ fn signing_out_here_leads_on_to_sign_out_there() {
 
     let here = House::start("logout = \"here\"").linked();
     assert_eq!(sign_out(&mut here.signed_in("ada")).status, 303);
+}
+
+#[test]
+fn whoever_signs_out_is_led_to_service_providers_first_and_then_to_the_provider() {
+    let idp = "[tenant.north.idp]\ncertificate = \"idp.crt\"\nkey = { file = \"idp.key\" }\n\n\
+        [service_provider.wiki]\ntenant = \"north\"\nmetadata = \"wiki.xml\"\ntitle = \"Wiki\"\n";
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let provider = runtime.block_on(crate::openid_provider::OpenidProvider::start("op.localhost")).unwrap();
+    let config = format!("{}\n{}\n{idp}", super::CONFIG.replace("{{names}}", "\"op\""), super::section("op", &provider.issuer(), ""));
+    let (certificate, key) = (saml_idp::recorded("idp-rsa2048.crt"), saml_idp::recorded("idp-rsa2048.key"));
+    let metadata = saml_idp::provider(saml_idp::WIKI, false);
+    let files = [("secret", super::CLIENT_SECRET), ("idp.crt", &certificate), ("idp.key", &key), ("wiki.xml", &metadata)];
+    let gateway = crate::support::Gateway::with_files(&config, &files).with_users();
+    let house = House { gateway, provider, runtime: Some(runtime) }.linked();
+    let wiki = saml_idp::Provider::new(&house.gateway, saml_idp::WIKI);
+    let told = |outcome: Status| {
+        let mut ada = house.signed_in("ada");
+        wiki.answered(&mut ada, |_| {}).unwrap();
+        let onward = sign_out(&mut ada);
+        let asked = ada.load(onward.header("location").unwrap_or_else(|| panic!("{onward:?}")));
+        let location = asked.header("refresh").or(asked.header("location")).unwrap_or_else(|| panic!("{asked:?}"));
+        let asked = Redirect::read(location.split_once(&format!("{}?", saml_idp::SLO)).unwrap().1).unwrap();
+        let request = asked.claim::<LogoutRequest>().unwrap().sender_says().header.id.clone();
+        let answer = LogoutResponse { header: wiki.header(wiki.slo()), in_response_to: Some(request), status: outcome };
+        let back = signed_redirect_url(wiki.slo(), Kind::Response, &answer.unsigned().unwrap(), None, &saml_idp::sp_key()).unwrap();
+        let page = ada.load(&back);
+        assert!(!house.is_in(&mut ada));
+        page
+    };
+    let page = told(Status::success());
+    let refresh = page.header("refresh").unwrap_or_else(|| panic!("{page:?}"));
+    assert!(refresh.contains("http://op.localhost") && refresh.contains("/end?id_token_hint=ey"), "{refresh}");
+    // Who did not confirm is named before the browser goes on.
+    let page = told(Status::failure(status::RESPONDER, status::REQUEST_DENIED));
+    assert_eq!((page.status, page.header("refresh")), (200, None), "{page:?}");
+    assert!(page.body.contains("Did not confirm") && page.body.contains("/end?id_token_hint=ey"), "{page:?}");
 }
 
 #[test]
