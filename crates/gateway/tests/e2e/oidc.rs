@@ -221,6 +221,32 @@ fn a_provider_that_cannot_be_understood_leads_nobody_anywhere() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "a test that measures time")]
+fn a_slow_provider_keeps_its_own_users_waiting_and_nobody_else() {
+    let house = House::start("").linked();
+    let mut bob = house.gateway.browser();
+    let arrived = house.come(&mut bob, "own.bob");
+    assert_eq!(bob.visit(arrived.header("location").unwrap()).status, 200);
+    let mut ada = house.gateway.browser();
+    let back = house.leave(&mut ada, "slow.ada");
+    let began = std::time::Instant::now();
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| ada.load(&back));
+        while !waiting.is_finished() {
+            let asked = std::time::Instant::now();
+            assert_eq!(bob.load(&house.page("/page")).status, 200);
+            assert!(asked.elapsed() < std::time::Duration::from_secs(3), "others wait, too");
+            std::thread::sleep(std::time::Duration::from_millis(200));
+        }
+        let answer = waiting.join().unwrap();
+        assert_eq!((answer.status, answer.header("retry-after").is_some()), (503, true), "{answer:?}");
+        assert!(!answer.cookies().contains_key("vestibule"));
+    });
+    // Eight seconds, and what the machine adds.
+    assert!(began.elapsed() < std::time::Duration::from_secs(20), "{:?}", began.elapsed());
+}
+
+#[test]
 fn one_providers_answer_is_nothing_at_anothers_address() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let (one, other) = (
