@@ -10,13 +10,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use http::header::{AUTHORIZATION, ORIGIN};
 use vestibule_engine::Timestamp;
-use vestibule_engine::admission::barred;
 use vestibule_engine::audit::{Event, Reason, Trail};
 use vestibule_engine::basic::{Credentials, credentials, presents};
-use vestibule_engine::identity::{RealmName, SchemeName, User, Username};
+use vestibule_engine::identity::{RealmName, SchemeName, Username};
 use vestibule_engine::realm::{Account, Accounts, Answer, Offered};
 use vestibule_engine::request::{CheckRequest, ClientKind};
-use vestibule_engine::scheme::{Asked, Challenge, Outcome, Place, Rejection, Scheme, Unavailable, Verdict, Who};
+use vestibule_engine::scheme::{Asked, Challenge, Outcome, Place, Rejection, Scheme, Unavailable, Verdict};
 
 use super::family::{Family, Offer, PlainHttp};
 use super::known_device;
@@ -70,29 +69,10 @@ impl Basic {
         Ok(Self { settings, family, verified, flights: Flights::default(), consumes })
     }
 
-    /// A remembered success, if its user is still the one it was.
-    async fn remembered(&self, fingerprint: &Fingerprint, asked: &Asked<'_>) -> Result<Option<Success>, Unavailable> {
-        let Some(success) = self.verified.find(fingerprint, self.now()) else { return Ok(None) };
-        let user = self.family.users.by_id(success.user, asked.now).await?;
-        if user.is_some_and(|user| user.epoch == success.epoch && may_be_remembered(&user)) {
-            return Ok(Some(success));
-        }
-        self.verified.forget(fingerprint);
-        Ok(None)
-    }
-
-    /// What was just found, as it may be remembered: its user is still the one whose password was checked.
-    async fn success(&self, account: &Account, realm: &RealmName, asked: &Asked<'_>) -> Option<Success> {
-        let (Who::User(id), Some(epoch)) = (&account.who, account.epoch) else { return None };
-        let user = self.family.users.by_id(*id, asked.now).await.ok().flatten()?;
-        let success = Success { account: account.clone(), user: *id, epoch, realm: realm.clone(), at: asked.now };
-        (user.epoch == epoch && may_be_remembered(&user)).then_some(success)
-    }
-
     /// Whether an answer found for one address holds for another: a success that may be remembered does.
     async fn serves_others(&self, answer: &Result<Answer, Unavailable>, asked: &Asked<'_>) -> bool {
         match answer {
-            Ok(Answer::Accepted { account, realm }) => self.success(account, realm, asked).await.is_some(),
+            Ok(Answer::Accepted { account, realm }) => Success::of(account, realm, &self.family.users, asked.now).await.is_some(),
             Ok(Answer::Rejected(_)) | Err(_) => false,
         }
     }
@@ -164,7 +144,7 @@ impl Scheme for Basic {
             return Ok(Outcome::Rejected(Rejection::next(Reason::MalformedCredential)));
         };
         let fingerprint = self.verified.fingerprint(&tenant.id, &self.family.steps, &username, &password);
-        if let Some(success) = self.remembered(&fingerprint, asked).await? {
+        if let Some(success) = self.verified.recall(&fingerprint, &self.family.users, asked.now, self.now()).await? {
             let answer = Ok(Answer::Accepted { account: success.account.clone(), realm: success.realm.clone() });
             self.line(&answer, since, trail);
             return Ok(self.authenticated(&success.account, &success.realm, success.at, asked));
@@ -193,7 +173,7 @@ impl Scheme for Basic {
             Answer::Rejected(rejection) => Ok(Outcome::Rejected(*rejection)),
             Answer::Accepted { account, realm } => {
                 if role == Role::Leader
-                    && let Some(success) = self.success(account, realm, asked).await
+                    && let Some(success) = Success::of(account, realm, &self.family.users, asked.now).await
                 {
                     self.verified.remember(fingerprint, success, self.now());
                 }
@@ -224,11 +204,6 @@ impl Scheme for Basic {
         };
         Some(Challenge { scheme, realm: self.settings.realm_text.clone(), error: None, scope: String::new() })
     }
-}
-
-/// Operators are asked for their password each time: where they come from is part of the answer.
-fn may_be_remembered(user: &User) -> bool {
-    barred(user).is_none() && !user.is_operator()
 }
 
 /// Whether a page made a browser send this: then the credential may be one that it sends by itself.

@@ -21,7 +21,7 @@ use vestibule_engine::clock::random;
 use vestibule_engine::identity::{GroupName, Identity, Issuer, SchemeName, TenantId, User, Username, password};
 use vestibule_engine::realm::{Accounts, Answer, Offered};
 use vestibule_engine::request::{Channel, CheckRequest};
-use vestibule_engine::scheme::{Asked, Opening, Outcome, Place, Proof, Rejection, Scheme, Unavailable, Who};
+use vestibule_engine::scheme::{Asked, Opening, Outcome, Place, Proof, Rejection, Scheme, Unavailable, Verdict, Who};
 use vestibule_engine::secret::Secret;
 use vestibule_engine::session::{Opened, Place as SessionPlace, Sessions};
 use vestibule_engine::store::digest;
@@ -30,6 +30,7 @@ use vestibule_wss::integration::{Heading, Lack, Security};
 
 use super::basic::from_a_page;
 use super::family::{Family, Offer, PlainHttp};
+use super::verified::{Fingerprint, Success, Verified};
 use super::ws_security::message;
 use token::{Bind, Presenter, Tokens};
 
@@ -121,7 +122,17 @@ pub struct Integration {
     sessions: Arc<Sessions>,
     tokens: Tokens,
     family: Family,
+    verified: Verified,
     plain: PlainHttp,
+}
+
+/// What a password was sent for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// To log in: it is checked, and a login for the history.
+    Login,
+    /// For the one request that it came with, as it comes with the next one: a success is remembered as Basic's is.
+    Request,
 }
 
 /// A name and a password, however they came.
@@ -133,6 +144,8 @@ pub struct Typed<'a> {
     pub password: &'a Secret<String>,
     /// What the client calls itself.
     pub client_name: Option<&'a str>,
+    /// What for.
+    pub purpose: Purpose,
 }
 
 impl Integration {
@@ -144,9 +157,10 @@ impl Integration {
         sessions: Arc<Sessions>,
         tokens: Tokens,
         family: Family,
+        verified: Verified,
         plain: PlainHttp,
     ) -> Self {
-        Self { name, tenant, settings, sessions, tokens, family, plain }
+        Self { name, tenant, settings, sessions, tokens, family, verified, plain }
     }
 
     /// The scheme's name.
@@ -206,7 +220,7 @@ impl Integration {
         }
     }
 
-    /// Whose password this is. Every attempt is a login, for the history.
+    /// Whose password this is. Every attempt is a login, for the history, unless it only says again what was just found.
     ///
     /// # Errors
     /// [`Unavailable`] if nobody could say.
@@ -226,6 +240,15 @@ impl Integration {
             trail.refused(&self.name, None, Reason::MalformedCredential);
             return refused(Reason::MalformedCredential);
         };
+        let fingerprint = match typed.purpose {
+            Purpose::Login => None,
+            Purpose::Request => Some(self.verified.fingerprint(&tenant.id, &self.family.steps, &username, &secret)),
+        };
+        if let Some(fingerprint) = &fingerprint
+            && let Some(proof) = self.recall(fingerprint, asked, trail).await?
+        {
+            return self.groups_admit(proof, &username, typed, asked, trail).await;
+        }
         let offer = Offer {
             request: asked.request,
             tenant: &tenant.id,
@@ -247,20 +270,47 @@ impl Integration {
                 refused(rejection.reason)
             }
             Answer::Accepted { account, realm } => {
-                let mut proof = self.family.proof(&self.name, &tenant.id, account, &realm, asked.now);
-                if let Some(reason) = self.keeps_out(&proof.who, asked.now).await? {
-                    trail.refused(&self.name, Some(&username), reason);
-                    return refused(reason);
+                if let Some(fingerprint) = fingerprint
+                    && let Some(success) = Success::of(&account, &realm, &self.family.users, asked.now).await
+                {
+                    self.verified.remember(fingerprint, success, self.family.clock.monotonic());
                 }
-                note_client(&mut proof, typed.client_name);
-                trail.events.push(Event::LoginSucceeded {
-                    scheme: self.name.clone(),
-                    realm: realm.to_string(),
-                    subject: username.to_string(),
-                });
-                Ok(Ok(proof))
+                let proof = self.family.proof(&self.name, &tenant.id, account, &realm, asked.now);
+                let admitted = self.groups_admit(proof, &username, typed, asked, trail).await?;
+                if admitted.is_ok() {
+                    let (realm, subject) = (realm.to_string(), username.to_string());
+                    trail.events.push(Event::LoginSucceeded { scheme: self.name.clone(), realm, subject });
+                }
+                Ok(admitted)
             }
         }
+    }
+
+    /// The proof of a password that was checked less than a minute ago, if its user is still the one it was.
+    async fn recall(&self, fingerprint: &Fingerprint, asked: &Asked<'_>, trail: &mut Trail) -> Result<Option<Proof>, Unavailable> {
+        let since = trail.mark();
+        let found = self.verified.recall(fingerprint, &self.family.users, asked.now, self.family.clock.monotonic()).await?;
+        let Some(Success { account, realm, at, .. }) = found else { return Ok(None) };
+        let step = self.family.steps.iter().find(|step| *step.realm.name() == realm);
+        trail.step(step.map_or(&self.name, |step| &step.scheme), Verdict::Authenticated, None, since);
+        Ok(Some(self.family.proof(&self.name, &asked.found.tenant.id, account, &realm, at)))
+    }
+
+    /// The proof, if it is of somebody who may come, with what the client calls itself.
+    async fn groups_admit(
+        &self,
+        mut proof: Proof,
+        username: &Username,
+        typed: &Typed<'_>,
+        asked: &Asked<'_>,
+        trail: &mut Trail,
+    ) -> Result<Result<Proof, Rejection>, Unavailable> {
+        if let Some(reason) = self.keeps_out(&proof.who, asked.now).await? {
+            trail.refused(&self.name, Some(username), reason);
+            return Ok(Err(Rejection::chain(reason)));
+        }
+        note_client(&mut proof, typed.client_name);
+        Ok(Ok(proof))
     }
 
     /// Whose token this is. It is spent.
@@ -508,7 +558,7 @@ impl IntegrationScheme {
         &self,
         heading: &Heading,
         era: vestibule_wss::Era,
-        typed: &Typed<'_>,
+        mut typed: Typed<'_>,
         asked: &Asked<'_>,
         trail: &mut Trail,
     ) -> Result<Outcome, Unavailable> {
@@ -524,7 +574,10 @@ impl IntegrationScheme {
         } else {
             heading.keep_alive.then_some(SessionPlace::Kept)
         };
-        Ok(match self.of.log_in(typed, asked, trail).await? {
+        if place.is_none() {
+            typed.purpose = Purpose::Request;
+        }
+        Ok(match self.of.log_in(&typed, asked, trail).await? {
             Ok(proof) => self.proven(proof, place),
             Err(rejection) => Outcome::Rejected(rejection),
         })
@@ -632,8 +685,9 @@ impl Scheme for IntegrationScheme {
             Security::Absent => Ok(Outcome::NotApplicable),
             Security::Username { era, username, password } => {
                 let secret = Secret::from(password.as_str());
-                let typed = Typed { username, password: &secret, client_name: heading.client_name.as_deref() };
-                self.by_password(heading, *era, &typed, asked, trail).await
+                let client_name = heading.client_name.as_deref();
+                let typed = Typed { username, password: &secret, client_name, purpose: Purpose::Login };
+                self.by_password(heading, *era, typed, asked, trail).await
             }
             Security::SsoToken(token) => {
                 let place = (heading.keep_alive && !administrative).then_some(SessionPlace::Kept);
@@ -688,7 +742,9 @@ mod tests {
         let lifetime = Duration::from_secs(60);
         let key = TokenKey::new(&Secret::new([7; 32]));
         let tokens = Tokens::new("north".into(), key, token::Settings { lifetime, strict: false }, store, users);
-        Integration::new("crm".into(), "north".into(), settings, Arc::new(sessions), tokens, house.family.clone(), PlainHttp::Refused)
+        let verified = Verified::new(1, Duration::from_secs(3600)).unwrap();
+        let (family, plain) = (house.family.clone(), PlainHttp::Refused);
+        Integration::new("crm".into(), "north".into(), settings, Arc::new(sessions), tokens, family, verified, plain)
     }
 
     async fn identity(house: &House) -> Identity {
@@ -745,3 +801,45 @@ mod tests {
         assert_eq!(arrive(&[("sec-fetch-site", "none"), ("cookie", held)]).await, Ok(()));
     }
 }
+
+    fn message(namespace: &str, name: &str, password: &str) -> CheckRequest {
+        let text = format!(
+            "<s:Envelope xmlns:s=\"http://schemas.xmlsoap.org/soap/envelope/\"><s:Header><w:Security xmlns:w=\"{namespace}\"><w:UsernameToken>\
+             <w:Username>{name}</w:Username><w:Password>{password}</w:Password></w:UsernameToken></w:Security></s:Header>\
+             <s:Body><ContactQueryPage_Input/></s:Body></s:Envelope>"
+        );
+        let mut request = request(&[("content-type", "text/xml")]);
+        request.method = http::Method::POST;
+        request.target = vestibule_engine::request::Target::parse("/Services/Integration/Contact").unwrap();
+        request.body = vestibule_engine::request::Body::Whole(text.into());
+        request
+    }
+
+    #[tokio::test]
+    async fn a_password_that_comes_with_every_request_is_checked_once_a_minute_and_one_that_logs_in_always() {
+        use vestibule_wss::Era;
+        let house = House::new();
+        let ada = house.shelf.add("ada", None, |_| {});
+        let scheme = IntegrationScheme::new(Arc::new(integration(&house)));
+        // Whether the name and password hold, and how often the realm was asked until then.
+        let ask = async |era: Era, name: &str, password: &str| {
+            let request = message(era.extension(), name, password);
+            let asked = Asked { request: &request, found: &house.found, now: house.family.clock.now() };
+            let mut trail = house.trail();
+            let outcome = scheme.authenticate(&asked, &mut trail).await.unwrap();
+            let logins = trail.events.iter().filter(|event| matches!(event, Event::LoginSucceeded { .. })).count();
+            (matches!(outcome, Outcome::Authenticated(_) | Outcome::Opening(..)), logins, house.asked())
+        };
+        assert_eq!(ask(Era::Standard, "ada", "right:ada").await, (true, 1, 1));
+        assert_eq!(ask(Era::Standard, "ada", "right:ada").await, (true, 0, 1), "known");
+        assert_eq!(ask(Era::Standard, "ada", "right:ad").await, (false, 0, 2));
+        assert_eq!(ask(Era::Standard, "ada", "right:a").await, (false, 0, 3));
+        assert_eq!(ask(Era::Draft200204, "ada", "right:ada").await, (true, 1, 4), "a session is opened by a password that was checked");
+        assert_eq!(ask(Era::Standard, "ada", "right:ada").await, (true, 0, 4));
+        house.shelf.change(ada, |user| user.epoch += 1);
+        house.clock.advance(Duration::from_secs(2));
+        assert_eq!(ask(Era::Standard, "ada", "right:ada").await, (true, 1, 5), "the user changed");
+        assert_eq!(ask(Era::Standard, "ada", "right:ada").await, (true, 0, 5));
+        house.clock.advance(Duration::from_secs(61));
+        assert_eq!(ask(Era::Standard, "ada", "right:ada").await, (true, 1, 6), "a minute is over, whatever the configuration says");
+    }

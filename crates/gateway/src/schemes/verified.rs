@@ -15,10 +15,12 @@ use aws_lc_rs::hmac;
 use aws_lc_rs::rand::SystemRandom;
 use quick_cache::sync::Cache;
 use vestibule_engine::Timestamp;
-use vestibule_engine::identity::{RealmName, TenantId, UserId, Username};
+use vestibule_engine::admission::barred;
+use vestibule_engine::identity::{RealmName, TenantId, User, UserId, Username};
 use vestibule_engine::realm::{Account, RealmStep};
-use vestibule_engine::scheme::Unavailable;
+use vestibule_engine::scheme::{Unavailable, Who};
 use vestibule_engine::secret::Secret;
+use vestibule_engine::users::Users;
 
 /// The longest that a success is remembered (architecture §6).
 pub const LONGEST: Duration = Duration::from_secs(60);
@@ -87,8 +89,27 @@ impl Verified {
         Fingerprint(octets)
     }
 
-    /// A success that is not too old. Whoever uses it checks the user's epoch and state.
-    pub fn find(&self, fingerprint: &Fingerprint, now: Duration) -> Option<Success> {
+    /// A success that is not too old, if its user is still the one it was.
+    ///
+    /// # Errors
+    /// [`Unavailable`] if nobody says who the user is now.
+    pub async fn recall(
+        &self,
+        fingerprint: &Fingerprint,
+        users: &Users,
+        at: Timestamp,
+        now: Duration,
+    ) -> Result<Option<Success>, Unavailable> {
+        let Some(success) = self.find(fingerprint, now) else { return Ok(None) };
+        let user = users.by_id(success.user, at).await?;
+        if user.is_some_and(|user| user.epoch == success.epoch && may_be_remembered(&user)) {
+            return Ok(Some(success));
+        }
+        self.forget(fingerprint);
+        Ok(None)
+    }
+
+    fn find(&self, fingerprint: &Fingerprint, now: Duration) -> Option<Success> {
         let (success, until) = self.successes.get(fingerprint)?;
         if until <= now {
             self.forget(fingerprint);
@@ -104,10 +125,24 @@ impl Verified {
         }
     }
 
-    /// Forgets a success.
-    pub fn forget(&self, fingerprint: &Fingerprint) {
+    fn forget(&self, fingerprint: &Fingerprint) {
         self.successes.remove(fingerprint);
     }
+}
+
+impl Success {
+    /// What was just found, as it may be remembered: its user is still the one whose password was checked.
+    pub async fn of(account: &Account, realm: &RealmName, users: &Users, at: Timestamp) -> Option<Self> {
+        let (Who::User(id), Some(epoch)) = (&account.who, account.epoch) else { return None };
+        let user = users.by_id(*id, at).await.ok().flatten()?;
+        let success = Self { account: account.clone(), user: *id, epoch, realm: realm.clone(), at };
+        (user.epoch == epoch && may_be_remembered(&user)).then_some(success)
+    }
+}
+
+/// Operators are asked for their password each time: where they come from is part of the answer.
+fn may_be_remembered(user: &User) -> bool {
+    barred(user).is_none() && !user.is_operator()
 }
 
 impl fmt::Debug for Verified {

@@ -32,7 +32,7 @@ use vestibule_engine::secret::Secret;
 use vestibule_engine::session::{Opened, Place};
 use vestibule_engine::store::{ExpiringStore, Key, Kind};
 
-use crate::schemes::integration::{INTERNAL_TOKEN, Integration, TOKEN, Typed, bound, presenter};
+use crate::schemes::integration::{INTERNAL_TOKEN, Integration, Purpose, TOKEN, Typed, bound, presenter};
 use crate::serve::pages::is_cross_site;
 use fault::FormA;
 
@@ -162,7 +162,7 @@ impl Commands {
         };
         let password = Secret::new(password);
         let client_name = single(visit.request, &CLIENT_NAME).and_then(|name| std::str::from_utf8(name).ok());
-        let typed = Typed { username: &username, password: &password, client_name };
+        let typed = Typed { username: &username, password: &password, client_name, purpose: Purpose::Login };
         let of = visit.of.clone();
         match of.log_in(&typed, &visit.asked, &mut visit.trail).await? {
             Ok(proof) => self.open(visit, proof).await,

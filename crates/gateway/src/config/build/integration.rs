@@ -14,6 +14,7 @@ use super::{Schemes, own};
 use crate::config::checked;
 use crate::schemes::integration::token::Tokens;
 use crate::schemes::integration::{Integration, cookie_path, places};
+use crate::schemes::verified::Verified;
 use crate::serve::integration::{LINKS, ROUTES};
 
 impl Schemes<'_> {
@@ -33,7 +34,8 @@ impl Schemes<'_> {
         let sessions = Arc::new(Sessions::of_programs(store.clone(), users.clone(), lives, programs));
         let tokens = Tokens::new(tenant.id.clone(), self.house.tokens.clone(), tokens, store.clone(), users);
         let family = self.family(self.steps(name, realms)?);
-        let made = Integration::new(name.clone(), tenant.id.clone(), settings, sessions, tokens, family, self.plain());
+        let verified = Verified::new(self.generation, self.checked.basic_cache).map_err(|down| down.to_string())?;
+        let made = Integration::new(name.clone(), tenant.id.clone(), settings, sessions, tokens, family, verified, self.plain());
         Ok(Arc::new(made))
     }
 }

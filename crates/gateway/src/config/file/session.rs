@@ -63,7 +63,7 @@ pub struct Passwords {
     pub lanes: At<u32>,
     /// Threads that hash. 0 means half the processor cores, at least one.
     pub hashing_threads: u16,
-    /// How long a verified Basic credential is remembered in memory, at most 60 s. `0s` turns it off.
+    /// How long a verified Basic credential, or a password that an old client sends with every message, is remembered in memory, at most 60 s. `0s` turns it off.
     pub basic_cache: At<Period>,
 }
 

@@ -1,8 +1,8 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use vestibule_engine::identity::AccountState;
+use vestibule_engine::identity::{AccountState, User};
 use vestibule_engine::request::{Channel, Host};
-use vestibule_engine::scheme::Proof;
+use vestibule_engine::scheme::{Proof, Who};
 use vestibule_engine::secret::Secret;
 
 use super::super::house::{House, request};
