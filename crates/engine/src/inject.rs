@@ -17,6 +17,7 @@ use crate::identity::Principal;
 use crate::request::{Body, CheckRequest, Target};
 use crate::route::Found;
 use crate::scheme::Place;
+use crate::session::may_hold_token;
 
 /// Tells the application something about the caller.
 #[async_trait]
@@ -69,6 +70,8 @@ pub struct Strip {
     /// These, those the injectors could set and the cookies, each once.
     named: Vec<HeaderName>,
     cookies: Vec<String>,
+    /// Names that applications have, too, and the paths where they are ours.
+    shared: Vec<(String, Vec<String>)>,
     query: Vec<String>,
 }
 
@@ -105,6 +108,7 @@ impl Strip {
                     strip.consumed.push(name.clone());
                 }
                 Place::Cookie(name) => strip.cookies.push(name.clone()),
+                Place::SharedCookie { name, paths } => strip.shared.push((name.clone(), paths.clone())),
                 Place::Query(name) => strip.query.push(name.clone()),
                 // Path parameters never reach anybody; SOAP tokens are removed by an injector, which edits the body.
                 Place::PathParameter(_) | Place::SoapToken => {}
@@ -138,20 +142,24 @@ impl Strip {
         for name in doomed {
             headers.remove(name);
         }
-        self.strip_cookies(headers);
+        self.strip_cookies(headers, target.path());
         if !self.query.is_empty() {
             let names: Vec<&str> = self.query.iter().map(String::as_str).collect();
             target.remove_query(&names);
         }
     }
 
-    fn strip_cookies(&self, headers: &mut HeaderMap) {
-        if self.cookies.is_empty() || !headers.contains_key(http::header::COOKIE) {
+    fn strip_cookies(&self, headers: &mut HeaderMap, path: &str) {
+        if (self.cookies.is_empty() && self.shared.is_empty()) || !headers.contains_key(http::header::COOKIE) {
             return;
         }
         let ours = |pair: &str| {
-            let name = pair.split_once('=').map_or(pair, |(name, _)| name).trim().trim_matches('"');
-            self.cookies.iter().any(|cookie| cookie == name)
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let name = name.trim().trim_matches('"');
+            let shared = |(cookie, paths): &(String, Vec<String>)| {
+                cookie == name && (may_hold_token(value) || paths.iter().any(|folder| is_at_or_below(path, folder)))
+            };
+            self.cookies.iter().any(|cookie| cookie == name) || self.shared.iter().any(shared)
         };
         let values: Vec<HeaderValue> = headers.get_all(http::header::COOKIE).iter().cloned().collect();
         headers.remove(http::header::COOKIE);
@@ -166,6 +174,11 @@ impl Strip {
             }
         }
     }
+}
+
+/// Whether a path is this one or below it.
+fn is_at_or_below(path: &str, folder: &str) -> bool {
+    path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// One spelling for all: servers downstream take `_` and `.` for `-`.
@@ -280,6 +293,36 @@ mod tests {
         let cookies: Vec<_> = headers.get_all(COOKIE).iter().collect();
         assert_eq!(cookies, ["a=1; b=2", "c=3"]);
         assert_eq!(target.to_string(), "/?q=2");
+    }
+
+    #[test]
+    fn a_shared_cookie_is_stripped_at_its_paths_and_elsewhere_where_it_could_be_ours() {
+        let paths = vec!["/Services/Integration".to_owned(), "/Services/SSOToken".to_owned()];
+        let strip = Strip::new([], [&Place::SharedCookie { name: "JSESSIONID".into(), paths }]);
+        let (id, long) = ("-_Az09".repeat(7) + "A", "x".repeat(52));
+        let kept = |path: &str, cookie: &str| {
+            let mut headers = map(&[("cookie", cookie)]);
+            strip.apply(&mut headers, &mut Target::parse(path).unwrap());
+            headers.get(COOKIE).map(|value| value.to_str().unwrap().to_owned())
+        };
+        for path in ["/Services/Integration", "/Services/Integration/Contact?x=1", "/Services/SSOToken"] {
+            for value in ["0A1B2C", &id, "", &long] {
+                assert_eq!(kept(path, &format!("JSESSIONID={value}; theme=dark")).as_deref(), Some("theme=dark"), "{path} {value}");
+            }
+        }
+        for path in ["/", "/shop", "/Services", "/Services/IntegrationOther", "/services/integration"] {
+            for ours in [id.clone(), format!("\"{id}\""), format!(" {id} "), format!("{id}.node1"), format!("{id}!-123")] {
+                assert_eq!(kept(path, &format!("JSESSIONID={ours}; theme=dark")).as_deref(), Some("theme=dark"), "{path} {ours}");
+            }
+            // Tomcat, with a node; WebLogic; Jetty; and what only has another name.
+            let tomcat = "0A1B2C3D4E5F60718293A4B5C6D7E8F9.node1";
+            for theirs in ["", tomcat, &format!("{long}!-1203958"), "node01q2w3e4r5t6z7u8i9o0p1a2s3d0.node0"] {
+                let cookie = format!("JSESSIONID={theirs}");
+                assert_eq!(kept(path, &cookie).as_deref(), Some(&*cookie), "{path}");
+            }
+            let both = format!("JSESSIONID={id}; JSESSIONID={tomcat}; OTHER={id}");
+            assert_eq!(kept(path, &both), Some(format!("JSESSIONID={tomcat}; OTHER={id}")), "{path}");
+        }
     }
 
     #[test]

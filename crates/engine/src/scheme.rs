@@ -254,6 +254,13 @@ pub enum Place {
     Header(HeaderName),
     /// A cookie.
     Cookie(String),
+    /// A cookie with a session id of ours under a name that applications have for theirs, too.
+    SharedCookie {
+        /// The name.
+        name: String,
+        /// At these paths and below, whatever has this name is ours; elsewhere what [could be an id](crate::session::may_hold_token).
+        paths: Vec<String>,
+    },
     /// A query parameter.
     Query(String),
     /// A path parameter.

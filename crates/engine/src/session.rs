@@ -580,11 +580,21 @@ impl HandOver {
     }
 }
 
+/// Whether a text could be a session id of ours, or have one in it: 43 characters of base64url with none beside them, as where a
+/// load balancer adds its node. Longer ids of applications are none, nor are the shorter ones that they mostly have.
+pub fn may_hold_token(text: &str) -> bool {
+    let foreign = |octet: &u8| !(octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_'));
+    text.as_bytes().split(foreign).any(|run| run.len() == TOKEN_LENGTH)
+}
+
+/// 32 octets in base64url.
+const TOKEN_LENGTH: usize = 43;
+
 /// The 256 bits of a token or code; `None` for anything else, without looking at more than its length.
 fn parse_token(text: &str) -> Option<[u8; 32]> {
     // The decoder estimates 33 octets for 43 characters.
     let mut octets = [0; 33];
-    if text.len() != 43 || URL_SAFE_NO_PAD.decode_slice(text, &mut octets).ok()? != 32 {
+    if text.len() != TOKEN_LENGTH || URL_SAFE_NO_PAD.decode_slice(text, &mut octets).ok()? != 32 {
         return None;
     }
     octets.first_chunk().copied()

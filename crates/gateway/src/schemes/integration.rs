@@ -551,7 +551,8 @@ pub struct IntegrationScheme {
 impl IntegrationScheme {
     /// The scheme over this.
     pub fn new(of: Arc<Integration>) -> Self {
-        Self { of, consumes: places() }
+        let consumes = places(&of.settings);
+        Self { of, consumes }
     }
 
     async fn by_password(
@@ -605,10 +606,11 @@ impl IntegrationScheme {
     }
 }
 
-/// Every place of a request that is read here.
-pub fn places() -> Vec<Place> {
+/// Every place of a request that is read here. Applications elsewhere on the host have a cookie of the same name.
+pub fn places(settings: &Settings) -> Vec<Place> {
+    let paths = vec![settings.path.clone(), settings.token_path.clone()];
     vec![
-        Place::Cookie(COOKIE.to_owned()),
+        Place::SharedCookie { name: COOKIE.to_owned(), paths },
         Place::PathParameter(PARAMETER.to_owned()),
         Place::Query(TOKEN.to_owned()),
         Place::Query(INTERNAL_TOKEN.to_owned()),
@@ -800,7 +802,6 @@ mod tests {
         assert_eq!(arrive(&[]).await, Err(Reason::BadCode), "nor a program in its place");
         assert_eq!(arrive(&[("sec-fetch-site", "none"), ("cookie", held)]).await, Ok(()));
     }
-}
 
     fn message(namespace: &str, name: &str, password: &str) -> CheckRequest {
         let text = format!(
@@ -843,3 +844,4 @@ mod tests {
         house.clock.advance(Duration::from_secs(61));
         assert_eq!(ask(Era::Standard, "ada", "right:ada").await, (true, 1, 6), "a minute is over, whatever the configuration says");
     }
+}

@@ -654,6 +654,49 @@ fn section_4_and_5_tokens_and_faults() {
     rows.hold();
 }
 
+/// An application of its own beside the services, on the same host, has a `JSESSIONID` of its own.
+#[test]
+fn section_1_the_cookie_of_an_application_elsewhere_is_its_own() {
+    const THEIRS: &str = "JSESSIONID=0A1B2C3D4E5F60718293A4B5C6D7E8F9.node1";
+    let door = crate::support::free_port();
+    let listen = format!("[[listen]]\naddress = \"127.0.0.1:{door}\"\nspeaks = \"forward-auth\"\ntrusted_proxies = [\"127.0.0.1/32\"]\n");
+    let gateway = more("", &listen);
+    let ours = id(&login(&gateway));
+    let asked = |path: &str, cookie: &str| get(path).basic(ADA.0, ADA.1).header("Cookie", cookie);
+    // What the application behind the proxy gets, and what another proxy is told to send it.
+    let arrives = |path: &str, cookie: &str| {
+        forwarded(&gateway, &asked(path, cookie));
+        gateway.application.last().header("cookie").unwrap_or_default().to_owned()
+    };
+    let host = format!("app.north.localhost:{}", gateway.public);
+    let told = |path: &str, cookie: &str| {
+        let question = asked("/", cookie).header("X-Forwarded-Method", "GET").header("X-Forwarded-Proto", "http");
+        let question = question.header("X-Forwarded-Host", &host).header("X-Forwarded-Uri", path).header("X-Forwarded-For", "127.0.0.1");
+        let octets = question.octets(&format!("127.0.0.1:{door}"));
+        let answer = crate::support::exchange(std::net::SocketAddr::from(([127, 0, 0, 1], door)), &octets);
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.header("cookie").unwrap_or_default().to_owned()
+    };
+    for path in ["/page", "/Services", "/Services/Other", "/Services/IntegrationOther"] {
+        let both = format!("JSESSIONID={ours}; theme=dark; {THEIRS}");
+        for kept in [arrives(path, &both), told(path, &both)] {
+            assert_eq!(kept, format!("theme=dark; {THEIRS}"), "{path}");
+        }
+        for hidden in [format!("JSESSIONID={ours}.node1"), format!("JSESSIONID=\"{ours}\"")] {
+            assert_eq!((arrives(path, &hidden), told(path, &hidden)), (String::new(), String::new()), "{path} {hidden}");
+        }
+    }
+    forwarded(&gateway, &in_session(data(), &ours));
+    assert_eq!(gateway.application.last().header("cookie"), None);
+    // Where it is ours, no other has the name: it is refused, and with a credential beside it the service does not see it.
+    no_session(&gateway.send(&data().header("Cookie", THEIRS)));
+    forwarded(
+        &gateway,
+        &post(&format!("{PATH}/Contact"), &envelope(&ada(OASIS), QUERY)).header("Cookie", &format!("{THEIRS}; theme=dark")),
+    );
+    assert_eq!(gateway.application.last().header("cookie"), Some("theme=dark"));
+}
+
 /// A token about ada, as a program gets it.
 fn sso_token(gateway: &Gateway) -> String {
     let question = "<SSOTokenRead xmlns=\"urn:vestibule:integration\"><SSOTokenQuery/></SSOTokenRead>";

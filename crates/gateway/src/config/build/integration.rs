@@ -57,12 +57,13 @@ pub(super) fn mount(routes: &mut Routes, tenant: &checked::Tenant) -> Result<(),
     Ok(())
 }
 
-/// What a route takes out of requests of a tenant: what its chain reads. An application elsewhere on the host may have a
-/// cookie of the same name as its old clients', and keeps it.
+/// What a route takes out of requests of a tenant: what its chain reads. An application elsewhere on the host may have header
+/// fields and words in its addresses of the same names as its old clients', and keeps them; a session of ours it never sees.
 pub(super) fn consumed<'t>(tenant: &'t Tenant, checked: &checked::Tenant, pattern: &str) -> Vec<&'t Place> {
-    let theirs = places();
+    let theirs = checked.integration.as_ref().map(|written| places(&written.settings)).unwrap_or_default();
     let meets = checked.integration.as_ref().is_none_or(|settings| may_meet(pattern, cookie_path(&settings.settings.path)));
-    tenant.chain.consumes().filter(|place| meets || !theirs.contains(place)).collect()
+    let everywhere = |place: &Place| matches!(place, Place::SharedCookie { .. });
+    tenant.chain.consumes().filter(|place| meets || everywhere(place) || !theirs.contains(place)).collect()
 }
 
 /// Whether a pattern may take a path that is this one or below it.
@@ -84,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn routes_that_may_see_the_cookie_take_it_out() {
+    fn routes_that_may_see_what_old_clients_send_take_it_out() {
         for (pattern, meets) in [
             ("/**", true),
             ("/Services/**", true),
