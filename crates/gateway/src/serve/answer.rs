@@ -163,6 +163,18 @@ impl Answers {
         self.write(refusal, kind, id, found.map(|found| &*found.tenant), method, None)
     }
 
+    /// The same to an old client of integration services; `None` where they have no form for it.
+    pub fn failed_program(&self, failure: Failure, kind: ClientKind) -> Option<Response<Bytes>> {
+        let status = match failure {
+            Failure::Upstream => StatusCode::BAD_GATEWAY,
+            Failure::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Failure::Upload | Failure::Internal => return None,
+        };
+        let mut response = crate::serve::integration::fault::outage(kind, status)?;
+        dress(response.headers_mut());
+        Some(response)
+    }
+
     /// The answer to a request that could not be read: nothing in it is believed, not even who sent it.
     pub fn unreadable(&self, malformed: Malformed, id: RequestId, method: &Method) -> Response<Bytes> {
         let (status, sentence) = unreadable(malformed);

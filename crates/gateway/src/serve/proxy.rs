@@ -432,6 +432,7 @@ impl Passage<'_> {
         let Grant { principal, injection, found, .. } = grant;
         let kind = request.kind();
         let method = request.method.clone();
+        let is_program = self.running.answers.integration(&request, &found).is_some();
         let Destination::Upstream(name) = &found.route.destination else {
             return self.failed(Failure::Internal, kind, Some(&found), &method);
         };
@@ -474,7 +475,8 @@ impl Passage<'_> {
                         Failure::Upstream
                     }
                 };
-                return self.failed(failure, kind, Some(&found), &method);
+                let program = if is_program { self.running.answers.failed_program(failure, kind) } else { None };
+                return program.map_or_else(|| self.failed(failure, kind, Some(&found), &method), |response| self.own(response));
             }
         };
         let protocol = response.headers().get(UPGRADE).cloned();

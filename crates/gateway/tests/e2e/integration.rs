@@ -697,6 +697,38 @@ fn section_1_the_cookie_of_an_application_elsewhere_is_its_own() {
     assert_eq!(gateway.application.last().header("cookie"), Some("theme=dark"));
 }
 
+/// §5.3: what waits for a service in vain is told so as these clients know it.
+#[test]
+fn section_5_a_service_that_does_not_answer() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let route = |name: &str, address: &str| {
+        format!(
+            "[upstream.{name}]\nurl = \"http://{address}\"\nresponse_timeout = \"1s\"\n\n[[route]]\nmatch = \"{PATH}/{name}\"\npolicies = [\"crm.cedar\"]\n\
+             body = {{ limit = \"1MiB\", types = [\"text/xml\", \"application/soap+xml\"] }}\nforward = \"{name}\"\n\n"
+        )
+    };
+    let nowhere = format!("127.0.0.1:{}", crate::support::free_port());
+    let gateway = more("", &(route("slow", &silent.local_addr().unwrap().to_string()) + &route("gone", &nowhere)));
+    let id = id(&login(&gateway));
+    for (name, status) in [("slow", 504), ("gone", 502)] {
+        let answer = gateway.send(&in_session(post(&format!("{PATH}/{name}"), &envelope("", QUERY)), &id));
+        assert_eq!(answer.status, status, "{answer:?}");
+        form_a(&answer, "SBL-ODU-01006");
+        assert!(answer.body.contains("<ErrorMessage>RIP_WAIT_ERROR_TIMEOUT</ErrorMessage>"), "{answer:?}");
+        assert_eq!((answer.header("retry-after"), answer.header("cache-control")), (Some("30"), Some("no-store")));
+        assert!(answer.header("x-vestibule-id").is_some() && answer.all("set-cookie").is_empty(), "{answer:?}");
+        // A newer client gets a fault of its own version, and who asked with a password keeps the session that was opened.
+        let newer = ask("POST", &format!("{PATH}/{name}"))
+            .header("Content-Type", "application/soap+xml")
+            .body(envelope("", QUERY).replace("http://schemas.xmlsoap.org/soap/envelope/", "http://www.w3.org/2003/05/soap-envelope"));
+        assert!(!gateway.send(&in_session(newer, &id)).body.contains("SBL-ODU"));
+        let opened = gateway.send(&post(&format!("{PATH}/{name}"), &envelope(&ada(APRIL), QUERY)));
+        form_a(&opened, "SBL-ODU-01006");
+        works(&gateway, &self::id(&opened));
+    }
+    works(&gateway, &id);
+}
+
 /// A token about ada, as a program gets it.
 fn sso_token(gateway: &Gateway) -> String {
     let question = "<SSOTokenRead xmlns=\"urn:vestibule:integration\"><SSOTokenQuery/></SSOTokenRead>";

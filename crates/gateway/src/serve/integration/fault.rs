@@ -71,6 +71,11 @@ impl FormA {
     }
 }
 
+/// The answer to a data request whose service does not answer, or not in time (§5.3); `None` for clients of another kind.
+pub fn outage(kind: ClientKind, status: StatusCode) -> Option<Response<Bytes>> {
+    (kind != ClientKind::Soap12).then(|| later(OUTAGE.answer(status), RETRY))
+}
+
 /// The answer to a data request that is not forwarded; `None` where these clients have no form of their own for it.
 pub fn refuse(request: &CheckRequest, decision: &Decision) -> Option<Response<Bytes>> {
     // What says SOAP 1.2 is no client of old; it gets the faults of its own version.
