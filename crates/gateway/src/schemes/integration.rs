@@ -126,6 +126,17 @@ pub struct Integration {
     plain: PlainHttp,
 }
 
+/// What it takes to check passwords.
+#[derive(Debug)]
+pub struct Checks {
+    /// Who is asked.
+    pub family: Family,
+    /// What they said.
+    pub verified: Verified,
+    /// Whether over an unprotected channel.
+    pub plain: PlainHttp,
+}
+
 /// What a password was sent for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
@@ -150,16 +161,8 @@ pub struct Typed<'a> {
 
 impl Integration {
     /// What the clients of this tenant are answered with.
-    pub fn new(
-        name: SchemeName,
-        tenant: TenantId,
-        settings: Settings,
-        sessions: Arc<Sessions>,
-        tokens: Tokens,
-        family: Family,
-        verified: Verified,
-        plain: PlainHttp,
-    ) -> Self {
+    pub fn new(name: SchemeName, tenant: TenantId, settings: Settings, sessions: Arc<Sessions>, tokens: Tokens, checks: Checks) -> Self {
+        let Checks { family, verified, plain } = checks;
         Self { name, tenant, settings, sessions, tokens, family, verified, plain }
     }
 
@@ -745,8 +748,8 @@ mod tests {
         let key = TokenKey::new(&Secret::new([7; 32]));
         let tokens = Tokens::new("north".into(), key, token::Settings { lifetime, strict: false }, store, users);
         let verified = Verified::new(1, Duration::from_secs(3600)).unwrap();
-        let (family, plain) = (house.family.clone(), PlainHttp::Refused);
-        Integration::new("crm".into(), "north".into(), settings, Arc::new(sessions), tokens, family, verified, plain)
+        let checks = Checks { family: house.family.clone(), verified, plain: PlainHttp::Refused };
+        Integration::new("crm".into(), "north".into(), settings, Arc::new(sessions), tokens, checks)
     }
 
     async fn identity(house: &House) -> Identity {

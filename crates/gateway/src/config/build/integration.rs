@@ -13,7 +13,7 @@ use vestibule_engine::tenant::Tenant;
 use super::{Schemes, own};
 use crate::config::checked;
 use crate::schemes::integration::token::Tokens;
-use crate::schemes::integration::{Integration, cookie_path, places};
+use crate::schemes::integration::{Checks, Integration, cookie_path, places};
 use crate::schemes::verified::Verified;
 use crate::serve::integration::{LINKS, ROUTES};
 
@@ -35,7 +35,8 @@ impl Schemes<'_> {
         let tokens = Tokens::new(tenant.id.clone(), self.house.tokens.clone(), tokens, store.clone(), users);
         let family = self.family(self.steps(name, realms)?);
         let verified = Verified::new(self.generation, self.checked.basic_cache).map_err(|down| down.to_string())?;
-        let made = Integration::new(name.clone(), tenant.id.clone(), settings, sessions, tokens, family, verified, self.plain());
+        let checks = Checks { family, verified, plain: self.plain() };
+        let made = Integration::new(name.clone(), tenant.id.clone(), settings, sessions, tokens, checks);
         Ok(Arc::new(made))
     }
 }
