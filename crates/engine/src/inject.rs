@@ -222,10 +222,10 @@ pub struct Changes {
     pub set: Vec<(HeaderName, HeaderValue)>,
     /// Request headers to remove: those the client sent and all that we could have set.
     pub remove: Vec<HeaderName>,
-    /// Whether path or query must change.
-    pub target: bool,
-    /// Whether the body must change.
-    pub body: bool,
+    /// Another path and query, where they must change.
+    pub target: Option<Target>,
+    /// Another body, where it must change.
+    pub body: Option<Bytes>,
 }
 
 impl Changes {
@@ -248,7 +248,7 @@ impl Changes {
                 None => remove.push(name),
             }
         }
-        Self { set, remove, target: target != request.target, body: injection.body.is_some() }
+        Self { set, remove, target: (target != request.target).then_some(target), body: injection.body.clone() }
     }
 }
 
@@ -337,7 +337,7 @@ mod tests {
             &[("authorization", "Basic x"), ("cookie", "a=1; vestibule=s"), ("x_user", "root"), ("keep", "1")],
         );
         let changes = Changes::of(&request, &strip, &injection);
-        assert!(!changes.target && !changes.body);
+        assert!(changes.target.is_none() && changes.body.is_none());
         assert!(changes.remove.contains(&id), "named though nobody sent it");
         for name in &changes.remove {
             request.headers.remove(name);

@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use futures_util::stream::BoxStream;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
@@ -90,18 +91,30 @@ impl BodyBudget {
                 return Err(Unfit::TooLong);
             }
             // What is announced is not yet here: memory is counted as it is used.
-            let needed = length.div_ceil(UNIT).saturating_sub(share.as_ref().map_or(0, OwnedSemaphorePermit::num_permits));
-            if needed > 0 {
-                let more = u32::try_from(needed).map_err(|_| Unfit::NoMemory)?;
-                let more = self.0.clone().try_acquire_many_owned(more).map_err(|_| Unfit::NoMemory)?;
-                match &mut share {
-                    Some(share) => share.merge(more),
-                    None => share = Some(more),
-                }
-            }
+            self.reserve(length.div_ceil(UNIT), &mut share)?;
             bytes.extend_from_slice(&data);
         }
         Ok(Held { bytes: bytes.freeze(), share })
+    }
+
+    /// Counts so many octets more.
+    pub fn count(&self, octets: usize, share: &mut Option<OwnedSemaphorePermit>) -> Result<(), Unfit> {
+        let held = share.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        self.reserve(held.saturating_add(octets.div_ceil(UNIT)), share)
+    }
+
+    /// Sees to it that a share has so many units.
+    fn reserve(&self, units: usize, share: &mut Option<OwnedSemaphorePermit>) -> Result<(), Unfit> {
+        let needed = units.saturating_sub(share.as_ref().map_or(0, OwnedSemaphorePermit::num_permits));
+        if needed > 0 {
+            let more = u32::try_from(needed).map_err(|_| Unfit::NoMemory)?;
+            let more = self.0.clone().try_acquire_many_owned(more).map_err(|_| Unfit::NoMemory)?;
+            match share {
+                Some(share) => share.merge(more),
+                None => *share = Some(more),
+            }
+        }
+        Ok(())
     }
 }
 
@@ -114,11 +127,22 @@ pub struct Reply {
     _place: Option<Place>,
 }
 
+/// What we say in a conversation.
+struct Frames(BoxStream<'static, Frame<Bytes>>);
+
+impl std::fmt::Debug for Frames {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Frames")
+    }
+}
+
 #[derive(Debug)]
 enum Source {
     Us(Option<Bytes>),
     /// One message and what follows it.
     Call(Option<Bytes>, Option<HeaderMap>),
+    /// A conversation, in which we say something whenever something was said to us.
+    Conversation(Frames),
     Upstream(Download),
     Pages(axum::body::Body),
 }
@@ -132,6 +156,11 @@ impl Reply {
     /// The answer to a gRPC call.
     pub fn call(message: Bytes, trailers: HeaderMap) -> Self {
         Self { from: Source::Call(Some(message), Some(trailers)), _in_flight: None, _place: None }
+    }
+
+    /// Our part of a conversation.
+    pub fn conversation(frames: BoxStream<'static, Frame<Bytes>>) -> Self {
+        Self { from: Source::Conversation(Frames(frames)), _in_flight: None, _place: None }
     }
 
     /// An upstream's.
@@ -166,6 +195,7 @@ impl Body for Reply {
                 let next = message.take().map(Frame::data).or_else(|| trailers.take().map(Frame::trailers));
                 Poll::Ready(next.map(Ok))
             }
+            Source::Conversation(frames) => frames.0.as_mut().poll_next(cx).map(|frame| frame.map(Ok)),
             Source::Upstream(body) => Pin::new(body).poll_frame(cx),
             Source::Pages(body) => Pin::new(body).poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(BodyError::Page))),
         }
@@ -175,6 +205,7 @@ impl Body for Reply {
         match &self.from {
             Source::Us(bytes) => bytes.as_ref().is_none_or(Bytes::is_empty),
             Source::Call(message, trailers) => message.is_none() && trailers.is_none(),
+            Source::Conversation(_) => false,
             Source::Upstream(body) => body.is_end_stream(),
             Source::Pages(body) => body.is_end_stream(),
         }
@@ -183,7 +214,7 @@ impl Body for Reply {
     fn size_hint(&self) -> SizeHint {
         match &self.from {
             Source::Us(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            Source::Call(..) => SizeHint::default(),
+            Source::Call(..) | Source::Conversation(_) => SizeHint::default(),
             Source::Upstream(body) => body.size_hint(),
             Source::Pages(body) => body.size_hint(),
         }

@@ -5,26 +5,27 @@
 //! exactly once. What an attacker tries here is to describe his own request: to reach the listener himself, or to
 //! send the very headers by which the proxy describes it (attacks 84, 86, 87, 101).
 
-mod describe;
-mod envoy;
+pub(in crate::serve) mod describe;
+pub(in crate::serve) mod envoy;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, COOKIE, SET_COOKIE};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, COOKIE, SET_COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use vestibule_engine::decision::{Decision, Denial, Grant, Uncarried};
 use vestibule_engine::engine::Judgement;
 use vestibule_engine::inject::Changes;
 use vestibule_engine::request::{Body, CheckRequest, Malformed, Shown};
-use vestibule_engine::route::{BodyNeed, Destination, Found};
+use vestibule_engine::route::{Access, BodyNeed, Destination, Found};
 use vestibule_engine::session::Keeper;
 
 use crate::schemes::integration::Integration;
 use crate::serve::answer::mark;
 use crate::serve::body::Reply;
-use crate::serve::operation;
+use crate::serve::load::Place;
 use crate::serve::proxy::{Passage, tell_token, without_our_cookies};
 use crate::serve::read::{Arrived, Head, Origin, TrustedProxies, Word, remove_all};
+use crate::serve::{ext_proc, grpc, operation};
 
 /// How the proxy in front asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -37,6 +38,8 @@ pub enum Dialect {
     Envoy,
     /// Envoy's `ext_authz` over HTTP: the request itself, without its body.
     EnvoyHttp,
+    /// Envoy's `ext_proc` over gRPC: the request goes through us, and so does the head of its answer.
+    EnvoyExtProc,
 }
 
 /// What a dialect can carry. `check` warns of routes that need more, and the door refuses them.
@@ -52,6 +55,8 @@ pub struct Carries {
     pub query: bool,
     /// Removal of headers, so that reserved ones need not be refused.
     pub removal: bool,
+    /// Another body in place of the client's.
+    pub new_body: bool,
 }
 
 impl Dialect {
@@ -62,19 +67,30 @@ impl Dialect {
             Self::ForwardAuth => "forward-auth",
             Self::Envoy => "envoy",
             Self::EnvoyHttp => "envoy-http",
+            Self::EnvoyExtProc => "envoy-ext-proc",
         }
     }
 
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::AuthRequest, Self::ForwardAuth, Self::Envoy, Self::EnvoyHttp];
+    pub const ALL: [Self; 5] = [Self::AuthRequest, Self::ForwardAuth, Self::Envoy, Self::EnvoyHttp, Self::EnvoyExtProc];
 
     /// The capability table.
     pub fn carries(self) -> Carries {
+        let nothing = Carries { body: false, refusal: false, beside: false, query: false, removal: false, new_body: false };
         match self {
-            Self::AuthRequest => Carries { body: false, refusal: false, beside: true, query: false, removal: false },
-            Self::ForwardAuth => Carries { body: false, refusal: true, beside: false, query: false, removal: false },
-            Self::Envoy => Carries { body: true, refusal: true, beside: true, query: false, removal: true },
-            Self::EnvoyHttp => Carries { body: false, refusal: true, beside: true, query: false, removal: false },
+            Self::AuthRequest => Carries { beside: true, ..nothing },
+            Self::ForwardAuth => Carries { refusal: true, ..nothing },
+            Self::Envoy => Carries { body: true, refusal: true, beside: true, removal: true, ..nothing },
+            Self::EnvoyHttp => Carries { refusal: true, beside: true, ..nothing },
+            Self::EnvoyExtProc => Carries { body: true, refusal: true, beside: true, query: true, removal: true, new_body: true },
+        }
+    }
+
+    /// Whether the question itself says who the client is, so that no forwarding header counts.
+    fn names_client(self) -> bool {
+        match self {
+            Self::Envoy | Self::EnvoyExtProc => true,
+            Self::AuthRequest | Self::ForwardAuth | Self::EnvoyHttp => false,
         }
     }
 
@@ -83,7 +99,7 @@ impl Dialect {
         match self {
             Self::AuthRequest => &OF_AUTH_REQUEST,
             Self::ForwardAuth => &OF_FORWARD_AUTH,
-            Self::Envoy | Self::EnvoyHttp => &OF_ENVOY,
+            Self::Envoy | Self::EnvoyHttp | Self::EnvoyExtProc => &OF_ENVOY,
         }
     }
 }
@@ -115,11 +131,26 @@ static OF_ENVOY: [HeaderName; 4] = [
 ];
 
 /// A request as another proxy describes it.
-struct Described {
+pub(in crate::serve) struct Described {
     head: Head,
     origin: Origin,
     /// The body, where the proxy brought it whole.
     body: Option<Bytes>,
+}
+
+/// A request that was met at the door, and not yet judged.
+#[derive(Debug)]
+pub(in crate::serve) struct Met {
+    request: CheckRequest,
+    found: Result<Found, Denial>,
+    _place: Place,
+}
+
+impl Met {
+    /// Whether it cannot be judged without its body.
+    pub fn needs_body(&self) -> bool {
+        self.found.as_ref().is_ok_and(|found| found.route.body != BodyNeed::Never)
+    }
 }
 
 /// The real status of a refusal, where the dialect knows 401 and 403 only.
@@ -136,10 +167,13 @@ pub(super) async fn answer(passage: &Passage<'_>, dialect: Dialect, request: Req
         return passage.unreadable(Malformed::Stranger, request.method(), request.version());
     }
     let (head, body) = request.into_parts();
+    if dialect == Dialect::EnvoyExtProc {
+        return ext_proc::answer(passage, &head, body);
+    }
     if dialect == Dialect::Envoy {
         let call = match passage.call(&head, body).await {
             Ok(call) => call,
-            Err(status) => return envoy::failed(status),
+            Err(status) => return grpc::failed(status),
         };
         let described = match envoy::described(&call) {
             Ok(described) => described,
@@ -160,34 +194,55 @@ pub(super) async fn answer(passage: &Passage<'_>, dialect: Dialect, request: Req
 }
 
 /// An answer, before it is put into a dialect.
-enum Answer {
-    /// Forward, with these changes; the headers are for the client.
-    Allow { changes: Changes, beside: HeaderMap },
+pub(in crate::serve) enum Answer {
+    /// Forward.
+    Allow(Allowed),
     /// Say this to the client instead.
     Refuse(Response<Bytes>),
 }
 
+/// What goes with a request that may pass.
+pub(in crate::serve) struct Allowed {
+    /// What must change of it.
+    pub changes: Changes,
+    /// Headers for the client.
+    pub beside: HeaderMap,
+    /// Whether the application's answer is for this client only.
+    pub protected: bool,
+}
+
 async fn consider(passage: &Passage<'_>, dialect: Dialect, described: Described) -> Answer {
-    let engine = &passage.running.engine;
     let Described { head, origin, body } = described;
+    match meet(passage, dialect, head, &origin) {
+        Ok(met) => judge(passage, dialect, met, body).await,
+        Err(answer) => answer,
+    }
+}
+
+/// Meets a request at the door: who sent it, and where it leads.
+pub(in crate::serve) fn meet(passage: &Passage<'_>, dialect: Dialect, head: Head, origin: &Origin) -> Result<Met, Answer> {
+    let engine = &passage.running.engine;
     let method = head.method.clone();
     if matches!(method, Method::TRACE | Method::CONNECT) {
-        return Answer::Refuse(passage.running.answers.method_refused(passage.id, &method));
+        return Err(Answer::Refuse(passage.running.answers.method_refused(passage.id, &method)));
     }
     // Over gRPC Envoy says itself who the client is; its forwarding headers are the client's own where it was told to keep them.
     let nobody = TrustedProxies::default();
-    let trusted = if dialect == Dialect::Envoy { &nobody } else { &passage.door().trusted };
-    let arrived = head.arrive(&origin, Shown::Nothing, trusted, passage.id, engine.clock.now());
-    let mut request = match arrived {
-        Ok(Arrived { request, .. }) => request,
-        Err(malformed) => return passage.unread(malformed),
-    };
+    let trusted = if dialect.names_client() { &nobody } else { &passage.door().trusted };
+    let arrived = head.arrive(origin, Shown::Nothing, trusted, passage.id, engine.clock.now());
+    let Arrived { mut request, .. } = arrived.map_err(|malformed| passage.unread(malformed))?;
     remove_all(&mut request.headers, dialect.own_headers());
     let found = engine.routes.find(&request);
-    let _place = match passage.shared.load().enter(&passage.running.terms, &request, found.as_ref().ok()) {
-        Ok(place) => place,
-        Err(denial) => return passage.refused(&request, &engine.turn_away(&request, found.ok(), denial)),
-    };
+    match passage.shared.load().enter(&passage.running.terms, &request, found.as_ref().ok()) {
+        Ok(place) => Ok(Met { request, found, _place: place }),
+        Err(denial) => Err(passage.refused(&request, &engine.turn_away(&request, found.ok(), denial))),
+    }
+}
+
+/// Judges it, with its body where the proxy brought that whole.
+pub(in crate::serve) async fn judge(passage: &Passage<'_>, dialect: Dialect, met: Met, body: Option<Bytes>) -> Answer {
+    let engine = &passage.running.engine;
+    let Met { mut request, found, _place } = met;
     let admitted = match found.and_then(|found| admit(dialect, &mut request, found, body)) {
         Ok(found) => operation::note(&mut request, &found).await.map(|()| found).map_err(Denial::Malformed),
         Err(denial) => Err(denial),
@@ -196,6 +251,7 @@ async fn consider(passage: &Passage<'_>, dialect: Dialect, described: Described)
         Ok(found) => found,
         Err(denial) => return passage.refused(&request, &engine.decide_found(&request, Err(denial)).await),
     };
+    let protected = found.route.access == Access::Protected;
     let judgement = engine.decide_found(&request, Ok(found)).await;
     passage.shared.load().recognise(&request, &judgement);
     let Judgement { decision: Decision::Allow(grant), .. } = &judgement else {
@@ -220,7 +276,7 @@ async fn consider(passage: &Passage<'_>, dialect: Dialect, described: Described)
     mark(&mut beside, passage.id, recognised);
     without_our_cookies(&mut request.headers);
     match changes(dialect, &request, grant) {
-        Ok(changes) => Answer::Allow { changes, beside },
+        Ok(changes) => Answer::Allow(Allowed { changes, beside, protected }),
         Err(uncarried) => {
             tracing::warn!(request_id = %passage.id, dialect = dialect.name(), ?uncarried, "the door cannot carry what the route needs");
             let denied = Judgement { decision: Decision::Deny(Denial::Uncarried(uncarried)), ..judgement };
@@ -248,6 +304,11 @@ fn admit(dialect: Dialect, request: &mut CheckRequest, found: Found, body: Optio
         if body.len() > *limit || request.headers.get(describe::PARTIAL).is_some_and(|value| value == "true") {
             return Err(Denial::Malformed(Malformed::BodyTooLong));
         }
+        // What is shorter than announced is a beginning, whatever the proxy says of it.
+        let announced = request.headers.get(CONTENT_LENGTH).map(|length| length.to_str().ok().and_then(|length| length.parse().ok()));
+        if announced.is_some_and(|length| length != Some(body.len())) {
+            return Err(Denial::Malformed(Malformed::Framing));
+        }
         let media_type = request.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let essence = media_type.split(';').next().unwrap_or_default().trim();
         if !body.is_empty() && !types.iter().any(|known| known.eq_ignore_ascii_case(essence)) {
@@ -261,12 +322,16 @@ fn admit(dialect: Dialect, request: &mut CheckRequest, found: Found, body: Optio
 fn changes(dialect: Dialect, request: &CheckRequest, grant: &Grant) -> Result<Changes, Uncarried> {
     let Grant { injection, found, .. } = grant;
     let strip = found.route.strip.get(&found.tenant.id).ok_or(Uncarried::Header)?;
-    let changes = Changes::of(request, strip, injection);
-    if changes.target && !dialect.carries().query {
+    let mut changes = Changes::of(request, strip, injection);
+    if changes.target.is_some() && !dialect.carries().query {
         return Err(Uncarried::Query);
     }
-    if changes.body {
+    if changes.body.is_some() && !dialect.carries().new_body {
         return Err(Uncarried::NewBody);
+    }
+    // Envoy takes no body of another length than its head says.
+    if let Some(body) = changes.body.as_ref().filter(|_| request.headers.contains_key(CONTENT_LENGTH)) {
+        changes.set.push((CONTENT_LENGTH, HeaderValue::from(body.len())));
     }
     if changes.set.iter().any(|(name, value)| *name != COOKIE && value.to_str().is_err()) {
         return Err(Uncarried::Header);
@@ -282,7 +347,7 @@ impl Passage<'_> {
         Answer::Refuse(response)
     }
 
-    fn unread(&self, malformed: Malformed) -> Answer {
+    pub(in crate::serve) fn unread(&self, malformed: Malformed) -> Answer {
         self.record_unreadable(malformed);
         let mut response = self.running.answers.unreadable(malformed, self.id, &Method::GET);
         mark(response.headers_mut(), self.id, None);
@@ -290,13 +355,13 @@ impl Passage<'_> {
     }
 
     /// Reads a gRPC call within the budget for bodies.
-    async fn call(&self, head: &http::request::Parts, body: Incoming) -> Result<Bytes, envoy::Status> {
-        envoy::is_check(head)?;
+    async fn call(&self, head: &http::request::Parts, body: Incoming) -> Result<Bytes, grpc::Status> {
+        grpc::calls(head, envoy::CHECK)?;
         let limits = &self.door().limits;
-        let held = self.shared.budget().hold(body, envoy::MAX_MESSAGE, limits.body_idle, limits.body_total).await;
+        let held = self.shared.budget().hold(body, grpc::MAX_MESSAGE, limits.body_idle, limits.body_total).await;
         held.map(|held| held.bytes).map_err(|unfit| match unfit.malformed() {
-            Some(_) => envoy::Status::InvalidArgument,
-            None => envoy::Status::Unavailable,
+            Some(_) => grpc::Status::InvalidArgument,
+            None => grpc::Status::Unavailable,
         })
     }
 }
@@ -305,7 +370,7 @@ impl Answer {
     /// For the dialects in which the status is the answer.
     fn for_http(self, dialect: Dialect) -> Response<Reply> {
         match self {
-            Self::Allow { changes, mut beside } => {
+            Self::Allow(Allowed { changes, mut beside, .. }) => {
                 for (name, value) in changes.set {
                     beside.insert(name, value);
                 }

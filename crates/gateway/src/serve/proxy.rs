@@ -209,7 +209,7 @@ impl Shared {
 }
 
 /// Answers one request.
-pub async fn handle(shared: &Shared, peer: &Arc<Peer>, request: Request<Incoming>) -> Response<Reply> {
+pub async fn handle(shared: &Arc<Shared>, peer: &Arc<Peer>, request: Request<Incoming>) -> Response<Reply> {
     let running = shared.running();
     let now = running.engine.clock.now();
     let method = request.method().clone();
@@ -238,7 +238,7 @@ pub async fn handle(shared: &Shared, peer: &Arc<Peer>, request: Request<Incoming
 
 /// One request on its way.
 pub(super) struct Passage<'a> {
-    pub(super) shared: &'a Shared,
+    pub(super) shared: &'a Arc<Shared>,
     pub(super) running: &'a Arc<Running>,
     pub(super) peer: &'a Arc<Peer>,
     pub(super) id: RequestId,
@@ -619,14 +619,15 @@ fn clean(headers: &mut HeaderMap) {
     }
 }
 
-fn is_ours(name: &str) -> bool {
+/// Whether a header is one of ours in any spelling.
+pub(super) fn is_ours(name: &str) -> bool {
     let mut octets = name.bytes();
     OURS.bytes().all(|ours| octets.next().is_some_and(|octet| octet == ours || (ours == b'-' && !octet.is_ascii_alphanumeric())))
 }
 
 /// Whether a cookie is one of ours in any spelling. A nameless cookie (`=vestibule=x`) is sent back by
 /// browsers as if the part after the first `=` were its name (RFC 6265bis §5.4), so leading signs do not count.
-fn is_our_cookie(cookie: &[u8]) -> bool {
+pub(super) fn is_our_cookie(cookie: &[u8]) -> bool {
     let start = cookie.iter().position(|octet| octet.is_ascii_alphanumeric() || *octet == b'_').unwrap_or(cookie.len());
     let cookie = cookie.get(start..).unwrap_or_default();
     let begins = |prefix: &[u8]| cookie.get(..prefix.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(prefix));

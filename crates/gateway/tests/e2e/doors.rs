@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use crate::support::{Application, Ask, Browser, Gateway, POLICY, Scratch, USERS, ask, exchange, free_port, get};
 
-/// Those that are run; Envoy speaks two dialects.
-pub const FRONTS: [Front; 6] = [Front::Nginx, Front::Caddy, Front::Haproxy, Front::Envoy, Front::EnvoyHttp, Front::Traefik];
+/// Those that are run; Envoy speaks three dialects.
+pub const FRONTS: [Front; 7] =
+    [Front::Nginx, Front::Caddy, Front::Haproxy, Front::Envoy, Front::EnvoyHttp, Front::EnvoyExtProc, Front::Traefik];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Front {
@@ -17,6 +18,7 @@ pub enum Front {
     Haproxy,
     Envoy,
     EnvoyHttp,
+    EnvoyExtProc,
     /// Run where somebody built it: it is no package here. What it asks is replayed in any case, see below.
     Traefik,
 }
@@ -31,13 +33,13 @@ pub struct House {
 }
 
 /// The example's ports, in whose place free ones are put.
-const PORTS: [u16; 7] = [8080, 8081, 9000, 9001, 9002, 9003, 9004];
+const PORTS: [u16; 8] = [8080, 8081, 9000, 9001, 9002, 9003, 9004, 9005];
 
 /// The example's chain.
 const CHAIN: &str = "chain  = [\"session\", \"basic\", \"form\"]";
 
 /// Puts other ports in their place; in two steps, or 8081 could become 39001 and that another port again.
-fn with_ports(text: &str, ports: [u16; 7]) -> String {
+fn with_ports(text: &str, ports: [u16; 8]) -> String {
     let marked = PORTS.iter().fold(text.to_owned(), |text, from| text.replace(&from.to_string(), &format!("<port {}>", from - 8000)));
     PORTS.iter().zip(ports).fold(marked, |text, (from, to)| text.replace(&format!("<port {}>", from - 8000), &to.to_string()))
 }
@@ -60,7 +62,7 @@ impl Front {
             Self::Nginx => "nginx",
             Self::Caddy => "caddy",
             Self::Haproxy => "haproxy",
-            Self::Envoy | Self::EnvoyHttp => "envoy",
+            Self::Envoy | Self::EnvoyHttp | Self::EnvoyExtProc => "envoy",
             Self::Traefik => "traefik",
         }
     }
@@ -71,6 +73,7 @@ impl Front {
             Self::Caddy => &["Caddyfile"],
             Self::Haproxy => &["haproxy.cfg", "vestibule.lua"],
             Self::Envoy | Self::EnvoyHttp => &["envoy.yaml"],
+            Self::EnvoyExtProc => &["envoy-ext-proc.yaml"],
             Self::Traefik => &["traefik.yml"],
         }
     }
@@ -105,7 +108,7 @@ impl Front {
                     .replace("port_value: 9003", "port_value: 9004")
                     .replace("                      encode_raw_headers: true\n", "")
             }
-            Self::Caddy | Self::Haproxy | Self::Envoy | Self::Traefik => text.to_owned(),
+            Self::Caddy | Self::Haproxy | Self::Envoy | Self::EnvoyExtProc | Self::Traefik => text.to_owned(),
         }
     }
 
@@ -116,8 +119,8 @@ impl Front {
             Self::Nginx => command.args(["-c", dir.join("nginx.conf").to_str().unwrap()]),
             Self::Caddy => command.args(["run", "--adapter", "caddyfile", "--config", "Caddyfile"]).env("HOME", dir),
             Self::Haproxy => command.args(["-f", "haproxy.cfg", "-db"]),
-            Self::Envoy | Self::EnvoyHttp => {
-                command.args(["-c", "envoy.yaml", "--concurrency", "1", "--use-dynamic-base-id", "-l", "warn"])
+            Self::Envoy | Self::EnvoyHttp | Self::EnvoyExtProc => {
+                command.args(["-c", self.files()[0], "--concurrency", "1", "--use-dynamic-base-id", "-l", "warn"])
             }
             Self::Traefik => {
                 let door = format!("--entryPoints.doors.address=127.0.0.1:{port}");
@@ -166,7 +169,7 @@ impl House {
                     [store]\npath = \"{{dir}}/data\"\n\n[audit]\nto = \"file\"\npath = \"{{dir}}/audit.jsonl\"\n";
         // Envoy names its own address as that of a client on the same machine, so a password in the clear is not a local one.
         let conceded = match front {
-            Front::Envoy | Front::EnvoyHttp => format!(
+            Front::Envoy | Front::EnvoyHttp | Front::EnvoyExtProc => format!(
                 "\n[[concession]]\nwhat = \"plain-http\"\npartner = \"127.0.0.1:{}\"\nreason = \"a test\"\nexpires = \"2099-01-01\"\n",
                 ports[2]
             ),
@@ -362,7 +365,8 @@ fn a_body_is_judged_where_the_proxy_brings_it_and_refused_where_it_cannot() {
     let post = |body: &str| ask("POST", "/orders").basic(USERS[0].0, USERS[0].1).header("Content-Type", "text/xml").body(body);
     let asks = "                      encode_raw_headers: true\n";
     let bringing = format!("{asks}                      with_request_body: {{ max_request_bytes: 1048576, pack_as_bytes: true }}\n");
-    if let Some(house) = House::open_changed(Front::Envoy, (asks, &bringing), ORDERS, &files) {
+    for (front, change) in [(Front::Envoy, (asks, bringing.as_str())), (Front::EnvoyExtProc, ("", ""))] {
+        let Some(house) = House::open_changed(front, change, ORDERS, &files) else { continue };
         let order = soap("Order", 10);
         let answer = house.send(&post(&order));
         assert_eq!(answer.status, 200, "{answer:?}");
@@ -385,7 +389,7 @@ fn a_body_is_judged_where_the_proxy_brings_it_and_refused_where_it_cannot() {
         assert!(house.gateway.application.received().is_empty(), "{:?}", house.gateway.application.received());
     }
     // The others bring no body, and Envoy only if it is told to: what needs one is refused.
-    for front in FRONTS {
+    for front in FRONTS.into_iter().filter(|front| *front != Front::EnvoyExtProc) {
         let Some(house) = House::open_changed(front, ("", ""), ORDERS, &files) else { continue };
         let answer = house.send(&post(&soap("Order", 10)));
         assert!(answer.status >= 400, "{front:?} {answer:?}");

@@ -176,6 +176,7 @@ fn a_clock_that_jumps_five_minutes_and_back_ends_nothing_and_opens_nothing() {
     let launch = Launch {
         by: ["sh", "-c", begin, "sh"].map(str::to_owned).into(),
         environment: environment.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+        ..Launch::default()
     };
     let gateway = Gateway::launched(&launch, &remembering(), &[], None).with_users();
     let live = gateway.sign_in(ADA.0, ADA.1).1;

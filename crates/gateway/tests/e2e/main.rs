@@ -46,6 +46,7 @@ mod passwords;
 #[path = "../peers/mod.rs"]
 #[expect(dead_code, reason = "the stores' own tests need more of it")]
 mod peers;
+mod policy_server;
 mod proxy_protocol;
 mod saml11;
 mod saml11_peers;

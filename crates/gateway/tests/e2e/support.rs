@@ -387,6 +387,8 @@ pub struct Launch {
     /// A program that becomes the gateway, with its arguments.
     pub by: Vec<String>,
     pub environment: Vec<(String, String)>,
+    /// Where it listens; on loopback, if nothing else is said.
+    pub host: Option<std::net::Ipv4Addr>,
 }
 
 /// The users of the standard house: name, password, groups.
@@ -432,7 +434,9 @@ impl Gateway {
         let launch = Launch {
             by: launch.by.iter().map(|word| word.replace("{dir}", &dir)).collect(),
             environment: launch.environment.iter().map(|(name, value)| (name.clone(), value.replace("{dir}", &dir))).collect(),
+            host: launch.host,
         };
+        let host = launch.host.unwrap_or(std::net::Ipv4Addr::LOCALHOST);
         let application = Application::start();
         let (port, health) = (free_port(), free_port());
         let public = public.unwrap_or(port);
@@ -462,8 +466,8 @@ impl Gateway {
         let gateway = Self {
             child,
             launch,
-            address: SocketAddr::from(([127, 0, 0, 1], port)),
-            health: SocketAddr::from(([127, 0, 0, 1], health)),
+            address: SocketAddr::from((host, port)),
+            health: SocketAddr::from((host, health)),
             door,
             public,
             scratch,

@@ -20,18 +20,18 @@ use crate::doors::{Front, House};
 use crate::support::{Answer, FAKETIME, Gateway, ask};
 
 const SOAP11: &str = "http://schemas.xmlsoap.org/soap/envelope/";
-const ORDER: &str = "<o:GetOrder xmlns:o=\"urn:example:orders\"><o:id>7</o:id></o:GetOrder>";
-const GATEWAY: &str = "https://gateway.north.example";
+pub const ORDER: &str = "<o:GetOrder xmlns:o=\"urn:example:orders\"><o:id>7</o:id></o:GetOrder>";
+pub const GATEWAY: &str = "https://gateway.north.example";
 
-fn corpus() -> PathBuf {
+pub fn corpus() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../corpus")
 }
 
-fn pem(name: &str) -> String {
+pub fn pem(name: &str) -> String {
     std::fs::read_to_string(corpus().join("recorded/keys").join(name)).unwrap()
 }
 
-fn der(name: &str) -> Vec<u8> {
+pub fn der(name: &str) -> Vec<u8> {
     STANDARD.decode(pem(name).lines().filter(|line| !line.starts_with("-----")).collect::<String>()).unwrap()
 }
 
@@ -186,11 +186,11 @@ fn told() -> String {
     names.map(rule).concat() + both
 }
 
-const CLIENT: &str = "soap-client.example.com";
+pub const CLIENT: &str = "soap-client.example.com";
 const PARTNER: (&str, &str) = ("acme", "shared with acme");
 const ADA: (&str, &str) = ("ada", "correct horse battery");
 
-fn add(gateway: &Gateway, tenant: &str, name: &str, password: &str) {
+pub fn add(gateway: &Gateway, tenant: &str, name: &str, password: &str) {
     let file = gateway.scratch.write("password", password);
     let output =
         gateway.command(&["user", "add", name, "--tenant", tenant, "--group", "admins", "--password-file", file.to_str().unwrap()]);
@@ -219,7 +219,7 @@ fn house() -> Gateway {
     gateway
 }
 
-fn envelope(inside: &str) -> String {
+pub fn envelope(inside: &str) -> String {
     format!("<s:Envelope xmlns:s=\"{SOAP11}\"><s:Body>{inside}</s:Body></s:Envelope>")
 }
 
@@ -245,7 +245,7 @@ fn key(name: &str) -> SigningKey<WebServices> {
 }
 
 /// A message of a consumer of our own.
-fn written(token: Token<'_>, signer: Option<(&str, KeyReference)>, inside: &str) -> Vec<u8> {
+pub fn written(token: Token<'_>, signer: Option<(&str, KeyReference)>, inside: &str) -> Vec<u8> {
     let message = Message::read(envelope(inside).as_bytes(), &Limits::SOAP).unwrap();
     let signing = signer.map(|(name, reference)| (key(name), der(&format!("{name}.crt")), reference));
     let header = Header {
@@ -265,15 +265,15 @@ fn written(token: Token<'_>, signer: Option<(&str, KeyReference)>, inside: &str)
     header.write(&message, &Limits::SOAP, SystemClock::default().now(), &random()).unwrap()
 }
 
-fn named(name: &str, password: Password<'_>) -> Vec<u8> {
+pub fn named(name: &str, password: Password<'_>) -> Vec<u8> {
     written(Token::Username { name, password }, None, ORDER)
 }
 
-fn signed() -> Vec<u8> {
+pub fn signed() -> Vec<u8> {
     written(Token::Nothing, Some(("client-rsa2048", KeyReference::Direct)), ORDER)
 }
 
-fn skipped(what: &str) {
+pub fn skipped(what: &str) {
     assert!(std::env::var("VESTIBULE_PEERS").as_deref() != Ok("required"), "{what} is missing");
     println!("SKIPPED: {what} is not installed");
 }
@@ -384,7 +384,7 @@ fn zeep_calls_through_the_gateway() {
 }
 
 /// What the service makes of what it got.
-fn service<'a>(
+pub fn service<'a>(
     tokens: &'a [TokenKind],
     role: &'a Target,
     concessions: &[Concession],
@@ -894,4 +894,15 @@ fn a_response_that_no_scheme_can_feed_is_refused_with_the_table() {
         HOUSE.replace("match = \"/told/*\"\npolicies = [\"told.cedar\"]\nbody", "match = \"/told/*\"\npolicies = [\"told.cedar\"]\n# body");
     let (code, said) = check(&unread, &told());
     assert!(code == Some(1) && said.contains("the body of route `/told/*` is not read"), "{said}");
+}
+
+/// A signed message of another operation.
+pub fn cancelled() -> Vec<u8> {
+    written(Token::Nothing, Some(("client-rsa2048", KeyReference::Direct)), "<o:Cancel xmlns:o=\"urn:example:orders\"/>")
+}
+
+/// A signed message that is longer than so many octets.
+pub fn padded(octets: usize) -> Vec<u8> {
+    let order = format!("<o:GetOrder xmlns:o=\"urn:example:orders\"><o:id>{}</o:id></o:GetOrder>", "7".repeat(octets));
+    written(Token::Nothing, Some(("client-rsa2048", KeyReference::Direct)), &order)
 }

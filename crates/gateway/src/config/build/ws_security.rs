@@ -159,10 +159,14 @@ pub(super) fn problems(checked: &Checked, route: &checked::Route, policy: &Polic
             let help = "add body = { limit = \"1MiB\", types = [\"text/xml\", \"application/soap+xml\"] } to the route";
             found.push(Problem::of_file(&file.path, what).help(help));
         }
-        let asks = |listener: &checked::Listener| matches!(listener.speaks, Speaks::Questions(_));
-        if route.upstream.is_none() && checked.listeners.iter().any(asks) {
+        let carries = |listener: &checked::Listener| match listener.speaks {
+            Speaks::Questions(dialect) => dialect.carries().new_body,
+            Speaks::Proxy => false,
+        };
+        if route.upstream.is_none() && !checked.listeners.iter().any(carries) {
             let what = format!("no proxy that asks can put the message of response `{name}` in place of the one it has");
-            found.push(Problem::of_file(&file.path, what).help("forward the route through a listener that speaks `proxy`"));
+            let help = "forward the route through a listener that speaks `proxy`, or let Envoy ask one that speaks `envoy-ext-proc`";
+            found.push(Problem::of_file(&file.path, what).help(help));
         }
         for tenant in checked.tenants.iter().filter(|tenant| takes(&route.scope, tenant)) {
             let brings = |scheme: &&SchemeName| checked.schemes.get(*scheme).is_some_and(|scheme| brings(checked, scheme, needs(response)));

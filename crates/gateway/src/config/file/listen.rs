@@ -18,9 +18,9 @@ pub struct Listen {
     pub address: At<SocketAddr>,
     /// What is spoken there: `proxy` takes requests and forwards them. The others answer another proxy, which forwards by
     /// itself: `auth-request` nginx, `forward-auth` Traefik, Caddy and HAProxy, `envoy` its `ext_authz` over gRPC, `envoy-http` the
-    /// same over HTTP. Such a listener answers its `trusted_proxies` only.
+    /// same over HTTP, `envoy-ext-proc` its `ext_proc`, through which bodies can change. Such a listener answers its `trusted_proxies` only.
     #[serde(default = "proxy")]
-    #[schemars(extend("enum" = ["proxy", "auth-request", "forward-auth", "envoy", "envoy-http"]))]
+    #[schemars(extend("enum" = ["proxy", "auth-request", "forward-auth", "envoy", "envoy-http", "envoy-ext-proc"]))]
     pub speaks: At<String>,
     /// TLS. Needed wherever the address is not a loopback address.
     #[serde(default)]

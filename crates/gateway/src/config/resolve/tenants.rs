@@ -339,7 +339,8 @@ impl Resolve<'_> {
 
     /// A host that no certificate is made for would greet people with a warning page.
     fn certificate_for(&mut self, at: &At<String>, host: &Host, listeners: &[Listener]) {
-        let with_tls = || listeners.iter().filter(|listener| !listener.certificates.is_empty());
+        // Other proxies call their policy server by its own name.
+        let with_tls = || listeners.iter().filter(|listener| listener.speaks == Speaks::Proxy && !listener.certificates.is_empty());
         let covered = |listener: &Listener| listener.certificates.iter().any(|certificate| pem::covers(&certificate.names, host.name()));
         if with_tls().next().is_some() && !with_tls().any(covered) {
             self.warn(at, format!("no certificate is made for `{}`", host.name()));
@@ -396,7 +397,7 @@ impl Resolve<'_> {
                     session = true;
                 }
                 Scheme::Basic { remember, .. } => remembers = remembers.or(remember.then_some(at)),
-                Scheme::WsSecurity(_) => {}
+                Scheme::WsSecurity(_) | Scheme::SessionTicket(_) => {}
                 Scheme::Integration { .. } => {
                     if let Some(first) = integration {
                         self.error(at, format!("the chain has a scheme of this type already: `{}`", first.value)).help =
@@ -476,6 +477,9 @@ impl Resolve<'_> {
             }
             Some(At { value: file::Scheme::WsSecurity(written), .. }) => {
                 Some(Scheme::WsSecurity(Box::new(self.ws_security_scheme(at, written))))
+            }
+            Some(At { value: file::Scheme::SessionTicket(written), .. }) => {
+                Some(Scheme::SessionTicket(self.session_ticket_scheme(written)))
             }
             Some(At { value: file::Scheme::IdentityUrl(written), .. }) => {
                 Some(Scheme::IdentityUrl(self.identity_url_scheme(&name, written)))

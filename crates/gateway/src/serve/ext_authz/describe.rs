@@ -36,7 +36,7 @@ pub fn described(dialect: Dialect, head: Parts, origin: &Origin) -> Result<Descr
             let host = stated(&mut headers, FORWARDED_HOST)?;
             (stated(&mut headers, FORWARDED_METHOD)?, stated(&mut headers, FORWARDED_URI)?, host)
         }
-        Dialect::Envoy | Dialect::EnvoyHttp => {
+        Dialect::Envoy | Dialect::EnvoyHttp | Dialect::EnvoyExtProc => {
             let host = match uri.authority() {
                 Some(authority) => authority.to_string(),
                 None => only(&headers, HOST.as_str())?,

@@ -1,57 +1,29 @@
 //! Envoy's `envoy.service.auth.v3.Authorization/Check` over gRPC.
 //!
-//! Only the fields we read or write are declared; a protobuf reader skips what it does not know, so no generated
-//! code and no `protoc` are needed. gRPC is one length-prefixed message each way and a status in the trailers
-//! (gRPC over HTTP/2, §Requests and §Responses). Whatever is not a readable question is answered with a
-//! gRPC error, at which Envoy denies (`failure_mode_allow` is false unless an operator says otherwise).
+//! Whatever is not a readable question is answered with a gRPC error, at which Envoy denies (`failure_mode_allow` is false
+//! unless an operator says otherwise).
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use bytes::{BufMut, Bytes, BytesMut};
-use http::header::{CONTENT_TYPE, SET_COOKIE};
-use http::request::Parts;
+use http::header::SET_COOKIE;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use prost::Message as _;
 use vestibule_engine::request::{Channel, Malformed};
 
 use crate::serve::body::Reply;
-use crate::serve::ext_authz::{Answer, Described, describe};
+use crate::serve::ext_authz::{Allowed, Answer, Described, describe};
+use crate::serve::grpc::{self, Status};
 use crate::serve::read::Origin;
 
-/// Octets of one question, its body included.
-pub const MAX_MESSAGE: usize = 4 << 20;
 /// Header fields of one question.
 const MAX_FIELDS: usize = 256;
-const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
-const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
-const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
-/// Flag and length before each message.
-const PREFIX: usize = 5;
-
-/// Why a call has no answer (gRPC status codes).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Status {
-    InvalidArgument = 3,
-    Unimplemented = 12,
-    Unavailable = 14,
-}
-
-/// Whether a request is the one call we answer.
-pub fn is_check(head: &Parts) -> Result<(), Status> {
-    let media_type = head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let grpc = media_type == "application/grpc" || media_type == "application/grpc+proto";
-    (grpc && head.method == Method::POST && head.uri.path() == CHECK).then_some(()).ok_or(Status::Unimplemented)
-}
+/// The one call we answer.
+pub const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
 
 /// Reads the question out of a call's octets.
 pub fn described(call: &[u8]) -> Result<Described, Malformed> {
-    let Some((prefix, message)) = call.split_first_chunk::<PREFIX>() else { return Err(Malformed::Undescribed) };
-    let [compressed, length @ ..] = *prefix;
-    // No `grpc-accept-encoding` of ours offers compression.
-    if compressed != 0 || u32::from_be_bytes(length) as usize != message.len() {
-        return Err(Malformed::Undescribed);
-    }
+    let message = grpc::only_message(call).ok_or(Malformed::Undescribed)?;
     let question = CheckRequest::decode(message).map_err(|_| Malformed::Undescribed)?;
     let attributes = question.attributes.ok_or(Malformed::Undescribed)?;
     let http = attributes.request.and_then(|request| request.http).ok_or(Malformed::Undescribed)?;
@@ -71,14 +43,16 @@ pub fn described(call: &[u8]) -> Result<Described, Malformed> {
 }
 
 fn fields(http: &HttpRequest) -> Result<HeaderMap, Malformed> {
-    let mut headers = HeaderMap::new();
-    let raw = http.header_map.iter().flat_map(|map| &map.headers).map(|field| {
-        let value = if field.raw_value.is_empty() { field.value.as_bytes() } else { &field.raw_value };
-        (field.key.as_str(), value)
-    });
+    let raw = http.header_map.iter().flat_map(|map| &map.headers).map(Field::octets);
     // Without `encode_raw_headers` doubled fields come joined by a comma, which no credential of ours may contain.
     let joined = http.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
-    for (name, value) in raw.chain(joined).filter(|(name, _)| !name.starts_with(':')) {
+    header_map(raw.chain(joined))
+}
+
+/// Fields as Envoy names them, less those of HTTP/2 itself.
+pub(in crate::serve) fn header_map<'a>(fields: impl Iterator<Item = (&'a str, &'a [u8])>) -> Result<HeaderMap, Malformed> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in fields.filter(|(name, _)| !name.starts_with(':')) {
         let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| Malformed::Header)?;
         headers.append(name, HeaderValue::from_bytes(value).map_err(|_| Malformed::Header)?);
         if headers.len() > MAX_FIELDS {
@@ -88,18 +62,10 @@ fn fields(http: &HttpRequest) -> Result<HeaderMap, Malformed> {
     Ok(headers)
 }
 
-/// A call that has no answer.
-pub fn failed(status: Status) -> Response<Reply> {
-    let mut response = Response::new(Reply::whole(Bytes::new()));
-    response.headers_mut().insert(CONTENT_TYPE, GRPC);
-    response.headers_mut().insert(GRPC_STATUS, HeaderValue::from(status as u16));
-    response
-}
-
 /// Puts an answer into Envoy's words.
 pub(super) fn reply(answer: Answer) -> Response<Reply> {
     let answer = match answer {
-        Answer::Allow { changes, beside } => CheckResponse {
+        Answer::Allow(Allowed { changes, beside, .. }) => CheckResponse {
             status: Some(RpcStatus { code: 0 }),
             denied: None,
             ok: Some(OkHttpResponse {
@@ -123,21 +89,12 @@ pub(super) fn reply(answer: Answer) -> Response<Reply> {
             }
         }
     };
-    let length = answer.encoded_len();
-    let mut octets = BytesMut::with_capacity(PREFIX + length);
-    octets.put_u8(0);
-    octets.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
-    octets.extend_from_slice(&answer.encode_to_vec());
-    let mut trailers = HeaderMap::new();
-    trailers.insert(GRPC_STATUS, HeaderValue::from_static("0"));
-    let mut response = Response::new(Reply::call(octets.freeze(), trailers));
-    response.headers_mut().insert(CONTENT_TYPE, GRPC);
-    response
+    grpc::answer(Reply::call(grpc::framed(&answer), grpc::trailers(Status::Ok)))
 }
 
 /// `APPEND_IF_EXISTS_OR_ADD` and `OVERWRITE_IF_EXISTS_OR_ADD`.
-const ADD: i32 = 0;
-const OVERWRITE: i32 = 2;
+pub(in crate::serve) const ADD: i32 = 0;
+pub(in crate::serve) const OVERWRITE: i32 = 2;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Append {
@@ -227,9 +184,9 @@ impl std::fmt::Debug for HttpRequest {
 
 #[derive(Clone, PartialEq, prost::Message)]
 #[prost(skip_debug)]
-struct Fields {
+pub(in crate::serve) struct Fields {
     #[prost(message, repeated, tag = "1")]
-    headers: Vec<Field>,
+    pub headers: Vec<Field>,
 }
 
 impl std::fmt::Debug for Fields {
@@ -240,13 +197,20 @@ impl std::fmt::Debug for Fields {
 
 #[derive(Clone, PartialEq, prost::Message)]
 #[prost(skip_debug)]
-struct Field {
+pub(in crate::serve) struct Field {
     #[prost(string, tag = "1")]
-    key: String,
+    pub key: String,
     #[prost(string, tag = "2")]
-    value: String,
+    pub value: String,
     #[prost(bytes = "vec", tag = "3")]
-    raw_value: Vec<u8>,
+    pub raw_value: Vec<u8>,
+}
+
+impl Field {
+    /// Its name and the octets of its value.
+    pub fn octets(&self) -> (&str, &[u8]) {
+        (&self.key, if self.raw_value.is_empty() { self.value.as_bytes() } else { &self.raw_value })
+    }
 }
 
 impl std::fmt::Debug for Field {
@@ -288,9 +252,9 @@ struct DeniedHttpResponse {
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-struct HttpStatus {
+pub(in crate::serve) struct HttpStatus {
     #[prost(int32, tag = "1")]
-    code: i32,
+    pub code: i32,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -304,13 +268,13 @@ struct OkHttpResponse {
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-struct HeaderValueOption {
+pub(in crate::serve) struct HeaderValueOption {
     #[prost(message, optional, tag = "1")]
-    header: Option<Field>,
+    pub header: Option<Field>,
     #[prost(message, optional, tag = "2")]
-    append: Option<bool>,
+    pub append: Option<bool>,
     #[prost(int32, tag = "3")]
-    append_action: i32,
+    pub append_action: i32,
 }
 
 #[cfg(test)]
