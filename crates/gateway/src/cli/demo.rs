@@ -73,6 +73,11 @@ when { resource.path like "/soap/*" || resource.path like "/Services/Integration
 permit(principal in Group::"admins", action in Action::"write", resource);
 "#;
 
+/// Who comes to the demo's authentication service gets a header that vouches for them.
+const SOAP_POLICY: &str = r#"@id("staff-is-vouched-for") @response("vouched")
+permit(principal in Group::"staff", action == Action::"POST", resource);
+"#;
+
 impl Demo {
     /// Runs until SIGTERM or SIGINT.
     pub fn run(&self, output: Output) -> ExitCode {
@@ -94,6 +99,7 @@ async fn play(port: u16, beside: Option<Kind>) -> Result<Answer, Failure> {
     }
     let &[north, shop, south, east] = applications.as_slice() else { return Err(Failure::not_tried("an application is missing")) };
     folder.write("policy.cedar", POLICY).map_err(Failure::not_tried)?;
+    folder.write("soap.cedar", SOAP_POLICY).map_err(Failure::not_tried)?;
     let plan = Plan::make(beside);
     if let (Some(kind), None) = (beside, &plan) {
         return Err(Failure::not_tried(format!("{} is not installed", kind.name())).fix("leave --beside out"));
@@ -103,6 +109,7 @@ async fn play(port: u16, beside: Option<Kind>) -> Result<Answer, Failure> {
     let service = IdentityService::start("id.localhost", Asked::default()).await.map_err(Failure::not_tried)?;
     folder.write("identity-service.pem", &service.authority).map_err(Failure::not_tried)?;
     federation::introduce(&folder, port).map_err(Failure::not_tried)?;
+    certificate(&folder).map_err(Failure::not_tried)?;
     let provider = OpenidProvider::start("op.localhost").await.map_err(Failure::not_tried)?;
     folder.write("openid-provider", CLIENT_SECRET).map_err(Failure::not_tried)?;
     let text = configuration(port, folder.path(), [north, shop, south], service.address, &provider.issuer(), plan.as_ref());
@@ -192,6 +199,13 @@ impl Drop for Folder {
     }
 }
 
+/// A fresh key that signs SOAP messages, and the certificate that services know it by.
+fn certificate(folder: &Folder) -> Result<(), String> {
+    let made = rcgen::generate_simple_self_signed(["soap.north.localhost".to_owned()]).map_err(|error| error.to_string())?;
+    folder.write("soap.crt", &made.cert.pem())?;
+    folder.write("soap.key", &made.signing_key.serialize_pem()).map(drop)
+}
+
 async fn open_application(title: &'static str) -> Result<SocketAddr, String> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(|error| error.to_string())?;
     let address = listener.local_addr().map_err(|error| error.to_string())?;
@@ -251,7 +265,7 @@ title = "North Ltd"
 domain = "north"
 hosts = ["app.north.localhost:{port}", "shop.north.localhost:{port}"{more_hosts}]
 portal = "login.north.localhost:{port}"
-chain = ["session", "salesforce", "crm", "bearer", "basic", "form"]
+chain = ["session", "salesforce", "crm", "bearer", "vouched", "basic", "form"]
 api_login = ["json", "soap"]
 
 [tenant.north.idp]
@@ -268,7 +282,7 @@ quota = 1000
 title = "South & Sons"
 hosts = ["app.south.localhost:{port}"]
 portal = "login.south.localhost:{port}"
-chain = ["session", "basic", "form"]
+chain = ["session", "vouched", "basic", "form"]
 domain = "south"
 brand = {{ accent = "#1f5f8b", heading = "Welcome to South & Sons", aside = "On Sunday from 6 to 8 we are not here." }}
 
@@ -291,6 +305,50 @@ match = "/**"
 policies = ["policy.cedar"]
 inject = ["headers", "token"]
 forward = "http://{north}"
+
+# The multistep model: an authentication service whose callers are vouched for, and two services that believe it.
+[[route]]
+tenant = "north"
+match = "/soap/authenticate"
+policies = ["soap.cedar"]
+body = {{ limit = "64KiB", types = ["text/xml"] }}
+forward = "http://{north}"
+
+[[route]]
+host = "shop.north.localhost"
+match = "/soap/orders"
+policies = ["policy.cedar"]
+body = {{ limit = "64KiB", types = ["text/xml"] }}
+inject = ["headers"]
+forward = "http://{shop}"
+
+[[route]]
+tenant = "south"
+match = "/soap/orders"
+policies = ["policy.cedar"]
+body = {{ limit = "64KiB", types = ["text/xml"] }}
+inject = ["headers"]
+forward = "http://{south}"
+
+[response.vouched]
+type = "ws-security"
+token = "saml"
+certificate = "soap.crt"
+key = {{ file = "soap.key" }}
+must_understand = false
+assertion = {{ issuer = "urn:north", audience = "urn:demo:orders", confirm = "sender-vouches" }}
+
+[scheme.vouched]
+type = "ws-security"
+token = "saml"
+audience = "urn:demo:orders"
+issuers = [{{ entity_id = "urn:north", certificates = ["soap.crt"] }}]
+
+[[concession]]
+what = "wss_sender_vouches"
+partner = "vouched"
+reason = "the demo shows it with curl, which signs nothing"
+expires = "9999-12-31"
 
 [[route]]
 tenant = "north"
@@ -508,13 +566,38 @@ fn screen(
         ],
     ));
     groups.push(("6  An old integration client", old_client(&app, bob)));
+    let document = folder.join("vouched.xml");
+    let (document, soap_type) = (document.display(), "-H 'Content-Type: text/xml'");
+    let order = "<s:Envelope xmlns:s=\"http://schemas.xmlsoap.org/soap/envelope/\"><s:Body><ListOrders xmlns=\"urn:vestibule:demo\"/></s:Body></s:Envelope>";
+    groups.push((
+        "7  A SOAP header from an authentication service, used at others (WS-Security, SAML sender-vouches)",
+        vec![
+            (
+                format!("curl -s -D - -o {document} -u dee:{dee} {soap_type} -d '{order}' {app}/soap/authenticate"),
+                200,
+                "the service gives the document back, with the header that vouches for dee",
+            ),
+            (format!("curl -i {soap_type} --data-binary @{document} {shop}/soap/orders"), 200, "no password: another service believes it"),
+            (format!("curl -i {soap_type} --data-binary @{document} {shop}/soap/orders"), 500, "once: this is a replay, and a fault"),
+            (
+                format!("curl -i {soap_type} --data-binary \"$(sed s/ListOrders/DropOrders/ {document})\" {south}/soap/orders"),
+                500,
+                "tampered with, a fault",
+            ),
+            (
+                format!("curl -i {soap_type} --data-binary @{document} {south}/soap/orders"),
+                200,
+                "the south is federated: it knows the north's certificate, and a dee of its own",
+            ),
+        ],
+    ));
     let mut doctor = None;
     if let Some(plan) = behind {
         let front = format!("http://{}", plan.host());
         groups.push((
             match plan.kind {
-                Kind::Nginx => "7  Behind nginx, which asks (auth_request) and forwards by itself",
-                Kind::Caddy => "7  Behind Caddy, which asks (forward_auth) and forwards by itself",
+                Kind::Nginx => "8  Behind nginx, which asks (auth_request) and forwards by itself",
+                Kind::Caddy => "8  Behind Caddy, which asks (forward_auth) and forwards by itself",
             },
             vec![
                 (format!("curl -i {front}/api/orders"), 401, "nobody, so nothing is forwarded"),

@@ -106,11 +106,13 @@ fn play(arguments: &[&str], shown: &str) {
         assert_eq!(found.last(), Some(&status), "{command}\n{text}{}", String::from_utf8_lossy(&output.stderr));
         let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body);
         match status {
+            200 if command.contains(" -o ") => {}
             // Some answer with a header alone: old clients read nothing else.
             200 => assert!(
                 !body.is_empty() || text.contains("JSESSIONID=") || text.contains("TARGET="),
                 "{command}: an answer of the application"
             ),
+            500 if command.contains("vouched.xml") => assert!(body.contains("Fault"), "{command}: {body}"),
             500 => assert!(body.contains("SBL-ODU-01006") || body.contains("Missing &lt;wsse:Security&gt;"), "{command}: {body}"),
             401 if command.contains("?command=") => assert!(body.contains("SBL-ODU-01006"), "{command}: {body}"),
             401 if command.contains("SOAPAction") => assert!(body.contains("Fault"), "{command}: {body}"),

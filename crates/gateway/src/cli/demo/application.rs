@@ -2,11 +2,12 @@
 
 use axum::Json;
 use axum::Router;
+use axum::body::Bytes;
 use axum::extract::Request;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{Html, IntoResponse};
-use axum::routing::{any, get};
+use axum::routing::{any, get, post};
 use serde_json::{Value, json};
 
 /// The application; `title` tells its copies apart.
@@ -22,6 +23,7 @@ pub fn application(title: &'static str) -> Router {
         )
         .route("/api/orders/{id}", any(|request: Request| async move { Json(json!({ "done": request.method().as_str() })) }))
         .route("/Services/Integration/{object}", any(|headers: HeaderMap| async move { soap(&headers) }))
+        .route("/soap/authenticate", post(|body: Bytes| async move { ([(CONTENT_TYPE, "text/xml; charset=utf-8")], body) }))
         .route("/soap/orders", any(|headers: HeaderMap| async move { soap(&headers) }))
         .fallback(|| async { (StatusCode::NOT_FOUND, "The sample application has no such page.\n") })
 }
