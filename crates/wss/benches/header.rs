@@ -1,4 +1,5 @@
-//! What a header costs beside the cryptography it cannot do without. Prints `verify/bare: N` and its like.
+//! What a header costs beside the cryptography it cannot do without. Prints `verify/bare: N` and its like. With
+//! `VESTIBULE_BENCH_MESSAGES=FOLDER` it writes the messages there, for `bench/wss`.
 //!
 //! Both sides are measured in turns, so that a machine that slows down slows both; the medians are compared.
 #![expect(clippy::expect_used, reason = "a benchmark without its inputs measures nothing")]
@@ -45,6 +46,12 @@ fn timed(work: &dyn Fn()) -> Duration {
     begin.elapsed()
 }
 
+/// Others, too, read what is written here, and they look at their clocks.
+#[expect(clippy::disallowed_methods, reason = "a benchmark is run now")]
+fn now() -> Timestamp {
+    Timestamp::now()
+}
+
 /// The median of each in microseconds, measured in turns.
 fn medians<const N: usize>(rounds: usize, works: [&dyn Fn(); N]) -> [f64; N] {
     let mut times: [Vec<Duration>; N] = std::array::from_fn(|_| Vec::with_capacity(rounds));
@@ -61,7 +68,8 @@ fn medians<const N: usize>(rounds: usize, works: [&dyn Fn(); N]) -> [f64; N] {
 
 #[expect(clippy::print_stdout, reason = "the result")]
 fn main() {
-    let now: Timestamp = "2026-03-01T12:00:00Z".parse().expect("an instant");
+    let now = now();
+    let messages = std::env::var_os("VESTIBULE_BENCH_MESSAGES").map(PathBuf::from);
     let certificate = der("client-rsa2048.crt");
     let key = SigningKey::<WebServices>::from_pkcs8("ws-security", &der("client-rsa2048.key"), Some(&certificate)).expect("a key");
     let pair = RsaKeyPair::from_pkcs8(&der("client-rsa2048.key")).expect("a key");
@@ -92,6 +100,9 @@ fn main() {
         let sign =
             SignWith { key: &key, certificate: &certificate, parts: &[Part::Body, Part::Timestamp], reference: KeyReference::Direct };
         let sealed = header(Token::Nothing, Some(sign)).write(&read, &limits, now, &Randomness([7; 32])).expect("signed");
+        if let Some(folder) = &messages {
+            std::fs::write(folder.join(format!("{size}.xml")), &sealed).expect("written");
+        }
         let [bare, ours] = medians(
             (40_000_000 / size).clamp(20, 1000),
             [
