@@ -18,6 +18,7 @@ mod realms;
 mod schemes;
 mod serve;
 mod store;
+mod ticket;
 
 /// Faster than the system's for many threads; without huge pages, which would make an idle gateway larger than it is.
 #[global_allocator]

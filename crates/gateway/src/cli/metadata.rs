@@ -78,6 +78,7 @@ fn service_provider(tenant: &Tenant, checked: &Checked) -> Result<String, Failur
         | Scheme::Basic { .. }
         | Scheme::ClientCertificate(_)
         | Scheme::IdentityUrl(_)
+        | Scheme::SessionTicket(_)
         | Scheme::WsSecurity(_)
         | Scheme::Oidc(_)
         | Scheme::Introspection(_)

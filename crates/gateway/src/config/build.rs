@@ -37,6 +37,7 @@ use crate::forward::{HttpVersion, client_tls};
 use crate::inject::headers::HeadersInjector;
 use crate::inject::jwt::{self, JwtInjector};
 use crate::inject::response::ResponseInjector;
+use crate::inject::session_ticket::SessionTicketInjector;
 use crate::keys::{self, KeyRing};
 use crate::realms::delegated::call::Endpoint;
 use crate::realms::delegated::{self, DelegatedRealm};
@@ -59,10 +60,12 @@ use crate::schemes::oidc::RelyingParty;
 use crate::schemes::owners::Owners;
 use crate::schemes::saml::ServiceProvider;
 use crate::schemes::session::SessionScheme;
+use crate::schemes::session_ticket::SessionTicketScheme;
 use crate::serve::api_login;
 use crate::serve::delegate::Delegate;
 use crate::serve::integration::Integrations;
 use crate::serve::pages::{IDP_PREFIX, MAX_FORM, MAX_SAML, front_door_tenant};
+use crate::ticket::Tickets;
 
 mod integration;
 mod ws_security;
@@ -106,6 +109,8 @@ pub struct House {
     pub csrf: CsrfKey,
     /// What tokens for single sign-on are made with.
     pub tokens: TokenKey,
+    /// Tickets for services.
+    pub tickets: Tickets,
     /// How many engines were made.
     pub generations: AtomicU64,
 }
@@ -221,6 +226,7 @@ pub fn build(checked: &Checked, house: &House, expiring: &Arc<dyn ExpiringStore>
         | checked::Scheme::Oidc(_)
         | checked::Scheme::Introspection(_)
         | checked::Scheme::Integration { .. }
+        | checked::Scheme::SessionTicket(_)
         | checked::Scheme::LoginForm { .. } => None,
     });
     let asserted = asserted.flatten().map(|issuer| (Issuer::from(issuer.entity_id.as_str()), IssuerRules { local: false }));
@@ -499,6 +505,11 @@ impl Schemes<'_> {
                     self.integrations.borrow_mut().insert(tenant.id.clone(), made.clone());
                     Link { scheme: Arc::new(IntegrationScheme::new(made)), on_reject: OnReject::Continue, remember: false }
                 }
+                checked::Scheme::SessionTicket(ticket) => {
+                    let tickets = self.house.tickets.clone();
+                    let scheme = SessionTicketScheme::new(name.clone(), ticket.settings.clone(), tickets, self.plain());
+                    Link { scheme: Arc::new(scheme), on_reject: ticket.on_reject, remember: false }
+                }
                 checked::Scheme::IdentityUrl(foreign) => {
                     Link { scheme: self.identity_url(name, foreign)?, on_reject: foreign.on_reject, remember: foreign.remember }
                 }
@@ -591,6 +602,8 @@ fn add_routes(routes: &mut Routes, checked: &Checked, house: &House, tenants: &[
     let injectors = injectors(checked, house)?;
     let granted: Option<Arc<dyn Injector>> =
         if checked.responses.is_empty() { None } else { Some(Arc::new(ResponseInjector::new(&checked.responses))) };
+    let tickets = SessionTicketInjector::new(&checked.responses, house.tickets.clone());
+    let tickets = tickets.map(|injector| Arc::new(injector) as Arc<dyn Injector>);
     let mut compiled: HashMap<Vec<&Path>, Policy> = HashMap::new();
     for route in &checked.routes {
         let files: Vec<&Path> = route.policies.iter().map(|file| file.path.as_path()).collect();
@@ -608,7 +621,8 @@ fn add_routes(routes: &mut Routes, checked: &Checked, house: &House, tenants: &[
             told.push(injectors.get(name).ok_or_else(|| format!("there is no injector {name}"))?.clone());
         }
         told.extend(granted.clone().filter(|_| !route.policies.is_empty()));
-        told.extend(ws_security::injector(checked, route)?);
+        told.extend(tickets.clone().filter(|_| !route.policies.is_empty()));
+        told.extend(ws_security::injector(checked, route, house.tickets.clone())?);
         let strip = tenants.iter().filter(|tenant| serves(&route.scope, tenant)).map(|tenant| {
             let headers = told.iter().flat_map(|injector| injector.headers());
             let written = checked.tenants.iter().find(|written| written.id == tenant.id);
@@ -715,6 +729,7 @@ fn saml_of<'c>(checked: &'c Checked, tenant: &checked::Tenant) -> Option<&'c che
         | checked::Scheme::Oidc(_)
         | checked::Scheme::Introspection(_)
         | checked::Scheme::Integration { .. }
+        | checked::Scheme::SessionTicket(_)
         | checked::Scheme::LoginForm { .. } => None,
     })
 }

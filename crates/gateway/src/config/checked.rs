@@ -59,8 +59,8 @@ pub use saml::{
 mod ws_security;
 
 pub use ws_security::{
-    Assertion, Confirm, Encryption, Holder, Issuer, PasswordForm, PasswordSource, ResponseToken, SigningCertificate, Trust, WsSecurity,
-    WsSecurityResponse,
+    Assertion, Confirm, Encryption, Holder, Issuer, PasswordForm, PasswordSource, ResponseToken, SessionTicket, SessionTicketResponse,
+    SigningCertificate, TicketPlace, Trust, WsSecurity, WsSecurityResponse,
 };
 
 /// A whole configuration.
@@ -155,7 +155,8 @@ impl Checked {
                 | Scheme::IdentityUrl(_)
                 | Scheme::Saml(_)
                 | Scheme::Oidc(_)
-                | Scheme::Introspection(_),
+                | Scheme::Introspection(_)
+                | Scheme::SessionTicket(_),
             ) => None,
             (name, Scheme::Basic { realms, .. } | Scheme::LoginForm { realms } | Scheme::Integration { realms }) => {
                 let own = |realm: &&RealmName| matches!(self.realms.get(*realm), Some(Realm::Local { .. }));
@@ -524,6 +525,8 @@ pub enum Scheme {
         /// Who checks passwords, in order; at least one, each in [`Checked::realms`].
         realms: Vec<RealmName>,
     },
+    /// A ticket that another service of this installation passed on.
+    SessionTicket(SessionTicket),
 }
 
 /// How users are found by their certificates.
@@ -728,6 +731,8 @@ pub enum Response {
     Headers(Vec<(HeaderName, HeaderValue)>),
     /// A security header in the message.
     WsSecurity(Box<WsSecurityResponse>),
+    /// A ticket for the next service.
+    SessionTicket(SessionTicketResponse),
 }
 
 /// How passwords are hashed (Argon2id).

@@ -26,7 +26,7 @@ mod tenant;
 mod ws_security;
 
 pub use delegate::{Delegate, OnOutage, ResponseRoot};
-pub use inject::{HeadersInjector, Inject, JwtInjector, Response};
+pub use inject::{HeadersInjector, Inject, JwtInjector, Response, SessionTicketResponse, TicketTo};
 pub use integration::{Integration, IntegrationAuthentication, IntegrationScheme};
 pub use limits::{Load, Rate, RouteLimits};
 pub use listen::{Certificate, ClientCertificates, Limits, Listen, Server, Tls};
@@ -36,7 +36,7 @@ pub use realm::{DelegatedRealm, DelegatedUsername, LdapDialect, LdapRealm, LdapS
 pub use record::{Administrators, Algorithm, Audit, Concession, Keys, Syslog};
 pub use route::{Access, BodyNeed, Csrf, Http2, Route, SecurityHeader, Upstream, UpstreamHost};
 pub use saml::{Answers, FoundBy, IdentityProvider, KeyPair, Logout, RequestBinding, SamlScheme, SignedPart, SourceSite};
-pub use scheme::{ClientCertificateScheme, IdentityUrlScheme, LinkBy, OnReject, Scheme, SessionOwner};
+pub use scheme::{ClientCertificateScheme, IdentityUrlScheme, LinkBy, OnReject, Scheme, SessionOwner, SessionTicketScheme};
 pub use service_provider::{Encrypt, IdentityProviderRole, ServiceProvider, Sign};
 pub use session::{Passwords, Session};
 pub use store::{DurableBackend, ExpiringBackend, Postgres, Redis, RedisTopology, Store};

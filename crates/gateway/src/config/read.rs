@@ -159,6 +159,7 @@ impl Reader<'_> {
                 "introspection",
                 "saml",
                 "oidc",
+                "session-ticket",
                 "ws-security",
             ],
             &LATER_SCHEMES,
@@ -173,6 +174,7 @@ impl Reader<'_> {
             "oidc" => self.plain(value).map(|at| at.map(Scheme::Oidc)),
             "integration" => self.plain(value).map(|at| at.map(Scheme::Integration)),
             "saml" => self.plain(value).map(|at| at.map(|saml| Scheme::Saml(Box::new(saml)))),
+            "session-ticket" => self.plain(value).map(|at| at.map(Scheme::SessionTicket)),
             _ => self.plain(value).map(|at| at.map(|scheme| Scheme::WsSecurity(Box::new(scheme)))),
         }
     }
@@ -196,9 +198,10 @@ impl Reader<'_> {
     }
 
     fn response(&mut self, value: Spanned<DeValue<'_>>) -> Option<At<Response>> {
-        let (kind, value) = self.kind(value, "response", &["headers", "ws-security"], &[])?;
+        let (kind, value) = self.kind(value, "response", &["headers", "session-ticket", "ws-security"], &[])?;
         match kind.as_str() {
             "headers" => self.plain(value).map(|at| at.map(Response::Headers)),
+            "session-ticket" => self.plain(value).map(|at| at.map(Response::SessionTicket)),
             _ => self.plain(value).map(|at| at.map(|response| Response::WsSecurity(Box::new(response)))),
         }
     }

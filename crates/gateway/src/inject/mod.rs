@@ -5,6 +5,7 @@ use http::HeaderName;
 pub mod headers;
 pub mod jwt;
 pub mod response;
+pub mod session_ticket;
 pub mod ws_security;
 
 /// Headers that carry framing, routing or somebody else's state; no injector may write them.

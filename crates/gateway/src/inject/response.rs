@@ -23,8 +23,8 @@ impl ResponseInjector {
     pub fn new(responses: &BTreeMap<ResponseName, Response>) -> Self {
         let headers_of = |response: &Response| match response {
             Response::Headers(headers) => headers.clone(),
-            // Written by its own injector.
-            Response::WsSecurity(_) => Vec::new(),
+            // Written by injectors of their own.
+            Response::WsSecurity(_) | Response::SessionTicket(_) => Vec::new(),
         };
         let responses: BTreeMap<_, _> = responses.iter().map(|(name, response)| (name.clone(), headers_of(response))).collect();
         let headers = responses.values().flatten().map(|(name, _)| name.clone()).collect();

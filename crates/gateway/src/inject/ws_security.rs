@@ -22,8 +22,10 @@ use vestibule_wss::{Consumed, EncryptFor, Header, Lifetime, Message, MustUnderst
 use vestibule_xmlsec::{AesSize, Limits, OaepHash, SigningKey, WebServices};
 
 use crate::config::SIGNING;
-use crate::config::checked::{Confirm, ResponseToken, SecurityHeader, SigningCertificate, WsSecurityResponse};
+use crate::config::checked::{Confirm, Holder, ResponseToken, SecurityHeader, SigningCertificate, WsSecurityResponse};
 use crate::schemes::ws_security::message::{self, Received};
+use crate::ticket::Tickets;
+pub(super) use tokens::holder_of;
 use tokens::{Issued, Tokens};
 
 /// Octets that a data thread writes by itself.
@@ -48,6 +50,7 @@ pub struct WsSecurityInjector {
     roles: HashMap<TenantId, Vec<Target>>,
     responses: BTreeMap<ResponseName, Arc<Prepared>>,
     passwords: HashMap<SchemeName, PasswordCame>,
+    tickets: Tickets,
     headers: Vec<HeaderName>,
 }
 
@@ -69,6 +72,7 @@ impl WsSecurityInjector {
         roles: HashMap<TenantId, Vec<Target>>,
         responses: impl IntoIterator<Item = (ResponseName, WsSecurityResponse)>,
         passwords: HashMap<SchemeName, PasswordCame>,
+        tickets: Tickets,
     ) -> Result<Self, String> {
         let prepare = |(name, response): (ResponseName, WsSecurityResponse)| {
             let key = |from: &SigningCertificate| {
@@ -81,7 +85,7 @@ impl WsSecurityInjector {
         let responses: BTreeMap<_, _> = responses.into_iter().map(prepare).collect::<Result<_, String>>()?;
         let rewrites = kept == SecurityHeader::Remove || !responses.is_empty();
         let headers = if rewrites { ABOUT_BODIES.map(HeaderName::from_static).to_vec() } else { Vec::new() };
-        Ok(Self { kept, roles, responses, passwords, headers })
+        Ok(Self { kept, roles, responses, passwords, tickets, headers })
     }
 
     fn roles(&self, asked: &Granted<'_>) -> &[Target] {
@@ -115,7 +119,8 @@ impl Injector for WsSecurityInjector {
         }
         let mut headers = Vec::with_capacity(named.len());
         for prepared in named {
-            let issued = prepared.tokens.issue(&prepared.response.token, prepared.signing.as_ref(), asked, &self.passwords)?;
+            let (response, signing) = (&prepared.response, prepared.signing.as_ref());
+            let issued = prepared.tokens.issue(&response.token, signing, asked, &self.passwords, &self.tickets).await?;
             headers.push((prepared.clone(), issued, Randomness(random().map_err(|down| down.to_string())?)));
         }
         let work = Work { http: asked.request.headers.clone(), body: body.clone(), removed, headers, now: asked.now };
@@ -201,15 +206,23 @@ impl Prepared {
 
 /// What a response needs that not every scheme brings; the table of §3.6.
 pub fn needs(response: &WsSecurityResponse) -> Need {
-    use crate::config::checked::{Holder, PasswordSource};
+    use crate::config::checked::PasswordSource;
     match &response.token {
         ResponseToken::Password { source: PasswordSource::Received, .. } => Need::ReceivedPassword,
         ResponseToken::Password { .. } | ResponseToken::X509 => Need::Name,
         ResponseToken::Saml(assertion) => match &assertion.confirm {
-            Confirm::HolderOfKey(Holder::Message) => Need::MessageKey,
-            Confirm::HolderOfKey(Holder::ClientCertificate) => Need::TlsKey,
-            Confirm::HolderOfKey(Holder::Attribute(_)) | Confirm::SenderVouches | Confirm::SenderVouchesSigned => Need::Name,
+            Confirm::HolderOfKey(holder) => needs_key(holder),
+            Confirm::SenderVouches | Confirm::SenderVouchesSigned => Need::Name,
         },
+    }
+}
+
+/// What naming this holder needs.
+pub fn needs_key(holder: &Holder) -> Need {
+    match holder {
+        Holder::Message => Need::MessageKey,
+        Holder::ClientCertificate => Need::TlsKey,
+        Holder::Attribute(_) => Need::Name,
     }
 }
 

@@ -14,6 +14,7 @@ pub mod owners;
 pub mod partners;
 pub mod saml;
 pub mod session;
+pub mod session_ticket;
 pub mod verified;
 pub mod ws_security;
 

@@ -26,6 +26,7 @@ use super::client_certificate::KEY;
 use super::family::{Family, Offer, PASSWORD, PlainHttp};
 use super::owners::Owners;
 use crate::certificate;
+use crate::ticket::{self, Ticket, Tickets};
 use message::Received;
 use verifier::{Verifier, Way, reason};
 
@@ -57,6 +58,8 @@ pub enum Credential {
         subject: Subject,
         /// The users.
         users: Arc<Users>,
+        /// Tickets, where one of them names the user.
+        tickets: Tickets,
     },
 }
 
@@ -69,6 +72,8 @@ pub enum Subject {
     Linked,
     /// The one value of this attribute is a user's name.
     Attribute(String),
+    /// It holds a ticket of ours, which says who was recognised.
+    Ticket,
 }
 
 impl Credential {
@@ -145,28 +150,37 @@ impl WsSecurity {
         &self,
         accepted: &AcceptedAssertion,
         subject: &Subject,
-        users: &Users,
+        (users, tickets): (&Users, &Tickets),
         proven: Proven<'_>,
     ) -> Result<Outcome, Unavailable> {
         let assertion = accepted.assertion.value();
         let issuer = Issuer::from(assertion.issuer.as_str());
         let tenant = &proven.asked.found.tenant;
         let named = assertion.name_id().map(|name| name.value.as_str());
+        let only = |attribute: &str| {
+            let mut values = assertion.values(attribute);
+            // Of two values nobody can say which one was meant.
+            match (values.next(), values.next()) {
+                (Some(only), None) => Some(only.to_owned()),
+                (_, _) => None,
+            }
+        };
+        let said;
         let name = match subject {
             Subject::Name | Subject::Linked => named,
             Subject::Attribute(attribute) => {
-                let mut values = assertion.values(attribute);
-                // Of two values nobody can say which one was meant.
-                match (values.next(), values.next()) {
-                    (Some(only), None) => Some(only),
-                    (_, _) => None,
-                }
+                said = only(attribute);
+                said.as_deref()
+            }
+            Subject::Ticket => {
+                let ticket = only(ticket::ATTRIBUTE).and_then(|text| tickets.open(&tenant.id, &text));
+                return self.ticket(ticket, holder(accepted), tickets, proven).await;
             }
         };
         let Some(name) = name else { return Ok(self.rejected(Reason::MalformedCredential)) };
         let who = match subject {
             Subject::Linked => Who::External(ExternalId { issuer: issuer.clone(), id: name.to_owned() }),
-            Subject::Name | Subject::Attribute(_) => {
+            Subject::Name | Subject::Attribute(_) | Subject::Ticket => {
                 let Some(username) = Username::parse(tenant.local_name(name)) else { return Ok(self.rejected(Reason::UnknownUser)) };
                 match users.by_name(&tenant.id, &username).await? {
                     Some(user) => Who::User(user.id),
@@ -180,15 +194,35 @@ impl WsSecurity {
         attributes.remove(certificate::ATTRIBUTE);
         let level = match accepted.confirmed {
             Confirmed::HolderOfKey(_) | Confirmed::HolderByTls(_) => {
-                let mut holders =
-                    assertion.subject.iter().flat_map(|subject| &subject.confirmations).flat_map(|one| &one.holder_certificates);
-                let holder = holders.find(|der| accepted.confirmed.is_by(der));
-                attributes.extend(holder.map(|der| (certificate::ATTRIBUTE.to_owned(), vec![STANDARD.encode(der)])));
+                attributes.extend(holder(accepted));
                 KEY
             }
             Confirmed::SenderVouches(_) | Confirmed::VouchedByTls(_) | Confirmed::Bearer => PASSWORD,
         };
         Ok(self.proof(who, issuer, level, attributes, proven))
+    }
+
+    /// Whoever a ticket names; everything that the assertion says beside it is the ticket's to say.
+    async fn ticket(
+        &self,
+        ticket: Option<Ticket>,
+        holder: Option<(String, Vec<String>)>,
+        tickets: &Tickets,
+        proven: Proven<'_>,
+    ) -> Result<Outcome, Unavailable> {
+        let Some(ticket) = ticket else { return Ok(self.rejected(Reason::UnknownSession)) };
+        if let Err(reason) = tickets.check(&ticket, proven.asked.now).await? {
+            return Ok(self.rejected(reason));
+        }
+        let mut attributes = ticket.attributes();
+        attributes.extend(holder);
+        let outcome = self.proof(Who::User(ticket.user()), Issuer::from(ticket.issuer.as_str()), ticket.level(), attributes, proven);
+        Ok(match outcome {
+            Outcome::Authenticated(proof) => {
+                Outcome::Authenticated(Box::new(Proof { authenticated_at: ticket.authenticated_at(), ..*proof }))
+            }
+            other @ (Outcome::NotApplicable | Outcome::Rejected(_) | Outcome::Resumed(_)) => other,
+        })
     }
 
     fn proof(&self, who: Who, issuer: Issuer, level: Level, attributes: Attributes, proven: Proven<'_>) -> Outcome {
@@ -245,8 +279,16 @@ struct Proven<'a> {
     replay: Vec<Replay>,
 }
 
+/// The certificate of the key that whoever presents an assertion showed, as an attribute.
+fn holder(accepted: &AcceptedAssertion) -> Option<(String, Vec<String>)> {
+    let confirmations = accepted.assertion.value().subject.iter().flat_map(|subject| &subject.confirmations);
+    let mut holders = confirmations.flat_map(|one| &one.holder_certificates);
+    let der = holders.find(|der| accepted.confirmed.is_by(der))?;
+    Some((certificate::ATTRIBUTE.to_owned(), vec![STANDARD.encode(der)]))
+}
+
 /// To whom a message was sent, for telling a replay from a message that is passed on.
-fn service(request: &CheckRequest, found: &Found) -> String {
+pub(super) fn service(request: &CheckRequest, found: &Found) -> String {
     match &found.route.destination {
         Destination::Upstream(name) => format!("upstream {name}"),
         Destination::Own => "own".to_owned(),
@@ -254,7 +296,8 @@ fn service(request: &CheckRequest, found: &Found) -> String {
     }
 }
 
-fn spent(conditions: &[vestibule_wss::Replay], service: &str) -> Vec<Replay> {
+/// What must not be sent again to this service.
+pub(super) fn spent(conditions: &[vestibule_wss::Replay], service: &str) -> Vec<Replay> {
     let condition = |condition: &vestibule_wss::Replay| match condition {
         vestibule_wss::Replay::Once { key, until } => Replay::Once { key: [key.as_slice(), service.as_bytes()].concat(), until: *until },
         // What was vouched for in one document is not another's at any service.
@@ -287,8 +330,8 @@ impl Scheme for WsSecurity {
         match (&self.credential, &accepted) {
             (Credential::Username(family), Accepted { username: Some(token), .. }) => self.username(token, family, proven, trail).await,
             (Credential::X509(owners), Accepted { certificate: Some(found), .. }) => self.certificate(found.der(), owners, proven).await,
-            (Credential::Saml { subject, users }, Accepted { assertion: Some(found), .. }) => {
-                self.assertion(found, subject, users, proven).await
+            (Credential::Saml { subject, users, tickets }, Accepted { assertion: Some(found), .. }) => {
+                self.assertion(found, subject, (users, tickets), proven).await
             }
             // INVARIANT: what was demanded is there, or nothing was accepted.
             (Credential::Username(_) | Credential::X509(_) | Credential::Saml { .. }, _) => {

@@ -13,7 +13,7 @@ mod guard;
 mod history;
 mod home;
 mod journey;
-mod key;
+pub mod key;
 mod landing;
 mod login;
 mod login_state;

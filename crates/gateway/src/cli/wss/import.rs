@@ -1,5 +1,5 @@
-//! `vestibule wss import`: the variables of SiteMinder's response attribute `WebAgent-WS-Security-Token`, taken verbatim, as a
-//! response of ours (`policy-server-and-ws-security.md` §3.2).
+//! `vestibule wss import`: the variables of SiteMinder's response attributes `WebAgent-WS-Security-Token` and
+//! `WebAgent-SAML-Session-Ticket-Variable`, taken verbatim, as a response of ours (`policy-server-and-ws-security.md` §3.2, §3.5).
 //!
 //! A variable that is not understood is refused, never left out: what it restricted would be open.
 
@@ -17,8 +17,9 @@ use super::super::{Answer, Failure};
 const MAX_FILE: u64 = 64 << 10;
 /// What the product cannot say, for who edits the result.
 const ISSUER: &str = "urn:replace:our-issuer";
+const AUDIENCE: &str = "urn:replace:our-services";
 
-/// Turn TXM_WSSEC_… variables into a response
+/// Turn TXM_… variables into a response
 #[derive(Debug, Args)]
 pub struct Import {
     /// The variables, in lines of the form NAME=value (- for standard input)
@@ -76,6 +77,16 @@ impl Variables {
     }
 }
 
+impl Variables {
+    /// Whether nothing is left that nobody understood.
+    fn all_taken(&self) -> Result<(), String> {
+        match self.0.keys().next() {
+            None => Ok(()),
+            Some(left) => Err(format!("{left} is not known; say by hand what it means, and remove it")),
+        }
+    }
+}
+
 fn is_yes(name: &str, value: &str) -> Result<bool, String> {
     match value.to_ascii_lowercase().as_str() {
         "true" | "yes" => Ok(true),
@@ -87,6 +98,9 @@ fn is_yes(name: &str, value: &str) -> Result<bool, String> {
 /// The response as it stands in a configuration.
 fn imported(text: &str, name: &str) -> Result<String, String> {
     let mut variables = Variables::read(text)?;
+    if let Some(location) = variables.take("TXM_SAML_LOCATION") {
+        return ticket(variables, &location, name);
+    }
     let kind = variables.take("TXM_WSSEC_TOKEN_TYPE").ok_or("TXM_WSSEC_TOKEN_TYPE is missing")?;
     let token = match kind.to_ascii_lowercase().as_str() {
         "password" => "password-digest",
@@ -167,20 +181,47 @@ fn imported(text: &str, name: &str) -> Result<String, String> {
         let attribute = variables.take("TXM_WSSEC_SAML_USER_CERT");
         if confirm == "holder-of-key" {
             let source = source.ok_or("TXM_WSSEC_SAML_USER_CERT_SRC is missing")?;
-            let holder = match (source.to_ascii_lowercase().as_str(), attribute) {
-                ("xmldsig", _) => "message".to_owned(),
-                ("client_cert", _) => "client-certificate".to_owned(),
-                ("user_store", Some(attribute)) => format!("attribute:{attribute}"),
-                ("user_store", None) => return Err("TXM_WSSEC_SAML_USER_CERT is missing".to_owned()),
-                _ => return Err(format!("TXM_WSSEC_SAML_USER_CERT_SRC={source} is no source of a key")),
-            };
-            let _ = writeln!(out, "holder = {}", quoted(&holder));
+            let _ = writeln!(out, "holder = {}", quoted(&holder(&source, attribute)?));
         }
     }
-    match variables.0.keys().next() {
-        None => Ok(out),
-        Some(left) => Err(format!("{left} is not known; say by hand what it means, and remove it")),
+    variables.all_taken().map(|()| out)
+}
+
+/// Whose key is named.
+fn holder(source: &str, attribute: Option<String>) -> Result<String, String> {
+    match (source.to_ascii_lowercase().as_str(), attribute) {
+        ("xmldsig", _) => Ok("message".to_owned()),
+        ("client_cert", _) => Ok("client-certificate".to_owned()),
+        ("user_store", Some(attribute)) => Ok(format!("attribute:{attribute}")),
+        ("user_store", None) => Err("the attribute with the user's certificate is missing".to_owned()),
+        _ => Err(format!("{source} is no source of a key")),
     }
+}
+
+/// A session ticket.
+fn ticket(mut variables: Variables, location: &str, name: &str) -> Result<String, String> {
+    let source = variables.take("TXM_PUBLIC_KEY");
+    let attribute = variables.take("TXM_USER_CERT");
+    let holder = source.map(|source| holder(&source, attribute)).transpose()?.map(|holder| quoted(&holder));
+    // What is signed and what proves who is asking is not switched off here.
+    for switch in ["TXM_SIGN_ASSERTION", "TXM_FORCE_LOGON"] {
+        variables.yes(switch)?;
+    }
+    variables.all_taken()?;
+    let to = match location.to_ascii_lowercase().as_str() {
+        "http_header" => "header",
+        "cookie_header" => "cookie",
+        "envelope_header" => {
+            let holder = holder.ok_or("in a message a ticket needs a key to be bound to: TXM_Public_Key is missing")?;
+            return Ok(format!(
+                "[response.{name}]\ntype = \"ws-security\"\ntoken = \"saml\"\ncertificate = \"tls/soap.pem\"\nkey = {{ file = \"tls/soap.key\" }}\n\n\
+                 [response.{name}.assertion]\nissuer = \"{ISSUER}\"\naudience = \"{AUDIENCE}\"\nconfirm = \"holder-of-key\"\nholder = {holder}\nticket = true\n"
+            ));
+        }
+        _ => return Err(format!("TXM_SAML_Location={location} is no place for a ticket")),
+    };
+    let holder = holder.map(|holder| format!("holder = {holder}\n")).unwrap_or_default();
+    Ok(format!("[response.{name}]\ntype = \"session-ticket\"\nto = \"{to}\"\n{holder}"))
 }
 
 fn quoted(text: &str) -> String {
@@ -210,6 +251,25 @@ mod tests {
         }
         for taken in [&taken, &imported(holder, "b").unwrap(), &imported("TXM_WSSEC_TOKEN_TYPE=X509", "x").unwrap()] {
             assert!(taken.parse::<toml::Table>().is_ok(), "{taken}");
+        }
+    }
+
+    #[test]
+    fn tickets_are_taken_to_where_they_were() {
+        let header = imported("TXM_SAML_Location=HTTP_Header\nTXM_Public_Key=XMLDSIG\nTXM_Sign_Assertion=Yes\n", "t").unwrap();
+        assert_eq!(header, "[response.t]\ntype = \"session-ticket\"\nto = \"header\"\nholder = \"message\"\n");
+        let cookie = imported("TXM_SAML_Location=Cookie_Header", "t").unwrap();
+        assert_eq!(cookie, "[response.t]\ntype = \"session-ticket\"\nto = \"cookie\"\n");
+        let envelope = "txm_saml_location=Envelope_Header\nTXM_Public_Key=User_Store\nTXM_User_Cert=usercertificate";
+        let envelope = imported(envelope, "t").unwrap();
+        assert!(envelope.contains("ticket = true") && envelope.contains("holder = \"attribute:usercertificate\""), "{envelope}");
+        for taken in [header, cookie, envelope] {
+            assert!(taken.parse::<toml::Table>().is_ok(), "{taken}");
+        }
+        for wrong in
+            ["TXM_SAML_Location=Envelope_Header", "TXM_SAML_Location=Nowhere", "TXM_SAML_Location=HTTP_Header\nTXM_Public_Key=User_Store"]
+        {
+            assert!(imported(wrong, "t").is_err(), "{wrong}");
         }
     }
 

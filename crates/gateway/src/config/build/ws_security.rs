@@ -14,14 +14,15 @@ use vestibule_xmlsec::{DecryptionKeys, TrustedKeys};
 
 use super::Schemes;
 use crate::config::DECRYPTION;
-use crate::config::checked::{self, Checked, WsSecurityResponse};
+use crate::config::checked::{self, Checked};
 use crate::config::problem::Problem;
-use crate::inject::ws_security::{Need, PasswordCame, WsSecurityInjector, needs};
+use crate::inject::ws_security::{Need, PasswordCame, WsSecurityInjector, needs, needs_key};
 use crate::schemes::integration;
 use crate::schemes::owners::Owners;
 use crate::schemes::ws_security::verifier::Verifier;
 use crate::schemes::ws_security::{Credential, WsSecurity};
 use crate::serve::proxy::Speaks;
+use crate::ticket::Tickets;
 
 impl Schemes<'_> {
     /// A scheme over security headers. `behind` are those after it: one of them for the same token may know another sender, so
@@ -44,6 +45,7 @@ impl Schemes<'_> {
                 | checked::Scheme::Oidc(_)
                 | checked::Scheme::Introspection(_)
                 | checked::Scheme::Integration { .. }
+                | checked::Scheme::SessionTicket(_)
                 | checked::Scheme::LoginForm { .. },
             )
             | None => false,
@@ -78,14 +80,14 @@ impl Schemes<'_> {
         let credential = match security.token {
             TokenKind::Username => Credential::Username(self.family(self.steps(name, &security.realms)?)),
             TokenKind::X509 => Credential::X509(Owners::new(security.mapping.clone(), security.suffix.clone(), users)),
-            TokenKind::Saml => Credential::Saml { subject: security.subject.clone(), users },
+            TokenKind::Saml => Credential::Saml { subject: security.subject.clone(), users, tickets: self.house.tickets.clone() },
         };
         Ok(Arc::new(WsSecurity::new(name.clone(), verifier, credential, self.plain(), reach)))
     }
 }
 
 /// What becomes of security headers on a route, where it reads bodies.
-pub(super) fn injector(checked: &Checked, route: &checked::Route) -> Result<Option<Arc<dyn Injector>>, String> {
+pub(super) fn injector(checked: &Checked, route: &checked::Route, tickets: Tickets) -> Result<Option<Arc<dyn Injector>>, String> {
     let mut roles: HashMap<TenantId, Vec<Target>> = HashMap::new();
     let mut passwords = HashMap::new();
     for tenant in &checked.tenants {
@@ -111,6 +113,13 @@ pub(super) fn injector(checked: &Checked, route: &checked::Route) -> Result<Opti
                     }
                     passwords.insert(name.clone(), PasswordCame::Token(Target::Ultimate));
                 }
+                // The header whose signature shows who holds the ticket goes no further, either.
+                Some(checked::Scheme::SessionTicket(ticket)) => {
+                    let read = roles.entry(tenant.id.clone()).or_default();
+                    read.extend(
+                        ticket.settings.signed.iter().map(|(role, _)| role.clone()).filter(|role| !read.contains(role)).collect::<Vec<_>>(),
+                    );
+                }
                 Some(checked::Scheme::Basic { .. }) => drop(passwords.insert(name.clone(), PasswordCame::Basic)),
                 Some(
                     checked::Scheme::Session
@@ -130,13 +139,13 @@ pub(super) fn injector(checked: &Checked, route: &checked::Route) -> Result<Opti
         .iter()
         .filter_map(|(name, response)| match response {
             checked::Response::WsSecurity(response) => Some((name.clone(), (**response).clone())),
-            checked::Response::Headers(_) => None,
+            checked::Response::Headers(_) | checked::Response::SessionTicket(_) => None,
         })
         .collect();
     if route.body == BodyNeed::Never || (roles.is_empty() && responses.is_empty()) {
         return Ok(None);
     }
-    let injector = WsSecurityInjector::new(route.security_header, roles, responses, passwords)?;
+    let injector = WsSecurityInjector::new(route.security_header, roles, responses, passwords, tickets)?;
     Ok(Some(Arc::new(injector)))
 }
 
@@ -144,17 +153,20 @@ pub(super) fn injector(checked: &Checked, route: &checked::Route) -> Result<Opti
 /// door that cannot, or for a chain that brings none of what it needs (`policy-server-and-ws-security.md` §3.6, §14).
 pub(super) fn problems(checked: &Checked, route: &checked::Route, policy: &Policy) -> Vec<Problem> {
     let Some(file) = route.policies.first() else { return Vec::new() };
-    let mut named: Vec<(&ResponseName, &WsSecurityResponse)> = Vec::new();
+    let mut named: Vec<(&ResponseName, Need, bool)> = Vec::new();
     for name in policy.responses() {
-        if let Some(checked::Response::WsSecurity(response)) = checked.responses.get(name)
-            && !named.iter().any(|(other, _)| *other == name)
-        {
-            named.push((name, response));
+        let (need, writes) = match checked.responses.get(name) {
+            Some(checked::Response::WsSecurity(response)) => (needs(response), true),
+            Some(checked::Response::SessionTicket(ticket)) => (ticket.holder.as_ref().map_or(Need::Name, needs_key), false),
+            Some(checked::Response::Headers(_)) | None => continue,
+        };
+        if !named.iter().any(|(other, ..)| *other == name) {
+            named.push((name, need, writes));
         }
     }
     let mut found = Vec::new();
-    for (name, response) in named {
-        if route.body == BodyNeed::Never {
+    for (name, need, writes) in named {
+        if writes && route.body == BodyNeed::Never {
             let what = format!("the response `{name}` writes into the message, but the body of route `{}` is not read", route.pattern_text);
             let help = "add body = { limit = \"1MiB\", types = [\"text/xml\", \"application/soap+xml\"] } to the route";
             found.push(Problem::of_file(&file.path, what).help(help));
@@ -163,16 +175,15 @@ pub(super) fn problems(checked: &Checked, route: &checked::Route, policy: &Polic
             Speaks::Questions(dialect) => dialect.carries().new_body,
             Speaks::Proxy => false,
         };
-        if route.upstream.is_none() && !checked.listeners.iter().any(carries) {
+        if writes && route.upstream.is_none() && !checked.listeners.iter().any(carries) {
             let what = format!("no proxy that asks can put the message of response `{name}` in place of the one it has");
             let help = "forward the route through a listener that speaks `proxy`, or let Envoy ask one that speaks `envoy-ext-proc`";
             found.push(Problem::of_file(&file.path, what).help(help));
         }
         for tenant in checked.tenants.iter().filter(|tenant| takes(&route.scope, tenant)) {
-            let brings = |scheme: &&SchemeName| checked.schemes.get(*scheme).is_some_and(|scheme| brings(checked, scheme, needs(response)));
+            let brings = |scheme: &&SchemeName| checked.schemes.get(*scheme).is_some_and(|scheme| brings(checked, scheme, need));
             if !tenant.chain.is_empty() && !tenant.chain.iter().any(|scheme| brings(&scheme)) {
-                let what =
-                    format!("no scheme in the chain of `{}` brings what the response `{name}` needs: {}", tenant.id, word(needs(response)));
+                let what = format!("no scheme in the chain of `{}` brings what the response `{name}` needs: {}", tenant.id, word(need));
                 found.push(Problem::of_file(&file.path, what).help(matrix(checked, tenant)));
             }
         }
@@ -189,6 +200,7 @@ fn brings(checked: &Checked, scheme: &checked::Scheme, need: Need) -> bool {
         (Need::ReceivedPassword, checked::Scheme::Basic { .. } | checked::Scheme::Integration { .. }) => true,
         (Need::ReceivedPassword, checked::Scheme::WsSecurity(security)) => security.token == TokenKind::Username,
         (Need::MessageKey, checked::Scheme::WsSecurity(security)) => security.token != TokenKind::Username,
+        (Need::MessageKey, checked::Scheme::SessionTicket(ticket)) => ticket.settings.signed.is_some(),
         (Need::TlsKey, _) => certificates(),
         (
             Need::ReceivedPassword | Need::MessageKey,
@@ -200,6 +212,7 @@ fn brings(checked: &Checked, scheme: &checked::Scheme, need: Need) -> bool {
             | checked::Scheme::Introspection(_)
             | checked::Scheme::LoginForm { .. },
         )
+        | (Need::ReceivedPassword, checked::Scheme::SessionTicket(_))
         | (Need::MessageKey, checked::Scheme::Basic { .. } | checked::Scheme::Integration { .. }) => false,
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use http::HeaderName;
 use vestibule_engine::chain::OnReject;
 use vestibule_engine::identity::RealmName;
 use vestibule_engine::secret::Secret;
@@ -11,6 +12,7 @@ use vestibule_wss::{CertificateStore, Concessions, EncryptedPart, Error, KeyRefe
 
 use super::Fact;
 use crate::schemes::owners::Mapping;
+use crate::schemes::session_ticket;
 use crate::schemes::ws_security::Subject;
 
 /// How callers are recognised by a security header.
@@ -46,6 +48,35 @@ pub struct WsSecurity {
     pub concessions: Concessions,
     /// What a refusal does.
     pub on_reject: OnReject,
+}
+
+/// How callers are recognised by a ticket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionTicket {
+    /// Where it stands, and who may bring it.
+    pub settings: session_ticket::Settings,
+    /// What a refusal does.
+    pub on_reject: OnReject,
+}
+
+/// A ticket for the next service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionTicketResponse {
+    /// Where it is put.
+    pub to: TicketPlace,
+    /// Whose key it names.
+    pub holder: Option<Holder>,
+    /// How long it counts.
+    pub lifetime: Duration,
+}
+
+/// Where a ticket is put.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TicketPlace {
+    /// In a header that the service sees.
+    Header(HeaderName),
+    /// In a cookie that the caller gets.
+    Cookie(String),
 }
 
 /// Certificates that count, in DER.
@@ -176,6 +207,8 @@ pub struct Assertion {
     pub format: String,
     /// What else is said.
     pub attributes: Vec<(String, Fact)>,
+    /// Whether a ticket is in it.
+    pub ticket: bool,
 }
 
 /// Who may present an assertion.

@@ -69,6 +69,39 @@ pub enum Response {
     Headers(HeadersResponse),
     /// A security header in the SOAP message that the application sees (WS-Security 1.1).
     WsSecurity(Box<WsSecurityResponse>),
+    /// A ticket by which the next service of this installation knows the caller. A scheme of type `session-ticket` reads it.
+    SessionTicket(SessionTicketResponse),
+}
+
+/// A ticket for the next service.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SessionTicketResponse {
+    /// Where it is put: `header` in a request header that the service sees and passes on, `cookie` in a cookie that the caller
+    /// gets. In a message, it is part of an assertion: `assertion.ticket` of a response of type `ws-security`.
+    pub to: TicketTo,
+    /// The name of that header or cookie. Without it, `tmsamlsessionticket` or `tmsamlsession`.
+    #[serde(default)]
+    #[schemars(with = "Option<String>", example = &"Orders-Ticket")]
+    pub name: Option<At<String>>,
+    /// Whose key it names, so that nobody else can use it: `message`, `client-certificate` or `attribute:NAME` as in
+    /// `assertion.holder`. Without it, whoever has it may.
+    #[serde(default)]
+    #[schemars(with = "Option<String>", example = &"message")]
+    pub holder: Option<At<String>>,
+    /// How long it counts; at most an hour, and not longer than the session or the ticket of the caller.
+    #[serde(default = "five_minutes")]
+    pub lifetime: At<Period>,
+}
+
+/// Where a ticket is put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum TicketTo {
+    /// In a request header.
+    Header,
+    /// In a cookie.
+    Cookie,
 }
 
 /// Fixed headers.

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::file::WsSecurityScheme;
-use crate::config::values::{At, OneOrMore};
+use crate::config::values::{At, OneOrMore, Period};
 
 /// How callers are recognised.
 #[derive(Debug, JsonSchema)]
@@ -32,6 +32,8 @@ pub enum Scheme {
     Oidc(super::oidc::OidcScheme),
     /// A bearer token (RFC 6750) about which its authorization server is asked (RFC 7662).
     Introspection(Box<super::oidc::IntrospectionScheme>),
+    /// A ticket by which another service of this installation says whom it serves.
+    SessionTicket(SessionTicketScheme),
 }
 
 /// A session cookie.
@@ -82,6 +84,38 @@ pub struct ClientCertificateScheme {
     /// Whether success opens a session once the policy has allowed.
     #[serde(default)]
     pub remember: bool,
+}
+
+/// A ticket, made by a response of type `session-ticket`. The cookie is looked at first, then the header.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct SessionTicketScheme {
+    /// The cookie that holds it.
+    pub cookie: At<String>,
+    /// The header that holds it.
+    pub header: At<String>,
+    /// Whether the message has to be signed (Body and Timestamp) with the key that the ticket names. `false` lets in whoever has it.
+    pub signed: bool,
+    /// The actor or role of the security header with that signature. Without it, the header that has none.
+    #[schemars(with = "Option<String>", example = "urn:north:gateway")]
+    pub role: Option<At<String>>,
+    /// How old a signed message may be.
+    pub max_age: At<Period>,
+    /// What a refused ticket does: `continue` asks the next scheme, `stop` ends the chain.
+    pub on_reject: OnReject,
+}
+
+impl Default for SessionTicketScheme {
+    fn default() -> Self {
+        Self {
+            cookie: "tmsamlsession".to_owned().into(),
+            header: "tmsamlsessionticket".to_owned().into(),
+            signed: true,
+            role: None,
+            max_age: Period::seconds(300).into(),
+            on_reject: OnReject::default(),
+        }
+    }
 }
 
 /// A session of another service.

@@ -61,7 +61,8 @@ pub struct WsSecurityScheme {
     #[serde(default)]
     #[schemars(example = ["https://north.example.com/orders"])]
     pub recipients: Vec<String>,
-    /// What in an assertion names the user: `name`, `linked` (as `vestibule user link` noted it), or `attribute:NAME`.
+    /// What in an assertion names the user: `name`, `linked` (as `vestibule user link` noted it), `attribute:NAME`, or `ticket`: it
+    /// holds one of ours, which says all.
     #[serde(default = "name")]
     #[schemars(with = "String")]
     pub subject: At<String>,
@@ -242,6 +243,9 @@ pub struct WsAssertion {
     #[serde(default)]
     #[schemars(example = serde_json::json!({ "groups": "groups" }))]
     pub attributes: Pairs,
+    /// Whether a session ticket goes along, for schemes with `subject = "ticket"`. Needs a holder.
+    #[serde(default)]
+    pub ticket: At<bool>,
 }
 
 /// A version of SAML.

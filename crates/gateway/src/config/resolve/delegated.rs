@@ -250,7 +250,8 @@ impl Resolve<'_> {
                 | Scheme::WsSecurity(_)
                 | Scheme::Saml(_)
                 | Scheme::Oidc(_)
-                | Scheme::Introspection(_),
+                | Scheme::Introspection(_)
+                | Scheme::SessionTicket(_),
             )
             | None => false,
         };

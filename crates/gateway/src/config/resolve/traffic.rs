@@ -237,6 +237,11 @@ impl Resolve<'_> {
         for (name, At { value: written, .. }) in &file.response.0 {
             let written = match written {
                 file::Response::Headers(written) => written,
+                file::Response::SessionTicket(written) => {
+                    let response = self.session_ticket_response(written).map(Response::SessionTicket);
+                    responses.extend(response.map(|response| (ResponseName::from(name.value.as_str()), response)));
+                    continue;
+                }
                 file::Response::WsSecurity(written) => {
                     let response = self.ws_security_response(name, written).map(|response| Response::WsSecurity(Box::new(response)));
                     responses.extend(response.map(|response| (ResponseName::from(name.value.as_str()), response)));

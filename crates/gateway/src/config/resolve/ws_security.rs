@@ -13,14 +13,16 @@ use vestibule_xmlsec::{DecryptionKeys, Messages, SigningKey, WebServices};
 
 use super::Resolve;
 use crate::config::checked::{
-    Assertion, Conceded, Confirm, Encryption, Holder, Issuer, PasswordForm, PasswordSource, ResponseToken, SigningCertificate, Trust,
-    WsSecurity, WsSecurityResponse,
+    Assertion, Conceded, Confirm, Encryption, Holder, Issuer, PasswordForm, PasswordSource, ResponseToken, SessionTicket,
+    SessionTicketResponse, SigningCertificate, TicketPlace, Trust, WsSecurity, WsSecurityResponse,
 };
 use crate::config::file;
 use crate::config::pem;
 use crate::config::secrets::SecretRef;
 use crate::config::values::{At, Period};
+use crate::schemes::session_ticket;
 use crate::schemes::ws_security::Subject;
+use crate::ticket;
 
 /// The oldest message that may be accepted at all: whoever records one can use it for so long where the store forgets.
 const MAX_AGE: Duration = Duration::from_secs(3600);
@@ -158,10 +160,12 @@ impl Resolve<'_> {
         match at.value.as_str() {
             "name" => Subject::Name,
             "linked" => Subject::Linked,
+            "ticket" => Subject::Ticket,
             other => match other.strip_prefix("attribute:").filter(|name| !name.is_empty()) {
                 Some(name) => Subject::Attribute(name.to_owned()),
                 None => {
-                    self.error(at, format!("`{other}` names no user")).help = Some("write name, linked or attribute:NAME".to_owned());
+                    self.error(at, format!("`{other}` names no user")).help =
+                        Some("write name, linked, ticket or attribute:NAME".to_owned());
                     Subject::Name
                 }
             },
@@ -322,18 +326,7 @@ impl Resolve<'_> {
             self.error(&written.audience, "an assertion for everybody is one for thieves");
         }
         let confirm = match (written.confirm.value, &written.holder) {
-            (file::WsConfirm::HolderOfKey, Some(at)) => Confirm::HolderOfKey(match at.value.as_str() {
-                "message" => Holder::Message,
-                "client-certificate" => Holder::ClientCertificate,
-                other => match other.strip_prefix("attribute:").filter(|name| !name.is_empty()) {
-                    Some(name) => Holder::Attribute(name.to_owned()),
-                    None => {
-                        self.error(at, format!("`{other}` is nobody's key")).help =
-                            Some("write message, client-certificate or attribute:NAME".to_owned());
-                        return None;
-                    }
-                },
-            }),
+            (file::WsConfirm::HolderOfKey, Some(at)) => Confirm::HolderOfKey(self.holder(at)?),
             (file::WsConfirm::HolderOfKey, None) => {
                 self.error(&written.confirm, "nothing says whose key the holder has").help = Some("add holder = \"message\"".to_owned());
                 return None;
@@ -345,8 +338,16 @@ impl Resolve<'_> {
             (file::WsConfirm::SenderVouches, None) => Confirm::SenderVouches,
             (file::WsConfirm::SenderVouchesSigned, None) => Confirm::SenderVouchesSigned,
         };
+        if written.ticket.value && !matches!(confirm, Confirm::HolderOfKey(_)) {
+            self.error(&written.ticket, "a ticket in an assertion that nobody holds is anybody's").help =
+                Some("write confirm = \"holder-of-key\"".to_owned());
+        }
+        if written.attributes.0.iter().any(|(name, _)| name.value == ticket::ATTRIBUTE) {
+            self.error(&written.ticket, format!("the attribute `{}` is a ticket's", ticket::ATTRIBUTE));
+        }
         let attributes = written.attributes.0.iter();
         Some(Assertion {
+            ticket: written.ticket.value,
             version: match written.version {
                 file::WsSamlVersion::Saml20 => Version::Saml20,
                 file::WsSamlVersion::Saml11 => Version::Saml11,
@@ -359,6 +360,75 @@ impl Resolve<'_> {
             format: written.format.clone(),
             attributes: attributes.filter_map(|(name, fact)| Some((name.value.clone(), self.fact(fact)?))).collect(),
         })
+    }
+}
+
+impl Resolve<'_> {
+    fn holder(&mut self, at: &At<String>) -> Option<Holder> {
+        Some(match at.value.as_str() {
+            "message" => Holder::Message,
+            "client-certificate" => Holder::ClientCertificate,
+            other => match other.strip_prefix("attribute:").filter(|name| !name.is_empty()) {
+                Some(name) => Holder::Attribute(name.to_owned()),
+                None => {
+                    self.error(at, format!("`{other}` is nobody's key")).help =
+                        Some("write message, client-certificate or attribute:NAME".to_owned());
+                    return None;
+                }
+            },
+        })
+    }
+
+    pub(super) fn session_ticket_scheme(&mut self, written: &file::SessionTicketScheme) -> SessionTicket {
+        let header = self.settable_header(&written.header);
+        let cookie = self.ticket_cookie(&written.cookie);
+        if written.max_age.value.0 > MAX_AGE {
+            self.error(&written.max_age, format!("a recorded message could be used for longer than {}", Period(MAX_AGE)));
+        }
+        let max_age = self.positive(&written.max_age);
+        let max_age = jiff::SignedDuration::try_from(max_age).unwrap_or(jiff::SignedDuration::ZERO);
+        if let Some(at) = written.role.as_ref().filter(|_| !written.signed) {
+            self.error(at, "no security header is read where nothing has to be signed");
+        }
+        let settings = session_ticket::Settings {
+            cookie,
+            // The fallback is never used: a refused header is an error.
+            header: header.unwrap_or(http::header::AUTHORIZATION),
+            signed: written.signed.then(|| (role(written.role.as_ref()), Window { max_age, ..Window::default() })),
+        };
+        let on_reject = match written.on_reject {
+            file::OnReject::Continue => vestibule_engine::chain::OnReject::Continue,
+            file::OnReject::Stop => vestibule_engine::chain::OnReject::Stop,
+        };
+        SessionTicket { settings, on_reject }
+    }
+
+    pub(super) fn session_ticket_response(&mut self, written: &file::SessionTicketResponse) -> Option<SessionTicketResponse> {
+        let lifetime = written.lifetime.value.0;
+        if !(Duration::from_secs(10)..=MAX_LIFETIME).contains(&lifetime) {
+            self.error(&written.lifetime, format!("a ticket counts for 10s to {}", Period(MAX_LIFETIME)));
+        }
+        let named = |usual: &str| written.name.clone().unwrap_or_else(|| usual.to_owned().into());
+        let to = match written.to {
+            file::TicketTo::Header => TicketPlace::Header(self.settable_header(&named("tmsamlsessionticket"))?),
+            file::TicketTo::Cookie => TicketPlace::Cookie(self.ticket_cookie(&named("tmsamlsession"))),
+        };
+        let holder = match &written.holder {
+            Some(at) => Some(self.holder(at)?),
+            None => None,
+        };
+        Some(SessionTicketResponse { to, holder, lifetime })
+    }
+
+    /// The name of a cookie of ours that others see, too.
+    fn ticket_cookie(&mut self, at: &At<String>) -> String {
+        let token = |character: char| character.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(character);
+        if at.value.is_empty() || !at.value.chars().all(token) {
+            self.error(at, format!("`{}` is no name of a cookie", at.value));
+        } else if at.value.to_ascii_lowercase().trim_start_matches("__host-").starts_with("vestibule") {
+            self.error(at, "cookies of this name are for browsers' sessions");
+        }
+        at.value.clone()
     }
 }
 

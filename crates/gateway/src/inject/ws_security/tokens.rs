@@ -23,6 +23,7 @@ use super::PasswordCame;
 use crate::certificate;
 use crate::config::checked::{Assertion, Confirm, Holder, PasswordForm, PasswordSource, ResponseToken};
 use crate::schemes::ws_security::message::{self, Received};
+use crate::ticket::{self, Tickets};
 
 /// Assertions kept for reuse; some kilobytes each.
 const CACHED: usize = 4096;
@@ -95,12 +96,13 @@ impl Tokens {
     ///
     /// # Errors
     /// A sentence: what is missing. Nothing is forwarded then.
-    pub fn issue(
+    pub async fn issue(
         &self,
         token: &ResponseToken,
         signing: Option<&(SigningKey<WebServices>, Vec<u8>)>,
         asked: &Granted<'_>,
         passwords: &HashMap<SchemeName, PasswordCame>,
+        tickets: &Tickets,
     ) -> Result<Issued, String> {
         let identity = || asked.principal.identity().ok_or("nobody is known, so no token can name them");
         match token {
@@ -116,17 +118,18 @@ impl Tokens {
             }
             ResponseToken::Saml(assertion) => {
                 let (key, _) = signing.ok_or("there is no key to sign an assertion with")?;
-                self.assertion(assertion, key, identity()?, asked).map(Issued::Saml)
+                self.assertion(assertion, key, identity()?, asked, tickets).await.map(Issued::Saml)
             }
         }
     }
 
-    fn assertion(
+    async fn assertion(
         &self,
         wanted: &Assertion,
         key: &SigningKey<WebServices>,
         identity: &Identity,
         asked: &Granted<'_>,
+        tickets: &Tickets,
     ) -> Result<Kept, String> {
         let holder = match &wanted.confirm {
             Confirm::HolderOfKey(holder) => Some(holder_of(holder, identity, asked)?),
@@ -136,7 +139,7 @@ impl Tokens {
             [only] => only.clone(),
             _ => return Err(format!("the caller has no single {:?} to be named by", wanted.name)),
         };
-        let attributes: Vec<(&str, Vec<String>)> = wanted
+        let mut attributes: Vec<(&str, Vec<String>)> = wanted
             .attributes
             .iter()
             .map(|(name, fact)| (name.as_str(), fact.texts(asked)))
@@ -144,8 +147,13 @@ impl Tokens {
             .collect();
         let now = asked.now.as_second();
         let authenticated = identity.authenticated_at.as_second();
+        // A ticket says more than the assertion, and is made for this moment: nothing with one is kept.
+        if wanted.ticket {
+            let ticket = tickets.seal(identity, holder.as_deref(), wanted.lifetime, asked.now).await?;
+            attributes.push((ticket::ATTRIBUTE, vec![ticket.reveal().clone()]));
+        }
         // A holder shows his key with each message; what we vouch for belongs to one message and is never kept.
-        let kept_as = holder.is_some().then(|| kept_name(&name, &attributes, holder.as_deref(), authenticated));
+        let kept_as = (holder.is_some() && !wanted.ticket).then(|| kept_name(&name, &attributes, holder.as_deref(), authenticated));
         if let Some(found) = kept_as.and_then(|name| self.0.get(&name)).filter(|kept| now < kept.until) {
             return Ok(found);
         }
@@ -225,7 +233,7 @@ fn only<'a>(identity: &'a Identity, attribute: &str) -> Result<&'a str, String> 
 }
 
 /// The certificate (DER) whose key the caller has.
-fn holder_of(holder: &Holder, identity: &Identity, asked: &Granted<'_>) -> Result<Vec<u8>, String> {
+pub fn holder_of(holder: &Holder, identity: &Identity, asked: &Granted<'_>) -> Result<Vec<u8>, String> {
     let attribute = match holder {
         Holder::ClientCertificate => {
             return match &asked.request.client.certificate {
