@@ -56,9 +56,12 @@ mod saml_sp;
 mod saml_sp_peers;
 #[path = "../peers/simplesamlphp.rs"]
 mod simplesamlphp;
+mod session_tickets;
 mod soap;
 mod support;
 mod transport;
 mod wire_examples;
 mod ws_security;
+mod ws_security_cluster;
+mod ws_security_peers;
 mod xml;

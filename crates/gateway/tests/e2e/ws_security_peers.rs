@@ -1,0 +1,317 @@
+//! WS-Security with other people's stacks: live clients of npm `soap`, gSOAP and Apache CXF over WSS4J; WSS4J and xmlsec1 reading what
+//! we write; and the multistep model with an authentication service in spyne and a second installation.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+
+use serde_json::Value;
+use vestibule_saml::Version as SamlVersion;
+use vestibule_wss::{Assertion, AssertionReference, KeyReference, Password, Token};
+
+use crate::support::{Gateway, Scratch};
+use crate::ws_security::{
+    ADA, CLIENT, HOUSE, ORDER, PARTNER, add, corpus, cut, envelope, files, house, named, pem, post, reason, signed, skipped, written,
+};
+
+fn here(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(name)
+}
+
+fn key(name: &str) -> PathBuf {
+    corpus().join("recorded/keys").join(name)
+}
+
+fn run(command: &mut Command) -> String {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(output.status.success(), "{command:?}\n{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// What a client makes of the service's answer, or of a fault: `ok ready`, or the code.
+type Call<'a> = &'a dyn Fn(&Gateway, &str, (&str, &str)) -> String;
+
+/// A client calls: with what holds it gets the service's answer, and with what does not, a fault.
+fn calls(gateway: &Gateway, kinds: &[&str], call: Call<'_>) {
+    let body = envelope("<o:Order xmlns:o=\"urn:example:orders\"><o:state>ready</o:state></o:Order>");
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Type: text/xml\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+    gateway.application.answer_raw(head + &body);
+    for kind in kinds {
+        let who = match *kind {
+            "text" => ADA,
+            "digest" => PARTNER,
+            _ => (CLIENT, "never typed by anybody"),
+        };
+        let said = call(gateway, kind, who);
+        assert!(said.contains("ready"), "{kind}: {said} {}", gateway.log());
+        let seen = gateway.application.last();
+        assert_eq!(seen.header("x-vestibule-user"), Some(who.0), "{kind}");
+        assert!(!String::from_utf8(seen.body).unwrap().contains("Security"), "{kind}");
+    }
+    gateway.application.forget();
+    for (kind, who) in [("none", ADA), ("text", (ADA.0, "wrong")), ("digest", (PARTNER.0, "wrong"))] {
+        let said = call(gateway, kind, who);
+        assert!(!said.contains("ready"), "{kind}: {said}");
+    }
+    assert!(gateway.application.received().is_empty());
+}
+
+#[test]
+fn npm_soap_calls_through_the_gateway() {
+    let there = Command::new("node").args(["-e", "require('soap')"]).output().is_ok_and(|output| output.status.success());
+    if !there {
+        return skipped("npm soap");
+    }
+    let gateway = house();
+    let call = |gateway: &Gateway, kind: &str, (name, password): (&str, &str)| {
+        let mut node = Command::new("node");
+        node.arg(here("peers/soap_call.cjs")).arg(here("data/orders.wsdl")).arg(format!("http://{}/orders", gateway.address));
+        node.arg(format!("app.north.localhost:{}", gateway.public)).args([kind, name, password]);
+        run(node.args(["client-rsa2048.key", "client-rsa2048.crt"].map(key)))
+    };
+    calls(&gateway, &["text", "digest", "signed"], &call);
+    // Its own default is an `Id` without namespace, which is conceded or refused.
+    assert!(!call(&gateway, "signed-plain-id", ADA).contains("ready"));
+    let conceded = format!(
+        "{HOUSE}\n[[concession]]\nwhat = \"wss_plain_id\"\npartner = \"signed\"\nreason = \"npm soap\"\nexpires = \"2099-01-01\"\n"
+    );
+    let files = files(&crate::ws_security::told());
+    let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+    let gateway = Gateway::with_files(&conceded, &files);
+    for (name, password) in [PARTNER, ADA, (CLIENT, "never typed by anybody")] {
+        add(&gateway, "north", name, password);
+    }
+    calls(&gateway, &["signed-plain-id"], &call);
+}
+
+#[test]
+fn gsoap_calls_through_the_gateway() {
+    let plugin = Path::new("/usr/share/gsoap/plugin");
+    if !plugin.exists() || Command::new("soapcpp2").arg("-V").output().is_err() {
+        return skipped("gSOAP");
+    }
+    let made = Scratch::new();
+    let imports = ["-I/usr/share/gsoap/import", "-I/usr/share/gsoap"];
+    run(Command::new("soapcpp2").args(["-c", "-C", "-L"]).args(imports).arg(here("peers/gsoap_orders.h")).current_dir(made.path()));
+    let mut compile = Command::new("cc");
+    compile.current_dir(made.path()).args(["-w", "-DWITH_OPENSSL", "-DWITH_DOM", "-DWITH_GZIP", "-I.", "-I/usr/share/gsoap"]);
+    compile.arg("-I").arg(plugin).arg(here("peers/gsoap_call.c")).args(["soapC.c", "soapClient.c"]);
+    compile.args(["wsseapi.c", "smdevp.c", "mecevp.c", "threads.c"].map(|name| plugin.join(name)));
+    compile.args(["/usr/share/gsoap/custom/struct_timeval.c", "-lgsoapssl", "-lssl", "-lcrypto", "-lz", "-lpthread", "-o", "call"]);
+    run(&mut compile);
+    let gateway = house();
+    calls(&gateway, &["text", "digest", "signed"], &|gateway, kind, (name, password)| {
+        let mut client = Command::new(made.path().join("call"));
+        client.arg(format!("http://{}/orders", gateway.address)).arg(format!("app.north.localhost:{}", gateway.public));
+        run(client.args([kind, name, password]).args(["client-rsa2048.key", "client-rsa2048.crt"].map(key)))
+    });
+}
+
+/// The folder of Apache CXF's jars, which `.ci/run` fetches from Maven Central. OpenSAML is not there, so it sends no assertions.
+fn cxf() -> Option<&'static (String, Scratch)> {
+    static BUILT: OnceLock<Option<(String, Scratch)>> = OnceLock::new();
+    let built = BUILT.get_or_init(|| {
+        let jars = PathBuf::from(std::env::var_os("VESTIBULE_PEERS_BIN")?).join("../../cxf");
+        if !jars.is_dir() || Command::new("javac").arg("-version").output().is_err() {
+            return None;
+        }
+        let made = Scratch::new();
+        let path = format!("{}/*:{}", jars.display(), made.path().display());
+        run(Command::new("javac")
+            .args(["-nowarn", "-cp", &path, "-d"])
+            .arg(made.path())
+            .arg(here("../../../examples/ws-security/CxfCall.java")));
+        let store = made.path().join("client.p12");
+        let mut openssl = Command::new("openssl");
+        openssl.args(["pkcs12", "-export", "-name", "client", "-passout", "pass:never typed by anybody", "-out"]).arg(store);
+        run(openssl.arg("-inkey").arg(key("client-rsa2048.key")).arg("-in").arg(key("client-rsa2048.crt")));
+        Some((path, made))
+    });
+    if built.is_none() {
+        skipped("Apache CXF");
+    }
+    built.as_ref()
+}
+
+#[test]
+fn apache_cxf_calls_through_the_gateway() {
+    let Some((path, made)) = cxf() else { return };
+    let gateway = house();
+    // WSS4J has two ways to write a message: over a tree, and while it streams.
+    calls(&gateway, &["text", "digest", "signed", "signed-streaming"], &|gateway, kind, (name, password)| {
+        let mut java = Command::new("java");
+        // So that it says the host that it is told, and not the one of the address.
+        java.args(["-Dsun.net.http.allowRestrictedHeaders=true", "-Dorg.apache.cxf.transport.http.forceURLConnection=true"]);
+        java.args(["-cp", path, "CxfCall"]);
+        java.arg(format!("http://{}/orders", gateway.address)).arg(format!("app.north.localhost:{}", gateway.public));
+        run(java.args([kind, name, password]).arg(made.path().join("client.p12")))
+    });
+}
+
+/// What a service gets from us is read by WSS4J 1.6, and its signature verified by xmlsec1.
+#[test]
+fn wss4j_and_xmlsec1_verify_what_a_service_gets() {
+    let config = HOUSE.replace(
+        "token = \"x509\"\ncertificate = \"idp-rsa2048.crt\"\nkey = { file = \"idp-rsa2048.key\" }\n\n[response.vouched]",
+        "token = \"x509\"\ncertificate = \"client-rsa2048.crt\"\nkey = { file = \"client-rsa2048.key\" }\n\n[response.vouched]",
+    );
+    assert_ne!(config, HOUSE);
+    let mut files = files(&crate::ws_security::told());
+    files.push(("client-rsa2048.key".to_owned(), pem("client-rsa2048.key")));
+    let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+    let gateway = Gateway::with_files(&config, &files);
+    add(&gateway, "north", ADA.0, ADA.1);
+    let made = Scratch::new();
+    let written: Vec<PathBuf> = ["x509", "vouched11", "vouched"]
+        .iter()
+        .map(|name| {
+            assert_eq!(post(&gateway, &format!("/told/{name}"), &named(ADA.0, Password::Text(ADA.1))).status, 200, "{}", gateway.log());
+            made.write(&format!("{name}.xml"), &String::from_utf8(gateway.application.last().body).unwrap())
+        })
+        .collect();
+
+    let java = Path::new("/usr/share/java");
+    if java.join("wss4j.jar").exists() && Command::new("javac").arg("-version").output().is_ok() {
+        let jars = ["wss4j.jar", "xmlsec.jar", "commons-logging.jar", "slf4j-api.jar", "slf4j-nop.jar"];
+        let mut path: Vec<String> = jars.iter().map(|jar| java.join(jar).display().to_string()).collect();
+        path.push(made.path().display().to_string());
+        let path = path.join(":");
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../wss/tests/peers/Wss4jPeer.java");
+        run(Command::new("javac").args(["-nowarn", "-cp", &path, "-d"]).arg(made.path()).arg(source));
+        let check = |file: &Path| run(Command::new("java").args(["-cp", &path, "Wss4jPeer", "check"]).arg(key("")).arg(file));
+        let verdict = check(&written[0]);
+        assert!(verdict.contains("\taccept "), "{verdict}");
+        let text = std::fs::read_to_string(&written[0]).unwrap();
+        let verdict = check(&made.write("changed.xml", &text.replace(">7<", ">8<")));
+        assert!(verdict.contains("\treject"), "{verdict}");
+    } else {
+        skipped("WSS4J");
+    }
+
+    if Command::new("xmlsec1").arg("--version").output().is_err() {
+        return skipped("xmlsec1");
+    }
+    let verify = |file: &Path, certificate: &str| {
+        let mut xmlsec1 = Command::new("xmlsec1");
+        xmlsec1.args(["--verify", "--pubkey-cert-pem"]).arg(key(certificate));
+        for name in ["Body", "Timestamp", "BinarySecurityToken", "SecurityTokenReference"] {
+            xmlsec1.args(["--id-attr:Id", name]);
+        }
+        xmlsec1.args(["--id-attr:ID", "Assertion", "--node-xpath", "/*/*[1]/*[last()]/*[local-name()='Signature']"]);
+        xmlsec1.arg(file).output().unwrap()
+    };
+    // SAML 1.1 is covered by way of its reference, a transform that xmlsec1 does not have.
+    for (file, certificate) in [(&written[0], "client-rsa2048.crt"), (&written[2], "idp-rsa2048.crt")] {
+        let output = verify(file, certificate);
+        assert!(output.status.success(), "{}: {}", file.display(), String::from_utf8_lossy(&output.stderr));
+        let changed = std::fs::read_to_string(file).unwrap().replace(">7<", ">8<");
+        assert!(!verify(&made.write("changed.xml", &changed), certificate).status.success());
+    }
+}
+
+/// The authentication service of the multistep model: it gives its consumer the header that it was called with.
+struct AuthenticationService(Child, u16);
+
+impl AuthenticationService {
+    fn start() -> Option<Self> {
+        let python = std::env::var("VESTIBULE_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+        if !Command::new(&python).args(["-c", "import spyne"]).output().is_ok_and(|output| output.status.success()) {
+            skipped("spyne");
+            return None;
+        }
+        let mut child = Command::new(python).arg(here("peers/authentication_service.py")).stdout(Stdio::piped()).spawn().unwrap();
+        let mut port = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut port).unwrap();
+        Some(Self(child, port.trim().parse().unwrap()))
+    }
+}
+
+impl Drop for AuthenticationService {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The house before an authentication service, also under its address, by which programs find it.
+fn before(service: &AuthenticationService) -> Gateway {
+    let orders = format!("[upstream.orders]\nurl = \"http://127.0.0.1:{}\"", service.1);
+    let config = HOUSE.replacen("[upstream.orders]\nurl = \"http://{{app}}\"", &orders, 1);
+    assert_ne!(config, HOUSE);
+    let all = files(&crate::ws_security::told());
+    let all: Vec<(&str, &str)> = all.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+    let a = Gateway::with_files(&config, &all);
+    add(&a, "north", CLIENT, "never typed by anybody");
+    a
+}
+
+/// `examples/ws-security/multistep.py`, as it stands, between A and B.
+#[test]
+fn the_example_takes_a_header_from_one_installation_to_another() {
+    let Some(service) = AuthenticationService::start() else { return };
+    let (a, b) = (before(&service), crate::ws_security::federated());
+    let body = envelope("<o:Order xmlns:o=\"urn:example:orders\"><o:state>ready at B</o:state></o:Order>");
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Type: text/xml\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+    b.application.answer_raw(head + &body);
+    let python = std::env::var("VESTIBULE_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let mut script = Command::new(python);
+    script.arg(here("../../../examples/ws-security/multistep.py")).arg(here("data/orders.wsdl"));
+    script.args(["client-rsa2048.key", "client-rsa2048.crt"].map(key));
+    script.arg(format!("http://127.0.0.1:{}/told/holder", a.address.port())).arg(format!("http://127.0.0.1:{}/orders", b.address.port()));
+    assert_eq!(run(&mut script).trim(), format!("order 7 of {CLIENT}\nready at B"));
+    assert_eq!(b.application.last().header("x-vestibule-user"), Some(CLIENT));
+}
+
+/// Gateway A stands before the authentication service, gateway B before another one in an installation of its own, which knows
+/// A's certificate and nothing else of A.
+#[test]
+fn a_header_from_an_authentication_service_is_used_at_a_federated_one() {
+    let Some(service) = AuthenticationService::start() else { return };
+    let a = before(&service);
+    let b = crate::ws_security::federated();
+
+    // The answer of the service, written by spyne, holds the header; the consumer takes it from there.
+    let header_from = |name: &str, document: &[u8]| {
+        let answer = post(&a, &format!("/told/{name}"), document);
+        assert_eq!(answer.status, 200, "{name}: {answer:?} {}", a.log());
+        assert!(answer.body.contains(&format!("order 7 of {CLIENT}")), "{answer:?}");
+        assert!(!answer.body.contains("mustUnderstand"), "{answer:?}");
+        cut(&answer.body, "<wsse:Security", "</wsse:Security>").to_owned()
+    };
+    let put_in = |document: &[u8], header: &str| {
+        let document = String::from_utf8(document.to_vec()).unwrap();
+        let own = cut(&document, "<wsse:Security", "</wsse:Security>");
+        document.replace(own, header).into_bytes()
+    };
+
+    // Holder-of-key: the original document and a new one, each signed by the holder; nobody else.
+    let original = signed();
+    let header = header_from("holder", &original);
+    let assertion = cut(&header, "<saml:Assertion", "</saml:Assertion>");
+    let id = assertion.split(" ID=\"").nth(1).unwrap().split('"').next().unwrap();
+    let token = || Token::Saml(Assertion { xml: assertion, id, version: SamlVersion::Saml20, reference: AssertionReference::Direct });
+    for document in [ORDER, "<o:Cancel xmlns:o=\"urn:example:orders\"/>"] {
+        let answer = post(&b, "/orders", &written(token(), Some(("client-rsa2048", KeyReference::Assertion)), document));
+        assert_eq!(answer.status, 200, "{document}: {answer:?} {:?}", b.audit_of(&answer));
+        assert_eq!(b.application.last().header("x-vestibule-user"), Some(CLIENT));
+    }
+    b.application.forget();
+    for thief in
+        [written(token(), None, ORDER), written(token(), Some(("other-rsa2048", KeyReference::Direct)), ORDER), put_in(&original, &header)]
+    {
+        assert!(post(&b, "/orders", &thief).status >= 400);
+    }
+
+    // Sender-vouches: the original document as it was vouched for, and no other.
+    let original = signed();
+    let vouched = header_from("vouched", &original);
+    let another = put_in(&signed(), &vouched);
+    assert!(post(&b, "/orders", &another).status >= 400, "another document");
+    let changed = String::from_utf8(put_in(&original, &vouched)).unwrap().replace(">7<", ">8<");
+    assert_eq!(reason(&b, &post(&b, "/orders", changed.as_bytes())), serde_json::json!({ "security": "digest_mismatch" }));
+    assert!(b.application.received().is_empty());
+    let answer = post(&b, "/orders", &put_in(&original, &vouched));
+    assert_eq!(answer.status, 200, "{answer:?} {:?}", b.audit_of(&answer));
+    assert_eq!(reason(&b, &post(&b, "/orders", &put_in(&original, &vouched))), Value::from("replayed"));
+}
