@@ -318,6 +318,7 @@ fn ip(line: &str) -> bool {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "the test waits as long as agents do")]
 fn a_policy_server_is_cut_off_under_load_and_nothing_passes_unjudged() {
     if envoy().is_none() {
         return;
