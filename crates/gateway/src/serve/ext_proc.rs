@@ -33,7 +33,7 @@ use crate::serve::grpc::{self, Messages, Status};
 use crate::serve::listen::Peer;
 use crate::serve::proxy::{Passage, Running, Shared, is_our_cookie, is_ours};
 use crate::serve::read::{Head, Origin};
-use words::{Common, Edit, ProcessingRequest, ProcessingResponse};
+use words::{Awaits, Common, Edit, ProcessingRequest, ProcessingResponse};
 
 const PROCESS: &str = "/envoy.service.ext_proc.v3.ExternalProcessor/Process";
 const DIALECT: Dialect = Dialect::EnvoyExtProc;
@@ -188,7 +188,7 @@ async fn heard_head(passage: &Passage<'_>, message: ProcessingRequest) -> Result
         Err(answer) => return Ok(told(answer, Place::Head)),
     };
     if met.needs_body() && buffered && !asked.end_of_stream {
-        return Ok((ProcessingResponse::request_head(Common::default()), Stage::Body(Box::new(met))));
+        return Ok((ProcessingResponse::request_head(Common::default(), Awaits::Body), Stage::Body(Box::new(met))));
     }
     let body = asked.end_of_stream.then(Bytes::new);
     Ok(told(judge(passage, DIALECT, met, body).await, Place::Head))
@@ -236,7 +236,7 @@ fn told(answer: Answer, place: Place) -> (ProcessingResponse, Stage) {
             edit.remove = changes.remove.iter().map(|name| name.as_str().to_owned()).collect();
             let common = Common { edit: Some(edit), body: changes.body.map(words::BodyMutation::replace), ..Common::default() };
             let response = match place {
-                Place::Head => ProcessingResponse::request_head(common).without_body(),
+                Place::Head => ProcessingResponse::request_head(common, Awaits::Answer),
                 Place::Body => ProcessingResponse::request_body(common),
             };
             (response, Stage::Answer(Beside { headers: beside, protected }))

@@ -105,9 +105,15 @@ pub struct ProcessingResponse {
 }
 
 impl ProcessingResponse {
-    /// Answers the head of a request.
-    pub fn request_head(common: Common) -> Self {
-        Self { request_headers: Some(Commonly { response: Some(common) }), ..Self::default() }
+    /// Answers the head of a request, and says what is still to come: the head of the answer, and the body if it is awaited. Envoy's
+    /// own answers to what it refuses to read never come here (`response_header_mode: SKIP`), or they would be late.
+    pub fn request_head(common: Common, awaits: Awaits) -> Self {
+        let request_body_mode = match awaits {
+            Awaits::Body => BUFFERED,
+            Awaits::Answer => NONE,
+        };
+        let mode = ProcessingMode { request_header_mode: SEND, response_header_mode: SEND, request_body_mode };
+        Self { request_headers: Some(Commonly { response: Some(common) }), mode: Some(mode), ..Self::default() }
     }
 
     /// Answers its body.
@@ -125,12 +131,15 @@ impl ProcessingResponse {
         let status = HttpStatus { code: i32::from(status.as_u16()) };
         Self { immediate: Some(ImmediateResponse { status: Some(status), edit: Some(edit), body: body.into() }), ..Self::default() }
     }
+}
 
-    /// Asks for no body, which then streams (`allow_mode_override`).
-    pub fn without_body(self) -> Self {
-        let mode = ProcessingMode { request_header_mode: SEND, response_header_mode: SEND, request_body_mode: NONE };
-        Self { mode: Some(mode), ..self }
-    }
+/// What is to come after the head of a request (`allow_mode_override`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Awaits {
+    /// The whole body.
+    Body,
+    /// The answer; the body streams by.
+    Answer,
 }
 
 /// `HeadersResponse` and `BodyResponse`, which are alike.
