@@ -54,9 +54,9 @@ mod saml_idp;
 mod saml_idp_peers;
 mod saml_sp;
 mod saml_sp_peers;
+mod session_tickets;
 #[path = "../peers/simplesamlphp.rs"]
 mod simplesamlphp;
-mod session_tickets;
 mod soap;
 mod support;
 mod transport;
