@@ -267,6 +267,7 @@ fn introspected(checked: &Checked) -> impl Iterator<Item = Issuer> {
         | checked::Scheme::Saml(_)
         | checked::Scheme::Oidc(_)
         | checked::Scheme::Integration { .. }
+        | checked::Scheme::SessionTicket(_)
         | checked::Scheme::LoginForm { .. } => None,
     })
 }
