@@ -216,17 +216,16 @@ impl WsSecurity {
         }
         let mut attributes = ticket.attributes();
         attributes.extend(holder);
-        let outcome = self.proof(Who::User(ticket.user()), Issuer::from(ticket.issuer.as_str()), ticket.level(), attributes, proven);
-        Ok(match outcome {
-            Outcome::Authenticated(proof) => {
-                Outcome::Authenticated(Box::new(Proof { authenticated_at: ticket.authenticated_at(), ..*proof }))
-            }
-            other @ (Outcome::NotApplicable | Outcome::Rejected(_) | Outcome::Resumed(_)) => other,
-        })
+        let proof = self.proven(Who::User(ticket.user()), Issuer::from(ticket.issuer.as_str()), ticket.level(), attributes, proven);
+        Ok(Outcome::Authenticated(Box::new(Proof { authenticated_at: ticket.authenticated_at(), ..proof })))
     }
 
     fn proof(&self, who: Who, issuer: Issuer, level: Level, attributes: Attributes, proven: Proven<'_>) -> Outcome {
-        Outcome::Authenticated(Box::new(Proof {
+        Outcome::Authenticated(Box::new(self.proven(who, issuer, level, attributes, proven)))
+    }
+
+    fn proven(&self, who: Who, issuer: Issuer, level: Level, attributes: Attributes, proven: Proven<'_>) -> Proof {
+        Proof {
             tenant: proven.asked.found.tenant.id.clone(),
             who,
             scheme: self.name.clone(),
@@ -237,7 +236,7 @@ impl WsSecurity {
             attributes,
             // No page can make a browser send a header that it does not have.
             ambient: false,
-        }))
+        }
     }
 
     /// The header, verified; `None` where there is none for us.
