@@ -59,7 +59,7 @@ pub enum Credential {
         /// The users.
         users: Arc<Users>,
         /// Tickets, where one of them names the user.
-        tickets: Tickets,
+        tickets: Box<Tickets>,
     },
 }
 

@@ -196,7 +196,7 @@ pub(super) async fn answer(passage: &Passage<'_>, dialect: Dialect, request: Req
 /// An answer, before it is put into a dialect.
 pub(in crate::serve) enum Answer {
     /// Forward.
-    Allow(Allowed),
+    Allow(Box<Allowed>),
     /// Say this to the client instead.
     Refuse(Response<Bytes>),
 }
@@ -276,7 +276,7 @@ pub(in crate::serve) async fn judge(passage: &Passage<'_>, dialect: Dialect, met
     mark(&mut beside, passage.id, recognised);
     without_our_cookies(&mut request.headers);
     match changes(dialect, &request, grant) {
-        Ok(changes) => Answer::Allow(Allowed { changes, beside, protected }),
+        Ok(changes) => Answer::Allow(Box::new(Allowed { changes, beside, protected })),
         Err(uncarried) => {
             tracing::warn!(request_id = %passage.id, dialect = dialect.name(), ?uncarried, "the door cannot carry what the route needs");
             let denied = Judgement { decision: Decision::Deny(Denial::Uncarried(uncarried)), ..judgement };
@@ -370,7 +370,8 @@ impl Answer {
     /// For the dialects in which the status is the answer.
     fn for_http(self, dialect: Dialect) -> Response<Reply> {
         match self {
-            Self::Allow(Allowed { changes, mut beside, .. }) => {
+            Self::Allow(allowed) => {
+                let Allowed { changes, mut beside, .. } = *allowed;
                 for (name, value) in changes.set {
                     beside.insert(name, value);
                 }

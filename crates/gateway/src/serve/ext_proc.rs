@@ -225,7 +225,8 @@ enum Place {
 /// Puts an answer into Envoy's words.
 fn told(answer: Answer, place: Place) -> (ProcessingResponse, Stage) {
     match answer {
-        Answer::Allow(Allowed { changes, beside, protected }) => {
+        Answer::Allow(allowed) => {
+            let Allowed { changes, beside, protected } = *allowed;
             let mut edit = Edit::default();
             for (name, value) in &changes.set {
                 edit.set(name.as_str(), value);

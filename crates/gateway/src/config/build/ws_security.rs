@@ -80,7 +80,7 @@ impl Schemes<'_> {
         let credential = match security.token {
             TokenKind::Username => Credential::Username(self.family(self.steps(name, &security.realms)?)),
             TokenKind::X509 => Credential::X509(Owners::new(security.mapping.clone(), security.suffix.clone(), users)),
-            TokenKind::Saml => Credential::Saml { subject: security.subject.clone(), users, tickets: self.house.tickets.clone() },
+            TokenKind::Saml => Credential::Saml { subject: security.subject.clone(), users, tickets: Box::new(self.house.tickets.clone()) },
         };
         Ok(Arc::new(WsSecurity::new(name.clone(), verifier, credential, self.plain(), reach)))
     }

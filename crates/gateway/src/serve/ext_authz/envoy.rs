@@ -12,7 +12,7 @@ use prost::Message as _;
 use vestibule_engine::request::{Channel, Malformed};
 
 use crate::serve::body::Reply;
-use crate::serve::ext_authz::{Allowed, Answer, Described, describe};
+use crate::serve::ext_authz::{Answer, Described, describe};
 use crate::serve::grpc::{self, Status};
 use crate::serve::read::Origin;
 
@@ -65,13 +65,13 @@ pub(in crate::serve) fn header_map<'a>(fields: impl Iterator<Item = (&'a str, &'
 /// Puts an answer into Envoy's words.
 pub(super) fn reply(answer: Answer) -> Response<Reply> {
     let answer = match answer {
-        Answer::Allow(Allowed { changes, beside, .. }) => CheckResponse {
+        Answer::Allow(allowed) => CheckResponse {
             status: Some(RpcStatus { code: 0 }),
             denied: None,
             ok: Some(OkHttpResponse {
-                headers: changes.set.iter().map(|(name, value)| option(name, value, Append::Replace)).collect(),
-                headers_to_remove: changes.remove.iter().map(|name| name.as_str().to_owned()).collect(),
-                response_headers_to_add: for_client(&beside),
+                headers: allowed.changes.set.iter().map(|(name, value)| option(name, value, Append::Replace)).collect(),
+                headers_to_remove: allowed.changes.remove.iter().map(|name| name.as_str().to_owned()).collect(),
+                response_headers_to_add: for_client(&allowed.beside),
             }),
         },
         Answer::Refuse(response) => {
