@@ -36,7 +36,7 @@ const LONGEST: usize = 16 * 1024;
 
 /// Makes and reads tickets.
 #[derive(Debug, Clone)]
-pub struct Tickets {
+pub struct SessionTickets {
     key: PageKey,
     users: Arc<Users>,
 }
@@ -67,8 +67,8 @@ pub struct Ticket {
     holder: Option<String>,
 }
 
-impl Tickets {
-    /// Tickets under the secret of an installation.
+impl SessionTickets {
+    /// SessionTickets under the secret of an installation.
     pub fn new(secret: &Secret<[u8; 32]>, users: Arc<Users>) -> Self {
         Self { key: PageKey::new(secret), users }
     }
@@ -182,12 +182,12 @@ mod tests {
         Timestamp::from_second(now().as_second() + seconds).unwrap()
     }
 
-    async fn house() -> (Tickets, Arc<MemoryDurableStore>, User) {
+    async fn house() -> (SessionTickets, Arc<MemoryDurableStore>, User) {
         let durable = Arc::new(MemoryDurableStore::default());
         let user = conformance::user(&"north".into(), "ada").unwrap();
         durable.insert_user(&user).await.unwrap();
         let users = Arc::new(Users::new(durable.clone(), Duration::ZERO));
-        (Tickets::new(&Secret::new([7; 32]), users), durable, user)
+        (SessionTickets::new(&Secret::new([7; 32]), users), durable, user)
     }
 
     fn identity(user: &User) -> Identity {
@@ -199,6 +199,7 @@ mod tests {
             level: Level(10),
             authenticated_at: now(),
             attributes: Arc::new([("mail".to_owned(), vec!["a@b".to_owned()])].into()),
+            from: None,
             session: None,
             ambient: false,
         }
@@ -215,7 +216,7 @@ mod tests {
             assert_eq!(tickets.check(&ticket, later(at)).await.unwrap(), counts, "{at}");
         }
         assert_eq!(tickets.open(&"south".into(), text.reveal()), None, "another tenant's");
-        let other = Tickets { key: PageKey::new(&Secret::new([8; 32])), ..tickets.clone() };
+        let other = SessionTickets { key: PageKey::new(&Secret::new([8; 32])), ..tickets.clone() };
         assert_eq!(other.open(&"north".into(), text.reveal()), None, "another installation's");
         for at in 0..text.reveal().len() {
             let mut octets = text.reveal().clone().into_bytes();

@@ -65,7 +65,7 @@ use crate::serve::api_login;
 use crate::serve::delegate::Delegate;
 use crate::serve::integration::Integrations;
 use crate::serve::pages::{IDP_PREFIX, MAX_FORM, MAX_SAML, front_door_tenant};
-use crate::ticket::Tickets;
+use crate::ticket::SessionTickets;
 
 mod integration;
 mod ws_security;
@@ -109,8 +109,8 @@ pub struct House {
     pub csrf: CsrfKey,
     /// What tokens for single sign-on are made with.
     pub tokens: TokenKey,
-    /// Tickets for services.
-    pub tickets: Tickets,
+    /// SessionTickets for services.
+    pub tickets: SessionTickets,
     /// How many engines were made.
     pub generations: AtomicU64,
 }

@@ -14,7 +14,7 @@ use vestibule_engine::inject::{Granted, Injection, Injector};
 
 use super::ws_security::holder_of;
 use crate::config::checked::{Response, SessionTicketResponse, TicketPlace};
-use crate::ticket::Tickets;
+use crate::ticket::SessionTickets;
 
 /// Octets of a cookie with its name and attributes (RFC 6265 §6.1).
 const COOKIE: usize = 4096;
@@ -25,12 +25,12 @@ const ATTRIBUTES: &str = "Path=/; Secure; HttpOnly; SameSite=Lax";
 pub struct SessionTicketInjector {
     responses: BTreeMap<ResponseName, SessionTicketResponse>,
     headers: Vec<HeaderName>,
-    tickets: Tickets,
+    tickets: SessionTickets,
 }
 
 impl SessionTicketInjector {
     /// An injector of the tickets among the responses of a configuration; `None` where there are none.
-    pub fn new(responses: &BTreeMap<ResponseName, Response>, tickets: Tickets) -> Option<Self> {
+    pub fn new(responses: &BTreeMap<ResponseName, Response>, tickets: SessionTickets) -> Option<Self> {
         let ticket = |(name, response): (&ResponseName, &Response)| match response {
             Response::SessionTicket(ticket) => Some((name.clone(), ticket.clone())),
             Response::Headers(_) | Response::WsSecurity(_) => None,

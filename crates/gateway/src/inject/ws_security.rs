@@ -24,7 +24,7 @@ use vestibule_xmlsec::{AesSize, Limits, OaepHash, SigningKey, WebServices};
 use crate::config::SIGNING;
 use crate::config::checked::{Confirm, Holder, ResponseToken, SecurityHeader, SigningCertificate, WsSecurityResponse};
 use crate::schemes::ws_security::message::{self, Received};
-use crate::ticket::Tickets;
+use crate::ticket::SessionTickets;
 pub(super) use tokens::holder_of;
 use tokens::{Issued, Tokens};
 
@@ -50,7 +50,7 @@ pub struct WsSecurityInjector {
     roles: HashMap<TenantId, Vec<Target>>,
     responses: BTreeMap<ResponseName, Arc<Prepared>>,
     passwords: HashMap<SchemeName, PasswordCame>,
-    tickets: Tickets,
+    tickets: SessionTickets,
     headers: Vec<HeaderName>,
 }
 
@@ -72,7 +72,7 @@ impl WsSecurityInjector {
         roles: HashMap<TenantId, Vec<Target>>,
         responses: impl IntoIterator<Item = (ResponseName, WsSecurityResponse)>,
         passwords: HashMap<SchemeName, PasswordCame>,
-        tickets: Tickets,
+        tickets: SessionTickets,
     ) -> Result<Self, String> {
         let prepare = |(name, response): (ResponseName, WsSecurityResponse)| {
             let key = |from: &SigningCertificate| {

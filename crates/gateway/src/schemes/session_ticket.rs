@@ -20,7 +20,7 @@ use super::ws_security::message::{self, Received};
 use super::ws_security::verifier::{Verifier, Way, reason};
 use super::ws_security::{service, spent};
 use crate::certificate;
-use crate::ticket::{Ticket, Tickets};
+use crate::ticket::{SessionTickets, Ticket};
 
 /// Octets that a data thread verifies by itself.
 const AT_ONCE: usize = 64 * 1024;
@@ -30,7 +30,7 @@ const AT_ONCE: usize = 64 * 1024;
 pub struct SessionTicketScheme {
     name: SchemeName,
     settings: Settings,
-    tickets: Tickets,
+    tickets: SessionTickets,
     plain: PlainHttp,
     consumes: Vec<Place>,
 }
@@ -48,7 +48,7 @@ pub struct Settings {
 
 impl SessionTicketScheme {
     /// The scheme of this name.
-    pub fn new(name: SchemeName, settings: Settings, tickets: Tickets, plain: PlainHttp) -> Self {
+    pub fn new(name: SchemeName, settings: Settings, tickets: SessionTickets, plain: PlainHttp) -> Self {
         let mut consumes = vec![Place::Cookie(settings.cookie.clone()), Place::Header(settings.header.clone())];
         consumes.extend(settings.signed.is_some().then_some(Place::SoapToken));
         Self { name, settings, tickets, plain, consumes }

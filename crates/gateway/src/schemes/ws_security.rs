@@ -26,7 +26,7 @@ use super::client_certificate::KEY;
 use super::family::{Family, Offer, PASSWORD, PlainHttp};
 use super::owners::Owners;
 use crate::certificate;
-use crate::ticket::{self, Ticket, Tickets};
+use crate::ticket::{self, SessionTickets, Ticket};
 use message::Received;
 use verifier::{Verifier, Way, reason};
 
@@ -58,8 +58,8 @@ pub enum Credential {
         subject: Subject,
         /// The users.
         users: Arc<Users>,
-        /// Tickets, where one of them names the user.
-        tickets: Box<Tickets>,
+        /// SessionTickets, where one of them names the user.
+        tickets: Box<SessionTickets>,
     },
 }
 
@@ -150,7 +150,7 @@ impl WsSecurity {
         &self,
         accepted: &AcceptedAssertion,
         subject: &Subject,
-        (users, tickets): (&Users, &Tickets),
+        (users, tickets): (&Users, &SessionTickets),
         proven: Proven<'_>,
     ) -> Result<Outcome, Unavailable> {
         let assertion = accepted.assertion.value();
@@ -207,7 +207,7 @@ impl WsSecurity {
         &self,
         ticket: Option<Ticket>,
         holder: Option<(String, Vec<String>)>,
-        tickets: &Tickets,
+        tickets: &SessionTickets,
         proven: Proven<'_>,
     ) -> Result<Outcome, Unavailable> {
         let Some(ticket) = ticket else { return Ok(self.rejected(Reason::UnknownSession)) };

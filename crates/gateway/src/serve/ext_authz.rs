@@ -198,7 +198,7 @@ pub(in crate::serve) enum Answer {
     /// Forward.
     Allow(Box<Allowed>),
     /// Say this to the client instead.
-    Refuse(Response<Bytes>),
+    Refuse(Box<Response<Bytes>>),
 }
 
 /// What goes with a request that may pass.
@@ -224,7 +224,7 @@ pub(in crate::serve) fn meet(passage: &Passage<'_>, dialect: Dialect, head: Head
     let engine = &passage.running.engine;
     let method = head.method.clone();
     if matches!(method, Method::TRACE | Method::CONNECT) {
-        return Err(Answer::Refuse(passage.running.answers.method_refused(passage.id, &method)));
+        return Err(Answer::Refuse(Box::new(passage.running.answers.method_refused(passage.id, &method))));
     }
     // Over gRPC Envoy says itself who the client is; its forwarding headers are the client's own where it was told to keep them.
     let nobody = TrustedProxies::default();
@@ -344,14 +344,14 @@ impl Passage<'_> {
         let recognised = judgement.recognised.as_ref().map(|scheme| scheme.as_str());
         let mut response = self.running.answers.refuse(request, judgement);
         mark(response.headers_mut(), self.id, recognised);
-        Answer::Refuse(response)
+        Answer::Refuse(Box::new(response))
     }
 
     pub(in crate::serve) fn unread(&self, malformed: Malformed) -> Answer {
         self.record_unreadable(malformed);
         let mut response = self.running.answers.unreadable(malformed, self.id, &Method::GET);
         mark(response.headers_mut(), self.id, None);
-        Answer::Refuse(response)
+        Answer::Refuse(Box::new(response))
     }
 
     /// Reads a gRPC call within the budget for bodies.

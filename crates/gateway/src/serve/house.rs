@@ -76,7 +76,7 @@ use crate::store::embedded::EmbeddedStore;
 use crate::store::postgres::PostgresStore;
 use crate::store::redis::RedisStore;
 use crate::store::split::Split;
-use crate::ticket::Tickets;
+use crate::ticket::SessionTickets;
 
 use owners::{Hashes, InForce, Keys, Owners};
 
@@ -183,7 +183,7 @@ pub async fn open(path: PathBuf, purpose: Purpose, clock: Arc<dyn Clock>, inheri
         devices: Arc::new(KnownDevices::new(&secrets.devices)),
         csrf: CsrfKey::new(&secrets.csrf),
         tokens: TokenKey::new(&secrets.tokens),
-        tickets: Tickets::new(&secrets.pages, users.clone()),
+        tickets: SessionTickets::new(&secrets.pages, users.clone()),
         generations: AtomicU64::new(0),
     };
     let threads = checked.server.workers.unwrap_or_else(|| Capacity::default().threads);

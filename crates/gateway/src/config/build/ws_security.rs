@@ -22,7 +22,7 @@ use crate::schemes::owners::Owners;
 use crate::schemes::ws_security::verifier::Verifier;
 use crate::schemes::ws_security::{Credential, WsSecurity};
 use crate::serve::proxy::Speaks;
-use crate::ticket::Tickets;
+use crate::ticket::SessionTickets;
 
 impl Schemes<'_> {
     /// A scheme over security headers. `behind` are those after it: one of them for the same token may know another sender, so
@@ -87,7 +87,7 @@ impl Schemes<'_> {
 }
 
 /// What becomes of security headers on a route, where it reads bodies.
-pub(super) fn injector(checked: &Checked, route: &checked::Route, tickets: Tickets) -> Result<Option<Arc<dyn Injector>>, String> {
+pub(super) fn injector(checked: &Checked, route: &checked::Route, tickets: SessionTickets) -> Result<Option<Arc<dyn Injector>>, String> {
     let mut roles: HashMap<TenantId, Vec<Target>> = HashMap::new();
     let mut passwords = HashMap::new();
     for tenant in &checked.tenants {

@@ -671,6 +671,7 @@ fn leads_away(scheme: &Scheme) -> bool {
         | Scheme::LoginForm { .. }
         | Scheme::ClientCertificate(_)
         | Scheme::IdentityUrl(_)
+        | Scheme::SessionTicket(_)
         | Scheme::WsSecurity(_) => false,
     }
 }

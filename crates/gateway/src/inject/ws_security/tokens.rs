@@ -23,7 +23,7 @@ use super::PasswordCame;
 use crate::certificate;
 use crate::config::checked::{Assertion, Confirm, Holder, PasswordForm, PasswordSource, ResponseToken};
 use crate::schemes::ws_security::message::{self, Received};
-use crate::ticket::{self, Tickets};
+use crate::ticket::{self, SessionTickets};
 
 /// Assertions kept for reuse; some kilobytes each.
 const CACHED: usize = 4096;
@@ -102,7 +102,7 @@ impl Tokens {
         signing: Option<&(SigningKey<WebServices>, Vec<u8>)>,
         asked: &Granted<'_>,
         passwords: &HashMap<SchemeName, PasswordCame>,
-        tickets: &Tickets,
+        tickets: &SessionTickets,
     ) -> Result<Issued, String> {
         let identity = || asked.principal.identity().ok_or("nobody is known, so no token can name them");
         match token {
@@ -129,7 +129,7 @@ impl Tokens {
         key: &SigningKey<WebServices>,
         identity: &Identity,
         asked: &Granted<'_>,
-        tickets: &Tickets,
+        tickets: &SessionTickets,
     ) -> Result<Kept, String> {
         let holder = match &wanted.confirm {
             Confirm::HolderOfKey(holder) => Some(holder_of(holder, identity, asked)?),
