@@ -6,9 +6,11 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 
-use crate::support::{Answer, exchange, get};
+use crate::support::{Answer, PATIENCE, get};
 
 /// Shorter texts occur by chance.
 const SHORTEST: usize = 8;
@@ -57,7 +59,7 @@ pub fn answer(answer: &Answer) {
 }
 
 /// Searches everything a gateway wrote, and what everybody on its machine may see of it.
-pub fn search(scratch: &Path, pid: u32, health: std::net::SocketAddr) {
+pub fn search(scratch: &Path, pid: u32, health: SocketAddr) {
     let mut places: Vec<(String, Vec<u8>)> = Vec::new();
     let mut read = |path: &Path| places.extend(std::fs::read(path).ok().map(|octets| (path.display().to_string(), octets)));
     for name in ["stderr", "audit.jsonl"] {
@@ -69,9 +71,7 @@ pub fn search(scratch: &Path, pid: u32, health: std::net::SocketAddr) {
     for name in ["cmdline", "environ"] {
         read(Path::new(&format!("/proc/{pid}/{name}")));
     }
-    if std::net::TcpStream::connect(health).is_ok() {
-        places.push(("metrics".to_owned(), exchange(health, &get("/metrics").octets("localhost")).body.into_bytes()));
-    }
+    places.extend(metrics(health).map(|octets| ("metrics".to_owned(), octets)));
     SECRETS.with_borrow(|secrets| {
         for secret in secrets {
             for (place, octets) in &places {
@@ -79,6 +79,16 @@ pub fn search(scratch: &Path, pid: u32, health: std::net::SocketAddr) {
             }
         }
     });
+}
+
+/// The metrics, unless the gateway has ended or is just ending.
+fn metrics(health: SocketAddr) -> Option<Vec<u8>> {
+    let mut stream = TcpStream::connect(health).ok()?;
+    stream.set_read_timeout(Some(PATIENCE)).ok()?;
+    stream.write_all(&get("/metrics").octets("localhost")).ok()?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).ok()?;
+    Some(answer)
 }
 
 fn has(octets: &[u8], text: &[u8]) -> bool {
