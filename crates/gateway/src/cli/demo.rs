@@ -115,7 +115,7 @@ async fn play(port: u16, beside: Option<Kind>) -> Result<Answer, Failure> {
     let text = configuration(port, folder.path(), [north, shop, south], service.address, &provider.issuer(), plan.as_ref());
     let text = text + &federation::configuration(port, east);
     let file = folder.write("vestibule.toml", &text).map_err(Failure::not_tried)?;
-    let open = house::open(file, Purpose::Demo, Arc::new(SystemClock::default()), Inherited::default()).await.map_err(refused)?;
+    let mut open = house::open(file, Purpose::Demo, Arc::new(SystemClock::default()), Inherited::default()).await.map_err(refused)?;
     let admin = open.admin();
     let mut passwords = Vec::new();
     for (tenant, name, groups, must_change_password) in USERS {

@@ -37,7 +37,7 @@ impl Serve {
         let successor = Successor::new().map_err(|error| Failure::not_tried(format!("this program has no path: {error}")))?;
         let runtime = house::control_runtime().map_err(|error| Failure::not_tried(format!("no threads: {error}")))?;
         runtime.block_on(async {
-            let open =
+            let mut open =
                 house::open(config, Purpose::Serve, std::sync::Arc::new(SystemClock::default()), inherited).await.map_err(refused)?;
             open.announce();
             match open.until_told(&successor).await {

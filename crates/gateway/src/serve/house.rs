@@ -21,7 +21,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use http::{HeaderName, Request, Response};
 use tokio::runtime::Handle;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tower::util::BoxCloneSyncService;
 use vestibule_engine::Timestamp;
 use vestibule_engine::audit::{Event, Recorded, Sink, VERSION};
@@ -127,9 +127,28 @@ pub enum Told {
     HandOver,
 }
 
+/// What ends us or makes room for a successor. Caught before anybody is told that we serve: a signal that nobody catches kills.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    upgrade: Signal,
+}
+
+impl Signals {
+    fn catch() -> Result<Self, String> {
+        let catch = |kind| signal(kind).map_err(|why| format!("signals cannot be received: {why}"));
+        Ok(Self {
+            terminate: catch(SignalKind::terminate())?,
+            interrupt: catch(SignalKind::interrupt())?,
+            upgrade: catch(SignalKind::user_defined2())?,
+        })
+    }
+}
+
 /// A house that is open.
 pub struct Open {
     server: Arc<Server>,
+    signals: Signals,
     doors: Doors,
     /// The doors' own sockets once more, for a successor.
     sockets: Vec<TcpListener>,
@@ -148,7 +167,10 @@ pub struct Open {
 /// [`Refused`], and nothing is left open.
 pub async fn open(path: PathBuf, purpose: Purpose, clock: Arc<dyn Clock>, inherited: Inherited) -> Result<Open, Refused> {
     let (checked, warnings) = config::load(&path, purpose, clock.now(), build::policy_problems).map_err(Refused::Configuration)?;
-    warn(&warnings);
+    // The demo's configuration is not for its user to mend.
+    if purpose != Purpose::Demo {
+        warn(&warnings);
+    }
     let control = Handle::current();
     let metrics = meter::install(&control).map_err(|error| error.to_string())?;
     meter::certificates(&checked.certificates);
@@ -220,6 +242,7 @@ pub async fn open(path: PathBuf, purpose: Purpose, clock: Arc<dyn Clock>, inheri
     let capacity = Capacity { threads, connections: checked.listeners.iter().map(|listener| listener.limits.connections).sum() };
     let sockets = listeners.iter().map(|listener| listener.socket.try_clone()).collect::<std::io::Result<_>>();
     let sockets = sockets.map_err(|error| format!("the sockets cannot be kept: {error}"))?;
+    let signals = Signals::catch()?;
     let doors = Doors::open(listeners, shared.clone(), capacity).map_err(|error| format!("no threads to serve: {error}"))?;
     for address in doors.addresses() {
         tracing::info!(%address, tenants = checked.tenants.len(), routes = checked.routes.len(), "open");
@@ -234,7 +257,7 @@ pub async fn open(path: PathBuf, purpose: Purpose, clock: Arc<dyn Clock>, inheri
     let health = control.spawn(serve_health(health, probe));
     let reloads = control.spawn(follow(server.clone(), watch));
     control.spawn(federation::run(server.clone(), clock.clone(), server.house.sink.clone(), control.clone()));
-    Ok(Open { server, doors, sockets, drain: checked.server.drain, log, decisions, admin, health, reloads })
+    Ok(Open { server, signals, doors, sockets, drain: checked.server.drain, log, decisions, admin, health, reloads })
 }
 
 impl fmt::Debug for Open {
@@ -245,28 +268,20 @@ impl fmt::Debug for Open {
 
 impl Open {
     /// Waits for SIGTERM or SIGINT.
-    pub async fn until_told_to_stop(&self) {
-        let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
-            tracing::error!("signals cannot be received: stopping");
-            return;
-        };
+    pub async fn until_told_to_stop(&mut self) {
         tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+            _ = self.signals.terminate.recv() => {}
+            _ = self.signals.interrupt.recv() => {}
         }
     }
 
     /// Waits for SIGTERM or SIGINT, or for SIGUSR2 while the successor accepts the configuration.
-    pub async fn until_told(&self, successor: &Successor) -> Told {
-        let Ok(mut upgrade) = signal(SignalKind::user_defined2()) else {
-            tracing::error!("SIGUSR2 cannot be received");
-            self.until_told_to_stop().await;
-            return Told::Stop;
-        };
+    pub async fn until_told(&mut self, successor: &Successor) -> Told {
         loop {
             tokio::select! {
-                () = self.until_told_to_stop() => return Told::Stop,
-                _ = upgrade.recv() => {}
+                _ = self.signals.terminate.recv() => return Told::Stop,
+                _ = self.signals.interrupt.recv() => return Told::Stop,
+                _ = self.signals.upgrade.recv() => {}
             }
             match tokio::task::block_in_place(|| successor.check(&self.server.path)) {
                 Ok(()) => return Told::HandOver,
