@@ -272,17 +272,9 @@ impl Portal {
         let host = || return_to.split_once("://").and_then(|(_, rest)| rest.split(['/', '?']).next());
         let waiting = partner.as_deref().or_else(host);
         let signed_in_as = session.map(|identity| identity.user.name.as_str());
-        let page = LoginPage {
-            shell: visit.shell(),
-            state: &state.id,
-            username,
-            signed_in_as,
-            return_to,
-            waiting,
-            of_anybody: visit.tenant.id.as_str() == FrontDoor::TENANT,
-            problem,
-        };
-        reply::page(visit, status, &page)
+        let of_anybody = visit.tenant.id.as_str() == FrontDoor::TENANT;
+        let page = LoginPage { shell: visit.shell(), state: &state.id, username, signed_in_as, return_to, waiting, of_anybody, problem };
+        if of_anybody { reply::page_away(visit, status, &page) } else { reply::page(visit, status, &page) }
     }
 
     /// Notes that somebody tried the emergency door.

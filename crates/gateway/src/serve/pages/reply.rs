@@ -48,10 +48,11 @@ pub(super) fn page_on(visit: &Visit<'_>, template: &impl Template, location: &st
     response
 }
 
-/// A page whose form, after our redirect, leads to identity providers, and by theirs to hosts that we do not know.
-pub(super) fn page_away(visit: &Visit<'_>, template: &impl Template) -> Response<Full<Bytes>> {
+/// A page whose form, after our redirect, leads to identity providers, and by theirs to hosts that we do not know, or to a tenant
+/// that is not to be named before somebody has signed in to it.
+pub(super) fn page_away(visit: &Visit<'_>, status: StatusCode, template: &impl Template) -> Response<Full<Bytes>> {
     let away = if visit.origin.starts_with("https:") { &["https:"][..] } else { &["https:", "http:"] };
-    render(&visit.shell(), StatusCode::OK, template, away)
+    render(&visit.shell(), status, template, away)
 }
 
 /// The page of a refusal, for any host; carries its style with it, since nothing else may be ours there.

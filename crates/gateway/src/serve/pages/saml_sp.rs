@@ -167,7 +167,7 @@ impl Portal {
             bind: wish.bind.as_deref().unwrap_or_default(),
             form: form.as_deref(),
         };
-        reply::page_away(visit, &page)
+        reply::page_away(visit, StatusCode::OK, &page)
     }
 
     /// POST `/saml/sp/acs`: an identity provider's answer.
