@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use crate::doors::program;
 use crate::support::free_port;
@@ -9,7 +10,15 @@ use crate::support::free_port;
 struct Demo(std::process::Child);
 
 impl Drop for Demo {
+    /// Asks it to end, so that it takes its neighbour and its folder with it.
     fn drop(&mut self) {
+        let asked = Command::new("kill").arg(self.0.id().to_string()).status().is_ok_and(|status| status.success());
+        for _ in 0..1500 {
+            if !asked || matches!(self.0.try_wait(), Ok(Some(_))) {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
