@@ -464,7 +464,7 @@ fn a_catch_all_permit_never_lets_anonymous_into_a_protected_route() {
     let gateway = Gateway::start();
     gateway.scratch.write("policy.cedar", "@id(\"everything\")\npermit(principal, action, resource);\n");
     gateway.signal("HUP");
-    std::thread::sleep(std::time::Duration::from_millis(500));
+    crate::lifecycle::wait_for(|| gateway.audit().iter().any(|record| record["event"] == "config.reloaded" && record["accepted"] == true));
     let gateway = gateway.with_users();
     for request in [
         get("/api/orders"),

@@ -191,7 +191,7 @@ impl House {
         gateway.address = address;
         gateway.public = ports[0];
         let mut house = Self { gateway, proxy, front, address, scratch };
-        for _ in 0..500 {
+        for _ in 0..1500 {
             if TcpStream::connect(address).is_ok() {
                 return Some(house);
             }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
+use crate::lifecycle::wait_for;
 use crate::support::{Gateway, PATIENCE, USERS, get, read_answer};
 
 #[test]
@@ -92,15 +93,4 @@ fn sockets_of_a_service_manager_are_used() {
     assert_eq!(gateway.send(&get("/public/x")).status, 200);
     std::thread::sleep(Duration::from_millis(50));
     assert_eq!(gateway.send(&get("/public/x")).status, 200);
-}
-
-/// A start takes its time on a machine that has much to do.
-fn wait_for(mut condition: impl FnMut() -> bool) {
-    for _ in 0..3000 {
-        if condition() {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    panic!("it did not happen in time");
 }

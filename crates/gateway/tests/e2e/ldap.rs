@@ -59,7 +59,7 @@ impl Slapd {
             .spawn()
             .unwrap();
         let slapd = Self { child, port, tls_port, scratch };
-        for _ in 0..500 {
+        for _ in 0..1500 {
             if TcpStream::connect(("127.0.0.1", port)).is_ok() {
                 slapd.change("ldapadd", PEOPLE);
                 return Some(slapd);

@@ -35,7 +35,7 @@ impl Nginx {
         );
         let path = scratch.write("nginx.conf", &config);
         let child = Command::new("nginx").arg("-c").arg(path).stderr(Stdio::null()).spawn().unwrap();
-        for _ in 0..200 {
+        for _ in 0..1500 {
             if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
                 break;
             }

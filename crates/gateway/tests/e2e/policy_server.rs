@@ -116,7 +116,7 @@ impl Agent {
         command.args(["-c", "envoy.yaml", "--concurrency", "1", "--use-dynamic-base-id", "-l", "warn"]).current_dir(scratch.path());
         let envoy = command.stdout(Stdio::null()).stderr(log).spawn().unwrap();
         let agent = Self { service, envoy, address: SocketAddr::from(([127, 0, 0, 1], port)), scratch };
-        for _ in 0..500 {
+        for _ in 0..1500 {
             if TcpStream::connect(agent.address).is_ok() {
                 return Some(agent);
             }
@@ -139,7 +139,7 @@ impl Agent {
 
     /// Sends one message until the servers, which Envoy has just met, answer.
     fn wait_for_servers(&self) {
-        for _ in 0..200 {
+        for _ in 0..600 {
             if self.order(envelope(ORDER).as_bytes()).status == 500 {
                 return;
             }
@@ -391,7 +391,7 @@ fn a_policy_server_is_cut_off_under_load_and_nothing_passes_unjudged() {
     }
     assert!(agent.service.received().is_empty());
     first.connect(true);
-    let back = (0..200).any(|_| {
+    let back = (0..600).any(|_| {
         std::thread::sleep(Duration::from_millis(50));
         agent.order(&signed()).status == 200
     });

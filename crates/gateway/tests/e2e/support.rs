@@ -566,8 +566,7 @@ impl Gateway {
     /// The audit records of one request, once its decision is among them.
     pub fn audit_of(&self, answer: &Answer) -> Vec<serde_json::Value> {
         let id = answer.header("x-vestibule-id").expect("no decision id").to_owned();
-        let deadline = 300;
-        for _ in 0..deadline {
+        for _ in 0..1500 {
             let found: Vec<_> = self.audit().into_iter().filter(|record| record["request_id"] == id.as_str()).collect();
             if found.iter().any(|record| record["event"] == "request.decided") {
                 return found;
