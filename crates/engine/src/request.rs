@@ -4,6 +4,7 @@
 //! forwarded: dot segments, encoded slashes, doubled encodings, two hosts (attacks 77–83, 87). So a
 //! [`Target`] is normalised once, ambiguity is refused rather than resolved, and the raw form is dropped.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -478,7 +479,7 @@ impl Target {
 
     /// The decoded values of every query parameter called `name`.
     pub fn query_values(&self, name: &str) -> Vec<String> {
-        self.query_pairs().filter(|(found, _)| found == name).map(|(_, value)| value).collect()
+        form_values(self.query.as_deref().unwrap_or_default(), name).collect()
     }
 
     /// All query parameters, decoded as a form.
@@ -489,7 +490,7 @@ impl Target {
     /// Removes every query parameter whose decoded name is in `names`.
     pub fn remove_query(&mut self, names: &[&str]) {
         let Some(query) = &self.query else { return };
-        let decoded = |pair: &str| form_decode(pair.split_once('=').map_or(pair, |(name, _)| name));
+        let decoded = |pair: &str| form_decode(pair.split_once('=').map_or(pair, |(name, _)| name)).into_owned();
         if !query.split('&').any(|pair| names.contains(&decoded(pair).as_str())) {
             return;
         }
@@ -517,15 +518,25 @@ impl fmt::Debug for Target {
 
 /// The pairs of an `application/x-www-form-urlencoded` text, decoded.
 pub fn form_pairs(text: &str) -> impl Iterator<Item = (String, String)> + '_ {
-    text.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        (form_decode(name), form_decode(value))
-    })
+    spelled_pairs(text).map(|(name, value)| (form_decode(name).into_owned(), form_decode(value).into_owned()))
 }
 
-fn form_decode(text: &str) -> String {
+/// The decoded values of one field of such a text. The values of the others, which may be long, are not decoded.
+pub fn form_values<'a>(text: &'a str, name: &'a str) -> impl Iterator<Item = String> + 'a {
+    spelled_pairs(text).filter(move |(found, _)| form_decode(found) == name).map(|(_, value)| form_decode(value).into_owned())
+}
+
+/// The pairs as they are spelled.
+fn spelled_pairs(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    text.split('&').filter(|pair| !pair.is_empty()).map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+}
+
+fn form_decode(text: &str) -> Cow<'_, str> {
+    if !text.bytes().any(|octet| matches!(octet, b'+' | b'%')) {
+        return Cow::Borrowed(text);
+    }
     let spaced = text.replace('+', " ");
-    percent_encoding::percent_decode_str(&spaced).decode_utf8_lossy().into_owned()
+    Cow::Owned(percent_encoding::percent_decode_str(&spaced).decode_utf8_lossy().into_owned())
 }
 
 /// Appends `segment` to `path` with unreserved characters decoded and other escapes in upper case.

@@ -13,13 +13,16 @@ pub use artifact::{Artifact, ArtifactQuery, MOST_ARTIFACTS};
 pub use form::{Post, PostForm};
 pub use redirect::{Redirect, redirect_url, signed_redirect_url};
 
+use std::borrow::Cow;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use percent_encoding::percent_decode_str;
+use memchr::memchr2;
 use vestibule_xmlsec::Limits;
 
 use crate::error::{BindingFault, Error};
 use crate::names::SOAP11;
+use crate::time::is_space;
 use crate::write::Writer;
 
 /// Limits of messages that come through a browser.
@@ -206,10 +209,49 @@ impl<'a> Parameters<'a> {
 }
 
 /// Decodes `application/x-www-form-urlencoded`.
-fn decode(value: &str) -> Result<String, Error> {
-    let spaced = value.replace('+', " ");
-    let decoded = percent_decode_str(&spaced).decode_utf8().map_err(|_| Error::Binding(BindingFault::Encoding))?;
-    Ok(decoded.into_owned())
+fn decode(value: &str) -> Result<Cow<'_, str>, Error> {
+    match octets(value) {
+        Cow::Borrowed(_) => Ok(Cow::Borrowed(value)),
+        Cow::Owned(octets) => String::from_utf8(octets).map(Cow::Owned).map_err(|_| Error::Binding(BindingFault::Encoding)),
+    }
+}
+
+/// What `application/x-www-form-urlencoded` spells; a message is long, and this runs over it once. A `%` without two digits stands
+/// for itself (URL standard, percent-decode).
+fn octets(value: &str) -> Cow<'_, [u8]> {
+    let mut rest = value.as_bytes();
+    if memchr2(b'%', b'+', rest).is_none() {
+        return Cow::Borrowed(rest);
+    }
+    let mut octets = Vec::with_capacity(rest.len());
+    while let Some(at) = memchr2(b'%', b'+', rest) {
+        let (plain, from) = rest.split_at(at);
+        octets.extend_from_slice(plain);
+        let digit =
+            |place: usize| from.get(place).and_then(|octet| char::from(*octet).to_digit(16)).and_then(|digit| u8::try_from(digit).ok());
+        let (octet, length) = match (from.first(), digit(1), digit(2)) {
+            (Some(b'%'), Some(high), Some(low)) => (high * 16 + low, 3),
+            (Some(b'%'), _, _) => (b'%', 1),
+            (_, _, _) => (b' ', 1),
+        };
+        octets.push(octet);
+        rest = from.get(length..).unwrap_or_default();
+    }
+    octets.extend_from_slice(rest);
+    Cow::Owned(octets)
+}
+
+/// Base64, broken into lines or not.
+fn base64_of(octets: &[u8]) -> Result<Vec<u8>, Error> {
+    // Most of it has no white space, and that is found out by trying.
+    let decoded = STANDARD.decode(octets).or_else(|_| {
+        let within: Vec<u8> = octets.iter().copied().filter(|octet| !is_space(char::from(*octet))).collect();
+        STANDARD.decode(within)
+    });
+    decoded.map_err(|_| match std::str::from_utf8(octets) {
+        Ok(_) => Error::Binding(BindingFault::Base64),
+        Err(_) => Error::Binding(BindingFault::Encoding),
+    })
 }
 
 /// Base64 out of a query, where a `+` that nobody escaped has become a space.
@@ -256,6 +298,29 @@ mod tests {
         }
         assert!(is_endpoint("https://[2001:db8::1]/acs"));
         assert!(is_endpoint("http://localhost:8080/acs?idp=corp"));
+    }
+
+    #[test]
+    fn a_form_is_decoded_as_the_url_standard_says() {
+        let long = format!("{}%2B{}", "a".repeat(300), "+".repeat(3));
+        for text in ["", "abc", "a+b", "%41%6a%C3%A4", "%", "%4", "%4g", "%%41", "a%2", "+%2b+", "100%", long.as_str()] {
+            let spaced = text.replace('+', " ");
+            let expected: Vec<u8> = percent_encoding::percent_decode_str(&spaced).collect();
+            assert_eq!(*octets(text), expected, "{text}");
+        }
+        assert_eq!(decode("%C3%A4").unwrap(), "\u{e4}");
+        assert!(matches!(decode("%ff"), Err(Error::Binding(BindingFault::Encoding))));
+    }
+
+    #[test]
+    fn base64_may_be_broken_into_lines_and_nothing_else() {
+        for good in ["aGVsbG8gd29ybGQ=", "aGVsbG8g\r\nd29ybGQ=\n", " \taGVs bG8gd29ybGQ="] {
+            assert_eq!(base64_of(good.as_bytes()).unwrap(), b"hello world", "{good}");
+        }
+        for bad in ["aGVsbG8gd29ybGQ", "aGVs\u{a0}bG8=", "a-_=", "aGVsbG8gd29ybGQ==", "%%%%"] {
+            assert!(matches!(base64_of(bad.as_bytes()), Err(Error::Binding(BindingFault::Base64))), "{bad}");
+        }
+        assert!(matches!(base64_of(b"\xff"), Err(Error::Binding(BindingFault::Encoding))));
     }
 
     #[test]

@@ -3,9 +3,8 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::{Kind, LONGEST_MESSAGE, Parameters, RelayState, decode};
+use super::{Kind, LONGEST_MESSAGE, Parameters, RelayState, base64_of, octets};
 use crate::error::{BindingFault, Error};
-use crate::time::is_space;
 
 /// A message that came in a form.
 #[derive(Debug, Clone)]
@@ -30,7 +29,7 @@ impl Post {
             (Some(_), Some(_)) => return Err(Error::Binding(BindingFault::Twice("RelayState"))),
             (one, other) => one.or(other),
         };
-        Ok(Self { kind, message: Self::decode(&decode(value)?)?, relay_state })
+        Ok(Self { kind, message: message_in(&octets(value))?, relay_state })
     }
 
     /// Reads the form of SAML 1.1 Browser/POST (bindings 1.1 §4.1.2.4): one `SAMLResponse`, one `TARGET`.
@@ -53,10 +52,13 @@ impl Post {
     /// # Errors
     /// [`Error::Binding`].
     pub fn decode(value: &str) -> Result<Vec<u8>, Error> {
-        let text: String = value.chars().filter(|character| !is_space(*character)).collect();
-        let message = STANDARD.decode(text).map_err(|_| Error::Binding(BindingFault::Base64))?;
-        if message.len() > LONGEST_MESSAGE { Err(Error::Binding(BindingFault::TooLong)) } else { Ok(message) }
+        message_in(value.as_bytes())
     }
+}
+
+fn message_in(base64: &[u8]) -> Result<Vec<u8>, Error> {
+    let message = base64_of(base64)?;
+    if message.len() > LONGEST_MESSAGE { Err(Error::Binding(BindingFault::TooLong)) } else { Ok(message) }
 }
 
 /// A form to be sent by a browser. Its values go through the page's escaping like any others (attack 117).

@@ -51,7 +51,7 @@ impl Redirect {
             (Some(algorithm), Some(value)) => {
                 let relay = parameters.one("RelayState")?.map(|relay| format!("&RelayState={relay}")).unwrap_or_default();
                 Some(QuerySignature {
-                    algorithm: decode(algorithm)?,
+                    algorithm: decode(algorithm)?.into_owned(),
                     value: base64_of_query(value)?,
                     octets: format!("{}={spelled}{relay}&SigAlg={algorithm}", kind.parameter()),
                 })

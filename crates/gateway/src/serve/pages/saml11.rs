@@ -14,7 +14,7 @@ use bytes::Bytes;
 use http::{Method, Response};
 use http_body_util::Full;
 use vestibule_engine::audit::SamlFault;
-use vestibule_engine::request::{Body, form_pairs};
+use vestibule_engine::request::Body;
 use vestibule_engine::scheme::{Start, Unavailable};
 use vestibule_engine::store::{Insert, Key, Kind};
 use vestibule_saml::Reason;
@@ -22,7 +22,7 @@ use vestibule_saml::binding::{Artifact, ArtifactQuery, Post};
 
 use super::journey::{Journey, Journeys};
 use super::login::depart;
-use super::saml_sp::{Arrival, Brought, going_round, judge, refuse_form, wish_of};
+use super::saml_sp::{Arrival, Brought, field, going_round, judge, refuse_form, wish_of};
 use super::{Portal, Visit, reply};
 use crate::schemes::saml::{IdentityProvider, Refusal, ServiceProvider, fault};
 use crate::serve::return_to::ReturnTo;
@@ -52,7 +52,7 @@ impl Portal {
             Ok(post) => post,
             Err(why) => return Ok(refuse_form(visit, &sp, fault(why.reason()), &why.to_string())),
         };
-        let token = form_pairs(body).find(|(name, _)| name == "token").map(|(_, value)| value).unwrap_or_default();
+        let token = field(body, "token");
         let journeys = Journeys::of(visit.request, &self.key, visit.now);
         let judged = judge(sp.clone(), &Brought::in_a_form(post.message.clone()), journeys.open(), visit).await?;
         let former = self.former(visit).await?;

@@ -14,7 +14,7 @@ use http::{HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 use vestibule_engine::audit::{Event, Reason, Ruling, SamlFault};
 use vestibule_engine::identity::Identity;
-use vestibule_engine::request::form_pairs;
+use vestibule_engine::request::form_values;
 use vestibule_engine::scheme::{Proof, Start, Unavailable, Who};
 
 pub(super) use self::arrival::Brought;
@@ -175,11 +175,11 @@ impl Portal {
         let Some(sp) = self.service_provider(visit).cloned() else { return Ok(visit.missing()) };
         let body = text_of(visit);
         let journeys = Journeys::of(visit.request, &self.key, visit.now);
-        let brought = match self.brought(visit, &sp, &body, &journeys).await? {
+        let brought = match self.brought(visit, &sp, body, &journeys).await? {
             Ok(brought) => brought,
             Err(response) => return Ok(*response),
         };
-        let token = form_pairs(&body).find(|(name, _)| name == "token").map(|(_, value)| value).unwrap_or_default();
+        let token = field(body, "token");
         let judged = judge(sp.clone(), &brought, journeys.open(), visit).await?;
         let former = self.former(visit).await?;
         let answer = match judged {
@@ -190,7 +190,7 @@ impl Portal {
             journey: answer.login().and_then(|id| journeys.find(id)),
             relay_state: brought.relay_state.as_deref(),
             message: &brought.message,
-            body: &body,
+            body,
             token: &token,
             at: (CONSUMER, "RelayState"),
         };
@@ -449,6 +449,6 @@ pub(super) fn wish_of(visit: &Visit<'_>, journey: &Journey) -> Wish {
 }
 
 /// A field of a form as it came.
-fn field(body: &str, name: &str) -> String {
-    form_pairs(body).find(|(found, _)| found == name).map(|(_, value)| value).unwrap_or_default()
+pub(super) fn field(body: &str, name: &str) -> String {
+    form_values(body, name).next().unwrap_or_default()
 }

@@ -98,6 +98,21 @@ fn what_is_not_our_store_is_refused() {
 }
 
 #[tokio::test]
+async fn a_statement_is_planned_once_whatever_it_is_given() {
+    let directory = Directory::new();
+    let store = open(&directory.file()).unwrap();
+    let planned_anew = |connection: &Connection| {
+        let mut statement = connection.prepare("SELECT id FROM entry WHERE expires <= ?1 ORDER BY expires LIMIT ?2")?;
+        for most in 1..5 {
+            statement.query_map([most, most], |row| row.get::<_, i64>(0))?.count();
+        }
+        Ok(statement.get_status(rusqlite::StatementStatus::RePrepare))
+    };
+    assert_eq!(store.readers.run(planned_anew).await.unwrap(), 0);
+    assert_eq!(store.writer.run(planned_anew).await.unwrap(), 0);
+}
+
+#[tokio::test]
 async fn dead_entries_are_reclaimed_by_later_writes_once_no_clock_is_so_far_behind() {
     let directory = Directory::new();
     let clock = Arc::new(vestibule_engine::clock::ManualClock::at(Timestamp::UNIX_EPOCH));

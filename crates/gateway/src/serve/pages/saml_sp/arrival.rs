@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{Method, Response};
 use http_body_util::Full;
 use vestibule_engine::audit::SamlFault;
-use vestibule_engine::request::{Body, form_pairs};
+use vestibule_engine::request::{Body, form_values};
 use vestibule_engine::scheme::Unavailable;
 use vestibule_saml::binding::{ArtifactQuery, Kind, Post, RelayState};
 
@@ -32,17 +32,17 @@ impl Brought {
 }
 
 /// What was sent: the form, or the query of a link.
-pub(super) fn text_of(visit: &Visit<'_>) -> String {
+pub(super) fn text_of<'a>(visit: &Visit<'a>) -> &'a str {
     match &visit.request.body {
-        Body::Whole(octets) if visit.request.method == Method::POST => std::str::from_utf8(octets).unwrap_or_default().to_owned(),
-        Body::Whole(_) | Body::Unread => visit.request.target.query().unwrap_or_default().to_owned(),
+        Body::Whole(octets) if visit.request.method == Method::POST => std::str::from_utf8(octets).unwrap_or_default(),
+        Body::Whole(_) | Body::Unread => visit.request.target.query().unwrap_or_default(),
     }
 }
 
 impl Portal {
     /// Whether a link carries an artifact.
     pub(in crate::serve::pages) fn is_artifact(visit: &Visit<'_>) -> bool {
-        visit.request.target.query_pairs().any(|(name, _)| name == "SAMLart")
+        form_values(visit.request.target.query().unwrap_or_default(), "SAMLart").next().is_some()
     }
 
     /// The message that was brought. `Err` is the page that says why there is none.
@@ -53,7 +53,7 @@ impl Portal {
         text: &str,
         journeys: &Journeys,
     ) -> Result<Result<Brought, Box<Response<Full<Bytes>>>>, Unavailable> {
-        if form_pairs(text).any(|(name, _)| name == "SAMLart") {
+        if form_values(text, "SAMLart").next().is_some() {
             return self.resolved(visit, sp, text, journeys).await;
         }
         Ok(match Post::read(text) {
