@@ -480,6 +480,8 @@ pub enum Reason {
     RequestRate(u32),
     /// The tenant's sessions of programs are all taken.
     SessionQuota,
+    /// The tenant's requests of the day are used up; so many seconds until some are free again.
+    Allotment(u32),
     /// The path is of a service class that knows no sessions of programs.
     SessionNotHere,
     /// The account or its tenant may not use web services this way.

@@ -6,6 +6,7 @@
 //! somebody else's session beside a name of his own, a session where the service class knows none. So an id that a client
 //! brings is found or refused and never adopted, and one refusal ends the chain: nothing after it could mean the same client.
 
+pub mod allotment;
 pub mod token;
 
 use std::collections::BTreeMap;
@@ -32,6 +33,7 @@ use super::basic::from_a_page;
 use super::family::{Family, Offer, PlainHttp};
 use super::verified::{Fingerprint, Success, Verified};
 use super::ws_security::message;
+use allotment::Allotment;
 use token::{Bind, Presenter, Tokens};
 
 /// The session's cookie; clients compare it in this spelling.
@@ -121,6 +123,7 @@ pub struct Integration {
     settings: Settings,
     sessions: Arc<Sessions>,
     tokens: Tokens,
+    allotment: Option<Allotment>,
     family: Family,
     verified: Verified,
     plain: PlainHttp,
@@ -163,7 +166,12 @@ impl Integration {
     /// What the clients of this tenant are answered with.
     pub fn new(name: SchemeName, tenant: TenantId, settings: Settings, sessions: Arc<Sessions>, tokens: Tokens, checks: Checks) -> Self {
         let Checks { family, verified, plain } = checks;
-        Self { name, tenant, settings, sessions, tokens, family, verified, plain }
+        Self { name, tenant, settings, sessions, tokens, allotment: None, family, verified, plain }
+    }
+
+    /// The same for clients that may make so many requests in a day.
+    pub fn with_allotment(self, allotment: Option<Allotment>) -> Self {
+        Self { allotment, ..self }
     }
 
     /// The scheme's name.
@@ -355,6 +363,14 @@ impl Integration {
         let subject = spent.user.name.to_string();
         trail.events.push(Event::LoginSucceeded { scheme: self.name.clone(), realm: ISSUER.to_owned(), subject });
         Ok(Ok(proof))
+    }
+
+    /// Counts a request whose client is known; why it is one too many, if it is.
+    async fn exceeds(&self, now: Timestamp) -> Result<Option<Reason>, Unavailable> {
+        match &self.allotment {
+            Some(allotment) => allotment.take(now).await,
+            None => Ok(None),
+        }
     }
 
     async fn keeps_out(&self, who: &Who, now: Timestamp) -> Result<Option<Reason>, Unavailable> {
@@ -581,18 +597,21 @@ impl IntegrationScheme {
         if place.is_none() {
             typed.purpose = Purpose::Request;
         }
-        Ok(match self.of.log_in(&typed, asked, trail).await? {
-            Ok(proof) => self.proven(proof, place),
-            Err(rejection) => Outcome::Rejected(rejection),
-        })
+        match self.of.log_in(&typed, asked, trail).await? {
+            Ok(proof) => self.proven(proof, place, asked.now).await,
+            Err(rejection) => Ok(Outcome::Rejected(rejection)),
+        }
     }
 
-    fn proven(&self, mut proof: Proof, place: Option<SessionPlace>) -> Outcome {
-        let Some(place) = place else { return Outcome::Authenticated(Box::new(proof)) };
+    async fn proven(&self, mut proof: Proof, place: Option<SessionPlace>, now: Timestamp) -> Result<Outcome, Unavailable> {
+        if let Some(reason) = self.of.exceeds(now).await? {
+            return Ok(refused(reason));
+        }
+        let Some(place) = place else { return Ok(Outcome::Authenticated(Box::new(proof))) };
         if place == SessionPlace::Kept {
             proof.attributes.insert(KEPT.to_owned(), vec!["true".to_owned()]);
         }
-        Outcome::Opening(Box::new(proof), Opening { sessions: self.of.sessions.clone(), place })
+        Ok(Outcome::Opening(Box::new(proof), Opening { sessions: self.of.sessions.clone(), place }))
     }
 
     /// Whether the session beside a credential is that of whom it names.
@@ -668,6 +687,9 @@ impl Scheme for IntegrationScheme {
                     if !self.is_of(&identity, security, tenant) {
                         return Ok(refused(Reason::DuplicateCredential));
                     }
+                    if let Some(reason) = self.of.exceeds(asked.now).await? {
+                        return Ok(refused(reason));
+                    }
                     // §3.5: what asked to be remembered once is remembered for as long as it asks.
                     let goes_on = heading.as_ref().is_some_and(|heading| heading.keep_alive);
                     if identity.attributes.contains_key(KEPT) && !goes_on {
@@ -697,10 +719,10 @@ impl Scheme for IntegrationScheme {
             Security::SsoToken(token) => {
                 let place = (heading.keep_alive && !administrative).then_some(SessionPlace::Kept);
                 let client = heading.client_name.as_deref();
-                Ok(match self.of.redeem(token, Presenter::Program, client, asked.now, trail).await? {
-                    Ok(proof) => self.proven(proof, place),
-                    Err(rejection) => Outcome::Rejected(rejection),
-                })
+                match self.of.redeem(token, Presenter::Program, client, asked.now, trail).await? {
+                    Ok(proof) => self.proven(proof, place, asked.now).await,
+                    Err(rejection) => Ok(Outcome::Rejected(rejection)),
+                }
             }
             Security::Unusable { lack, .. } => Ok(refused(Reason::Security(match lack {
                 Lack::Token | Lack::Username | Lack::Password => SecurityFault::NoCredentials,

@@ -1,6 +1,10 @@
 //! The protocol of old integration clients, row by row (`oracle-stateful-sessions.md`): every row that is confirmed and every one
 //! that is our choice is a line here with its name, and all that fail are named at the end.
 
+mod attacks;
+mod nodes;
+mod page;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::support::{Answer, Ask, Gateway, USERS, ask, get};
@@ -539,6 +543,33 @@ fn section_3_settings() {
         assert!((1..=20_000).contains(&wait.parse::<u32>().unwrap()), "{wait}");
         assert!(soon.body.contains(&format!("The maximum rate of requests was exceeded. Please try again in {wait} ms.")), "{soon:?}");
     });
+    rows.row("3.3 allotments: operations per rolling 24 h, SBL-SBL-70172", || {
+        let gateway = with("allotment = 5");
+        // Commands are no operations, and nobody uses up what they were not allotted.
+        let ids: Vec<String> = (0..6).map(|_| id(&login(&gateway))).collect();
+        for _ in 0..6 {
+            nobody(&gateway.send(&data()));
+            no_session(&gateway.send(&in_session(data(), "nonsense")));
+            assert!(send(&gateway, &user(OASIS, "ada", "wrong")).body.contains("FailedAuthentication"));
+        }
+        let token = sso_token(&gateway);
+        works(&gateway, &ids[0]);
+        works(&gateway, &ids[1]);
+        assert_eq!(send(&gateway, &ada(OASIS)).status, 200);
+        assert_eq!(send(&gateway, &key_identifier(&token)).status, 200);
+        gateway.application.forget();
+        for over in [gateway.send(&in_session(data(), &ids[2])), send(&gateway, &ada(OASIS)), send(&gateway, &ada(APRIL))] {
+            assert_eq!(over.status, 500, "{over:?}");
+            form_a(&over, "SBL-SBL-70172");
+            assert_eq!(over.all("set-cookie"), Vec::<&str>::new(), "{over:?}");
+            let wait: u32 = over.header("retry-after").unwrap().parse().unwrap();
+            assert!((86_400..=90_000).contains(&wait), "{wait}");
+            let records = gateway.audit_of(&over);
+            assert_eq!(records[0]["reason"], serde_json::json!({ "allotment": wait }), "{records:?}");
+        }
+        assert!(gateway.application.received().is_empty());
+        assert_eq!(gateway.send(&in_session(command("logoff"), &ids[0])).status, 200);
+    });
     rows.row("3.2 company idle 1 s applies", || {
         let gateway = with("idle = \"1s\"");
         let id = id(&login(&gateway));
@@ -914,191 +945,4 @@ fn section_6_settings() {
         assert_eq!(gateway.send(&listed).status, 200);
     });
     rows.hold();
-}
-
-#[test]
-fn attacks() {
-    let gateway = gateway();
-    let mut rows = Rows::default();
-    let sent = |ask: Ask| gateway.send(&ask);
-
-    rows.row("attack 54: an id that was planted is never adopted", || {
-        for planted in ["planted", &"A".repeat(43)] {
-            let answer = sent(in_session(signed(command("login"), "ada", ADA.1), planted));
-            let fresh = id(&answer);
-            assert_ne!(fresh, planted);
-            no_session(&sent(in_session(data(), planted)));
-        }
-        // One's own id does not become another user's either.
-        let mine = id(&sent(signed(command("login"), "bob", USERS[1].1)));
-        let hers = id(&sent(in_session(signed(command("login"), "ada", ADA.1), &mine)));
-        assert_ne!(mine, hers);
-        forwarded(&gateway, &in_session(data(), &mine));
-        assert_eq!(gateway.application.last().header("x-vestibule-user"), Some("bob"));
-        let soap = send(&gateway, &ada(APRIL));
-        assert_ne!(id(&soap), hers);
-    });
-    rows.row("attack: two session ids are none", || {
-        let (one, other) = (id(&login(&gateway)), id(&login(&gateway)));
-        no_session(&sent(data().header("Cookie", &format!("JSESSIONID={one}; JSESSIONID={other}"))));
-        no_session(&sent(data().header("Cookie", &format!("JSESSIONID={one}; JSESSIONID={one}"))));
-    });
-    rows.row("attack: a browser's session is no program's, nor the other way round", || {
-        let (name, session) = gateway.sign_in(ADA.0, ADA.1);
-        no_session(&sent(in_session(data(), &session)));
-        assert_eq!(sent(get("/page").cookie(&name, &id(&login(&gateway)))).status, 401);
-    });
-    rows.row("attack: a session of another tenant or host", || {
-        let id = id(&login(&gateway));
-        no_session(&gateway.send_to("app.south.localhost", &in_session(data(), &id)));
-        works(&gateway, &id);
-    });
-    rows.row("attack: a token of another tenant, and spent by nobody's trying", || {
-        let token = sso_token(&gateway);
-        refused(&gateway.send_to("app.south.localhost", &ssologin(&token)), 401);
-        assert_eq!(gateway.send_to("app.south.localhost", &validate(&token)).status, 401);
-        id(&sent(ssologin(&token)));
-    });
-    rows.row("attack: header injection through UserName", || {
-        for name in ["ada%0d%0aSet-Cookie:%20JSESSIONID=x", "ada%00", "ada%0A", "NORTH/ada%0d%0aX-Vestibule-User:%20root"] {
-            let answer = sent(signed(command("login&isEncoded=Y"), name, ADA.1));
-            refused(&answer, 401);
-            assert!(!answer.headers.iter().any(|(_, value)| value.contains("root") || value.contains("=x")), "{answer:?}");
-        }
-        let named = sent(signed(command("login"), "ada", ADA.1).header("X-ClientName", "a\tb"));
-        works(&gateway, &id(&named));
-        assert_eq!(gateway.application.last().header("x-client-name"), Some("ab"));
-    });
-    rows.row("attack: percent tricks are decoded once, and in one place", || {
-        let hers = |ask: Ask| signed(ask, "ada", ADA.1);
-        refused(&sent(signed(command("login&isEncoded=Y"), "%2561da", ADA.1)), 401);
-        // The query is decoded as any form; the word is then the word.
-        id(&sent(hers(command("log%69n"))));
-        refused(&sent(hers(command("login%00"))), 400);
-        refused(&sent(hers(command("login%20"))), 400);
-        let path = sent(hers(get("/Services/%49ntegration?command=login")));
-        id(&path);
-        for ambiguous in
-            ["/Services%2fIntegration?command=login", "/Services/./Integration?command=login", "//Services/Integration?command=login"]
-        {
-            assert_eq!(sent(hers(get(ambiguous))).status, 400, "{ambiguous}");
-        }
-        let id = id(&login(&gateway));
-        assert_eq!(sent(post(&format!("{PATH}/Contact%3Bjsessionid={id}"), &envelope("", QUERY))).status, 400, "an encoded semicolon");
-    });
-    rows.row("attack: login CSRF by an ssologin link", || {
-        let token = sso_token(&gateway);
-        for browser in [
-            ssologin(&token).browser(),
-            ssologin(&token).header("Sec-Fetch-Site", "cross-site"),
-            ssologin(&token).header("User-Agent", "Mozilla/5.0 (X11; Linux x86_64)"),
-            ssologin(&token).browser().cookie("vestibule-sso", "whatever"),
-        ] {
-            refused(&sent(browser), 401);
-        }
-        id(&sent(ssologin(&token).header("User-Agent", "Mozilla/5.0 (Windows; U) AppleWebKit/533 AdobeAIR/2.6")));
-        // The browser that was given the token may use it.
-        let (name, session) = gateway.sign_in(ADA.0, ADA.1);
-        let led = sent(get("/.vestibule/sso/reports").cookie(&name, &session).browser());
-        let token = led.header("location").unwrap().rsplit_once('=').unwrap().1.to_owned();
-        let bound = led.cookies()["vestibule-sso"].clone();
-        refused(&sent(ssologin(&token).browser()), 401);
-        id(&sent(ssologin(&token).browser().cookie("vestibule-sso", &bound)));
-    });
-    rows.row("attack: a page elsewhere acts with a session, or logs somebody in", || {
-        let id = id(&login(&gateway));
-        let foreign = in_session(data(), &id).header("Origin", "https://evil.example").header("Sec-Fetch-Site", "cross-site");
-        let answer = sent(foreign);
-        assert_eq!(answer.status, 500);
-        form_a(&answer, "SBL-ODU-01011");
-        refused(&sent(signed(command("login"), "ada", ADA.1).header("Origin", "https://evil.example")), 400);
-    });
-    rows.row("attack 119: whoever is disabled is out of every session and token", || {
-        let dan = ("dan", "the password of dan");
-        add(&gateway, dan.0, dan.1, "north", &[]);
-        let id = id(&sent(signed(command("login"), dan.0, dan.1)));
-        forwarded(&gateway, &in_session(data(), &id));
-        assert!(gateway.command(&["user", "disable", dan.0, "--tenant", "north"]).status.success());
-        crate::lifecycle::wait_for(|| gateway.send(&in_session(data(), &id)).status == 500);
-        no_session(&sent(in_session(data(), &id)));
-    });
-    rows.row("attack 13, 59: markup in a name, no password", || {
-        for inside in [
-            "<wsse:Username>ad<!-- -->a</wsse:Username><wsse:Password>x</wsse:Password>",
-            "<wsse:Username>ada</wsse:Username><wsse:Password/>",
-        ] {
-            assert_eq!(send(&gateway, &token(OASIS, inside)).status, 500, "{inside}");
-        }
-        assert_eq!(send(&gateway, &(ada(OASIS) + &ada(APRIL))).status, 500, "two headers");
-        assert_eq!(send(&gateway, "<!DOCTYPE x>").status, 500);
-    });
-    rows.hold();
-}
-
-#[test]
-fn concurrency_of_100_redemptions_at_two_nodes_on_postgres_exactly_one_wins() {
-    use crate::cluster::{FILES, over};
-    let Some(postgres) = crate::peers::Postgres::start() else { return };
-    let template = over(postgres.port, None)
-        .replace("chain = [\"session\", \"basic\", \"form\"]", "chain = [\"session\", \"crm\", \"basic\", \"form\"]")
-        .replacen(
-            "[[route]]",
-            "[tenant.north.integration]\ncompany = \"NORTH\"\nquota = 1000\n\n[[route]]\nmatch = \"/Services/Integration/**\"\npolicies = [\"crm.cedar\"]\nbody = { limit = \"1MiB\", types = [\"text/xml\"] }\ninject = [\"headers\"]\nforward = \"http://{{app}}\"\n\n[[route]]",
-            1,
-        )
-        + "\n[scheme.crm]\ntype = \"integration\"\nrealm = \"local\"\n";
-    let files: Vec<(&str, &str)> = FILES.into_iter().chain([POLICY]).collect();
-    let one = Gateway::with_files(&template, &files).with_users();
-    let other = one.beside(&template, &files);
-    let nodes = [&one, &other];
-    for _ in 0..3 {
-        let token = sso_token(&one);
-        let won: Vec<Answer> = std::thread::scope(|scope| {
-            let tries: Vec<_> = (0..100)
-                .map(|number| {
-                    let (node, token) = (nodes[number % 2], &token);
-                    scope.spawn(move || node.send(&ssologin(token)))
-                })
-                .collect();
-            tries.into_iter().map(|attempt| attempt.join().unwrap()).filter(|answer| answer.status == 200).collect()
-        });
-        assert_eq!(won.len(), 1, "{won:?}");
-        // What one node opened holds at the other.
-        works(&one, &id(&won[0]));
-        works(&other, &id(&won[0]));
-        assert_eq!(other.send(&in_session(command("logoff"), &id(&won[0]))).status, 200);
-        crate::lifecycle::wait_for(|| one.send(&in_session(data(), &id(&won[0]))).status == 500);
-    }
-}
-
-/// What the page of the scheme shows of the wire is what goes over it.
-#[test]
-fn the_page_of_the_scheme_is_true() {
-    let gateway = gateway();
-    let page = std::fs::read_to_string(format!("{}/../../docs/schemes/integration.md", env!("CARGO_MANIFEST_DIR"))).unwrap();
-    let blocks = |language: &str| -> Vec<String> {
-        page.split(&format!("\n```{language}\n")).skip(1).map(|rest| rest.split("\n```").next().unwrap().to_owned()).collect()
-    };
-    let (asked, answered) = (blocks("http"), blocks("http-answer"));
-    assert!(asked.len() == 2 && answered.len() == 2);
-    let host = format!("app.north.localhost:{}", gateway.public);
-    for (request, expected) in asked.iter().zip(&answered) {
-        let request = request.replace("{{host}}", &host).replace("{{password}}", &ADA.1.replace(' ', "%20"));
-        let (head, body) = request.split_once("\n\n").unwrap_or((&request, ""));
-        let octets =
-            format!("{}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", head.trim_end().replace('\n', "\r\n"), body.len());
-        let answer = crate::support::exchange(gateway.address, octets.as_bytes());
-        let (head, body) = expected.split_once("\n\n").unwrap_or((expected, ""));
-        let mut lines = head.lines();
-        assert!(lines.next().unwrap().starts_with(&format!("HTTP/1.1 {}", answer.status)), "{answer:?}");
-        for line in lines {
-            let (name, value) = line.split_once(": ").unwrap();
-            let found = answer.header(name).unwrap_or_else(|| panic!("no {name}: {answer:?}"));
-            match value.split_once("{{session}}") {
-                Some((before, after)) => assert!(found.starts_with(before) && found.ends_with(after), "{found}"),
-                None => assert_eq!(found, value),
-            }
-        }
-        assert!(answer.body.contains(body), "{answer:?}");
-    }
 }

@@ -12,6 +12,7 @@ use vestibule_engine::tenant::Tenant;
 
 use super::{Schemes, own};
 use crate::config::checked;
+use crate::schemes::integration::allotment::Allotment;
 use crate::schemes::integration::token::Tokens;
 use crate::schemes::integration::{Checks, Integration, cookie_path, places};
 use crate::schemes::verified::Verified;
@@ -27,7 +28,7 @@ impl Schemes<'_> {
         store: &Arc<dyn ExpiringStore>,
     ) -> Result<Arc<Integration>, String> {
         // INVARIANT: a chain with this scheme has settings; the text is for the type only.
-        let checked::Integration { settings, idle, absolute, programs, tokens } =
+        let checked::Integration { settings, idle, absolute, programs, allotment, tokens } =
             tenant.integration.clone().ok_or_else(|| format!("{} has no settings for old clients", tenant.id))?;
         let users = self.house.users.clone();
         let lives = Settings { idle, absolute, ..self.checked.session.clone() };
@@ -36,7 +37,8 @@ impl Schemes<'_> {
         let family = self.family(self.steps(name, realms)?);
         let verified = Verified::new(self.generation, self.checked.basic_cache).map_err(|down| down.to_string())?;
         let checks = Checks { family, verified, plain: self.plain() };
-        let made = Integration::new(name.clone(), tenant.id.clone(), settings, sessions, tokens, checks);
+        let allotment = allotment.map(|most| Allotment::new(tenant.id.clone(), most, store.clone()));
+        let made = Integration::new(name.clone(), tenant.id.clone(), settings, sessions, tokens, checks).with_allotment(allotment);
         Ok(Arc::new(made))
     }
 }

@@ -17,6 +17,8 @@ pub struct Integration {
     pub absolute: Duration,
     /// How many sessions there may be, and how far apart requests are.
     pub programs: Programs,
+    /// The most requests in 24 hours.
+    pub allotment: Option<u32>,
     /// How tokens are used.
     pub tokens: token::Settings,
 }

@@ -53,6 +53,9 @@ pub struct Integration {
     pub quota: At<u32>,
     /// The least time between two requests of a session.
     pub spacing: At<Period>,
+    /// The most requests that the tenant's old clients may make in 24 hours, on all nodes together. Without it, any number.
+    #[schemars(with = "Option<u32>", example = &50000)]
+    pub allotment: Option<At<u32>>,
     /// Whether a plus is a space in the headers of a login with `isEncoded=Y`. Clients that write a plus for itself need `false`.
     pub plus_is_space: bool,
     /// Paths of administrative services, which know no sessions: each request brings its own credential.
@@ -88,6 +91,7 @@ impl Default for Integration {
             duration: Period::seconds(0).into(),
             quota: 10.into(),
             spacing: Period(std::time::Duration::from_millis(50)).into(),
+            allotment: None,
             plus_is_space: true,
             administrative: Vec::new(),
             token_lifetime: Period::seconds(60).into(),

@@ -60,6 +60,9 @@ impl Resolve<'_> {
         if written.quota.value == 0 {
             self.error(&written.quota, "nobody could log in");
         }
+        if let Some(at) = written.allotment.as_ref().filter(|at| at.value == 0) {
+            self.error(at, "nobody could ask for anything");
+        }
         if written.spacing.value > Period::seconds(60) {
             self.error(&written.spacing, "nobody waits longer than a minute for the next request");
         }
@@ -99,6 +102,7 @@ impl Resolve<'_> {
             idle: self.positive(&written.idle).min(LONGEST_IDLE),
             absolute: if duration.is_zero() { Duration::MAX } else { duration },
             programs: Programs { quota: written.quota.value, spacing: written.spacing.value.0 },
+            allotment: written.allotment.as_ref().map(|at| at.value),
             tokens: token::Settings { lifetime: written.token_lifetime.value.0, strict: written.strict_single_use },
         })
     }

@@ -113,6 +113,7 @@ fn rejected(request: &CheckRequest, reason: Reason) -> Option<Response<Bytes>> {
     let security = heading(request).map(|heading| heading.security);
     Some(match reason {
         Reason::RequestRate(wait) => FormA::rate(wait).answer(SAID),
+        Reason::Allotment(seconds) => later(ALLOTMENT.answer(SAID), &seconds.to_string()),
         Reason::SessionQuota => QUOTA_IN_SOAP.answer(SAID),
         Reason::TooManyWaiting | Reason::Unavailable => later(OUTAGE.answer(StatusCode::SERVICE_UNAVAILABLE), RETRY),
         Reason::Security(_) => token_fault(&security.unwrap_or(Security::Unusable { era: None, lack: Lack::Malformed })),
