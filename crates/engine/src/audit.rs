@@ -372,6 +372,8 @@ pub enum Ending {
     Renewed,
     /// A partner said that the user signed out there.
     SingleLogout,
+    /// The provider that vouched for the user does so no longer.
+    Withdrawn,
     /// An administrator ended it.
     Administrator,
     /// The password was changed.
@@ -864,6 +866,7 @@ mod tests {
         for (ending, word) in [
             (Ending::Switched, "switched"),
             (Ending::Renewed, "renewed"),
+            (Ending::Withdrawn, "withdrawn"),
             (Ending::Administrator, "administrator"),
             (Ending::PasswordChanged, "password_changed"),
         ] {

@@ -24,7 +24,7 @@ use quick_cache::sync::Cache;
 use crate::admission::barred;
 use crate::audit::{Ending, Event, Reason, Trail};
 use crate::clock::{Timestamp, random};
-use crate::identity::{Identity, Issuer, SchemeName, TenantId, User, UserId};
+use crate::identity::{Attributes, Identity, Issuer, SchemeName, TenantId, User, UserId};
 use crate::profile::Profiles;
 use crate::scheme::Unavailable;
 use crate::secret::Secret;
@@ -40,6 +40,8 @@ const CACHED: usize = 100_000;
 const HAND_OVER: Duration = Duration::from_secs(60);
 /// Sessions ended to make room for one login, at most; others may be logging the same user in.
 const MOST_EVICTED: usize = 8;
+/// Attempts to write a session that others are writing.
+const MOST_REWRITTEN: usize = 8;
 /// Keys asked of the store at once.
 const PAGE: usize = 256;
 
@@ -313,6 +315,41 @@ impl Sessions {
             trail.events.push(Event::SessionEnded { session: None, subject: name.clone(), reason: Ending::SingleLogout });
         }
         Ok(count)
+    }
+
+    /// Puts what an issuer states now in the place of what it stated at a login, in all sessions of that login.
+    ///
+    /// # Errors
+    /// [`Unavailable`] when the store does not answer, or this is more than a session can hold.
+    pub async fn restate(&self, tenant: &TenantId, login: LoginId, attributes: &Arc<Attributes>) -> Result<(), Unavailable> {
+        let group = login_group(tenant, login);
+        let mut after: Option<Key> = None;
+        loop {
+            let page = self.store.list(&group, after.as_ref(), PAGE).await?;
+            let Some(last) = page.last().cloned() else { return Ok(()) };
+            for key in page {
+                self.restate_one(&key, attributes).await?;
+            }
+            after = Some(last);
+        }
+    }
+
+    async fn restate_one(&self, key: &Key, attributes: &Arc<Attributes>) -> Result<(), Unavailable> {
+        for _ in 0..MOST_REWRITTEN {
+            let Some((value, version)) = self.store.get(key).await? else { return Ok(()) };
+            let Some(record) = readable(key, &value, &self.names) else { return Ok(()) };
+            if record.attributes == *attributes {
+                return Ok(());
+            }
+            let value = Record { attributes: attributes.clone(), ..record }.encode().ok_or_else(too_long)?;
+            if self.store.replace(key, version, &value).await? {
+                if let Some(digest) = key.digest() {
+                    self.cache.remove(&digest);
+                }
+                return Ok(());
+            }
+        }
+        Err(Unavailable::new("store", "a session is being written all the time"))
     }
 
     /// The sessions of a user that the store holds, in key order.

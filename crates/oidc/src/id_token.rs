@@ -37,8 +37,8 @@ pub struct Expected<'a> {
     pub issuer: &'a str,
     /// Our id there.
     pub client_id: &'a str,
-    /// The nonce of the login it answers.
-    pub nonce: &'a str,
+    /// What it answers.
+    pub answers: Answers<'a>,
     /// The access token that came with it.
     pub access_token: &'a str,
     /// Algorithms this OP may sign with.
@@ -51,6 +51,23 @@ pub struct Expected<'a> {
     pub not_before: Option<i64>,
     /// How the user should have signed in, one of these; empty for any way.
     pub contexts: &'a [String],
+}
+
+/// What an ID token answers.
+#[derive(Debug, Clone, Copy)]
+pub enum Answers<'a> {
+    /// A login with this nonce.
+    Login {
+        /// Which it has to repeat.
+        nonce: &'a str,
+    },
+    /// A refresh of a login (§12.2): the token speaks of the same user, and needs no nonce.
+    Refresh {
+        /// The nonce of that login.
+        nonce: &'a str,
+        /// Who signed in then.
+        subject: &'a str,
+    },
 }
 
 impl Verified<IdToken> {
@@ -124,10 +141,7 @@ impl IdToken {
         if now.saturating_sub(self.issued_at) > FRESH.saturating_add(skew) {
             return Err(Rejection::new("issued at", Reason::Stale, format!("issued {} s ago, and just fetched", now - self.issued_at)));
         }
-        // §3.1.3.7 (11): this is what makes a caught token worthless elsewhere.
-        if self.claim("nonce").and_then(Value::as_str) != Some(expected.nonce) {
-            return Err(Rejection::new("nonce", Reason::WrongNonce, "it is not for this login"));
-        }
+        self.check_answer(&expected.answers)?;
         match self.claim("at_hash") {
             None => {}
             Some(Value::String(found)) if algorithm.is_some_and(|algorithm| *found == half_hash(algorithm, expected.access_token)) => {}
@@ -141,6 +155,21 @@ impl IdToken {
             return Err(Rejection::new("authentication context", Reason::WrongContext, detail));
         }
         Ok(())
+    }
+
+    fn check_answer(&self, answers: &Answers<'_>) -> Result<(), Rejection> {
+        let found = self.claim("nonce");
+        let repeats = |nonce: &str| found.and_then(Value::as_str) == Some(nonce);
+        let fits = match answers {
+            // §3.1.3.7 (11): this is what makes a caught token worthless elsewhere.
+            Answers::Login { nonce } => repeats(nonce),
+            Answers::Refresh { subject, .. } if self.subject() != *subject => {
+                return Err(Rejection::new("subject", Reason::WrongSubject, "it is about somebody else than the login"));
+            }
+            // §12.2: none, or that of the login.
+            Answers::Refresh { nonce, .. } => found.is_none() || repeats(nonce),
+        };
+        if fits { Ok(()) } else { Err(Rejection::new("nonce", Reason::WrongNonce, "it is not for this login")) }
     }
 
     /// §3.1.3.7 (3–5): other audiences are not trusted, unless the OP says that it was made for us.
@@ -238,7 +267,7 @@ pub(crate) mod tests {
     const EXPECTED: Expected<'_> = Expected {
         issuer: ISSUER,
         client_id: "gw",
-        nonce: "n",
+        answers: Answers::Login { nonce: "n" },
         access_token: "at",
         algorithms: &[Algorithm::Es256, Algorithm::Rs256],
         skew: 60,
@@ -315,6 +344,67 @@ pub(crate) mod tests {
         assert_eq!(verify(&claims(), &Expected { contexts: &gold, ..EXPECTED }), Ok(()));
         assert_eq!(verify(&claims(), &Expected { contexts: &silver, ..EXPECTED }), Err(Reason::WrongContext));
         assert_eq!(verify(&with("acr", Value::Null), &Expected { contexts: &silver, ..EXPECTED }), Err(Reason::WrongContext));
+    }
+
+    #[test]
+    fn a_refresh_speaks_of_who_signed_in_and_of_no_other_login() {
+        let op = Op::new(Algorithm::Es256);
+        let verify = |claims: &Value, subject: &str| {
+            let expected = Expected { answers: Answers::Refresh { nonce: "n", subject }, ..EXPECTED };
+            IdToken::verify(&op.sign(Value::Null, claims), &op.keys(), &expected, NOW).map(drop).map_err(|rejection| rejection.reason)
+        };
+        assert_eq!(verify(&claims(), "ada"), Ok(()));
+        assert_eq!(verify(&with("nonce", Value::Null), "ada"), Ok(()));
+        assert_eq!(verify(&with("nonce", json!("of another login")), "ada"), Err(Reason::WrongNonce));
+        assert_eq!(verify(&with("nonce", json!(7)), "ada"), Err(Reason::WrongNonce));
+        assert_eq!(verify(&claims(), "zoe"), Err(Reason::WrongSubject));
+        assert_eq!(verify(&with("iat", json!(NOW - 661)), "ada"), Err(Reason::Stale));
+        assert_eq!(verify(&with("aud", json!("other")), "ada"), Err(Reason::WrongAudience));
+    }
+
+    proptest::proptest! {
+        /// A signature covers every letter: whatever is changed, nothing is believed.
+        #[test]
+        fn no_change_of_a_signed_token_is_accepted(
+            algorithm in 0usize..3,
+            edits in proptest::collection::vec((0u8..4, proptest::prelude::any::<proptest::sample::Index>(), 0usize..66), 1..4),
+        ) {
+            const LETTERS: &[u8; 66] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.=";
+            let algorithm = [Algorithm::Es256, Algorithm::Es384, Algorithm::EdDsa][algorithm];
+            let op = Op::new(algorithm);
+            let expected = Expected { algorithms: &[algorithm], ..EXPECTED };
+            let token = op.sign(Value::Null, &claims());
+            proptest::prop_assert!(IdToken::verify(&token, &op.keys(), &expected, NOW).is_ok());
+            let mut changed = token.clone().into_bytes();
+            for (kind, at, letter) in edits {
+                let (at, letter) = (at.index(changed.len().max(1)), LETTERS[letter]);
+                match kind {
+                    _ if changed.is_empty() => {}
+                    0 => changed[at] = letter,
+                    1 => changed.insert(at, letter),
+                    2 => drop(changed.remove(at)),
+                    _ => changed.truncate(at.max(1)),
+                }
+            }
+            let changed = String::from_utf8(changed).unwrap();
+            proptest::prop_assert_eq!(IdToken::verify(&changed, &op.keys(), &expected, NOW).is_ok(), changed == token);
+        }
+
+        /// Parts of two good tokens make no third one.
+        #[test]
+        fn no_parts_of_two_signed_tokens_make_another(choice in 1usize..7) {
+            let (op, other) = (Op::new(Algorithm::Es256), Op::new(Algorithm::Es256));
+            let one = op.sign(Value::Null, &claims());
+            for two in [op.sign(Value::Null, &with("sub", json!("zoe"))), other.sign(Value::Null, &claims())] {
+                let parts: Vec<(&str, &str)> = one.split('.').zip(two.split('.')).collect();
+                let mixed: Vec<&str> = parts.iter().enumerate().map(|(at, (one, two))| if choice >> at & 1 == 0 { *one } else { *two }).collect();
+                let mixed = mixed.join(".");
+                // The header says the same in both tokens of one key.
+                let whole = mixed == one || mixed == two;
+                let believed = IdToken::verify(&mixed, &op.keys(), &EXPECTED, NOW).is_ok();
+                proptest::prop_assert!(whole || !believed);
+            }
+        }
     }
 
     #[test]

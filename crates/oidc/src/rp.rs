@@ -19,7 +19,7 @@ use crate::reason::{Reason, Rejection, quoted};
 pub const MAX_TOKEN_RESPONSE: usize = 64 * 1024;
 /// Longest code we take, in octets.
 const MAX_CODE: usize = 4096;
-/// Longest access token we keep for one call, in octets.
+/// Longest token we keep, in octets.
 const MAX_ACCESS_TOKEN: usize = 16 * 1024;
 
 /// What belongs to one login and is known to us alone, but for the name.
@@ -165,6 +165,11 @@ impl ProviderError {
     pub fn rejection(&self) -> Rejection {
         Rejection::new("answer", Reason::ProviderError, format!("the OP reports {self}"))
     }
+
+    /// Whether what was exchanged is invalid, expired, withdrawn or another client's (RFC 6749 §5.2), and not merely refused now.
+    pub fn is_over(&self) -> bool {
+        self.code == "invalid_grant"
+    }
 }
 
 impl Answer {
@@ -224,12 +229,35 @@ pub fn exchange<'a>(code: &'a str, redirect_uri: &'a str, login: &'a Login) -> [
     [("grant_type", "authorization_code"), ("code", code), ("redirect_uri", redirect_uri), ("code_verifier", login.verifier())]
 }
 
+/// What a refresh token is exchanged by: fields of a form (§12.1, RFC 6749 §6).
+pub fn refresh(refresh_token: &str) -> [(&'static str, &str); 2] {
+    [("grant_type", "refresh_token"), ("refresh_token", refresh_token)]
+}
+
 /// What an OP gives for a code (§3.1.3.3).
 pub struct Tokens {
     /// The ID token, not verified yet.
     pub id_token: Zeroizing<String>,
     /// The access token.
     pub access_token: Zeroizing<String>,
+    /// What is exchanged later on, if it gave one.
+    pub refresh_token: Option<Zeroizing<String>>,
+}
+
+/// What an OP gives for a refresh token (§12.2).
+pub struct Refreshed {
+    /// The ID token, not verified yet, if it gave one.
+    pub id_token: Option<Zeroizing<String>>,
+    /// The access token.
+    pub access_token: Zeroizing<String>,
+    /// What takes the place of the refresh token that was exchanged; without it, that one stays.
+    pub refresh_token: Option<Zeroizing<String>>,
+}
+
+impl fmt::Debug for Refreshed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Refreshed").finish_non_exhaustive()
+    }
 }
 
 impl fmt::Debug for Tokens {
@@ -244,7 +272,19 @@ impl Tokens {
     /// # Errors
     /// A [`Rejection`].
     pub fn parse(success: bool, media_type: &str, octets: &[u8]) -> Result<Self, Rejection> {
-        let refuse = |reason, detail: &str| Rejection::new("token response", reason, detail);
+        let given = Refreshed::parse(success, media_type, octets)?.map_err(|error| of_tokens(&error))?;
+        let id_token = given.id_token.ok_or_else(|| refuse(Reason::Malformed, "`id_token` is missing or no token"))?;
+        Ok(Self { id_token, access_token: given.access_token, refresh_token: given.refresh_token })
+    }
+}
+
+impl Refreshed {
+    /// Reads the answer to a refresh token. `Ok(Err(_))` is what the OP reports: [`ProviderError::is_over`] tells whether the
+    /// token is worth nothing any more.
+    ///
+    /// # Errors
+    /// A [`Rejection`].
+    pub fn parse(success: bool, media_type: &str, octets: &[u8]) -> Result<Result<Self, ProviderError>, Rejection> {
         if octets.len() > MAX_TOKEN_RESPONSE {
             return Err(refuse(Reason::Limits, "it is too long"));
         }
@@ -256,23 +296,35 @@ impl Tokens {
         let text = |name: &str| object.get(name).and_then(Value::as_str);
         if !success || object.contains_key("error") {
             let code = text("error").ok_or_else(|| refuse(Reason::Malformed, "it reports a failure, but not which"))?;
-            let error = ProviderError { code: code.to_owned(), description: text("error_description").map(str::to_owned) };
-            return Err(Rejection::new("token response", Reason::ProviderError, format!("the OP reports {error}")));
+            return Ok(Err(ProviderError { code: code.to_owned(), description: text("error_description").map(str::to_owned) }));
         }
         // RFC 6749 §5.1: without regard to case.
         if !text("token_type").is_some_and(|kind| kind.eq_ignore_ascii_case("bearer")) {
             return Err(refuse(Reason::Malformed, "`token_type` is not Bearer"));
         }
+        // What is there and no token is no absence.
         let token = |name: &str, detail: &str| {
-            let token = text(name).filter(|token| !token.is_empty() && token.len() <= MAX_ACCESS_TOKEN);
+            let Some(value) = object.get(name).filter(|value| !value.is_null()) else { return Ok(None) };
+            let token = value.as_str().filter(|token| !token.is_empty() && token.len() <= MAX_ACCESS_TOKEN);
             let token = token.filter(|token| token.bytes().all(|octet| (0x21..0x7f).contains(&octet)));
-            token.map(|token| Zeroizing::new(token.to_owned())).ok_or_else(|| refuse(Reason::Malformed, detail))
+            token.map(|token| Some(Zeroizing::new(token.to_owned()))).ok_or_else(|| refuse(Reason::Malformed, detail))
         };
-        Ok(Self {
+        let access_token = "`access_token` is missing or no token";
+        Ok(Ok(Self {
             id_token: token("id_token", "`id_token` is missing or no token")?,
-            access_token: token("access_token", "`access_token` is missing or no token")?,
-        })
+            access_token: token("access_token", access_token)?.ok_or_else(|| refuse(Reason::Malformed, access_token))?,
+            refresh_token: token("refresh_token", "`refresh_token` is no token")?,
+        }))
     }
+}
+
+fn refuse(reason: Reason, detail: &str) -> Rejection {
+    Rejection::new("token response", reason, detail)
+}
+
+/// The rejection that an OP's report at the token endpoint comes to.
+pub fn of_tokens(error: &ProviderError) -> Rejection {
+    Rejection::new("token response", Reason::ProviderError, format!("the OP reports {error}"))
 }
 
 /// Whether a media type is that of JSON.
@@ -398,7 +450,39 @@ mod tests {
             assert_eq!(rejection.reason, reason, "{text}");
             assert!(!rejection.to_string().contains("secret"));
         }
+        let kept = good.replace("300", r#"300,"refresh_token":"rt""#);
+        let tokens = Tokens::parse(true, "application/json", kept.as_bytes()).unwrap();
+        assert_eq!(tokens.refresh_token.as_deref().map(String::as_str), Some("rt"));
+        assert!(!format!("{tokens:?}").contains("rt\""));
         let long = format!("{{\"id_token\":\"{}\"}}", "x".repeat(MAX_TOKEN_RESPONSE));
         assert_eq!(parse(true, "application/json", &long).unwrap_err().reason, Reason::Limits);
+    }
+
+    #[test]
+    fn a_refresh_token_is_over_by_one_word_alone_and_may_be_replaced() {
+        let parse = |success, text: &str| Refreshed::parse(success, "application/json", text.as_bytes());
+        assert_eq!(refresh("r t"), [("grant_type", "refresh_token"), ("refresh_token", "r t")]);
+        let plain = parse(true, r#"{"access_token":"at","token_type":"Bearer","id_token":null}"#).unwrap().unwrap();
+        assert!(plain.id_token.is_none() && plain.refresh_token.is_none());
+        let rotated = parse(true, r#"{"access_token":"at","token_type":"Bearer","refresh_token":"r2","id_token":"a.b.c"}"#);
+        let rotated = rotated.unwrap().unwrap();
+        assert_eq!(rotated.refresh_token.as_deref().map(String::as_str), Some("r2"));
+        assert!(!format!("{rotated:?}").contains("r2"));
+        for (code, over) in
+            [("invalid_grant", true), ("invalid_client", false), ("invalid_grant ", false), ("temporarily_unavailable", false)]
+        {
+            let error = parse(false, &format!(r#"{{"error":"{code}"}}"#)).unwrap().unwrap_err();
+            assert_eq!((error.is_over(), of_tokens(&error).reason), (over, Reason::ProviderError), "{code}");
+        }
+        for bad in [
+            r#"{"access_token":"at","token_type":"Bearer","refresh_token":7}"#,
+            r#"{"access_token":"at","token_type":"Bearer","refresh_token":""}"#,
+            r#"{"access_token":"at","token_type":"Bearer","id_token":""}"#,
+            r#"{"token_type":"Bearer","refresh_token":"r2"}"#,
+            r#"{"access_token":"at","refresh_token":"r2"}"#,
+        ] {
+            assert_eq!(parse(true, bad).unwrap_err().reason, Reason::Malformed, "{bad}");
+        }
+        assert_eq!(parse(false, "{}").unwrap_err().reason, Reason::Malformed);
     }
 }

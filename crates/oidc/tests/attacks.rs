@@ -29,7 +29,7 @@ fn every_token_of_the_corpus_is_judged_as_its_line_says() {
                 let expected = id_token::Expected {
                     issuer: ISSUER,
                     client_id: "vestibule",
-                    nonce: "n-0S6_WzA2Mj",
+                    answers: id_token::Answers::Login { nonce: "n-0S6_WzA2Mj" },
                     access_token: "an access token",
                     algorithms: &ALGORITHMS,
                     skew: 60,

@@ -411,6 +411,24 @@ async fn an_issuer_ends_the_logins_it_stated_so_and_no_others() {
 }
 
 #[tokio::test]
+async fn what_an_issuer_states_anew_is_in_all_sessions_of_the_login_and_in_no_other() {
+    let house = House::new().await;
+    let (one, other) = (house.open().await, house.open().await);
+    let shop = house.redeem("shop.example", house.hand_over(&one, "shop.example").await.reveal()).await.unwrap();
+    // In the cache of this process.
+    let before = house.find(&one).await.unwrap();
+    let stated = Arc::new(Attributes::from([("department".to_owned(), vec!["crew".to_owned()])]));
+    let elsewhere = house.other_process();
+    elsewhere.restate(&house.tenant, before.session.unwrap().login, &stated).await.unwrap();
+    assert_eq!(house.find(&one).await.unwrap().attributes, stated);
+    assert_eq!(house.find_at("shop.example", &shop).await.unwrap().attributes, stated);
+    assert_ne!(house.find(&other).await.unwrap().attributes, stated);
+    let much = Arc::new(Attributes::from([("much".to_owned(), vec!["x".repeat(1 << 20)])]));
+    assert!(elsewhere.restate(&house.tenant, one.session.login, &much).await.is_err());
+    assert_eq!(house.find(&one).await.unwrap().attributes, stated);
+}
+
+#[tokio::test]
 async fn one_login_too_many_ends_the_session_unused_for_longest() {
     let house = House::with(Settings { per_user: 3, ..Settings::default() }).await;
     let mut opened = Vec::new();

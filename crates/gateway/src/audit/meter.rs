@@ -174,6 +174,7 @@ fn ending_label(ending: Ending) -> &'static str {
         Ending::Switched => "switched",
         Ending::Renewed => "renewed",
         Ending::SingleLogout => "single_logout",
+        Ending::Withdrawn => "withdrawn",
         Ending::Administrator => "administrator",
         Ending::PasswordChanged => "password_changed",
     }

@@ -56,7 +56,7 @@ use crate::schemes::integration::{self as programs, IntegrationScheme};
 use crate::schemes::introspection::{self, IntrospectionScheme};
 use crate::schemes::known_device::KnownDevices;
 use crate::schemes::login_form::LoginForm;
-use crate::schemes::oidc::RelyingParty;
+use crate::schemes::oidc::{OpSessions, Refresher, RelyingParty};
 use crate::schemes::owners::Owners;
 use crate::schemes::saml::ServiceProvider;
 use crate::schemes::session::SessionScheme;
@@ -64,7 +64,7 @@ use crate::schemes::session_ticket::SessionTicketScheme;
 use crate::serve::api_login;
 use crate::serve::delegate::Delegate;
 use crate::serve::integration::Integrations;
-use crate::serve::pages::{IDP_PREFIX, MAX_FORM, MAX_SAML, front_door_tenant};
+use crate::serve::pages::{IDP_PREFIX, MAX_FORM, MAX_SAML, PageKey, front_door_tenant};
 use crate::ticket::SessionTickets;
 
 mod integration;
@@ -109,6 +109,8 @@ pub struct House {
     pub csrf: CsrfKey,
     /// What tokens for single sign-on are made with.
     pub tokens: TokenKey,
+    /// What our own pages seal.
+    pub pages: PageKey,
     /// SessionTickets for services.
     pub tickets: SessionTickets,
     /// How many engines were made.
@@ -452,6 +454,7 @@ impl Schemes<'_> {
             let link = match scheme {
                 checked::Scheme::Session => {
                     let scheme = SessionScheme::new(name.clone(), self.sessions.clone(), self.directories());
+                    let scheme = scheme.with_providers(self.refresher(tenant)?);
                     Link { scheme: Arc::new(scheme), on_reject: OnReject::Continue, remember: false }
                 }
                 checked::Scheme::Basic { realms, on_reject, remember } => {
@@ -490,10 +493,7 @@ impl Schemes<'_> {
                     Link { scheme, on_reject: OnReject::Continue, remember: false }
                 }
                 checked::Scheme::Oidc(oidc) => {
-                    let origin = tenant.portal_origin.as_deref().unwrap_or_default();
-                    let rp = Arc::new(RelyingParty::new(name.clone(), oidc, origin, self.house.users.clone(), &self.house.clock)?);
-                    let scheme = Arc::new(rp.scheme());
-                    self.oidc.borrow_mut().insert(tenant.id.clone(), rp);
+                    let scheme = Arc::new(self.relying_party(name, oidc, tenant)?.scheme());
                     Link { scheme, on_reject: OnReject::Continue, remember: false }
                 }
                 checked::Scheme::Introspection(settings) => {
@@ -524,6 +524,35 @@ impl Schemes<'_> {
             links.push(link);
         }
         Ok(links)
+    }
+
+    /// The tenant as a relying party; made once.
+    fn relying_party(&self, name: &SchemeName, oidc: &checked::Oidc, tenant: &checked::Tenant) -> Result<Arc<RelyingParty>, String> {
+        if let Some(rp) = self.oidc.borrow().get(&tenant.id) {
+            return Ok(rp.clone());
+        }
+        let origin = tenant.portal_origin.as_deref().unwrap_or_default();
+        let sessions = OpSessions::new(self.house.pages.clone(), self.expiring.clone());
+        let rp = RelyingParty::new(name.clone(), oidc, origin, self.house.users.clone(), sessions, &self.house.clock)?;
+        let rp = Arc::new(rp);
+        self.oidc.borrow_mut().insert(tenant.id.clone(), rp.clone());
+        Ok(rp)
+    }
+
+    /// What asks the tenant's OpenID providers about sessions.
+    fn refresher(&self, tenant: &checked::Tenant) -> Result<Option<Arc<Refresher>>, String> {
+        // A rehearsal must not spend a refresh token: the new one would be forgotten with its store.
+        if !Arc::ptr_eq(self.expiring, &self.house.expiring) {
+            return Ok(None);
+        }
+        for name in &tenant.chain {
+            if let checked::Scheme::Oidc(oidc) = self.scheme(name)? {
+                let rp = self.relying_party(name, oidc, tenant)?;
+                let control = tokio::runtime::Handle::try_current().map_err(|error| error.to_string())?;
+                return Ok(Refresher::new(rp, self.sessions.clone(), self.house.clock.clone(), control));
+            }
+        }
+        Ok(None)
     }
 
     fn scheme(&self, name: &SchemeName) -> Result<&checked::Scheme, String> {

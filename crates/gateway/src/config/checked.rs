@@ -51,7 +51,7 @@ pub use crate::config::file::{Algorithm, AnonymousDenied, ApiLogin, Emergency, H
 pub use crate::inject::headers::Fact;
 pub use crate::realms::hashing::Cost;
 pub use integration::Integration;
-pub use oidc::{ClientAuthentication, Introspection, Oidc, OpLogout, OpenidProvider};
+pub use oidc::{ClientAuthentication, Introspection, Oidc, OnProviderOutage, OpLogout, OpenidProvider};
 pub use saml::{
     FoundBy, IdentityProvider, Logout, Pair, Refresh, RequestBinding, Resolution, ResolutionEndpoint, Saml, SourceSite, Weakness,
 };

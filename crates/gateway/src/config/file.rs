@@ -30,7 +30,7 @@ pub use inject::{HeadersInjector, Inject, JwtInjector, Response, SessionTicketRe
 pub use integration::{Integration, IntegrationAuthentication, IntegrationScheme};
 pub use limits::{Load, Rate, RouteLimits};
 pub use listen::{Certificate, ClientCertificates, Limits, Listen, Server, Tls};
-pub use oidc::{ClientAuthentication, IntrospectionScheme, KeyAlgorithm, OidcScheme, OpLogout, OpenidProvider};
+pub use oidc::{ClientAuthentication, IntrospectionScheme, KeyAlgorithm, OidcScheme, OnProviderOutage, OpLogout, OpenidProvider};
 pub use profile::{Lock, Profile};
 pub use realm::{DelegatedRealm, DelegatedUsername, LdapDialect, LdapRealm, LdapScope, LocalRealm, Realm, SharedSecretsRealm};
 pub use record::{Administrators, Algorithm, Audit, Concession, Keys, Syslog};

@@ -125,7 +125,10 @@ impl Mapping<'_> {
     }
 
     /// Brings an account up to date with what its issuer says of it.
-    async fn refresh(&self, users: &Users, id: UserId, stated: &dyn Stated) -> Result<Result<UserId, Reason>, Unavailable> {
+    ///
+    /// # Errors
+    /// [`Unavailable`] when the store does not answer.
+    pub async fn refresh(&self, users: &Users, id: UserId, stated: &dyn Stated) -> Result<Result<UserId, Reason>, Unavailable> {
         let store = users.store();
         for _ in 0..ATTEMPTS {
             let Some(user) = store.user(id).await? else { return Ok(Err(Reason::UnknownUser)) };

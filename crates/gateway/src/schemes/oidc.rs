@@ -5,8 +5,11 @@
 //! fro (`serve::pages::oidc_rp`).
 
 mod account;
+mod op_session;
 mod provider;
+mod refresh;
 
+use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -26,7 +29,9 @@ use vestibule_oidc::rp::{self, Answer, Login, Tokens};
 use vestibule_oidc::userinfo::UserInfo;
 use zeroize::Zeroizing;
 
+pub use op_session::{OpSession, OpSessions};
 pub use provider::{OpenidProvider, client, form, issuer_of, media_type, origin};
+pub use refresh::{Refresher, Standing};
 
 use crate::config::checked::Oidc;
 
@@ -53,6 +58,7 @@ pub struct RelyingParty {
     origin: String,
     providers: Vec<Arc<OpenidProvider>>,
     users: Arc<Users>,
+    sessions: OpSessions,
 }
 
 /// The scheme, as it stands in a chain.
@@ -60,7 +66,6 @@ pub struct RelyingParty {
 pub struct OidcScheme(Arc<RelyingParty>);
 
 /// A user an OpenID provider vouches for, whom nobody has looked for yet.
-#[derive(Debug)]
 pub struct Vouched {
     /// What the ID token says.
     pub id_token: Verified<IdToken>,
@@ -68,12 +73,24 @@ pub struct Vouched {
     pub userinfo: Option<UserInfo>,
     /// The ID token itself: it is shown again when the user signs out.
     pub raw: Zeroizing<String>,
+    /// What the provider is asked with later on, if it gave that.
+    refresh_token: Option<Zeroizing<String>>,
+    /// The nonce of the login.
+    nonce: String,
+    /// When this was said.
+    at: Timestamp,
     /// The digest of the code that brought it.
     code: [u8; 32],
     /// When the login began.
     began: Timestamp,
     /// The login.
     state: String,
+}
+
+impl fmt::Debug for Vouched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Vouched").finish_non_exhaustive()
+    }
 }
 
 /// Why somebody was not vouched for.
@@ -102,11 +119,23 @@ impl RelyingParty {
     ///
     /// # Errors
     /// A sentence, where a key or an authority cannot be used.
-    pub fn new(name: SchemeName, oidc: &Oidc, origin: &str, users: Arc<Users>, clock: &Arc<dyn Clock>) -> Result<Self, String> {
+    pub fn new(
+        name: SchemeName,
+        oidc: &Oidc,
+        origin: &str,
+        users: Arc<Users>,
+        sessions: OpSessions,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Self, String> {
         let one =
             |settings: &Arc<crate::config::checked::OpenidProvider>| OpenidProvider::new(settings.clone(), clock.clone()).map(Arc::new);
         let providers = oidc.providers.iter().map(one).collect::<Result<_, String>>()?;
-        Ok(Self { name, origin: origin.to_owned(), providers, users })
+        Ok(Self { name, origin: origin.to_owned(), providers, users, sessions })
+    }
+
+    /// The sessions there that ours descend from.
+    pub fn sessions(&self) -> &OpSessions {
+        &self.sessions
     }
 
     /// The scheme to stand in a chain.
@@ -198,7 +227,7 @@ impl RelyingParty {
         let expected = id_token::Expected {
             issuer: &settings.issuer,
             client_id: &settings.client_id,
-            nonce: login.nonce(),
+            answers: id_token::Answers::Login { nonce: login.nonce() },
             access_token: &tokens.access_token,
             algorithms: &settings.algorithms,
             skew: settings.skew,
@@ -209,12 +238,16 @@ impl RelyingParty {
         let verify = |known: &provider::Known| IdToken::verify(&tokens.id_token, &known.keys, &expected, now.as_second());
         let (id_token, known) = provider.with_newest_keys(known, verify).await?;
         let userinfo = match settings.userinfo {
-            true => provider.userinfo(&known, &tokens, id_token.token().subject()).await?,
+            true => provider.userinfo(&known, &tokens.access_token, id_token.token().subject()).await?,
             false => None,
         };
-        let Tokens { id_token: raw, .. } = tokens;
+        let Tokens { id_token: raw, refresh_token, .. } = tokens;
+        if settings.refresh.is_some() && refresh_token.is_none() {
+            tracing::warn!(openid_provider = provider.name(), "it gave no refresh token: it cannot be asked whether this session goes on");
+        }
         let code = vestibule_engine::store::digest(&[code.as_bytes()]);
-        Ok(Vouched { id_token, userinfo, raw, code, began, state: login.state.clone() })
+        let (nonce, state) = (login.nonce().to_owned(), login.state.clone());
+        Ok(Vouched { id_token, userinfo, raw, refresh_token, nonce, at: now, code, began, state })
     }
 
     /// What a provider says is over.

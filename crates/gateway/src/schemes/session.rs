@@ -15,6 +15,7 @@ use vestibule_engine::scheme::{Asked, Outcome, Place, Rejection, Scheme, Unavail
 use vestibule_engine::secret::Secret;
 use vestibule_engine::session::{Opened, Sessions};
 
+use crate::schemes::oidc::{Refresher, Standing};
 use crate::serve::pages::COOKIES as PAGES;
 
 /// The session's cookie.
@@ -30,13 +31,21 @@ pub struct SessionScheme {
     name: SchemeName,
     sessions: Arc<Sessions>,
     directories: Vec<Arc<dyn Realm>>,
+    providers: Option<Arc<Refresher>>,
     consumes: Vec<Place>,
 }
 
 impl SessionScheme {
     /// The scheme of this name over these sessions; `directories` are asked again about those who came by them.
     pub fn new(name: SchemeName, sessions: Arc<Sessions>, directories: Vec<Arc<dyn Realm>>) -> Self {
-        Self { name, sessions, directories, consumes: OURS.iter().chain(&PAGES).map(|name| Place::Cookie((*name).to_owned())).collect() }
+        let consumes = OURS.iter().chain(&PAGES).map(|name| Place::Cookie((*name).to_owned())).collect();
+        Self { name, sessions, directories, providers: None, consumes }
+    }
+
+    /// The same, where OpenID providers are asked again about those who came by them.
+    #[must_use]
+    pub fn with_providers(self, providers: Option<Arc<Refresher>>) -> Self {
+        Self { providers, ..self }
     }
 }
 
@@ -58,8 +67,15 @@ impl Scheme for SessionScheme {
         &self.consumes
     }
 
-    async fn authenticate(&self, asked: &Asked<'_>, _trail: &mut Trail) -> Result<Outcome, Unavailable> {
-        self.resume(asked.request, &asked.found.tenant.id, asked.now).await
+    async fn authenticate(&self, asked: &Asked<'_>, trail: &mut Trail) -> Result<Outcome, Unavailable> {
+        let resume = || self.resume(asked.request, &asked.found.tenant.id, asked.now);
+        let outcome = resume().await?;
+        let (Outcome::Resumed(identity), Some(providers)) = (&outcome, &self.providers) else { return Ok(outcome) };
+        match providers.check(identity, trail).await? {
+            Standing::AsBefore => Ok(outcome),
+            Standing::Renewed => resume().await,
+            Standing::Over(reason) => Ok(Outcome::Rejected(Rejection::next(reason))),
+        }
     }
 }
 

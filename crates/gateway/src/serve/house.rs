@@ -68,7 +68,7 @@ use crate::serve::integration::{self, Commands, Integrations};
 use crate::serve::listen::{Capacity, Doors, Drained, Listener, ListenerTls};
 use crate::serve::load::Terms;
 use crate::serve::notify;
-use crate::serve::pages::{self, Brand, FrontDoor, Portal, TicketDesk, TicketService, WaysIn};
+use crate::serve::pages::{self, Brand, FrontDoor, PageKey, Portal, TicketDesk, TicketService, WaysIn};
 use crate::serve::proxy::{self, Shared};
 use crate::serve::read::TrustedProxies;
 use crate::serve::tickets::Tickets;
@@ -205,6 +205,7 @@ pub async fn open(path: PathBuf, purpose: Purpose, clock: Arc<dyn Clock>, inheri
         devices: Arc::new(KnownDevices::new(&secrets.devices)),
         csrf: CsrfKey::new(&secrets.csrf),
         tokens: TokenKey::new(&secrets.tokens),
+        pages: PageKey::new(&secrets.pages),
         tickets: SessionTickets::new(&secrets.pages, users.clone()),
         generations: AtomicU64::new(0),
     };

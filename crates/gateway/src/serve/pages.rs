@@ -19,7 +19,6 @@ mod login;
 mod login_state;
 mod logout;
 mod oidc_rp;
-mod op_session;
 mod password;
 mod reply;
 mod saml11;
@@ -31,6 +30,7 @@ mod single_logout;
 mod tests;
 mod ticket;
 mod view;
+mod way_out;
 mod ways_in;
 pub mod words;
 

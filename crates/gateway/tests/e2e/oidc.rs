@@ -2,6 +2,7 @@
 
 mod logout;
 pub mod peer;
+mod refresh;
 
 use std::sync::Arc;
 

@@ -34,13 +34,18 @@ impl Keycloak {
             return None;
         }
         let (scratch, port) = (Scratch::new(), free_port());
+        // Names below localhost are this machine (RFC 6761); Java asks a resolver, or this file and nobody else.
+        let name = std::fs::read_to_string("/etc/hostname").unwrap_or_default();
+        let names = ["localhost", "idp.localhost", "login.north.localhost", "app.north.localhost", name.trim()];
+        let hosts: String = names.iter().filter(|name| !name.is_empty()).map(|name| format!("127.0.0.1 {name}\n")).collect();
+        let hosts = scratch.write("hosts", &hosts);
         let log = std::fs::File::create(scratch.path().join("log")).unwrap();
         let server = Command::new(program)
             .args(["start", "--optimized", "--http-enabled=true", "--http-host=127.0.0.1", "--hostname-strict=false"])
             .args([format!("--http-port={port}"), format!("--hostname-url=http://idp.localhost:{port}")])
             .env("KEYCLOAK_ADMIN", "admin")
             .env("KEYCLOAK_ADMIN_PASSWORD", ADMIN)
-            .env("JAVA_OPTS_APPEND", "-Xmx512m -XX:TieredStopAtLevel=1")
+            .env("JAVA_OPTS_APPEND", format!("-Xmx512m -XX:TieredStopAtLevel=1 -Djdk.net.hosts.file={}", hosts.display()))
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
@@ -119,6 +124,41 @@ impl Keycloak {
             &json!({"alias": alias, "displayName": "Vestibule", "providerId": "saml", "enabled": true, "trustEmail": true,
                 "firstBrokerLoginFlowAlias": "first broker login", "config": config}),
         );
+    }
+
+    /// Takes a relying party, whose users all come with the group `staff`.
+    pub fn meets_oidc(&self, portal: &str, name: &str, secret: &str) {
+        let mapper = json!({
+            "name": "groups", "protocol": "openid-connect", "protocolMapper": "oidc-hardcoded-claim-mapper",
+            "config": {
+                "claim.name": "groups", "claim.value": "staff", "jsonType.label": "String", "id.token.claim": "true",
+                "userinfo.token.claim": "true",
+            },
+        });
+        self.post(
+            "/admin/realms/lab/clients",
+            &json!({
+                "clientId": name, "secret": secret, "protocol": "openid-connect", "publicClient": false, "standardFlowEnabled": true,
+                "directAccessGrantsEnabled": false, "redirectUris": [format!("{portal}/oidc/rp/callback/{name}")],
+                "protocolMappers": [mapper],
+                "attributes": {
+                    "post.logout.redirect.uris": format!("{portal}/logout"),
+                    "backchannel.logout.url": format!("{portal}/oidc/rp/logout/{name}"),
+                    "backchannel.logout.session.required": "true", "pkce.code.challenge.method": "S256",
+                },
+            }),
+        );
+    }
+
+    /// Changes the one user.
+    pub fn change_alice(&self, change: &Value) {
+        let found = self.curl("/admin/realms/lab/users?username=alice", &[]);
+        let id = found[0]["id"].as_str().unwrap_or_else(|| panic!("{found}"));
+        let file = self.scratch.write("body.json", &change.to_string());
+        let body = format!("@{}", file.display());
+        let answer = self
+            .curl(&format!("/admin/realms/lab/users/{id}"), &["-X", "PUT", "-H", "Content-Type: application/json", "--data-binary", &body]);
+        assert!(answer.is_null(), "{answer}");
     }
 
     /// Asks its interface for administrators for something.

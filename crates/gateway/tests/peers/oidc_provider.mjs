@@ -29,9 +29,11 @@ const rp = (name) => ({
   post_logout_redirect_uris: [`${portal}/logout`],
   backchannel_logout_uri: `${portal}/oidc/rp/logout/${name}`,
   backchannel_logout_session_required: true,
-  grant_types: ["authorization_code"],
+  grant_types: ["authorization_code", "refresh_token"],
   response_types: ["code"],
 });
+// What is said of everybody changes while they are signed in; then they are gone.
+const now = { department: "crew", gone: false };
 const provider = new Provider(`http://op.localhost:${port}`, {
   clients: [
     { ...rp("secret"), client_secret: "the secret of the tests: 100 % + / & =" },
@@ -39,15 +41,17 @@ const provider = new Provider(`http://op.localhost:${port}`, {
     { client_id: "script", client_secret: "a script's secret", grant_types: ["client_credentials"], redirect_uris: [], response_types: [] },
     { client_id: "asker", client_secret: "who asks about tokens", grant_types: [], redirect_uris: [], response_types: [] },
   ],
-  claims: { openid: ["sub"], email: ["email", "email_verified"], profile: ["name", "preferred_username"] },
+  claims: { openid: ["sub"], email: ["email", "email_verified"], profile: ["name", "preferred_username", "department"] },
   jwks: { keys: [key("rsa", { modulusLength: 2048 }, "RS256"), key("ec", { namedCurve: "P-256" }, "ES256")] },
   // Its own calls avoid loopback, where all of this is.
   fetch: (url, { dispatcher, ...options }) => fetch(url, options),
   cookies: { keys: ["of the tests"] },
-  findAccount: (ctx, id) => ({
+  findAccount: (ctx, id) => now.gone ? undefined : ({
     accountId: id,
-    claims: () => ({ sub: id, name: `${id} of the peer`, preferred_username: id, email: `${id}@north.example`, email_verified: true }),
+    claims: () => ({ sub: id, department: now.department, name: `${id} of the peer`, preferred_username: id, email: `${id}@north.example`, email_verified: true }),
   }),
+  // Each refresh token is good once; one that comes again ends the login.
+  rotateRefreshToken: true,
   features: {
     backchannelLogout: { enabled: true },
     clientCredentials: { enabled: true },
@@ -61,6 +65,12 @@ const provider = new Provider(`http://op.localhost:${port}`, {
     },
     rpInitiatedLogout: { enabled: true },
   },
+});
+provider.use(async (ctx, next) => {
+  if (ctx.path === "/move") now.department = "bridge";
+  else if (ctx.path === "/forget") now.gone = true;
+  else return next();
+  ctx.body = "so be it";
 });
 provider.on("server_error", (ctx, error) => console.error(error));
 provider.on("backchannel.error", (ctx, error) => console.error("backchannel", error));

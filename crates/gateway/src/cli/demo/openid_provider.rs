@@ -2,7 +2,7 @@
 //!
 //! Who signs in is told by `login_hint`, as `BEHAVIOUR.PERSON`; without it a page asks. The behaviour is one that a provider shows, or
 //! one with which an attacker would deceive us. The same holds of access tokens. What is wrong with the metadata is told by the
-//! path of the issuer.
+//! path of the issuer. How refresh tokens of somebody are answered from now on is told by `/stands?person=PERSON&how=HOW`.
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -55,6 +55,10 @@ struct State {
     codes: HashMap<String, Grant>,
     /// By access token: whose it is.
     tokens: HashMap<String, String>,
+    /// By refresh token: what it was given for, and whether it was spent.
+    refreshes: HashMap<String, (Grant, bool)>,
+    /// By user name: how refresh tokens are answered.
+    stands: HashMap<String, String>,
     /// By user name: the last session.
     sessions: HashMap<String, String>,
     /// How often each endpoint was asked.
@@ -70,6 +74,7 @@ struct Grant {
     nonce: String,
     challenge: String,
     issuer: String,
+    scope: String,
 }
 
 impl OpenidProvider {
@@ -84,6 +89,8 @@ impl OpenidProvider {
             key: fresh_key()?,
             codes: HashMap::new(),
             tokens: HashMap::new(),
+            refreshes: HashMap::new(),
+            stands: HashMap::new(),
             sessions: HashMap::new(),
             asked: HashMap::new(),
             count: 0,
@@ -135,6 +142,11 @@ impl OpenidProvider {
             "/introspect" => self.introspect(authorization, &form).await,
             "/end" => led_to(query.get("post_logout_redirect_uri").map_or("/", String::as_str)),
             "/logout-token" => self.logout_token(&query),
+            "/stands" => {
+                let of = |name: &str| query.get(name).cloned().unwrap_or_default();
+                self.state().stands.insert(of("person"), of("how"));
+                document(&json!({}))
+            }
             "/asked" => document(&json!(self.state().asked)),
             _ => status(StatusCode::NOT_FOUND, "text/plain", "no such page".to_owned()),
         })
@@ -213,6 +225,7 @@ impl OpenidProvider {
                 nonce: of("nonce"),
                 challenge: of("code_challenge"),
                 issuer: of("issuer"),
+                scope: of("scope"),
             };
             state.codes.insert(code.clone(), grant);
             answer.push(("code", code));
@@ -235,6 +248,9 @@ impl OpenidProvider {
         if !(knows(authorization) || by_form || by_assertion) {
             return status(StatusCode::UNAUTHORIZED, "application/json", json!({ "error": "invalid_client" }).to_string());
         }
+        if of("grant_type") == "refresh_token" {
+            return self.refresh(of("refresh_token")).await;
+        }
         // Once; but a provider that forgets to look is one of the things to be told apart.
         let grant = self.state().codes.get(of("code")).cloned();
         let Some(grant) = grant else { return refuse("invalid_grant") };
@@ -256,6 +272,45 @@ impl OpenidProvider {
         document(&self.tokens(&grant))
     }
 
+    /// Each refresh token is good once, and whoever brings one again ends all that came of its login (RFC 9700 §4.14.2).
+    async fn refresh(&self, token: &str) -> Response<Full<Bytes>> {
+        let refuse = |code: &str| status(StatusCode::BAD_REQUEST, "application/json", json!({ "error": code }).to_string());
+        let (grant, how) = {
+            let mut state = self.state();
+            *state.asked.entry("refresh".to_owned()).or_default() += 1;
+            let Some((grant, spent)) = state.refreshes.get(token).cloned() else { return refuse("invalid_grant") };
+            if spent {
+                *state.asked.entry("theft".to_owned()).or_default() += 1;
+                state.refreshes.retain(|_, (other, _)| other.nonce != grant.nonce);
+                return refuse("invalid_grant");
+            }
+            let how = state.stands.get(&grant.person).cloned().unwrap_or_default();
+            (grant, how)
+        };
+        match how.as_str() {
+            "over" => return refuse("invalid_grant"),
+            "stranger" => return status(StatusCode::UNAUTHORIZED, "application/json", json!({ "error": "invalid_client" }).to_string()),
+            "down" => return status(StatusCode::SERVICE_UNAVAILABLE, "text/plain", "try later".to_owned()),
+            "html" => return status(StatusCode::OK, "text/html", "<p>{}</p>".to_owned()),
+            "late" => tokio::time::sleep(Duration::from_secs(2)).await,
+            _ => {}
+        }
+        if let Some((_, spent)) = self.state().refreshes.get_mut(token) {
+            *spent = true;
+        }
+        let grant = match how.as_str() {
+            "somebody-else" => Grant { person: "zoe".to_owned(), ..grant },
+            "other-nonce" => Grant { nonce: "of another login".to_owned(), ..grant },
+            "forged" => Grant { behaviour: "confused".to_owned(), ..grant },
+            _ => grant,
+        };
+        let mut answer = self.tokens(&grant);
+        if how == "wordless" {
+            set(&mut answer, "id_token", Value::Null);
+        }
+        document(&answer)
+    }
+
     /// Access token and ID token, with whatever is wrong with them.
     fn tokens(&self, grant: &Grant) -> Value {
         let mut state = self.state();
@@ -270,6 +325,7 @@ impl OpenidProvider {
         }
         let now = now();
         let (subject, name, email, groups) = find(&grant.person).copied().unwrap_or_default();
+        let groups = if state.stands.get(name).is_some_and(|how| how == "moved") { "guests" } else { groups };
         let hash = digest(&SHA256, access.as_bytes());
         let mut claims = json!({
             "iss": grant.issuer, "sub": subject, "aud": CLIENT, "exp": now + 300, "iat": now, "auth_time": now, "nonce": grant.nonce,
@@ -308,7 +364,13 @@ impl OpenidProvider {
             "access-token" => sign(&state.key, &header(&state.key, "at+jwt"), &claims),
             _ => sign(&state.key, &header(&state.key, "JWT"), &claims),
         };
-        json!({ "access_token": access, "token_type": "Bearer", "expires_in": 300, "id_token": id_token })
+        let mut given = json!({ "access_token": access, "token_type": "Bearer", "expires_in": 300, "id_token": id_token });
+        if grant.scope.split(' ').any(|scope| scope == "offline_access") {
+            let refresh = format!("refresh-{}", state.count);
+            state.refreshes.insert(refresh.clone(), (grant.clone(), false));
+            set(&mut given, "refresh_token", refresh);
+        }
+        given
     }
 
     fn userinfo(&self, token: &str) -> Response<Full<Bytes>> {
@@ -316,7 +378,9 @@ impl OpenidProvider {
         let Some((subject, name, email, groups)) = person.and_then(|person| find(&person)) else {
             return status(StatusCode::UNAUTHORIZED, "application/json", json!({ "error": "invalid_token" }).to_string());
         };
-        document(&json!({ "sub": subject, "name": format!("{name} of the demo"), "email": email, "department": groups }))
+        let promoted = self.state().stands.get(*name).is_some_and(|how| how == "promoted");
+        let department = if promoted { "bridge" } else { groups };
+        document(&json!({ "sub": subject, "name": format!("{name} of the demo"), "email": email, "department": department }))
     }
 
     /// RFC 7662. A token is `BEHAVIOUR.PERSON` or `BEHAVIOUR.PERSON.NUMBER`, or one that was issued.

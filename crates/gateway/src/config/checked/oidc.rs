@@ -12,7 +12,7 @@ use vestibule_engine::secret::Secret;
 use vestibule_oidc::jose::Algorithm;
 
 use super::FoundBy;
-pub use crate::config::file::OpLogout;
+pub use crate::config::file::{OnProviderOutage, OpLogout};
 
 /// A relying party.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,6 +72,10 @@ pub struct OpenidProvider {
     pub groups: Option<(String, BTreeMap<String, GroupName>)>,
     /// Claims that are kept, and their names here.
     pub attributes: Vec<(String, String)>,
+    /// How long what it said holds while a session goes on; `None` for as long as that.
+    pub refresh: Option<Duration>,
+    /// What sessions do when it cannot be asked.
+    pub on_outage: OnProviderOutage,
     /// What signing out does.
     pub logout: OpLogout,
     /// Hosts that may have addresses that are not public: the issuer's, and those listed.

@@ -131,6 +131,16 @@ pub struct OpenidProvider {
     #[serde(default)]
     #[schemars(example = serde_json::json!({ "department": "department" }))]
     pub attributes: Option<At<Pairs>>,
+    /// How long what the provider said of somebody holds while their session goes on. After that the next request asks again with
+    /// a refresh token, which many providers give only for the scope `offline_access`: groups and attributes follow, and whom the
+    /// provider stands by no longer loses the session. Without it a session goes by our own limits alone.
+    #[serde(default)]
+    #[schemars(with = "Option<String>", example = "15m")]
+    pub refresh: Option<At<Period>>,
+    /// What sessions do whose provider cannot be asked again: `continue` lets them go on with what was said before, `stop` answers
+    /// 503 until it can.
+    #[serde(default)]
+    pub on_outage: OnProviderOutage,
     /// What signing out here does: `provider` leads the browser on to sign out there, too, if the provider has an address for
     /// that; `here` ends at our own door.
     #[serde(default)]
@@ -231,6 +241,17 @@ pub enum KeyAlgorithm {
     RS256,
     /// RSA, PSS.
     PS256,
+}
+
+/// What sessions do whose provider cannot be asked again.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnProviderOutage {
+    /// They go on.
+    #[default]
+    Continue,
+    /// They wait.
+    Stop,
 }
 
 /// What signing out here does.

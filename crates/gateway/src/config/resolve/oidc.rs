@@ -153,6 +153,8 @@ impl Resolve<'_> {
             email: written.email.clone(),
             groups,
             attributes: written.attributes.as_ref().map(|at| texts(&at.value)).unwrap_or_default(),
+            refresh: written.refresh.as_ref().map(|period| self.positive(period)),
+            on_outage: written.on_outage,
             logout: written.logout,
             near,
             ca,

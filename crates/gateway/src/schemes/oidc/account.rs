@@ -6,7 +6,8 @@ use vestibule_engine::Timestamp;
 use vestibule_engine::audit::{Reason, Trail};
 use vestibule_engine::identity::TenantId;
 use vestibule_engine::scheme::{Proof, Replay, Unavailable};
-use vestibule_oidc::userinfo::texts;
+use vestibule_oidc::id_token::IdToken;
+use vestibule_oidc::userinfo::{UserInfo, texts};
 
 use super::{OpenidProvider, RelyingParty, SESSION, Vouched};
 use crate::schemes::accounts::{Lasts, Mapping, Stated, Subject, only};
@@ -62,24 +63,28 @@ impl RelyingParty {
 impl Stated for Vouched {
     fn values(&self, name: &str) -> Vec<String> {
         let token = self.id_token.token();
-        if name == "sub" {
-            return vec![token.subject().to_owned()];
-        }
-        let userinfo = self.userinfo.as_ref();
-        let whole = |name: &str| token.claim(name).or_else(|| userinfo?.claim(name));
-        if let Some(value) = whole(name) {
-            return texts(value);
-        }
-        // A claim within another: `realm_access.roles`.
-        let mut parts = name.split('.').take(MAX_DEPTH);
-        let Some(first) = parts.next() else { return Vec::new() };
-        let places = [token.claim(first), userinfo.and_then(|info| info.claim(first))];
-        let within = places.into_iter().flatten().find_map(|outer| parts.clone().try_fold(outer, |outer, part| outer.get(part)));
-        within.map(texts).unwrap_or_default()
+        values(Some(token), self.userinfo.as_ref(), name)
     }
 }
 
-fn mapping(provider: &OpenidProvider) -> Mapping<'_> {
+/// What they say by this name.
+pub(super) fn values(token: Option<&IdToken>, userinfo: Option<&UserInfo>, name: &str) -> Vec<String> {
+    if name == "sub" {
+        return token.map(|token| token.subject().to_owned()).into_iter().collect();
+    }
+    let whole = |name: &str| token.and_then(|token| token.claim(name)).or_else(|| userinfo?.claim(name));
+    if let Some(value) = whole(name) {
+        return texts(value);
+    }
+    // A claim within another: `realm_access.roles`.
+    let mut parts = name.split('.').take(MAX_DEPTH);
+    let Some(first) = parts.next() else { return Vec::new() };
+    let places = [token.and_then(|token| token.claim(first)), userinfo.and_then(|info| info.claim(first))];
+    let within = places.into_iter().flatten().find_map(|outer| parts.clone().try_fold(outer, |outer, part| outer.get(part)));
+    within.map(texts).unwrap_or_default()
+}
+
+pub(super) fn mapping(provider: &OpenidProvider) -> Mapping<'_> {
     let settings = provider.settings();
     Mapping {
         issuer: provider.issuer(),

@@ -26,7 +26,7 @@ use vestibule_oidc::discovery::Metadata;
 use vestibule_oidc::jose::{ClientAssertion, IssuerKeys, Purpose as _, SigningKey};
 use vestibule_oidc::jwks::{Jwks, MAX_SET, PublicKey};
 use vestibule_oidc::reason::{Reason, Rejection};
-use vestibule_oidc::rp::Tokens;
+use vestibule_oidc::rp::{Refreshed, Tokens, of_tokens};
 use vestibule_oidc::userinfo::{self, UserInfo};
 use zeroize::Zeroizing;
 
@@ -249,6 +249,21 @@ impl OpenidProvider {
 
     /// Exchanges a code (OpenID Connect Core §3.1.3).
     pub(super) async fn exchange(&self, metadata: &Metadata, fields: &[(&str, &str)], now: Timestamp) -> Result<Tokens, Failure> {
+        let (success, response) = self.tokens(metadata, fields, now).await?;
+        Ok(Tokens::parse(success, media_type(&response), response.body())?)
+    }
+
+    /// Exchanges a refresh token (§12). What is refused is over; what else an OP reports is nobody's end.
+    pub(super) async fn refresh(&self, metadata: &Metadata, fields: &[(&str, &str)], now: Timestamp) -> Result<Refreshed, Failure> {
+        let (success, response) = self.tokens(metadata, fields, now).await?;
+        Refreshed::parse(success, media_type(&response), response.body())?.map_err(|error| {
+            let rejection = of_tokens(&error);
+            if error.is_over() { Failure::Refused(rejection) } else { Failure::Unavailable(self.down(&rejection)) }
+        })
+    }
+
+    /// What its token endpoint answers, and whether with what was asked for.
+    async fn tokens(&self, metadata: &Metadata, fields: &[(&str, &str)], now: Timestamp) -> Result<(bool, Response<Bytes>), Failure> {
         let request = form(&self.client, &metadata.token_endpoint, fields, &metadata.issuer, now)?;
         let response = self.call(&metadata.token_endpoint, request).await?.map_err(too_long("token response"))?;
         let status = response.status();
@@ -256,13 +271,13 @@ impl OpenidProvider {
             StatusCode::OK | StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED => {}
             other => return Err(unexpected("token response", other).into()),
         }
-        Ok(Tokens::parse(status == StatusCode::OK, media_type(&response), response.body())?)
+        Ok((status == StatusCode::OK, response))
     }
 
     /// What it says of the user beside the ID token (§5.3); nothing where it has no such endpoint.
-    pub(super) async fn userinfo(&self, known: &Known, tokens: &Tokens, subject: &str) -> Result<Option<UserInfo>, Failure> {
+    pub(super) async fn userinfo(&self, known: &Known, access_token: &str, subject: &str) -> Result<Option<UserInfo>, Failure> {
         let Some(endpoint) = &known.metadata.userinfo_endpoint else { return Ok(None) };
-        let bearer = Zeroizing::new(format!("Bearer {}", tokens.access_token.as_str()));
+        let bearer = Zeroizing::new(format!("Bearer {}", access_token));
         let request = Request::get(target(endpoint)).header(ACCEPT, "application/json").header(AUTHORIZATION, sensitive(&bearer)?);
         let response = self.call(endpoint, request.body(Bytes::new())).await?.map_err(too_long("userinfo"))?;
         if response.status() != StatusCode::OK {
@@ -301,7 +316,7 @@ impl OpenidProvider {
         answer
     }
 
-    fn down(&self, why: &dyn std::fmt::Display) -> Unavailable {
+    pub(super) fn down(&self, why: &dyn std::fmt::Display) -> Unavailable {
         Unavailable::new(format!("the OpenID provider {}", self.name()), why)
     }
 }

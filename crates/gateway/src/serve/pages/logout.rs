@@ -7,8 +7,8 @@ use vestibule_engine::audit::Ending;
 use vestibule_engine::scheme::Unavailable;
 
 use super::guard::Form;
-use super::op_session::WayOut;
 use super::view::{Display, Dress, GoingPage, LogoutPage};
+use super::way_out::WayOut;
 use super::{Portal, Visit, cookie, reply};
 
 pub(super) const PURPOSE: &str = "logout";

@@ -22,10 +22,9 @@ use vestibule_oidc::rp::{Answer, Login};
 use super::guard::Form;
 use super::journey::{self, Journeys};
 use super::login::{Vouched, Wish};
-use super::op_session::OpSession;
 use super::saml_sp::{sorry, wish_of};
 use super::{Portal, Visit, reply};
-use crate::schemes::oidc::{Failure, JWKS, OpenidProvider, RelyingParty, SESSION, fault};
+use crate::schemes::oidc::{Failure, JWKS, OpSession, OpenidProvider, RelyingParty, SESSION, fault};
 
 impl Portal {
     /// The relying party of this tenant.
@@ -112,9 +111,10 @@ impl Portal {
             former => {
                 let user = identity.user.id;
                 // Before our session opens: whatever ends the one there from now on finds it.
-                self.keep_op_session(visit, &OpSession::new(&session, provider, &vouched, user)).await?;
+                let (tenant, life) = (&visit.tenant.id, self.engine.sessions.settings().absolute);
+                rp.sessions().keep(tenant, &OpSession::new(&session, provider, &vouched, user), life).await?;
                 let response = self.sign_in_as(visit, identity, provider.name().to_owned(), former, Vouched::default(), &wish).await?;
-                if !self.is_kept(visit, &session).await? {
+                if !rp.sessions().is_kept(&visit.tenant.id, &session).await? {
                     let stated = (SESSION, session.as_str());
                     self.engine.sessions.end_vouched(&visit.tenant.id, user, provider.issuer(), stated, &mut visit.trail).await?;
                     return Ok(refused(visit, rp, provider, state("the session there ended meanwhile"), &wish));
@@ -159,7 +159,8 @@ impl Portal {
             }
             Insert::Full => return Err(Unavailable::new("store", "no room for used logout tokens")),
         }
-        if let Err(down) = self.end_op_sessions(visit, provider, token).await {
+        let ended = rp.sessions().end(&visit.tenant.id, provider, token, &self.engine.sessions, &mut visit.trail).await;
+        if let Err(down) = ended {
             // The provider may say it again.
             self.store.take(&once).await?;
             return Err(down);

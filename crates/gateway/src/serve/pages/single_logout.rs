@@ -31,9 +31,9 @@ use vestibule_saml::{NameId, Rejection};
 
 use self::partner::Correspondent;
 use super::logout::going;
-use super::op_session::WayOut;
 use super::saml_message::Arrived;
 use super::view::{Participant as Shown, SignedOutPage};
+use super::way_out::WayOut;
 use super::{Portal, Visit, cookie, reply};
 use crate::schemes::saml::fault;
 

@@ -25,7 +25,7 @@ impl House {
     }
 
     /// Signed in, with a session on the application's host, too.
-    fn signed_in(&self, person: &str) -> Browser<'_> {
+    pub(super) fn signed_in(&self, person: &str) -> Browser<'_> {
         let mut browser = self.gateway.browser();
         let arrived = self.come(&mut browser, &format!("own.{person}"));
         assert_eq!(browser.visit(arrived.header("location").unwrap()).status, 200);
