@@ -57,6 +57,14 @@ impl Lock {
     }
 }
 
+impl Profile {
+    /// Whether its users may come from there.
+    fn admits(&self, client: IpAddr) -> bool {
+        let client = client.to_canonical();
+        self.addresses.is_empty() || self.addresses.iter().any(|net| net.contains(&client))
+    }
+}
+
 /// The profiles of which the configuration says something.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Profiles(HashMap<ProfileName, Profile>);
@@ -82,17 +90,17 @@ impl Profiles {
         self.0.values().any(|profile| profile.delegated.is_some())
     }
 
-    /// Why this user may not come, with a proof of this strength, from there, now.
+    /// Why nobody of this profile may come, with a proof of this strength, from there, now.
     ///
     /// # Errors
     /// The first restriction that forbids it.
-    pub fn restricts(&self, user: &User, client: IpAddr, level: Level, now: Timestamp) -> Result<(), Reason> {
-        let Some(profile) = self.0.get(&user.profile) else { return Ok(()) };
+    pub fn restricts(&self, profile: &ProfileName, client: IpAddr, level: Level, now: Timestamp) -> Result<(), Reason> {
+        let Some(profile) = self.0.get(profile) else { return Ok(()) };
         // Salesforce's order (`login-saml-delegated.md` §8.2): hours before addresses.
         if profile.hours.as_ref().is_some_and(|hours| !hours.admit(now)) {
             return Err(Reason::OutsideHours);
         }
-        if !self.admits(user, client) {
+        if !profile.admits(client) {
             return Err(Reason::AddressNotListed);
         }
         match profile.level {
@@ -109,13 +117,6 @@ impl Profiles {
     /// After how long unused a session of this user is over, if their profile says so.
     pub fn idle(&self, user: &User) -> Option<Duration> {
         self.0.get(&user.profile)?.idle
-    }
-
-    /// Whether this user may come from there.
-    pub fn admits(&self, user: &User, client: IpAddr) -> bool {
-        let client = client.to_canonical();
-        let Some(profile) = self.0.get(&user.profile) else { return true };
-        profile.addresses.is_empty() || profile.addresses.iter().any(|net| net.contains(&client))
     }
 }
 
@@ -171,18 +172,17 @@ mod tests {
             ("192.0.2.1", 10, inside, Some(Reason::AddressNotListed)),
             ("10.0.0.1", 10, inside, Some(Reason::WeakProof)),
         ] {
-            assert_eq!(profiles.restricts(&ada(), address.parse().unwrap(), Level(level), now).err(), reason);
+            assert_eq!(profiles.restricts(&ada().profile, address.parse().unwrap(), Level(level), now).err(), reason);
         }
-        assert_eq!(Profiles::default().restricts(&ada(), "192.0.2.1".parse().unwrap(), Level(0), outside), Ok(()));
+        assert_eq!(Profiles::default().restricts(&ada().profile, "192.0.2.1".parse().unwrap(), Level(0), outside), Ok(()));
     }
 
     #[test]
     fn a_profile_may_be_held_to_addresses() {
         let profile = Profile { addresses: vec!["10.0.0.0/8".parse().unwrap()], ..Profile::default() };
-        let profiles: Profiles = [(ada().profile, profile)].into_iter().collect();
         for (address, admitted) in [("10.1.2.3", true), ("::ffff:10.1.2.3", true), ("192.0.2.1", false), ("::1", false)] {
-            assert_eq!(profiles.admits(&ada(), address.parse().unwrap()), admitted, "{address}");
-            assert!(Profiles::default().admits(&ada(), address.parse().unwrap()));
+            assert_eq!(profile.admits(address.parse().unwrap()), admitted, "{address}");
+            assert!(Profile::default().admits(address.parse().unwrap()));
         }
     }
 }

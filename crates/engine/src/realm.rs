@@ -14,7 +14,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::audit::{Event, Gate, Reason, Trail};
 use crate::clock::{Clock, Timestamp, random};
-use crate::identity::{Attributes, RealmName, SchemeName, TenantId, User, UserId, Username};
+use crate::identity::{Attributes, Level, ProfileName, RealmName, SchemeName, TenantId, User, UserId, Username};
+use crate::profile::Profiles;
 use crate::realm::gates::{Entry, Gates, Rule};
 use crate::realm::repeats::{Fingerprint, Repeats};
 use crate::realm::seats::Seats;
@@ -78,8 +79,39 @@ pub struct Attempt<'a> {
     pub known_device: bool,
     /// Which accounts may be accepted; [`Passwords`] narrows it during an outage.
     pub accounts: Accounts,
+    /// How strong the proof will be.
+    pub level: Level,
     /// The time.
     pub now: Timestamp,
+}
+
+impl Attempt<'_> {
+    /// What accounts are held to.
+    pub fn terms(&self) -> Terms {
+        Terms { source: self.client.address, level: self.level, now: self.now }
+    }
+}
+
+/// How strong a proof a password is.
+pub const PASSWORD: Level = Level(10);
+
+/// What an account is held to before its password is compared. A realm that compared first would tell who has the right one:
+/// only what it refuses waits for the floor, and counts as a guess (attack 103).
+#[derive(Debug, Clone, Copy)]
+pub struct Terms {
+    /// From where they come.
+    pub source: IpAddr,
+    /// How strong the proof will be.
+    pub level: Level,
+    /// The time.
+    pub now: Timestamp,
+}
+
+impl Terms {
+    /// Why nobody of this profile may enter, even with the right password.
+    pub fn bar(&self, profile: &ProfileName, profiles: &Profiles) -> Option<Reason> {
+        profiles.restricts(profile, self.source, self.level, self.now).err()
+    }
 }
 
 /// Which accounts a realm may accept.
@@ -488,7 +520,8 @@ async fn ask(steps: &[RealmStep], attempt: &Attempt<'_>, trail: &mut Trail) -> A
                     | Reason::OutsideHours
                     | Reason::PasswordExpired
                     | Reason::MustChangePassword
-                    | Reason::AddressNotListed => Rejection::family(reason),
+                    | Reason::AddressNotListed
+                    | Reason::WeakProof => Rejection::family(reason),
                     other => Rejection::next(other),
                 };
                 let wrong = reason == Reason::WrongPassword;

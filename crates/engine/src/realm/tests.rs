@@ -206,6 +206,7 @@ impl House {
             deadline: Duration::MAX,
             known_device,
             accounts: Accounts::All,
+            level: PASSWORD,
             now: self.clock.now(),
         };
         let answer = self.passwords.verify(steps, &attempt, &mut trail).await;
@@ -304,7 +305,7 @@ async fn chain_10_an_outage_still_counts_the_address_and_a_compared_hash() {
 #[tokio::test]
 async fn chain_11_locked_in_the_directory_ends_the_family_and_not_the_chain() {
     let house = House::new(at_once());
-    for reason in [Reason::Locked, Reason::Disabled, Reason::Expired] {
+    for reason in [Reason::Locked, Reason::Disabled, Reason::Expired, Reason::WeakProof, Reason::AddressNotListed] {
         let (corp, local) = (realm("corp", "D", reason), realm("local", "I", Reason::WrongPassword));
         let said = house.ask(&steps(&[&corp, &local]), reason_name(reason), "I").await;
         assert!(matches!(said.answer, Ok(Answer::Rejected(Rejection { reach: Reach::Family, reason: why })) if why == reason));
@@ -316,6 +317,8 @@ fn reason_name(reason: Reason) -> &'static str {
     match reason {
         Reason::Locked => "locked",
         Reason::Disabled => "disabled",
+        Reason::WeakProof => "weak",
+        Reason::AddressNotListed => "elsewhere",
         _ => "expired",
     }
 }
@@ -599,6 +602,7 @@ async fn every_failure_waits_for_the_floor_or_the_dearest_hash_and_success_does_
                 deadline: Duration::MAX,
                 known_device: false,
                 accounts: Accounts::All,
+                level: PASSWORD,
                 now: clock.now(),
             };
             let started = clock.monotonic();

@@ -20,6 +20,7 @@ use vestibule_engine::engine::Engine;
 use vestibule_engine::identity::{Issuer, RealmName, ResponseName, SchemeName, TenantId};
 use vestibule_engine::inject::{Injector, Strip};
 use vestibule_engine::policy::{Decisions, Policy, PolicyProblem};
+use vestibule_engine::profile::Profiles;
 use vestibule_engine::realm::{Passwords, Realm, RealmStep, Then};
 use vestibule_engine::route::{Access, BodyNeed, Csrf, Destination, Pattern, Route, Routes, Scope};
 use vestibule_engine::scheme::Scheme;
@@ -160,11 +161,11 @@ pub fn build(checked: &Checked, house: &House, expiring: &Arc<dyn ExpiringStore>
                 local.insert(name.clone(), realm);
             }
             checked::Realm::SharedSecrets(secrets) => {
-                let realm = SharedSecretsRealm::new(name.clone(), house.users.clone(), secrets.clone());
+                let realm = SharedSecretsRealm::new(name.clone(), house.users.clone(), secrets.clone(), checked.profiles.clone());
                 realms.insert(name.clone(), Arc::new(realm.map_err(|down| down.to_string())?));
             }
             checked::Realm::Ldap(ldap) => {
-                let realm = directory(name, ldap, house)?;
+                let realm = directory(name, ldap, &checked.profiles, house)?;
                 strangers.insert(name.clone(), Arc::new(realm.without_accounts()));
                 realms.insert(name.clone(), Arc::new(realm));
             }
@@ -340,7 +341,7 @@ fn texts(route: &checked::Route) -> Vec<(String, String)> {
 }
 
 /// The realm over a directory. Called on the control runtime, where its connections live.
-fn directory(name: &RealmName, checked: &checked::Ldap, house: &House) -> Result<LdapRealm, String> {
+fn directory(name: &RealmName, checked: &checked::Ldap, profiles: &Arc<Profiles>, house: &House) -> Result<LdapRealm, String> {
     let control = tokio::runtime::Handle::try_current().map_err(|error| error.to_string())?;
     let mut servers = Vec::new();
     for server in &checked.servers {
@@ -373,7 +374,7 @@ fn directory(name: &RealmName, checked: &checked::Ldap, house: &House) -> Result
         time_limit: checked.time_limit,
         refresh: checked.refresh,
     };
-    Ok(LdapRealm::new(settings, house.users.clone(), house.clock.clone(), control))
+    Ok(LdapRealm::new(settings, profiles.clone(), house.users.clone(), house.clock.clone(), control))
 }
 
 /// The realm that asks another service. Called on the control runtime, where its connections live.
@@ -613,6 +614,7 @@ impl Schemes<'_> {
             steps,
             passwords: self.passwords.clone(),
             users: self.house.users.clone(),
+            profiles: self.checked.profiles.clone(),
             devices: self.house.devices.clone(),
             clock: self.house.clock.clone(),
             time_limit: PASSWORD_TIME,

@@ -17,7 +17,7 @@ use vestibule_engine::admission::barred;
 use vestibule_engine::audit::callout::Outcome;
 use vestibule_engine::audit::{Callout, Event, Reason, Trail};
 use vestibule_engine::clock::Clock;
-use vestibule_engine::identity::{Attributes, Issuer, Level, RealmName, User};
+use vestibule_engine::identity::{Attributes, Issuer, RealmName, User};
 use vestibule_engine::profile::Profiles;
 use vestibule_engine::realm::{Account, Accounts, Attempt, Check, Offered, Realm};
 use vestibule_engine::scheme::{Unavailable, Who};
@@ -230,8 +230,7 @@ impl Realm for DelegatedRealm {
         if let Some(reason) = barred(&user) {
             return Ok(Check::Rejected(reason));
         }
-        // Hours and addresses; a password is as strong as it is, whoever checks it.
-        let restricted = profiles.restricts(&user, attempt.client.address, Level(u8::MAX), attempt.now).err();
+        let restricted = attempt.terms().bar(&user.profile, profiles);
         if let Some(reason) = restricted.filter(|_| !settings.force_callout) {
             return Ok(Check::Rejected(reason));
         }

@@ -23,7 +23,8 @@ use vestibule_engine::clock::Clock;
 use vestibule_engine::identity::{
     AccountState, Attributes, ExternalId, GroupName, Issuer, ProfileName, RealmName, TenantId, User, UserId, Username,
 };
-use vestibule_engine::realm::{Account, Accounts, Attempt, Check, Offered, Realm};
+use vestibule_engine::profile::Profiles;
+use vestibule_engine::realm::{Account, Accounts, Attempt, Check, Offered, Realm, Terms};
 use vestibule_engine::request::RequestId;
 use vestibule_engine::scheme::{Unavailable, Who};
 use vestibule_engine::secret::Secret;
@@ -165,6 +166,7 @@ pub struct LdapRealm {
 struct Inner {
     settings: Settings,
     pool: Pool,
+    profiles: Arc<Profiles>,
     users: Arc<Users>,
     clock: Arc<dyn Clock>,
     pace: Pace,
@@ -174,11 +176,11 @@ struct Inner {
 }
 
 impl LdapRealm {
-    /// A realm over a directory whose people are these users. Speaks to it on the runtime `control`.
-    pub fn new(settings: Settings, users: Arc<Users>, clock: Arc<dyn Clock>, control: Handle) -> Self {
+    /// A realm over a directory whose people are these users, of these profiles. Speaks to it on the runtime `control`.
+    pub fn new(settings: Settings, profiles: Arc<Profiles>, users: Arc<Users>, clock: Arc<dyn Clock>, control: Handle) -> Self {
         let pool = Pool::new(&settings, clock.clone());
         Self {
-            inner: Arc::new(Inner { settings, pool, users, clock, pace: Pace::default(), due: Cache::new(REMEMBERED) }),
+            inner: Arc::new(Inner { settings, pool, profiles, users, clock, pace: Pace::default(), due: Cache::new(REMEMBERED) }),
             control,
             accounts: true,
         }
@@ -212,11 +214,11 @@ impl Realm for LdapRealm {
         let (inner, accounts) = (self.inner.clone(), self.accounts);
         let started = inner.clock.monotonic();
         let limit = inner.settings.time_limit.min(attempt.deadline.saturating_sub(started));
-        let (tenant, username, password, now) = (attempt.tenant.clone(), attempt.username.clone(), password.clone(), attempt.now);
+        let (tenant, username, password, terms) = (attempt.tenant.clone(), attempt.username.clone(), password.clone(), attempt.terms());
         // A task of its own: a directory whose answer breaks `ldap3` breaks that task, and somebody who hangs up
         // does not stop half-way what is then not counted.
         let task = self.control.spawn(async move {
-            match timeout(limit, inner.check(&tenant, &username, &password, now, accounts)).await {
+            match timeout(limit, inner.check(&tenant, &username, &password, &terms, accounts)).await {
                 Ok(answer) => answer,
                 Err(_) => Err(inner.pool.down(format!("no answer within {limit:?}"))),
             }
@@ -276,7 +278,7 @@ impl Inner {
         tenant: &TenantId,
         username: &Username,
         password: &Secret<String>,
-        now: Timestamp,
+        terms: &Terms,
         accounts: bool,
     ) -> Result<Check, Unavailable> {
         let _seat = self.pool.seat().await?;
@@ -305,6 +307,9 @@ impl Inner {
         let id = ExternalId { issuer: Issuer::from(self.settings.name.as_str()), id };
         // Read before the password is checked: a success counts only for the epoch it began under.
         let held = self.users.by_external_id(tenant, &id).await?;
+        if let Some(reason) = self.keeps_out(held.as_deref(), terms) {
+            return Ok(Check::Rejected(reason));
+        }
         let policy = match self.bind(&entry, password).await? {
             Ok(policy) => policy,
             Err(reason) => {
@@ -319,7 +324,7 @@ impl Inner {
         let groups = entry.groups(&self.settings.groups).map_err(|why| self.pool.down(why))?;
         let admitted = match held {
             Some(user) => self.refresh(user.id, user.epoch, &entry, groups).await?,
-            None => self.welcome(tenant, username, id, &entry, groups, now).await?,
+            None => self.welcome(tenant, username, id, &entry, groups, terms.now).await?,
         };
         if let Ok((user, _)) = &admitted {
             self.put_off(*user, self.settings.refresh);
@@ -328,6 +333,16 @@ impl Inner {
             Ok((user, epoch)) => Check::Accepted(Account { who: Who::User(user), attributes: stated(policy), epoch }),
             Err(reason) => Check::Rejected(reason),
         })
+    }
+
+    /// Why nobody with this account, or with the one they would get, may enter. Found before the password is tried: afterwards it
+    /// would show that it was right.
+    fn keeps_out(&self, held: Option<&User>, terms: &Terms) -> Option<Reason> {
+        match (held, &self.settings.newcomers) {
+            (Some(user), _) => barred(user).or_else(|| terms.bar(&user.profile, &self.profiles)),
+            (None, Newcomers::Provisioned(profile)) => terms.bar(profile, &self.profiles),
+            (None, Newcomers::Refused) => None,
+        }
     }
 
     fn put_off(&self, user: UserId, by: Duration) {

@@ -204,7 +204,8 @@ impl LocalRealm {
                 return Err(Reason::AddressNotListed);
             }
         }
-        Ok((user, user.password.as_ref().ok_or(Reason::NoPassword)?))
+        let hash = user.password.as_ref().ok_or(Reason::NoPassword)?;
+        attempt.terms().bar(&user.profile, &self.profiles).map_or(Ok((user, hash)), Err)
     }
 
     /// Replaces an imported hash by one of ours. The epoch stays: the password is the same, so sessions live on.
@@ -269,8 +270,9 @@ mod tests {
     use std::time::Duration;
 
     use vestibule_engine::clock::{Clock, SystemClock};
-    use vestibule_engine::identity::AccountState;
-    use vestibule_engine::realm::Limits;
+    use vestibule_engine::identity::{AccountState, Level};
+    use vestibule_engine::profile::{Hours, Profile};
+    use vestibule_engine::realm::{Limits, PASSWORD};
     use vestibule_engine::request::{Channel, Client};
 
     use super::super::hashing::{self, Cost};
@@ -293,10 +295,14 @@ mod tests {
         hashing::import(text, Cost::default()).unwrap()
     }
 
-    /// Whoever has the profile `elsewhere` has their password checked elsewhere.
+    /// Whoever has the profile `elsewhere` has their password checked elsewhere; the others say by their names what they ask.
     fn profiles() -> Arc<Profiles> {
-        let profile = vestibule_engine::profile::Profile { delegated: Some("corp".into()), ..Default::default() };
-        Arc::new([("elsewhere".into(), profile)].into_iter().collect())
+        let elsewhere = Profile { delegated: Some("corp".into()), ..Profile::default() };
+        let office = Profile { addresses: vec!["10.0.0.0/8".parse().unwrap()], ..Profile::default() };
+        let never = Profile { hours: Some(Hours::parse(&[], "UTC").unwrap()), ..Profile::default() };
+        let strong = Profile { level: Some(Level(20)), ..Profile::default() };
+        let named = [("elsewhere", elsewhere), ("office", office), ("never", never), ("strong", strong)];
+        Arc::new(named.into_iter().map(|(name, profile)| (name.into(), profile)).collect())
     }
 
     const RIGHT: &str = "correct horse battery";
@@ -324,6 +330,7 @@ mod tests {
                 deadline: Duration::MAX,
                 known_device: false,
                 accounts,
+                level: PASSWORD,
                 now: self.clock.now(),
             })
             .await
@@ -372,6 +379,29 @@ mod tests {
         assert_eq!(check("disabled", RIGHT).await, Err(Reason::Disabled));
         assert_eq!(check("locked", RIGHT).await, Err(Reason::Locked));
         assert_eq!(check("expired", RIGHT).await, Err(Reason::Expired));
+    }
+
+    #[tokio::test]
+    async fn the_right_password_of_somebody_who_may_not_enter_is_a_wrong_guess() {
+        let house = house();
+        let stored = Some(hash(RIGHT));
+        for name in ["office", "never", "strong"] {
+            house.shelf.add(name, stored.clone(), |user| user.profile = name.into());
+        }
+        let check = async |name, from| house.check(name, RIGHT, from, Accounts::All).await.err();
+        assert_eq!(check("office", "192.0.2.1").await, Some(Reason::AddressNotListed));
+        assert_eq!(check("office", "10.1.2.3").await, None);
+        assert_eq!(check("never", "10.1.2.3").await, Some(Reason::OutsideHours));
+        assert_eq!(check("strong", "10.1.2.3").await, Some(Reason::WeakProof));
+        // Counted and waited for like one: after five the gate is closed, whatever was guessed.
+        let step = RealmStep { scheme: "basic".into(), realm: house.realm.clone(), then: Then::Next };
+        for reason in [Reason::AddressNotListed; 5].into_iter().chain([Reason::AccountGateClosed]) {
+            let run = async |attempt: &Attempt<'_>| {
+                house.passwords.verify(std::slice::from_ref(&step), attempt, &mut Trail::new(house.clock.clone())).await
+            };
+            let answer = house.with("office", RIGHT, "192.0.2.1", Accounts::All, run).await.unwrap();
+            assert!(matches!(answer, Answer::Rejected(rejection) if rejection.reason == reason), "{answer:?}");
+        }
     }
 
     #[tokio::test]

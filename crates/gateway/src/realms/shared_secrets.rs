@@ -13,6 +13,7 @@ use vestibule_engine::admission::barred;
 use vestibule_engine::audit::{Reason, Trail};
 use vestibule_engine::clock::random;
 use vestibule_engine::identity::{Attributes, RealmName, User, Username};
+use vestibule_engine::profile::Profiles;
 use vestibule_engine::realm::{Account, Accounts, Attempt, Check, Offered, Realm};
 use vestibule_engine::scheme::{Unavailable, Who};
 use vestibule_engine::secret::Secret;
@@ -24,6 +25,7 @@ pub struct SharedSecretsRealm {
     name: RealmName,
     users: Arc<Users>,
     secrets: BTreeMap<Username, Secret<String>>,
+    profiles: Arc<Profiles>,
     decoy: Secret<String>,
 }
 
@@ -32,9 +34,14 @@ impl SharedSecretsRealm {
     ///
     /// # Errors
     /// [`Unavailable`] without random numbers.
-    pub fn new(name: RealmName, users: Arc<Users>, secrets: BTreeMap<Username, Secret<String>>) -> Result<Self, Unavailable> {
+    pub fn new(
+        name: RealmName,
+        users: Arc<Users>,
+        secrets: BTreeMap<Username, Secret<String>>,
+        profiles: Arc<Profiles>,
+    ) -> Result<Self, Unavailable> {
         let decoy = random::<16>()?.iter().map(|octet| format!("{octet:02x}")).collect::<String>();
-        Ok(Self { name, users, secrets, decoy: Secret::new(decoy) })
+        Ok(Self { name, users, secrets, profiles, decoy: Secret::new(decoy) })
     }
 
     fn admitted<'a>(&'a self, user: Option<&'a User>, attempt: &Attempt<'_>) -> Result<(&'a User, &'a Secret<String>), Reason> {
@@ -45,7 +52,8 @@ impl SharedSecretsRealm {
         if user.is_operator() {
             return Err(Reason::NoPassword);
         }
-        self.secrets.get(attempt.username).map(|secret| (user, secret)).ok_or(Reason::NoPassword)
+        let secret = self.secrets.get(attempt.username).ok_or(Reason::NoPassword)?;
+        attempt.terms().bar(&user.profile, &self.profiles).map_or(Ok((user, secret)), Err)
     }
 }
 

@@ -12,7 +12,7 @@ use http::header::{AUTHORIZATION, ORIGIN};
 use vestibule_engine::Timestamp;
 use vestibule_engine::audit::{Event, Reason, Trail};
 use vestibule_engine::basic::{Credentials, credentials, presents};
-use vestibule_engine::identity::{RealmName, SchemeName, Username};
+use vestibule_engine::identity::{RealmName, SchemeName, User, Username};
 use vestibule_engine::realm::{Account, Accounts, Answer, Offered};
 use vestibule_engine::request::{CheckRequest, ClientKind};
 use vestibule_engine::scheme::{Asked, Challenge, Outcome, Place, Rejection, Scheme, Unavailable, Verdict};
@@ -69,10 +69,14 @@ impl Basic {
         Ok(Self { settings, family, verified, flights: Flights::default(), consumes })
     }
 
-    /// Whether an answer found for one address holds for another: a success that may be remembered does.
+    /// Whether an answer found for one address holds for another: a success that may be remembered does, of somebody who may come from there.
     async fn serves_others(&self, answer: &Result<Answer, Unavailable>, asked: &Asked<'_>) -> bool {
         match answer {
-            Ok(Answer::Accepted { account, realm }) => Success::of(account, realm, &self.family.users, asked.now).await.is_some(),
+            Ok(Answer::Accepted { account, realm }) => {
+                let Some(success) = Success::of(account, realm, &self.family.users, asked.now).await else { return false };
+                let user = self.family.users.by_id(success.user, asked.now).await.ok().flatten();
+                user.is_some_and(|user| self.family.admits(&user, asked.request, asked.now))
+            }
             Ok(Answer::Rejected(_)) | Err(_) => false,
         }
     }
@@ -144,7 +148,8 @@ impl Scheme for Basic {
             return Ok(Outcome::Rejected(Rejection::next(Reason::MalformedCredential)));
         };
         let fingerprint = self.verified.fingerprint(&tenant.id, &self.family.steps, &username, &password);
-        if let Some(success) = self.verified.recall(&fingerprint, &self.family.users, asked.now, self.now()).await? {
+        let admits = |user: &User| self.family.admits(user, request, asked.now);
+        if let Some(success) = self.verified.recall(&fingerprint, &self.family.users, admits, asked.now, self.now()).await? {
             let answer = Ok(Answer::Accepted { account: success.account.clone(), realm: success.realm.clone() });
             self.line(&answer, since, trail);
             return Ok(self.authenticated(&success.account, &success.realm, success.at, asked));

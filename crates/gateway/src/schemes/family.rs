@@ -8,16 +8,14 @@ use std::time::Duration;
 use vestibule_engine::Timestamp;
 use vestibule_engine::audit::Trail;
 use vestibule_engine::clock::Clock;
-use vestibule_engine::identity::{Issuer, Level, RealmName, SchemeName, TenantId, Username};
-use vestibule_engine::realm::{Account, Accounts, Answer, Attempt, Offered, Passwords, RealmStep};
+use vestibule_engine::identity::{Issuer, RealmName, SchemeName, TenantId, User, Username};
+use vestibule_engine::profile::Profiles;
+use vestibule_engine::realm::{Account, Accounts, Answer, Attempt, Offered, PASSWORD, Passwords, RealmStep, Terms};
 use vestibule_engine::request::{Channel, CheckRequest};
 use vestibule_engine::scheme::{Proof, Unavailable};
 use vestibule_engine::users::Users;
 
 use super::known_device::KnownDevices;
-
-/// How strong a proof a password is.
-pub const PASSWORD: Level = Level(10);
 
 /// Realms in order, and what it takes to ask them.
 #[derive(Debug, Clone)]
@@ -28,6 +26,8 @@ pub struct Family {
     pub passwords: Arc<Passwords>,
     /// The users, to tell whose device is known.
     pub users: Arc<Users>,
+    /// What their profiles ask.
+    pub profiles: Arc<Profiles>,
     /// The cookies of known devices.
     pub devices: Arc<KnownDevices>,
     /// The time.
@@ -89,9 +89,16 @@ impl Family {
             deadline: self.clock.monotonic().saturating_add(self.time_limit),
             known_device,
             accounts: offer.accounts,
+            level: PASSWORD,
             now: offer.now,
         };
         self.passwords.verify(&self.steps, &attempt, trail).await
+    }
+
+    /// Whether somebody whose password was found to be right, of another address or at another time, may enter by it here and now.
+    pub fn admits(&self, user: &User, request: &CheckRequest, now: Timestamp) -> bool {
+        let terms = Terms { source: request.client.address, level: PASSWORD, now };
+        terms.bar(&user.profile, &self.profiles).is_none()
     }
 
     /// Whether the owner of this name signed in from this device before. Unknown while the store is down.

@@ -14,6 +14,7 @@ use vestibule_engine::chain::Chain;
 use vestibule_engine::clock::ManualClock;
 use vestibule_engine::identity::{Attributes, RealmName};
 use vestibule_engine::policy::Policy;
+use vestibule_engine::profile::Profiles;
 use vestibule_engine::realm::{Account, Attempt, Check, Limits, Offered, Passwords, Realm, RealmStep, Then};
 use vestibule_engine::request::{Body, Channel, CheckRequest, Client, Host, RequestId, Target};
 use vestibule_engine::route::{Access, BodyNeed, Csrf, Destination, Found, Route};
@@ -67,6 +68,10 @@ pub(super) struct House {
 
 impl House {
     pub(super) fn new() -> Self {
+        Self::with_profiles(Profiles::default())
+    }
+
+    pub(super) fn with_profiles(profiles: Profiles) -> Self {
         let shelf = Arc::new(Shelf::default());
         let clock = Arc::new(ManualClock::at(Timestamp::from_second(1_800_000_000).unwrap()));
         let users = Arc::new(Users::new(shelf.clone(), Duration::from_secs(1)));
@@ -77,6 +82,7 @@ impl House {
             steps: vec![RealmStep { scheme: "basic-local".into(), realm: realm.clone(), then: Then::Next }],
             passwords: Arc::new(Passwords::new(shelf.clone(), clock.clone(), limits)),
             users,
+            profiles: Arc::new(profiles),
             devices: Arc::new(KnownDevices::new(&Secret::new([1; 32]))),
             clock: clock.clone(),
             time_limit: Duration::from_secs(10),

@@ -300,7 +300,8 @@ impl Integration {
     /// The proof of a password that was checked less than a minute ago, if its user is still the one it was.
     async fn recall(&self, fingerprint: &Fingerprint, asked: &Asked<'_>, trail: &mut Trail) -> Result<Option<Proof>, Unavailable> {
         let since = trail.mark();
-        let found = self.verified.recall(fingerprint, &self.family.users, asked.now, self.family.clock.monotonic()).await?;
+        let admits = |user: &User| self.family.admits(user, asked.request, asked.now);
+        let found = self.verified.recall(fingerprint, &self.family.users, admits, asked.now, self.family.clock.monotonic()).await?;
         let Some(Success { account, realm, at, .. }) = found else { return Ok(None) };
         let step = self.family.steps.iter().find(|step| *step.realm.name() == realm);
         trail.step(step.map_or(&self.name, |step| &step.scheme), Verdict::Authenticated, None, since);

@@ -89,7 +89,8 @@ impl Verified {
         Fingerprint(octets)
     }
 
-    /// A success that is not too old, if its user is still the one it was.
+    /// A success that is not too old, if its user is still the one it was and `admits` lets them in. A refusal is for the realms, which
+    /// make it look like any other.
     ///
     /// # Errors
     /// [`Unavailable`] if nobody says who the user is now.
@@ -97,16 +98,19 @@ impl Verified {
         &self,
         fingerprint: &Fingerprint,
         users: &Users,
+        admits: impl Fn(&User) -> bool,
         at: Timestamp,
         now: Duration,
     ) -> Result<Option<Success>, Unavailable> {
         let Some(success) = self.find(fingerprint, now) else { return Ok(None) };
         let user = users.by_id(success.user, at).await?;
-        if user.is_some_and(|user| user.epoch == success.epoch && may_be_remembered(&user)) {
-            return Ok(Some(success));
+        match user.filter(|user| user.epoch == success.epoch && may_be_remembered(user)) {
+            Some(user) => Ok(admits(&user).then_some(success)),
+            None => {
+                self.forget(fingerprint);
+                Ok(None)
+            }
         }
-        self.forget(fingerprint);
-        Ok(None)
     }
 
     fn find(&self, fingerprint: &Fingerprint, now: Duration) -> Option<Success> {

@@ -15,7 +15,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use vestibule_engine::audit::{Reason, SecurityFault, Trail};
 use vestibule_engine::identity::{Attributes, ExternalId, Issuer, Level, SchemeName, Username, password};
-use vestibule_engine::realm::{Accounts, Answer, Offered};
+use vestibule_engine::realm::{Accounts, Answer, Offered, PASSWORD};
 use vestibule_engine::request::CheckRequest;
 use vestibule_engine::route::{Destination, Found};
 use vestibule_engine::scheme::{Asked, Outcome, Place, Proof, Reach, Rejection, Replay, Scheme, Unavailable, Who};
@@ -23,7 +23,7 @@ use vestibule_engine::users::Users;
 use vestibule_wss::{Accepted, AcceptedAssertion, Confirmed, Secret as WssSecret, TokenKind, UsernameToken};
 
 use super::client_certificate::KEY;
-use super::family::{Family, Offer, PASSWORD, PlainHttp};
+use super::family::{Family, Offer, PlainHttp};
 use super::owners::Owners;
 use crate::certificate;
 use crate::ticket::{self, SessionTickets, Ticket};

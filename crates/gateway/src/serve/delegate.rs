@@ -19,7 +19,7 @@ use vestibule_engine::admission::barred;
 use vestibule_engine::audit::{Event, Reason, Ruling, Trail};
 use vestibule_engine::engine::{Ended, Engine};
 use vestibule_engine::identity::{SchemeName, TenantId, Username, password};
-use vestibule_engine::realm::{Accounts, Answer, Attempt, Offered, Passwords, RealmStep};
+use vestibule_engine::realm::{Accounts, Answer, Attempt, Offered, PASSWORD, Passwords, RealmStep};
 use vestibule_engine::request::{Body, CheckRequest, Client, SECRET_PATHS, Shown};
 use vestibule_engine::route::Found;
 use vestibule_engine::scheme::{Unavailable, Who};
@@ -201,6 +201,7 @@ impl Delegate {
                 deadline: engine.clock.monotonic().saturating_add(DEADLINE),
                 known_device: false,
                 accounts: Accounts::All,
+                level: PASSWORD,
                 now: engine.clock.now(),
             };
             match self.settings.tickets.is_some() && password.reveal().starts_with(tickets::PREFIX) {

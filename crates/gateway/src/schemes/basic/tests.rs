@@ -1,6 +1,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use vestibule_engine::identity::{AccountState, User};
+use vestibule_engine::profile::Profile;
 use vestibule_engine::request::{Channel, Host};
 use vestibule_engine::scheme::{Proof, Who};
 use vestibule_engine::secret::Secret;
@@ -192,6 +193,26 @@ async fn a_refusal_of_one_address_is_not_anothers() {
     };
     assert_eq!(tokio::join!(from(1), from(1), from(2)), (true, true, true));
     assert_eq!(house.asked(), 2, "once per address: where an operator comes from is part of the answer");
+}
+
+#[tokio::test]
+async fn what_is_known_of_a_password_tells_nothing_to_those_who_may_not_come() {
+    let office = Profile { addresses: vec!["10.0.0.0/8".parse().unwrap()], ..Profile::default() };
+    let house = House::with_profiles([("office".into(), office)].into_iter().collect());
+    house.shelf.add("ada", None, |user| user.profile = "office".into());
+    let basic = basic(&house);
+    let from = async |address: &str| {
+        let mut request = request(&[("authorization", &header("ada", "right:ada"))]);
+        request.client.address = address.parse().unwrap();
+        verdict(ask(&house, &basic, &request).await.0).unwrap();
+    };
+    // The realm is asked: an answer from memory would come at once, and admission's refusal with it.
+    tokio::join!(from("10.0.0.1"), from("10.0.0.2"), from("192.0.2.1"));
+    assert_eq!(house.asked(), 2, "beside one who asks");
+    from("192.0.2.1").await;
+    assert_eq!(house.asked(), 3, "after one who asked");
+    from("10.0.0.3").await;
+    assert_eq!(house.asked(), 3, "and others need not ask");
 }
 
 #[tokio::test]

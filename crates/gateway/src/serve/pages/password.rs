@@ -14,7 +14,7 @@ use http_body_util::Full;
 use vestibule_engine::Timestamp;
 use vestibule_engine::audit::{Ending, Reason, Ruling, Trail};
 use vestibule_engine::clock::Clock;
-use vestibule_engine::identity::{Identity, SchemeName, TenantId, User, password};
+use vestibule_engine::identity::{Identity, Level, SchemeName, TenantId, User, password};
 use vestibule_engine::realm::{Accounts, Attempt, Offered, Passwords};
 use vestibule_engine::request::CheckRequest;
 use vestibule_engine::scheme::{Callback, Login, Unavailable};
@@ -126,6 +126,8 @@ impl ChangePassword for OwnPasswords {
             // A live session says so better than a cookie: its owner may get past guesses of others.
             known_device: true,
             accounts: Accounts::All,
+            // Nobody signs in by this: the session it comes with is as strong as their profile demands.
+            level: Level(u8::MAX),
             now: change.now,
         };
         match self.realm.change_password(&self.passwords, &attempt, &self.step, &new, trail).await? {
