@@ -115,10 +115,8 @@ impl Admission {
             return Ok(Err(rejection));
         }
         // Last, so that a proof refused for another reason is not spent.
-        for condition in &proof.replay {
-            if !self.first_use(tenant, &proof.issuer, condition, now).await? {
-                return Ok(Err(Rejection::chain(Reason::Replayed)));
-            }
+        if let Err(rejection) = self.spend(&proof, tenant, now).await? {
+            return Ok(Err(rejection));
         }
         Ok(Ok(Identity {
             user,
@@ -132,6 +130,20 @@ impl Admission {
             ambient: proof.ambient,
             from: Some(client),
         }))
+    }
+
+    /// Spends what a proof may be used for once. For whoever has to write something before the proof can be admitted; the rest of
+    /// it is admitted like any other.
+    ///
+    /// # Errors
+    /// [`Unavailable`] if the store does not answer.
+    pub async fn spend(&self, proof: &Proof, tenant: &Tenant, now: Timestamp) -> Result<Result<(), Rejection>, Unavailable> {
+        for condition in &proof.replay {
+            if !self.first_use(tenant, &proof.issuer, condition, now).await? {
+                return Ok(Err(Rejection::chain(Reason::Replayed)));
+            }
+        }
+        Ok(Ok(()))
     }
 
     /// Whether somebody who was admitted before, and holds a session, still would be: it is valid in this tenant only, the

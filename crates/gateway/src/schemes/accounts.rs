@@ -3,6 +3,9 @@
 //! A partner names only users that were linked to it, or, where names are configured to count, users whose names end as its
 //! names do. An account of the same name is never taken for a newcomer's: whoever can choose a name there could choose an
 //! account here.
+//!
+//! Who it is about is found first, and nothing is written. Once the partner's word is spent it is written into the account: word
+//! that is brought a second time changes nothing (attack 43).
 
 use std::collections::BTreeMap;
 
@@ -87,20 +90,19 @@ impl Subject {
     }
 }
 
-impl Mapping<'_> {
-    /// Whom a subject is here. `Err` is nobody, or nobody whom this partner may name.
+impl<'a> Mapping<'a> {
+    /// Whom a subject is here; [`Account::keep`] comes later. `Err` is nobody, or nobody whom this partner may name.
     ///
     /// # Errors
     /// [`Unavailable`] when the store does not answer.
-    pub async fn who(
-        &self,
-        users: &Users,
+    pub async fn find(
+        self,
+        users: &'a Users,
         subject: &Subject,
-        stated: &dyn Stated,
+        stated: &'a dyn Stated,
         tenant: &TenantId,
-        now: Timestamp,
-        trail: &mut Trail,
-    ) -> Result<Result<Who, Reason>, Unavailable> {
+    ) -> Result<Result<(Who, Account<'a>), Reason>, Unavailable> {
+        let mut account = Account { mapping: self, users, stated, profile: None };
         let found = match self.users {
             FoundBy::Name { suffix } => {
                 let Some(name) = local(&subject.id, suffix) else { return Ok(Err(Reason::SubjectNotAllowed)) };
@@ -111,24 +113,24 @@ impl Mapping<'_> {
             }
             FoundBy::Link => {
                 let id = ExternalId { issuer: self.issuer.clone(), id: subject.id.clone() };
-                match (users.by_external_id(tenant, &id).await?, self.provision) {
-                    (Some(user), _) => user,
-                    (None, Some(profile)) if subject.lasts == Lasts::Beyond => {
-                        return self.welcome(users, profile, id, stated, tenant, now, trail).await;
+                match users.by_external_id(tenant, &id).await? {
+                    Some(user) => user,
+                    // Where no account is to be made, admission says that nobody is linked.
+                    None => {
+                        account.profile = self.provision.filter(|_| subject.lasts == Lasts::Beyond);
+                        return Ok(Ok((Who::External(id), account)));
                     }
-                    // Admission says that nobody is linked.
-                    (None, _) => return Ok(Ok(Who::External(id))),
                 }
             }
         };
-        self.refresh(users, found.id, stated).await.map(|refreshed| refreshed.map(Who::User))
+        Ok(Ok((Who::User(found.id), account)))
     }
 
-    /// Brings an account up to date with what its issuer says of it.
+    /// Brings an account up to date with what its issuer says of it. Returns whether that changed it.
     ///
     /// # Errors
     /// [`Unavailable`] when the store does not answer.
-    pub async fn refresh(&self, users: &Users, id: UserId, stated: &dyn Stated) -> Result<Result<UserId, Reason>, Unavailable> {
+    pub async fn refresh(&self, users: &Users, id: UserId, stated: &dyn Stated) -> Result<Result<bool, Reason>, Unavailable> {
         let store = users.store();
         for _ in 0..ATTEMPTS {
             let Some(user) = store.user(id).await? else { return Ok(Err(Reason::UnknownUser)) };
@@ -149,57 +151,14 @@ impl Mapping<'_> {
                 epoch: if lost { user.epoch.saturating_add(1) } else { user.epoch },
                 ..user.clone()
             };
-            if renewed == user || store.update_user(&renewed, user.epoch).await? {
-                return Ok(Ok(id));
+            if renewed == user {
+                return Ok(Ok(false));
+            }
+            if store.update_user(&renewed, user.epoch).await? {
+                return Ok(Ok(true));
             }
         }
         Err(Unavailable::new("store", "the user is being changed all the time"))
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "what an account is made of")]
-    async fn welcome(
-        &self,
-        users: &Users,
-        profile: &ProfileName,
-        id: ExternalId,
-        stated: &dyn Stated,
-        tenant: &TenantId,
-        now: Timestamp,
-        trail: &mut Trail,
-    ) -> Result<Result<Who, Reason>, Unavailable> {
-        let name = match self.user_name {
-            Some(name) => only(stated, name).and_then(|name| Username::parse(&name)),
-            None => Username::parse(&id.id),
-        };
-        let Some(name) = name else { return Ok(Err(Reason::NoAccount)) };
-        let (display_name, email) = self.shown(stated);
-        let user = User {
-            id: UserId(RequestId::new(now)?.0),
-            tenant: tenant.clone(),
-            name,
-            display_name,
-            email,
-            groups: self.groups(stated).unwrap_or_default(),
-            profile: profile.clone(),
-            state: AccountState::Active,
-            must_change_password: false,
-            break_glass: false,
-            epoch: 0,
-            password: None,
-            external_ids: vec![id.clone()],
-            created: now,
-        };
-        if users.store().insert_user(&user).await? {
-            let by = format!("{} {}", self.kind, self.partner);
-            trail.events.push(Event::AdminChanged { by, action: "user.provision".to_owned(), subject: user.name.to_string() });
-            return Ok(Ok(Who::User(user.id)));
-        }
-        // Two first logins at once: the other one made it.
-        if let Some(user) = users.by_external_id(tenant, &id).await? {
-            return self.refresh(users, user.id, stated).await.map(|refreshed| refreshed.map(Who::User));
-        }
-        tracing::error!(partner = self.partner, name = %user.name, "somebody new has the name of another account here");
-        Ok(Err(Reason::NoAccount))
     }
 
     fn groups(&self, stated: &dyn Stated) -> Option<Vec<GroupName>> {
@@ -228,6 +187,87 @@ impl Mapping<'_> {
             }
         }
         kept
+    }
+}
+
+/// What a partner says of somebody, and where it is kept. To be kept when its word is spent, not before.
+#[derive(Clone, Copy)]
+pub struct Account<'a> {
+    mapping: Mapping<'a>,
+    users: &'a Users,
+    stated: &'a dyn Stated,
+    /// The profile of the account that is to be made; `None` for one that is there, or is not to be.
+    profile: Option<&'a ProfileName>,
+}
+
+impl Account<'_> {
+    /// Whether it is to be made.
+    pub fn is_new(&self) -> bool {
+        self.profile.is_some()
+    }
+
+    /// Makes the account of `who`, or brings it up to date. Returns whose it is if it is another than before; `Err` may not enter.
+    ///
+    /// # Errors
+    /// [`Unavailable`] when the store does not answer.
+    pub async fn keep(
+        &self,
+        who: &Who,
+        tenant: &TenantId,
+        now: Timestamp,
+        trail: &mut Trail,
+    ) -> Result<Result<Option<UserId>, Reason>, Unavailable> {
+        match (who, self.profile) {
+            (Who::User(id), _) => {
+                self.mapping.refresh(self.users, *id, self.stated).await.map(|kept| kept.map(|changed| changed.then_some(*id)))
+            }
+            (Who::External(id), Some(profile)) => self.welcome(id, profile, tenant, now, trail).await.map(|made| made.map(Some)),
+            (Who::External(_), None) => Ok(Ok(None)),
+        }
+    }
+
+    async fn welcome(
+        &self,
+        id: &ExternalId,
+        profile: &ProfileName,
+        tenant: &TenantId,
+        now: Timestamp,
+        trail: &mut Trail,
+    ) -> Result<Result<UserId, Reason>, Unavailable> {
+        let mapping = self.mapping;
+        let name = match mapping.user_name {
+            Some(name) => only(self.stated, name).and_then(|name| Username::parse(&name)),
+            None => Username::parse(&id.id),
+        };
+        let Some(name) = name else { return Ok(Err(Reason::NoAccount)) };
+        let (display_name, email) = mapping.shown(self.stated);
+        let user = User {
+            id: UserId(RequestId::new(now)?.0),
+            tenant: tenant.clone(),
+            name,
+            display_name,
+            email,
+            groups: mapping.groups(self.stated).unwrap_or_default(),
+            profile: profile.clone(),
+            state: AccountState::Active,
+            must_change_password: false,
+            break_glass: false,
+            epoch: 0,
+            password: None,
+            external_ids: vec![id.clone()],
+            created: now,
+        };
+        if self.users.store().insert_user(&user).await? {
+            let by = format!("{} {}", mapping.kind, mapping.partner);
+            trail.events.push(Event::AdminChanged { by, action: "user.provision".to_owned(), subject: user.name.to_string() });
+            return Ok(Ok(user.id));
+        }
+        // Two first logins at once: the other one made it.
+        if let Some(user) = self.users.by_external_id(tenant, id).await? {
+            return mapping.refresh(self.users, user.id, self.stated).await.map(|refreshed| refreshed.map(|_| user.id));
+        }
+        tracing::error!(partner = mapping.partner, name = %user.name, "somebody new has the name of another account here");
+        Ok(Err(Reason::NoAccount))
     }
 }
 

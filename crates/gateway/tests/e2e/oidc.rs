@@ -292,6 +292,21 @@ fn a_login_is_finished_once_even_where_its_provider_forgets_to_look() {
     assert!(!again.cookies().contains_key("vestibule"));
 }
 
+/// As with SAML: what was used changes no account, and makes none.
+#[test]
+fn a_login_that_was_finished_brings_no_removed_account_back() {
+    let house = House::start("provision = true\nname = \"preferred_username\"");
+    let mut browser = house.gateway.browser();
+    let back = house.leave(&mut browser, "forgetful.zoe");
+    let mut as_it_left = browser.clone();
+    assert_eq!(browser.load(&back).status, 303);
+    let of_zoe = |verb: &str| house.gateway.command(&["user", verb, "zoe", "--tenant", "north"]).status.success();
+    assert!(of_zoe("delete"));
+    let again = as_it_left.load(&back);
+    assert_eq!((again.status, house.reason(&again).0, house.asked("/token")), (403, json!("replayed"), 2));
+    assert!(!of_zoe("show"));
+}
+
 #[test]
 fn what_the_provider_says_of_somebody_becomes_their_account() {
     let settings = r#"

@@ -381,6 +381,48 @@ fn what_the_identity_provider_says_of_somebody_becomes_their_account() {
     assert_eq!((&refused["check"], &refused["partner"]), (&json!("authentication context"), &json!("corp")));
 }
 
+/// Attack 43: a second use has no effect, on the account neither.
+#[test]
+fn an_answer_that_was_used_brings_nobody_back_what_they_have_lost() {
+    let Some(peer) = Peer::new("corp", "idp-rsa2048") else { return };
+    let settings = r#"
+        provision = true
+        name = "uid"
+        group_attribute = "member"
+        groups = { "cn=staff" = "staff", "cn=admins" = "admins" }
+    "#;
+    let gateway = house(&peer, settings);
+    let peer = peer.meets(&gateway);
+    let answered = |browser: &mut Browser<'_>, groups: &[&str]| {
+        let away = depart(browser, &page(&gateway, "/page"));
+        peer.answers(&away, "x-4711", json!({"attributes": {"uid": ["dora"], "member": groups}}))
+    };
+    let replayed = |browser: &mut Browser<'_>, answer: &Value| {
+        let again = bring(browser, answer);
+        assert_eq!((again.status, reason(&gateway, &again).0), (403, json!("replayed")));
+    };
+    let mut browser = gateway.browser();
+    let more = answered(&mut browser, &["cn=staff", "cn=admins"]);
+    let as_it_left = browser.clone();
+    let arrived = bring(&mut browser, &more);
+    assert_eq!(follow(&mut browser, &arrived).status, 200);
+    let less = answered(&mut gateway.browser(), &["cn=staff"]);
+    assert_eq!(bring(&mut gateway.browser(), &less).status, 403, "it belongs to the browser that asked");
+    let mut other = gateway.browser();
+    let less = answered(&mut other, &["cn=staff"]);
+    let arrived = bring(&mut other, &less);
+    assert_eq!(follow(&mut other, &arrived).status, 200);
+    replayed(&mut as_it_left.clone(), &more);
+    assert_eq!(other.load(&page(&gateway, "/page")).status, 200);
+    assert_eq!(gateway.application.last().header("x-vestibule-groups"), Some("staff"));
+
+    // Nor an account that was removed.
+    let of_dora = |verb: &str| gateway.command(&["user", verb, "dora", "--tenant", "north"]).status.success();
+    assert!(of_dora("delete"));
+    replayed(&mut as_it_left.clone(), &more);
+    assert!(!of_dora("show"));
+}
+
 #[test]
 fn a_login_that_the_identity_provider_begins_is_asked_about_before_it_replaces_anybody() {
     let Some(peer) = Peer::new("corp", "idp-rsa2048") else { return };

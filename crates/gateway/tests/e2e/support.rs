@@ -658,8 +658,8 @@ impl Gateway {
     }
 }
 
-/// A person's browser: cookies by host, redirects followed.
-#[derive(Debug)]
+/// A person's browser: cookies by host, redirects followed. A clone has the cookies of that moment.
+#[derive(Debug, Clone)]
 pub struct Browser<'a> {
     of: PhantomData<&'a Gateway>,
     through: SocketAddr,

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use vestibule_engine::Timestamp;
-use vestibule_engine::audit::{Reason, Trail};
+use vestibule_engine::audit::Reason;
 use vestibule_engine::identity::TenantId;
 use vestibule_engine::scheme::{Proof, Replay, Unavailable};
 use vestibule_oidc::id_token::IdToken;
 use vestibule_oidc::userinfo::{UserInfo, texts};
 
 use super::{OpenidProvider, RelyingParty, SESSION, Vouched};
-use crate::schemes::accounts::{Lasts, Mapping, Stated, Subject, only};
+use crate::schemes::accounts::{Account, Lasts, Mapping, Stated, Subject, only};
 
 /// For how long a login may be under way, and then its name and code be brought again.
 const REMEMBERED: Duration = Duration::from_secs(2 * 3600);
@@ -18,24 +18,23 @@ const REMEMBERED: Duration = Duration::from_secs(2 * 3600);
 const MAX_DEPTH: usize = 8;
 
 impl RelyingParty {
-    /// What an answer proves. `Err` names nobody here, or nobody whom its issuer may name. `session` is what the store calls the
-    /// session there.
+    /// What an answer proves, and what it says of their account: nothing is written. `Err` names nobody here, or nobody whom its
+    /// issuer may name. `session` is what the store calls the session there.
     ///
     /// # Errors
     /// [`Unavailable`] when the store does not answer.
-    pub async fn proof(
-        &self,
-        provider: &OpenidProvider,
-        vouched: &Vouched,
+    pub async fn proof<'a>(
+        &'a self,
+        provider: &'a OpenidProvider,
+        vouched: &'a Vouched,
         session: &str,
         tenant: &TenantId,
         now: Timestamp,
-        trail: &mut Trail,
-    ) -> Result<Result<Proof, Reason>, Unavailable> {
+    ) -> Result<Result<(Proof, Account<'a>), Reason>, Unavailable> {
         let (mapping, token) = (mapping(provider), vouched.id_token.token());
         let Some(subject) = subject(provider, vouched) else { return Ok(Err(Reason::NoAccount)) };
-        let who = match mapping.who(&self.users, &subject, vouched, tenant, now, trail).await? {
-            Ok(who) => who,
+        let (who, account) = match mapping.find(&self.users, &subject, vouched, tenant).await? {
+            Ok(found) => found,
             Err(reason) => return Ok(Err(reason)),
         };
         let mut attributes = mapping.kept(vouched);
@@ -45,7 +44,7 @@ impl RelyingParty {
         // A login is finished once, by one code. Its provider should refuse the second time; we do not rely on it.
         let login = Replay::Once { key: [b"login ", vouched.state.as_bytes()].concat(), until };
         let code = Replay::Once { key: [b"code ", &vouched.code[..]].concat(), until };
-        Ok(Ok(Proof {
+        let proof = Proof {
             tenant: tenant.clone(),
             who,
             scheme: self.name.clone(),
@@ -55,7 +54,8 @@ impl RelyingParty {
             replay: vec![login, code],
             attributes,
             ambient: true,
-        }))
+        };
+        Ok(Ok((proof, account)))
     }
 }
 

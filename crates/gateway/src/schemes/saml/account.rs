@@ -1,37 +1,37 @@
 //! Whom an assertion speaks of.
 
 use vestibule_engine::Timestamp;
-use vestibule_engine::audit::{Reason, Trail};
+use vestibule_engine::audit::Reason;
 use vestibule_engine::identity::TenantId;
 use vestibule_engine::scheme::{Proof, Replay, Unavailable};
 use vestibule_saml::names::name_id;
-use vestibule_saml::{Assertion, NameId};
+use vestibule_saml::{Assertion, AssertionContent, NameId};
 
 use super::{Answer, IdentityProvider, ServiceProvider};
-use crate::schemes::accounts::{Lasts, Mapping, Stated, Subject, only};
+use crate::schemes::accounts::{Account, Lasts, Mapping, Stated, Subject, only};
 
 impl ServiceProvider {
-    /// What an answer proves. `Err` names nobody here, or nobody whom its issuer may name.
+    /// What an answer proves, and what it says of their account: nothing is written. `Err` names nobody here, or nobody whom its
+    /// issuer may name.
     ///
     /// # Errors
     /// [`Unavailable`] when the store does not answer.
-    pub async fn proof(
-        &self,
-        answer: &Answer,
+    pub async fn proof<'a>(
+        &'a self,
+        answer: &'a Answer,
         tenant: &TenantId,
         now: Timestamp,
-        trail: &mut Trail,
-    ) -> Result<Result<Proof, Reason>, Unavailable> {
+    ) -> Result<Result<(Proof, Account<'a>), Reason>, Unavailable> {
         let Some(provider) = answer.provider(self) else { return Ok(Err(Reason::UnknownPartner)) };
         let assertion = answer.accepted.assertion.value();
         let Some(subject) = subject(provider, assertion) else { return Ok(Err(Reason::NoAccount)) };
-        let (mapping, stated) = (mapping(provider), Attributes(assertion));
-        let who = match mapping.who(&self.users, &subject, &stated, tenant, now, trail).await? {
-            Ok(who) => who,
+        let mapping = mapping(provider);
+        let (who, account) = match mapping.find(&self.users, &subject, assertion, tenant).await? {
+            Ok(found) => found,
             Err(reason) => return Ok(Err(reason)),
         };
         let once = &answer.accepted.once;
-        Ok(Ok(Proof {
+        let proof = Proof {
             tenant: tenant.clone(),
             who,
             scheme: self.name.clone(),
@@ -39,18 +39,16 @@ impl ServiceProvider {
             level: provider.level(&answer.accepted),
             authenticated_at: assertion.authn.iter().map(|statement| statement.instant).min().unwrap_or(now).min(now),
             replay: vec![Replay::Once { key: once.id.clone().into_bytes(), until: once.until }],
-            attributes: mapping.kept(&stated),
+            attributes: mapping.kept(assertion),
             ambient: true,
-        }))
+        };
+        Ok(Ok((proof, account)))
     }
 }
 
-/// What an assertion states, as the mapping of accounts reads it.
-struct Attributes<'a>(&'a Assertion);
-
-impl Stated for Attributes<'_> {
+impl Stated for Assertion {
     fn values(&self, name: &str) -> Vec<String> {
-        self.0.values(name).map(str::to_owned).collect()
+        AssertionContent::values(self, name).map(str::to_owned).collect()
     }
 }
 
@@ -73,7 +71,7 @@ fn mapping(provider: &IdentityProvider) -> Mapping<'_> {
 /// Whom the issuer names, if it is one.
 fn subject(provider: &IdentityProvider, assertion: &Assertion) -> Option<Subject> {
     match &provider.settings().subject {
-        Some(attribute) => Subject::parse(&only(&Attributes(assertion), attribute)?, Lasts::Beyond),
+        Some(attribute) => Subject::parse(&only(assertion, attribute)?, Lasts::Beyond),
         None => {
             let NameId { value, format, .. } = assertion.name_id()?;
             let lasts = if format.as_deref() == Some(name_id::TRANSIENT) { Lasts::ForThisLogin } else { Lasts::Beyond };

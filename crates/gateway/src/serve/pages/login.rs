@@ -12,7 +12,7 @@ use vestibule_engine::Timestamp;
 use vestibule_engine::audit::{Ending, Event, Reason};
 use vestibule_engine::identity::{Identity, Username};
 use vestibule_engine::realm::hashed_name;
-use vestibule_engine::scheme::{Callback, Departure, Leads, Login, LoginFlow, Proof, Unavailable};
+use vestibule_engine::scheme::{Callback, Departure, Leads, Login, LoginFlow, Proof, Unavailable, Who};
 use vestibule_engine::store::{Insert, Key, Kind};
 
 use super::guard::{Form, is_cross_site};
@@ -21,6 +21,7 @@ use super::single_logout::Known;
 use super::view::{Display, LeavingPage, LoginPage, Problem};
 use super::ways_in::FrontDoor;
 use super::{Portal, Visit, cookie, landing, reply};
+use crate::schemes::accounts::Account;
 use crate::schemes::known_device;
 use crate::schemes::login_form::{PASSWORD, USERNAME};
 use crate::serve::return_to::ReturnTo;
@@ -170,6 +171,35 @@ impl Portal {
         let client = visit.request.client.address;
         let admitted = self.engine.admission.admit_from(proof, visit.tenant, client, visit.now, &mut visit.trail).await?;
         Ok(admitted.map_err(|rejection| rejection.reason))
+    }
+
+    /// The same for somebody whom a partner vouches for. Its word is spent before it changes their account: a second use has no
+    /// effect (attack 43).
+    pub(super) async fn admit_vouched(
+        &self,
+        visit: &mut Visit<'_>,
+        proof: Proof,
+        account: Account<'_>,
+    ) -> Result<Result<Identity, Reason>, Unavailable> {
+        let mut rest = Proof { replay: Vec::new(), ..proof.clone() };
+        let admitted = if account.is_new() {
+            match self.engine.admission.spend(&proof, visit.tenant, visit.now).await? {
+                Ok(()) => None,
+                Err(rejection) => return Ok(Err(rejection.reason)),
+            }
+        } else {
+            match self.admit(visit, proof).await? {
+                Ok(identity) => Some(identity),
+                Err(reason) => return Ok(Err(reason)),
+            }
+        };
+        match (account.keep(&rest.who, &visit.tenant.id, visit.now, &mut visit.trail).await?, admitted) {
+            (Ok(None), Some(identity)) => return Ok(Ok(identity)),
+            (Ok(changed), _) => rest.who = changed.map_or(rest.who, Who::User),
+            (Err(reason), _) => return Ok(Err(reason)),
+        }
+        // As the account stands now.
+        self.admit(visit, rest).await
     }
 
     /// Where somebody who is signed in goes.

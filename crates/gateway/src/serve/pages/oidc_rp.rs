@@ -93,11 +93,11 @@ impl Portal {
             Err(Failure::Refused(rejection)) => return Ok(refused(visit, rp, provider, rejection, &wish)),
         };
         let session = OpSession::name()?;
-        let proof = match rp.proof(provider, &vouched, &session, &visit.tenant.id, visit.now, &mut visit.trail).await? {
-            Ok(proof) => proof,
+        let (proof, account) = match rp.proof(provider, &vouched, &session, &visit.tenant.id, visit.now).await? {
+            Ok(found) => found,
             Err(reason) => return Ok(turned_away(visit, rp, provider, reason, &wish)),
         };
-        let identity = match self.admit(visit, proof).await? {
+        let identity = match self.admit_vouched(visit, proof, account).await? {
             Ok(identity) => identity,
             // The same answer twice, and the first has signed somebody in: nothing is wrong.
             Err(Reason::Replayed) if let Some(former) = &former => return self.onward(visit, former, &wish).await,

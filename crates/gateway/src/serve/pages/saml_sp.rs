@@ -230,8 +230,8 @@ impl Portal {
                 Wish { return_to, ..Wish::default() }
             }
         };
-        let proof = match sp.proof(&answer, &visit.tenant.id, visit.now, &mut visit.trail).await? {
-            Ok(proof) => proof,
+        let (proof, account) = match sp.proof(&answer, &visit.tenant.id, visit.now).await? {
+            Ok(found) => found,
             Err(reason) => return Ok(turned_away(visit, sp, provider, reason, &wish)),
         };
         if journey.is_none()
@@ -246,7 +246,7 @@ impl Portal {
             return Ok(reply::page(visit, StatusCode::OK, &page));
         }
         let realm = provider.name().to_owned();
-        let identity = match self.admit(visit, proof).await? {
+        let identity = match self.admit_vouched(visit, proof, account).await? {
             Ok(identity) => identity,
             // The same answer twice, and the first has signed somebody in: nothing is wrong.
             Err(Reason::Replayed) if former.is_some() => return self.welcome_back(visit, former, &wish).await,

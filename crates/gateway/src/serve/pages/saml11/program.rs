@@ -52,11 +52,11 @@ impl Portal {
         if provider.settings().saml11.is_none() {
             return Ok(refuse_form(visit, &sp, SamlFault::Unsupported, "expected SAML 1.1"));
         }
-        let proof = match sp.proof(&answer, &visit.tenant.id, visit.now, &mut visit.trail).await? {
-            Ok(proof) => proof,
+        let (proof, account) = match sp.proof(&answer, &visit.tenant.id, visit.now).await? {
+            Ok(found) => found,
             Err(reason) => return Ok(turned_away(visit, &sp, provider, reason, &Wish::default())),
         };
-        let identity = match self.admit(visit, proof).await? {
+        let identity = match self.admit_vouched(visit, proof, account).await? {
             Ok(identity) => identity,
             Err(reason) => return Ok(turned_away(visit, &sp, provider, reason, &Wish::default())),
         };
