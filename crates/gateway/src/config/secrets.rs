@@ -137,7 +137,11 @@ fn credential(name: &str) -> Result<PathBuf, String> {
 
 fn read(path: &Path) -> Result<(Secret<String>, Option<String>), String> {
     let shown = path.display();
-    let file = File::open(path).map_err(|why| format!("the secret `{shown}` cannot be read: {}", reason(&why)))?;
+    let file = File::open(path).map_err(|why| {
+        let absent = why.kind() == std::io::ErrorKind::NotFound && path.starts_with("/run/credentials");
+        let more = if absent { "; systemd puts it there while the service runs" } else { "" };
+        format!("the secret `{shown}` cannot be read: {}{more}", reason(&why))
+    })?;
     let metadata = file.metadata().map_err(|why| format!("the secret `{shown}` cannot be read: {}", reason(&why)))?;
     if metadata.len() > MAX_SECRET {
         return Err(format!("the secret `{shown}` is longer than {MAX_SECRET} octets"));
