@@ -12,7 +12,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::csrf::CsrfKey;
 use crate::decision::{Decision, Denial, Grant, Permits};
 use crate::identity::{Identity, Principal, SchemeName};
-use crate::inject::{Granted, Injection};
+use crate::inject::{Granted, Injection, Uninjected};
 use crate::policy::Verdict;
 use crate::request::{CheckRequest, Malformed, RequestId};
 use crate::route::{Access, Csrf, Destination, Found, Routes};
@@ -217,7 +217,8 @@ impl Engine {
                     injection.response.extend(more.response);
                     injection.body = more.body.or(injection.body);
                 }
-                Err(why) => {
+                Err(Uninjected::Malformed(malformed)) => return Decision::Deny(Denial::Malformed(malformed)),
+                Err(Uninjected::Unmade(why)) => {
                     tracing::error!(request_id = %asked.request.id, injector = injector.name(), %why, "what the application should be told cannot be made");
                     return Decision::Deny(Denial::Injection(format!("{}: {why}", injector.name())));
                 }
@@ -430,7 +431,7 @@ mod tests {
             &[]
         }
 
-        async fn inject(&self, _: &Granted<'_>) -> Result<Injection, String> {
+        async fn inject(&self, _: &Granted<'_>) -> Result<Injection, Uninjected> {
             Err("no key".into())
         }
     }

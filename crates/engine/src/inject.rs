@@ -14,7 +14,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use crate::clock::Timestamp;
 use crate::decision::Permits;
 use crate::identity::Principal;
-use crate::request::{Body, CheckRequest, Target};
+use crate::request::{Body, CheckRequest, Malformed, Target};
 use crate::route::Found;
 use crate::scheme::Place;
 use crate::session::may_hold_token;
@@ -31,8 +31,29 @@ pub trait Injector: Debug + Send + Sync {
     /// What to tell. May be asked for anonymous, too.
     ///
     /// # Errors
-    /// A sentence for the log; nothing is forwarded then.
-    async fn inject(&self, asked: &Granted<'_>) -> Result<Injection, String>;
+    /// [`Uninjected`]; nothing is forwarded then.
+    async fn inject(&self, asked: &Granted<'_>) -> Result<Injection, Uninjected>;
+}
+
+/// Why the application cannot be told.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Uninjected {
+    /// It cannot be made. A sentence for the log.
+    Unmade(String),
+    /// The request, into which it would be written, cannot be read.
+    Malformed(Malformed),
+}
+
+impl From<String> for Uninjected {
+    fn from(why: String) -> Self {
+        Self::Unmade(why)
+    }
+}
+
+impl From<&str> for Uninjected {
+    fn from(why: &str) -> Self {
+        Self::Unmade(why.to_owned())
+    }
 }
 
 /// The grant an injector speaks about.

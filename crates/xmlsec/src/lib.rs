@@ -20,6 +20,7 @@ mod error;
 mod ids;
 mod keys;
 mod limits;
+mod literal;
 mod parse;
 mod profile;
 #[expect(unsafe_code, reason = "RSA-OAEP with unequal hashes exists in AWS-LC, but not in its safe interface (architecture §5.8)")]
@@ -48,6 +49,7 @@ pub use encrypt::{ContentKey, EncryptedForm, EncryptedKeyInfo, Encryption, Recip
 pub use error::{EncryptionFault, Error, KeyFault, Malformed, ReferenceFault, Role, SignatureFault};
 pub use keys::{KeyId, Keys, TrustedKeys};
 pub use limits::Limits;
+pub use literal::is_literal;
 pub use profile::{Concession, Hash, Profile, SignatureAlgorithm};
 pub use shared::SharedKey;
 pub use sign::{KeyInfo, Part, Placement, Signing};

@@ -17,7 +17,7 @@ use std::str::FromStr;
 use async_trait::async_trait;
 use http::{HeaderName, HeaderValue};
 use vestibule_engine::identity::Identity;
-use vestibule_engine::inject::{Granted, Injection, Injector};
+use vestibule_engine::inject::{Granted, Injection, Injector, Uninjected};
 
 use crate::inject::injectable;
 
@@ -216,13 +216,13 @@ impl Injector for HeadersInjector {
         &self.headers
     }
 
-    async fn inject(&self, asked: &Granted<'_>) -> Result<Injection, String> {
+    async fn inject(&self, asked: &Granted<'_>) -> Result<Injection, Uninjected> {
         let mut injection = Injection { set: Vec::with_capacity(self.headers.len()), ..Injection::default() };
         let id = [(&ID, &Fact::RequestId)];
         for (header, fact) in id.into_iter().chain(self.rules.iter().map(|(header, fact)| (header, fact))) {
             let Some(value) = fact.value(asked) else { continue };
             if value.len() > MAX_VALUE {
-                return Err(format!("the value of {header} has {} octets, more than {MAX_VALUE}", value.len()));
+                return Err(format!("the value of {header} has {} octets, more than {MAX_VALUE}", value.len()).into());
             }
             let value = HeaderValue::try_from(value).map_err(|_| format!("the value of {header} is not a header value"))?;
             injection.set.push((header.clone(), value));

@@ -17,7 +17,7 @@ use quick_cache::sync::Cache;
 use serde_json::Map;
 use vestibule_engine::clock::random;
 use vestibule_engine::identity::Identity;
-use vestibule_engine::inject::{Granted, Injection, Injector};
+use vestibule_engine::inject::{Granted, Injection, Injector, Uninjected};
 use vestibule_engine::store;
 use vestibule_engine::tenant::Tenant;
 use vestibule_oidc::claims::Claims;
@@ -169,7 +169,7 @@ impl Injector for JwtInjector {
         &self.header
     }
 
-    async fn inject(&self, asked: &Granted<'_>) -> Result<Injection, String> {
+    async fn inject(&self, asked: &Granted<'_>) -> Result<Injection, Uninjected> {
         let Some(identity) = asked.principal.identity() else { return Ok(Injection::default()) };
         let value = self.token(identity, &asked.found.tenant, asked.now.as_second())?;
         Ok(Injection { set: vec![(self.settings.header.clone(), value)], ..Injection::default() })

@@ -41,7 +41,7 @@ mod tests {
     use vestibule_engine::chain::Chain;
     use vestibule_engine::decision::Permits;
     use vestibule_engine::identity::{AccountState, Attributes, Identity, Level, Principal, User, UserId, Username};
-    use vestibule_engine::inject::{Granted, Injection, Injector};
+    use vestibule_engine::inject::{Granted, Injection, Injector, Uninjected};
     use vestibule_engine::policy::Policy;
     use vestibule_engine::request::{Body, Channel, CheckRequest, Client, Host, RequestId, Target};
     use vestibule_engine::route::{Access, BodyNeed, Csrf, Destination, Found, Route};
@@ -138,7 +138,11 @@ mod tests {
         };
         let found = Found { tenant: Arc::new(tenant), route: Arc::new(route) };
         let permits = Permits::none();
-        let injection = injector.inject(&Granted { request: &request, found: &found, principal, permits: &permits, now }).await?;
+        let asked = Granted { request: &request, found: &found, principal, permits: &permits, now };
+        let injection = injector.inject(&asked).await.map_err(|why| match why {
+            Uninjected::Unmade(why) => why,
+            Uninjected::Malformed(malformed) => format!("{malformed:?}"),
+        })?;
         for (name, _) in &injection.set {
             assert!(injector.headers().contains(name), "{name} is set but not listed, so a client's copy would pass");
         }

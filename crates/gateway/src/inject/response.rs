@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use http::{HeaderName, HeaderValue};
 use vestibule_engine::identity::ResponseName;
-use vestibule_engine::inject::{Granted, Injection, Injector};
+use vestibule_engine::inject::{Granted, Injection, Injector, Uninjected};
 
 use crate::config::checked::Response;
 
@@ -42,13 +42,13 @@ impl Injector for ResponseInjector {
         &self.headers
     }
 
-    async fn inject(&self, asked: &Granted<'_>) -> Result<Injection, String> {
+    async fn inject(&self, asked: &Granted<'_>) -> Result<Injection, Uninjected> {
         let mut set: Vec<(HeaderName, HeaderValue)> = Vec::new();
         for name in asked.permits.responses.iter() {
             let headers = self.responses.get(name).ok_or_else(|| format!("there is no response {name}"))?;
             for (header, value) in headers {
                 if set.iter().any(|(taken, _)| taken == header) {
-                    return Err(format!("the header {header} is written by {name} and by another response of the same decision"));
+                    return Err(format!("the header {header} is written by {name} and by another response of the same decision").into());
                 }
                 set.push((header.clone(), value.clone()));
             }

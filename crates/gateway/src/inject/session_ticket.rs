@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use http::header::SET_COOKIE;
 use http::{HeaderName, HeaderValue};
 use vestibule_engine::identity::ResponseName;
-use vestibule_engine::inject::{Granted, Injection, Injector};
+use vestibule_engine::inject::{Granted, Injection, Injector, Uninjected};
 
 use super::ws_security::holder_of;
 use crate::config::checked::{Response, SessionTicketResponse, TicketPlace};
@@ -55,7 +55,7 @@ impl Injector for SessionTicketInjector {
         &self.headers
     }
 
-    async fn inject(&self, asked: &Granted<'_>) -> Result<Injection, String> {
+    async fn inject(&self, asked: &Granted<'_>) -> Result<Injection, Uninjected> {
         let mut injection = Injection::default();
         for response in asked.permits.responses.iter().filter_map(|name| self.responses.get(name)) {
             let identity = asked.principal.identity().ok_or("nobody is known, so no ticket can name them")?;
@@ -68,13 +68,13 @@ impl Injector for SessionTicketInjector {
             };
             match &response.to {
                 TicketPlace::Header(name) if injection.set.iter().any(|(taken, _)| taken == name) => {
-                    return Err(format!("the header {name} is written by two responses of the same decision"));
+                    return Err(format!("the header {name} is written by two responses of the same decision").into());
                 }
                 TicketPlace::Header(name) => injection.set.push((name.clone(), sensitive(ticket.reveal())?)),
                 TicketPlace::Cookie(name) => {
                     let cookie = format!("{name}={}; {ATTRIBUTES}", ticket.reveal());
                     if cookie.len() > COOKIE {
-                        return Err(format!("the ticket is too long for the cookie {name}"));
+                        return Err(format!("the ticket is too long for the cookie {name}").into());
                     }
                     injection.response.push((SET_COOKIE, sensitive(&cookie)?));
                 }

@@ -16,14 +16,15 @@ use http::HeaderName;
 use jiff::SignedDuration;
 use vestibule_engine::clock::random;
 use vestibule_engine::identity::{ResponseName, SchemeName, TenantId};
-use vestibule_engine::inject::{Granted, Injection, Injector};
+use vestibule_engine::inject::{Granted, Injection, Injector, Uninjected};
+use vestibule_engine::request::Malformed;
 use vestibule_soap::Target;
 use vestibule_wss::{Consumed, EncryptFor, Header, Lifetime, Message, MustUnderstand, Randomness, SignWith};
 use vestibule_xmlsec::{AesSize, Limits, OaepHash, SigningKey, WebServices};
 
 use crate::config::SIGNING;
 use crate::config::checked::{Confirm, Holder, ResponseToken, SecurityHeader, SigningCertificate, WsSecurityResponse};
-use crate::schemes::ws_security::message::{self, Received};
+use crate::schemes::ws_security::message;
 use crate::ticket::SessionTickets;
 pub(super) use tokens::holder_of;
 use tokens::{Issued, Tokens};
@@ -104,17 +105,18 @@ impl Injector for WsSecurityInjector {
         &self.headers
     }
 
-    async fn inject(&self, asked: &Granted<'_>) -> Result<Injection, String> {
+    async fn inject(&self, asked: &Granted<'_>) -> Result<Injection, Uninjected> {
         let named: Vec<&Arc<Prepared>> = asked.permits.responses.iter().filter_map(|name| self.responses.get(name)).collect();
         let removed = if self.kept == SecurityHeader::Remove || named.iter().any(|one| one.response.remove) {
             self.roles(asked).to_vec()
         } else {
             Vec::new()
         };
-        let Some(body) = message::body(asked.request) else {
-            return if named.is_empty() { Ok(Injection::default()) } else { Err("the request is no SOAP message".to_owned()) };
+        let body = if named.is_empty() { message::octets(asked.request) } else { message::body(asked.request) };
+        let Some(body) = body else {
+            return if named.is_empty() { Ok(Injection::default()) } else { Err("the request is no SOAP message".into()) };
         };
-        if named.is_empty() && (removed.is_empty() || !message::may_be_secured(asked.request, body)) {
+        if named.is_empty() && (removed.is_empty() || !message::may_be_secured(&asked.request.headers, body)) {
             return Ok(Injection::default());
         }
         let mut headers = Vec::with_capacity(named.len());
@@ -126,7 +128,7 @@ impl Injector for WsSecurityInjector {
         let work = Work { http: asked.request.headers.clone(), body: body.clone(), removed, headers, now: asked.now };
         let body = if body.len() > AT_ONCE {
             let ended = tokio::task::spawn_blocking(move || work.done()).await;
-            ended.unwrap_or_else(|_| Err("the message could not be written".to_owned()))?
+            ended.unwrap_or_else(|_| Err("the message could not be written".into()))?
         } else {
             work.done()?
         };
@@ -145,12 +147,20 @@ struct Work {
 
 impl Work {
     /// The body, if it changes.
-    fn done(self) -> Result<Option<Bytes>, String> {
+    fn done(self) -> Result<Option<Bytes>, Uninjected> {
         let said = |error: vestibule_wss::Error| error.to_string();
-        let received = Received::read(&self.http, &self.body).map_err(said)?;
+        let unreadable = |error: vestibule_wss::Error| {
+            tracing::debug!(%error, "a message whose security header would have to go cannot be read");
+            Uninjected::Malformed(Malformed::Soap)
+        };
+        let received = match message::received(&self.http, &self.body).map_err(unreadable)? {
+            Some(received) => received,
+            None if self.headers.is_empty() => return Ok(None),
+            None => return Err("the request is no SOAP message".into()),
+        };
         if received.is_packaged() && self.headers.iter().any(|(one, _, _)| !one.response.sign.is_empty() || one.response.encrypt.is_some())
         {
-            return Err("a package of several parts cannot be signed or encrypted in place".to_owned());
+            return Err("a package of several parts cannot be signed or encrypted in place".into());
         }
         let limits = message::room(&self.body);
         let mut message = received.as_sent(&self.body).map_err(said)?;

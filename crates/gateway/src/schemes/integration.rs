@@ -547,7 +547,7 @@ pub async fn heading(request: &CheckRequest) -> Option<Result<Heading, ()>> {
     let body = message::body(request)?;
     // What has none of these words has none of these blocks; most messages of a session have not.
     let has = |word: &[u8]| memchr::memmem::find(body, word).is_some();
-    if !(message::may_be_secured(request, body) || has(b"SessionKeepAlive")) {
+    if !(message::may_be_secured(&request.headers, body) || has(b"SessionKeepAlive")) {
         return None;
     }
     let (headers, body) = (request.headers.clone(), body.clone());
@@ -656,7 +656,7 @@ impl Scheme for IntegrationScheme {
     fn presents(&self, request: &CheckRequest) -> bool {
         self.of.serves(request.target.path())
             && (!matches!(self.of.session_id(request), Ok(None))
-                || message::body(request).is_some_and(|body| message::may_be_secured(request, body)))
+                || message::body(request).is_some_and(|body| message::may_be_secured(&request.headers, body)))
     }
 
     fn consumes(&self) -> &[Place] {

@@ -248,8 +248,8 @@ impl WsSecurity {
         let large = body.len() > AT_ONCE;
         let verify = move || {
             let refuse = |why| Rejection { reason: reason(why), reach };
-            let received = Received::read(&headers, &body).map_err(|error| refuse(error.reason()))?;
-            let message = received.message;
+            let received = message::received(&headers, &body).map_err(|error| refuse(error.reason()))?;
+            let Some(Received { message, .. }) = received else { return Ok(None) };
             if !message.presents(&verifier.role) {
                 return Ok(None);
             }
@@ -312,7 +312,7 @@ impl Scheme for WsSecurity {
     }
 
     fn presents(&self, request: &CheckRequest) -> bool {
-        message::body(request).is_some_and(|body| message::may_be_secured(request, body))
+        message::body(request).is_some_and(|body| message::may_be_secured(&request.headers, body))
     }
 
     fn consumes(&self) -> &[Place] {

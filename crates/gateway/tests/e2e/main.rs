@@ -64,4 +64,5 @@ mod wire_examples;
 mod ws_security;
 mod ws_security_cluster;
 mod ws_security_peers;
+mod ws_security_spellings;
 mod xml;

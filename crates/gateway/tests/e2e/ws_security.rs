@@ -211,9 +211,14 @@ pub fn files(told: &str) -> Vec<(String, String)> {
 }
 
 pub fn house() -> Gateway {
+    house_of(HOUSE)
+}
+
+/// The same with another configuration.
+pub fn house_of(config: &str) -> Gateway {
     let files = files(&told());
     let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
-    let gateway = Gateway::with_files(HOUSE, &files);
+    let gateway = Gateway::with_files(config, &files);
     for (name, password) in [PARTNER, ADA, (CLIENT, "never typed by anybody")] {
         add(&gateway, "north", name, password);
     }

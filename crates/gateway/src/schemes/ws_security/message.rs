@@ -8,10 +8,11 @@ use std::ops::Range;
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, Method};
+use memchr::memmem;
 use vestibule_engine::request::{Body, CheckRequest};
 use vestibule_soap::{MediaType, Multipart};
 use vestibule_wss::{Error, Message};
-use vestibule_xmlsec::Limits;
+use vestibule_xmlsec::{Limits, is_literal};
 
 /// A message, and where it stands in the body.
 #[derive(Debug, Clone)]
@@ -26,18 +27,61 @@ pub struct Received {
 
 /// The body, if it may be a message: a POST that was read whole and says that it is SOAP. No verdict.
 pub fn body(request: &CheckRequest) -> Option<&Bytes> {
-    let Body::Whole(body) = &request.body else { return None };
-    let essence = request.headers.get(CONTENT_TYPE)?.to_str().ok()?.split(';').next()?.trim();
-    let media_types = ["text/xml", "application/soap+xml", "application/xml", "multipart/related"];
-    let is_soap = media_types.iter().any(|known| known.eq_ignore_ascii_case(essence));
-    (request.method == Method::POST && is_soap && !body.is_empty()).then_some(body)
+    octets(request).filter(|_| request.method == Method::POST)
 }
 
-/// Whether octets may hold a security header: the namespaces of all eras have this word in common. In several parts it may
-/// be encoded, so they may.
-pub fn may_be_secured(request: &CheckRequest, body: &[u8]) -> bool {
-    let several = request.headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().to_ascii_lowercase().starts_with(b"multipart/"));
-    several || memchr::memmem::find(body, b"secext").is_some()
+/// The same by whatever method: what is no message here may be one for the service.
+pub fn octets(request: &CheckRequest) -> Option<&Bytes> {
+    let Body::Whole(body) = &request.body else { return None };
+    let media_types = ["text/xml", "application/soap+xml", "application/xml", "multipart/related"];
+    // Of two types the service may look at the second; such a message is refused when it is read.
+    let is_soap = request.headers.get_all(CONTENT_TYPE).iter().any(|value| {
+        let essence = value.as_bytes().split(|octet| *octet == b';').next().unwrap_or_default().trim_ascii();
+        media_types.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(essence))
+    });
+    (is_soap && !body.is_empty()).then_some(body)
+}
+
+/// Whether a body may hold a security header: the namespaces of all eras have this word in common, and it is not there. Only
+/// octets that nobody reads as another text prove that; all others have to be parsed.
+pub fn may_be_secured(headers: &HeaderMap, body: &[u8]) -> bool {
+    !is_plain(headers, body) || memmem::find(body, b"secext").is_some()
+}
+
+/// Whether the ASCII of a message is its octets, for every reader: one document, that neither says nor is said to be in another encoding.
+pub fn is_plain(headers: &HeaderMap, body: &[u8]) -> bool {
+    let is_xml = |media_type: &MediaType| {
+        let charset = media_type.parameter("charset").unwrap_or("utf-8");
+        let known = ["utf-8", "us-ascii", "iso-8859-1"].iter().any(|known| known.eq_ignore_ascii_case(charset));
+        known && media_type.essence() != "multipart/related"
+    };
+    single(headers, &CONTENT_TYPE).ok().flatten().and_then(|value| MediaType::parse(value).ok()).is_some_and(|read| is_xml(&read))
+        && !headers.contains_key(CONTENT_ENCODING)
+        && is_literal(body)
+}
+
+/// The message in a body that has to be looked at; `None` for XML of another kind.
+///
+/// # Errors
+/// As [`Received::read`].
+pub fn received(headers: &HeaderMap, body: &Bytes) -> Result<Option<Received>, Error> {
+    match Received::read(headers, body) {
+        // Without the word its sender meant no security header, and to nobody it is a message.
+        Err(Error::Soap(vestibule_soap::Error::NotSoap)) if memmem::find(body, b"secext").is_none() && !is_multipart(headers) => Ok(None),
+        read => read.map(Some),
+    }
+}
+
+fn is_multipart(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().to_ascii_lowercase().starts_with(b"multipart/"))
+}
+
+fn single<'h>(headers: &'h HeaderMap, name: &http::HeaderName) -> Result<Option<&'h str>, vestibule_soap::Error> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (value, None) => Ok(value.and_then(|value| value.to_str().ok())),
+        (_, Some(_)) => Err(vestibule_soap::Error::MediaType),
+    }
 }
 
 /// The limits of a message whose length the route has limited: what is put in line or written into it must fit, too.
@@ -51,23 +95,14 @@ impl Received {
     /// # Errors
     /// [`Error`], with the reason for the audit.
     pub fn read(headers: &HeaderMap, body: &Bytes) -> Result<Self, Error> {
-        let single = |name: &http::HeaderName| {
-            let mut values = headers.get_all(name).iter();
-            match (values.next(), values.next()) {
-                (value, None) => Ok(value.and_then(|value| value.to_str().ok())),
-                (_, Some(_)) => Err(vestibule_soap::Error::MediaType),
-            }
-        };
-        if single(&CONTENT_ENCODING)?.is_some_and(|coding| !coding.eq_ignore_ascii_case("identity")) {
+        if single(headers, &CONTENT_ENCODING)?.is_some_and(|coding| !coding.eq_ignore_ascii_case("identity")) {
             return Err(vestibule_soap::Error::MediaType.into());
         }
-        let media_type = MediaType::parse(single(&CONTENT_TYPE)?.unwrap_or_default())?;
+        let media_type = MediaType::parse(single(headers, &CONTENT_TYPE)?.unwrap_or_default())?;
         let limits = room(body);
         if media_type.essence() != "multipart/related" {
             let message = Message::read(body, &limits)?;
-            if media_type.essence() != "application/xml" {
-                media_type.carries(message.envelope().version())?;
-            }
+            media_type.carries(message.envelope().version())?;
             return Ok(Self { message, root: 0..body.len(), packaged: false });
         }
         let multipart = Multipart::parse(&media_type, body)?;

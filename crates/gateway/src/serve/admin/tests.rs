@@ -15,7 +15,7 @@ use vestibule_engine::chain::{Chain, Link, OnReject};
 use vestibule_engine::clock::SystemClock;
 use vestibule_engine::csrf::CsrfKey;
 use vestibule_engine::identity::{ExternalId, PolicyId, SchemeName};
-use vestibule_engine::inject::{Granted, Injection, Injector, Strip};
+use vestibule_engine::inject::{Granted, Injection, Injector, Strip, Uninjected};
 use vestibule_engine::policy::Policy;
 use vestibule_engine::request::Host;
 use vestibule_engine::route::{Access, BodyNeed, Csrf, Destination, Pattern, Route, Routes, Scope};
@@ -173,7 +173,7 @@ impl Injector for Tells {
     fn headers(&self) -> &[HeaderName] {
         &self.0
     }
-    async fn inject(&self, _: &Granted<'_>) -> Result<Injection, String> {
+    async fn inject(&self, _: &Granted<'_>) -> Result<Injection, Uninjected> {
         let [user, authorization] = &self.0;
         // {"alg":"none"}.{"sub":"ada"}.signature
         let token = HeaderValue::from_static("Bearer eyJhbGciOiJub25lIn0.eyJzdWIiOiJhZGEifQ.c2VjcmV0");

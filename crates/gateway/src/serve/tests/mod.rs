@@ -28,7 +28,7 @@ use vestibule_engine::clock::SystemClock;
 use vestibule_engine::csrf::CsrfKey;
 use vestibule_engine::engine::Engine;
 use vestibule_engine::identity::{AccountState, Identity, Issuer, Level, SchemeName, TenantId, User, UserId, Username};
-use vestibule_engine::inject::{Granted, Injection, Injector, Strip};
+use vestibule_engine::inject::{Granted, Injection, Injector, Strip, Uninjected};
 use vestibule_engine::request::{CheckRequest, Host};
 use vestibule_engine::route::{Access, BodyNeed, Csrf, Destination, Pattern, Route, Routes, Scope};
 use vestibule_engine::scheme::{Asked, Callback, Challenge, Departure, Login, LoginFlow, Outcome, Place, Scheme, Start, Unavailable};
@@ -310,7 +310,7 @@ impl Injector for TellUser {
         &self.0
     }
 
-    async fn inject(&self, asked: &Granted<'_>) -> Result<Injection, String> {
+    async fn inject(&self, asked: &Granted<'_>) -> Result<Injection, Uninjected> {
         let name = asked.principal.identity().map_or("anonymous".to_owned(), |identity| identity.user.name.to_string());
         Ok(Injection { set: vec![(USER, HeaderValue::try_from(name).unwrap())], ..Injection::default() })
     }
