@@ -212,7 +212,7 @@ impl Scheme for Basic {
 }
 
 /// Whether a page made a browser send this: then the credential may be one that it sends by itself.
-pub(super) fn from_a_page(request: &CheckRequest) -> bool {
+pub fn from_a_page(request: &CheckRequest) -> bool {
     request.headers.contains_key(ORIGIN) || request.headers.contains_key("sec-fetch-site")
 }
 

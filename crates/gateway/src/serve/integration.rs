@@ -23,6 +23,7 @@ use http::{HeaderName, HeaderValue, Method, Response, StatusCode};
 use http_body_util::Full;
 use vestibule_engine::audit::{Event, Reason, Ruling, Trail};
 use vestibule_engine::chain::Standing;
+use vestibule_engine::decision::{Decision, Denial};
 use vestibule_engine::engine::{Ended, Engine};
 use vestibule_engine::identity::{Identity, SchemeName, TenantId, User};
 use vestibule_engine::request::{Body, CheckRequest, form_pairs};
@@ -32,6 +33,7 @@ use vestibule_engine::secret::Secret;
 use vestibule_engine::session::{Opened, Place};
 use vestibule_engine::store::{ExpiringStore, Key, Kind};
 
+use crate::schemes::basic::from_a_page;
 use crate::schemes::integration::{INTERNAL_TOKEN, Integration, Purpose, TOKEN, Typed, bound, presenter};
 use crate::serve::pages::is_cross_site;
 use fault::FormA;
@@ -279,7 +281,9 @@ impl Commands {
         }
     }
 
-    /// §6.1: a token for whoever the message proves, as an operation of the services that know no sessions.
+    /// §6.1: a token for whoever the message proves, as an operation of the services that know no sessions. What a browser sends
+    /// by itself proves nobody here: a page on the application's host would read the token and be signed in elsewhere, for longer
+    /// than its victim is (architecture §3).
     async fn issue(&self, visit: &mut Visit<'_>) -> Result<Done, Unavailable> {
         let Body::Whole(body) = &visit.request.body else { return Ok(visit.malformed()) };
         let asks = visit.request.method == Method::POST && vestibule_soap::sso_token::is_question(body);
@@ -290,7 +294,9 @@ impl Commands {
                 ..visit.done(fault::MALFORMED.answer(StatusCode::INTERNAL_SERVER_ERROR))
             });
         }
-        match self.known(visit).await? {
+        let nobody = || Err(Decision::Deny(Rejection::chain(Reason::SessionNotHere).into()));
+        let known = if from_a_page(visit.request) { nobody() } else { self.known(visit).await? };
+        match known.and_then(|identity| if identity.ambient { nobody() } else { Ok(identity) }) {
             Ok(identity) => {
                 let token = visit.of.tokens().issue(&identity, None, visit.asked.now).await?;
                 let text = vestibule_soap::sso_token::write_answer(token.reveal());
@@ -299,7 +305,7 @@ impl Commands {
             Err(decision) => {
                 let response = fault::refuse(visit.request, &decision);
                 let reason = match &decision {
-                    vestibule_engine::decision::Decision::Deny(denial) => denial.reason(),
+                    Decision::Deny(denial) => denial.reason(),
                     _ => Reason::Nobody,
                 };
                 let response = response.unwrap_or_else(|| fault::SESSION.answer(StatusCode::INTERNAL_SERVER_ERROR));
@@ -333,8 +339,7 @@ impl Commands {
     }
 
     /// Whom the chain knows, if anybody; else what would have been decided.
-    async fn known(&self, visit: &mut Visit<'_>) -> Result<Result<Arc<Identity>, vestibule_engine::decision::Decision>, Unavailable> {
-        use vestibule_engine::decision::{Decision, Denial};
+    async fn known(&self, visit: &mut Visit<'_>) -> Result<Result<Arc<Identity>, Decision>, Unavailable> {
         let chain = &visit.found.tenant.chain;
         Ok(match chain.run(&visit.asked, &self.engine.admission, &mut visit.trail).await {
             Standing::Known { identity, .. } if self.engine.admission.must_change_password(&identity.user) => {

@@ -34,6 +34,22 @@ fn attacks() {
         no_session(&sent(in_session(data(), &session)));
         assert_eq!(sent(get("/page").cookie(&name, &id(&login(&gateway)))).status, 401);
     });
+    rows.row("attack: a page on the application's host gets a token by its victim's session, and takes it elsewhere", || {
+        let question = post("/Services/SSOToken", &envelope("", "<SSOTokenRead xmlns=\"urn:x\"/>"));
+        let (name, session) = gateway.sign_in(ADA.0, ADA.1);
+        let own = format!("http://app.north.localhost:{}", gateway.public);
+        for script in [
+            question.clone().cookie(&name, &session),
+            question.clone().cookie(&name, &session).header("Origin", &own).header("Sec-Fetch-Site", "same-origin"),
+            question.clone().basic(ADA.0, ADA.1).header("Sec-Fetch-Site", "same-origin"),
+            post("/Services/SSOToken", &envelope(&ada(OASIS), "<SSOTokenRead xmlns=\"urn:x\"/>")).header("Origin", &own),
+        ] {
+            let answer = sent(script);
+            assert!(answer.status == 500 && !answer.body.contains("SSOTokenData"), "{answer:?}");
+            assert_eq!(gateway.audit_of(&answer)[0]["reason"], "session_not_here", "{answer:?}");
+        }
+        assert!(sent(question.basic(ADA.0, ADA.1)).body.contains("SSOTokenData"), "a program has its password");
+    });
     rows.row("attack: a session of another tenant or host", || {
         let id = id(&login(&gateway));
         no_session(&gateway.send_to("app.south.localhost", &in_session(data(), &id)));
