@@ -37,7 +37,7 @@ pub enum Purpose {
     Demo,
 }
 
-pub use resolve::{DECRYPTION, SIGNING};
+pub use resolve::{DECRYPTION, SIGNING, Unfetched};
 
 /// Finds what is wrong with the policies of a configuration whose names have been resolved.
 pub type PolicyFindings = fn(&Checked) -> Vec<Problem>;
@@ -47,13 +47,27 @@ pub type PolicyFindings = fn(&Checked) -> Vec<Problem>;
 /// # Errors
 /// All problems that were found, warnings among them, in the order of the file.
 pub fn load(path: &Path, purpose: Purpose, now: Timestamp, policies: PolicyFindings) -> Result<(Checked, Vec<Problem>), Vec<Problem>> {
+    check(source(path)?, purpose, now, policies)
+}
+
+/// The metadata files that a configuration names, that are not there yet, and that may be fetched because a key is pinned for them.
+/// A configuration with problems has none: reading it says which.
+pub fn unfetched(path: &Path, now: Timestamp) -> Vec<Unfetched> {
+    let Ok(source) = source(path) else { return Vec::new() };
+    match File::read(&source) {
+        Ok(file) => resolve::unfetched(&source, &file, now),
+        Err(_) => Vec::new(),
+    }
+}
+
+fn source(path: &Path) -> Result<Source, Vec<Problem>> {
     let unreadable = |why: String| vec![Problem::of_file(path, format!("the configuration cannot be read: {why}"))];
     let length = std::fs::metadata(path).map_err(|why| unreadable(secrets::reason(&why)))?.len();
     if length > MAX_FILE {
         return Err(unreadable(format!("it is longer than {MAX_FILE} octets")));
     }
     let text = std::fs::read_to_string(path).map_err(|why| unreadable(secrets::reason(&why)))?;
-    check(Source::new(path.to_owned(), text), purpose, now, policies)
+    Ok(Source::new(path.to_owned(), text))
 }
 
 /// Checks a configuration that was read already. Relative paths are found beside `source.path`.

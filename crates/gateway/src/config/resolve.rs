@@ -54,23 +54,7 @@ const MAX_POLICY: u64 = 1 << 20;
 /// # Errors
 /// All problems, errors and warnings.
 pub fn resolve(source: &Source, file: &File, purpose: Purpose, now: Timestamp) -> Result<(Checked, Vec<Problem>), Vec<Problem>> {
-    let base = source.path.parent().map(Path::to_owned).unwrap_or_default();
-    let mut resolve = Resolve {
-        source,
-        file,
-        base,
-        purpose,
-        now,
-        problems: Vec::new(),
-        files: BTreeSet::new(),
-        policies: BTreeMap::new(),
-        upstreams: BTreeMap::new(),
-        schemes: BTreeMap::new(),
-        conceded: Vec::new(),
-        used_realms: BTreeSet::new(),
-        certificates: Vec::new(),
-        used_providers: BTreeSet::new(),
-    };
+    let mut resolve = Resolve::of(source, file, purpose, now);
     resolve.section_names();
     resolve.conceded = resolve.concessions();
     let listeners = resolve.listeners();
@@ -167,6 +151,55 @@ struct Granted {
     concession: Concession,
     span: std::ops::Range<usize>,
     used: bool,
+}
+
+impl<'a> Resolve<'a> {
+    fn of(source: &'a Source, file: &'a File, purpose: Purpose, now: Timestamp) -> Self {
+        Self {
+            source,
+            file,
+            base: source.path.parent().map(Path::to_owned).unwrap_or_default(),
+            purpose,
+            now,
+            problems: Vec::new(),
+            files: BTreeSet::new(),
+            policies: BTreeMap::new(),
+            upstreams: BTreeMap::new(),
+            schemes: BTreeMap::new(),
+            conceded: Vec::new(),
+            used_realms: BTreeSet::new(),
+            certificates: Vec::new(),
+            used_providers: BTreeSet::new(),
+        }
+    }
+}
+
+/// Metadata that nobody has fetched yet.
+#[derive(Debug)]
+pub struct Unfetched {
+    /// Whose, as the configuration calls it.
+    pub name: Arc<str>,
+    /// Which entity it is, where the configuration says so.
+    pub entity_id: Option<String>,
+    /// Where they are, who has to have signed them, and where they are to be put.
+    pub refresh: crate::config::checked::Refresh,
+}
+
+/// The metadata files that are not there yet, where a pinned key can vouch for what is fetched.
+pub fn unfetched(source: &Source, file: &File, now: Timestamp) -> Vec<Unfetched> {
+    let mut resolve = Resolve::of(source, file, Purpose::Serve, now);
+    let mut found = Vec::new();
+    for name in file.identity_provider.names() {
+        let Some(written) = file.identity_provider.find(name) else { continue };
+        let written = &written.value;
+        if written.refresh.is_none() || resolve.path(&written.metadata.value).exists() {
+            continue;
+        }
+        let name: Arc<str> = name.into();
+        let Some(refresh) = resolve.refresh(&name, written).filter(|refresh| !refresh.keys.is_empty()) else { continue };
+        found.push(Unfetched { name, entity_id: written.entity_id.as_ref().map(|at| at.value.clone()), refresh });
+    }
+    found
 }
 
 impl Resolve<'_> {

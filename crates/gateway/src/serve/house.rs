@@ -167,6 +167,7 @@ pub struct Open {
 /// [`Refused`], and nothing is left open.
 pub async fn open(path: PathBuf, purpose: Purpose, clock: Arc<dyn Clock>, inherited: Inherited) -> Result<Open, Refused> {
     let (checked, warnings) = config::load(&path, purpose, clock.now(), build::policy_problems).map_err(Refused::Configuration)?;
+    federation::fetch_missing(&path, clock.now(), &Handle::current()).await;
     // The demo's configuration is not for its user to mend.
     if purpose != Purpose::Demo {
         warn(&warnings);
@@ -690,6 +691,7 @@ impl Server {
         warn(&warnings);
         let before = self.checked();
         for what in needs_restart(&before, &checked) {
+        federation::fetch_missing(&self.path, self.house.clock.now(), &self.control).await;
             tracing::warn!("{what} has changed, which takes effect at the next start");
         }
         refuse_lockout(&checked, &*self.house.durable).await?;

@@ -252,7 +252,7 @@ impl Resolve<'_> {
     }
 
     /// Where newer metadata come from, and who has to have signed them.
-    fn refresh(&mut self, name: &Arc<str>, written: &file::IdentityProvider) -> Option<Refresh> {
+    pub(super) fn refresh(&mut self, name: &Arc<str>, written: &file::IdentityProvider) -> Option<Refresh> {
         let conceded = self.is_conceded(&Conceded::Saml(Weakness::UnsignedMetadata, name.clone()));
         let at = written.refresh.as_ref()?;
         let asked = &at.value;

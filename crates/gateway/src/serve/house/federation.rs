@@ -26,6 +26,7 @@ use vestibule_xmlsec::{Profile, TrustedKeys};
 use super::owners::InForce;
 use crate::call::{Caller, Limits, Reach};
 use crate::config::checked::{Checked, IdentityProvider, Refresh, Scheme};
+use crate::config::{self, Unfetched};
 use crate::forward::{HttpVersion, client_tls};
 
 /// A whole federation may stand in one file.
@@ -76,6 +77,66 @@ fn providers(checked: &Checked) -> Vec<Arc<IdentityProvider>> {
     found
 }
 
+/// Fetches the metadata files that the configuration at `path` names and that are not there yet: their first trust is the key that
+/// is pinned for them. What cannot be had is said when the configuration is read.
+pub async fn fetch_missing(path: &Path, now: Timestamp, control: &Handle) {
+    let first = |one: Unfetched| async move {
+        match begin(&one, now, control).await {
+            Ok(()) => {
+                tracing::warn!(identity_provider = %one.name, file = %one.refresh.file.display(), "its metadata were fetched for the first time; the pinned key has signed them")
+            }
+            Err(why) => tracing::error!(identity_provider = %one.name, why, "its metadata are not there and could not be fetched"),
+        }
+    };
+    futures_util::future::join_all(config::unfetched(path, now).into_iter().map(first)).await;
+}
+
+/// Fetches and judges what is not there yet, and puts it there.
+async fn begin(one: &Unfetched, now: Timestamp, control: &Handle) -> Result<(), String> {
+    let octets = fetch(&one.refresh, control).await?;
+    let (read, keys, entity_id) = (octets.clone(), one.refresh.keys.clone(), one.entity_id.clone());
+    let judged = tokio::task::spawn_blocking(move || judge_first(entity_id.as_deref(), &read, &keys, now)).await;
+    judged.map_err(|why| why.to_string())??;
+    replace(&one.refresh.file, &octets).map_err(|why| format!("{} cannot be written: {why}", one.refresh.file.display()))
+}
+
+/// Whether what was fetched may be the first that is believed: signed by a pinned key, and about one identity provider.
+fn judge_first(entity_id: Option<&str>, octets: &[u8], keys: &[Vec<u8>], now: Timestamp) -> Result<(), String> {
+    let pinned = pinned(keys)?;
+    if keys.is_empty() {
+        return Err("no key is pinned for them".to_owned());
+    }
+    let trust = Trust::Signed { keys: &pinned, profile: &Profile::SAML };
+    let metadata = Metadata::read(octets, trust, now).map_err(|why| why.to_string())?;
+    let mut fitting = metadata.entities.iter().filter(|entity| match entity_id {
+        Some(id) => entity.entity_id == id,
+        None => entity.idp.is_some(),
+    });
+    let (Some(entity), None) = (fitting.next(), fitting.next()) else {
+        return Err("they do not describe one identity provider".to_owned());
+    };
+    TrustedIdp::from_metadata(entity).map(drop).map_err(|why| why.to_string())
+}
+
+fn pinned(keys: &[Vec<u8>]) -> Result<TrustedKeys, String> {
+    let mut pinned = TrustedKeys::new();
+    for certificate in keys {
+        pinned.add_certificate(certificate).map_err(|why| why.to_string())?;
+    }
+    Ok(pinned)
+}
+
+async fn fetch(refresh: &Refresh, control: &Handle) -> Result<Bytes, String> {
+    let tls = client_tls(&refresh.authorities, None, HttpVersion::Http1)?;
+    let caller = Caller::new(tls, Reach::Any, LIMITS, control.clone());
+    let request = Request::get(&refresh.target).body(Bytes::new()).map_err(|why| why.to_string())?;
+    let answer = caller.call(&refresh.origin, request).await.map_err(|why| why.to_string())?;
+    if answer.status() != StatusCode::OK {
+        return Err(format!("the answer was {}", answer.status()));
+    }
+    Ok(answer.into_body())
+}
+
 /// Fetches, judges and replaces. Returns after how long to come again.
 async fn renew(
     provider: &IdentityProvider,
@@ -84,14 +145,7 @@ async fn renew(
     sink: &dyn Sink,
     control: &Handle,
 ) -> Result<Duration, String> {
-    let tls = client_tls(&refresh.authorities, None, HttpVersion::Http1)?;
-    let caller = Caller::new(tls, Reach::Any, LIMITS, control.clone());
-    let request = Request::get(&refresh.target).body(Bytes::new()).map_err(|why| why.to_string())?;
-    let answer = caller.call(&refresh.origin, request).await.map_err(|why| why.to_string())?;
-    if answer.status() != StatusCode::OK {
-        return Err(format!("the answer was {}", answer.status()));
-    }
-    let octets = answer.into_body();
+    let octets = fetch(refresh, control).await?;
     let (entity, keys, profile) = (provider.entity.clone(), refresh.keys.clone(), provider.profile());
     let read = octets.clone();
     // A federation's file is long: not on a thread that others wait for.
@@ -136,10 +190,7 @@ struct Renewed {
 
 /// Whether what was fetched may take the place of what is there. `keys` empty: nobody has to have signed it.
 fn judge(held: &Entity, octets: &[u8], keys: &[Vec<u8>], profile: &Profile, now: Timestamp) -> Result<Renewed, String> {
-    let mut pinned = TrustedKeys::new();
-    for certificate in keys {
-        pinned.add_certificate(certificate).map_err(|why| why.to_string())?;
-    }
+    let pinned = pinned(keys)?;
     let trust = if keys.is_empty() { Trust::Named } else { Trust::Signed { keys: &pinned, profile } };
     let metadata = Metadata::read(octets, trust, now).map_err(|why| why.to_string())?;
     let entity = metadata.entity(&held.entity_id).map_err(|_| format!("they do not describe {:?}", held.entity_id))?.clone();
@@ -300,6 +351,109 @@ mod tests {
         assert!(judged(&one, &stranger).unwrap_err().contains("do not describe"));
         let nobody = entity(&[], None, ORIGIN);
         assert!(judged(&one, &nobody).is_err(), "without keys nobody could sign in any more");
+    }
+
+    /// Attacks D1 in what a publisher, or whoever answers in its place, may send.
+    #[test]
+    fn hostile_metadata_never_take_the_place_of_what_is_there_nor_are_the_first() {
+        let key = |name: &str| {
+            vestibule_xmlsec::SigningKey::<vestibule_xmlsec::IdentityProvider>::from_pkcs8(
+                "idp",
+                &certificate(&format!("{name}.key")),
+                None,
+            )
+            .unwrap()
+        };
+        let one = entity(&["idp-rsa2048.crt"], Some("2026-04-01T00:00:00Z"), ORIGIN);
+        let evil = entity(&["idp-rsa4096.crt"], Some("2026-05-01T00:00:00Z"), "https://evil.example.net");
+        let signed = |entity: &Entity, by: &str| entity.signed("_m1", &key(by)).unwrap().as_str().to_owned();
+        let good = signed(&one, "idp-rsa2048");
+        let forged = evil.unsigned().unwrap().as_str().to_owned();
+        let pinned = [certificate("idp-rsa2048.crt")];
+        let verdict = |octets: &[u8]| {
+            let again = judge(&held(&one), octets, &pinned, &Profile::SAML, now()).map(drop);
+            let first = judge_first(None, octets, &pinned, now());
+            (again, first)
+        };
+        assert_eq!(verdict(good.as_bytes()), (Ok(()), Ok(())), "what they are made from is good");
+
+        let root = |text: &str| text.get(text.find("<md:EntityDescriptor").unwrap_or_default()..).unwrap_or_default().to_owned();
+        let signature = {
+            let begin = good.find("<ds:Signature").unwrap();
+            let end = good.find("</ds:Signature>").unwrap() + "</ds:Signature>".len();
+            good[begin..end].to_owned()
+        };
+        let wrapper = |inside: &str| {
+            format!("<md:EntitiesDescriptor xmlns:md=\"urn:oasis:names:tc:SAML:2.0:metadata\">{inside}</md:EntitiesDescriptor>")
+        };
+        let bare = root(&forged);
+        let inside = |text: &str, what: &str| {
+            let end = text.find('>').unwrap() + 1;
+            format!("{}{what}{}", &text[..end], &text[end..])
+        };
+        let cases: Vec<(&str, Vec<u8>)> = vec![
+            ("24 unsigned", forged.clone().into()),
+            ("23 signed by a key of its own", signed(&evil, "idp-rsa4096").into()),
+            ("24 the signature taken out", good.replace(&signature, "").into()),
+            ("10 another key under a good signature", good.replacen(ORIGIN, "https://evil.example.net", 1).into()),
+            (
+                "10 another address under a good signature",
+                good.replace("https://idp.example.org/sso", "https://evil.example.net/sso").into(),
+            ),
+            ("1 somebody else's signature", inside(&bare, &signature).into()),
+            ("1 wrapped beside", wrapper(&format!("{}{bare}", root(&good))).into()),
+            ("1 wrapped before", wrapper(&format!("{bare}{}", root(&good))).into()),
+            ("1 wrapped in an extension", inside(&bare, &format!("<md:Extensions>{}</md:Extensions>", root(&good))).into()),
+            (
+                "1 wrapped in the signature's object",
+                inside(&bare, &signature.replace("</ds:Signature>", &format!("<ds:Object>{}</ds:Object></ds:Signature>", root(&good))))
+                    .into(),
+            ),
+            ("12 two roots", format!("{good}{bare}").into()),
+            ("13 a comment in the name", good.replacen("entityID=\"https://idp", "entityID=\"https://idp<!---->", 1).into()),
+            ("30 a document type", format!("<!DOCTYPE x [<!ENTITY e SYSTEM \"file:///etc/passwd\">]>{}", root(&good)).into()),
+            (
+                "30 billion laughs",
+                format!("<!DOCTYPE x [<!ENTITY a \"{}\"><!ENTITY b \"&a;&a;&a;\">]>{}", "x".repeat(1000), root(&good)).into(),
+            ),
+            ("30 UTF-16", good.encode_utf16().flat_map(u16::to_be_bytes).collect()),
+            ("32 a reference to the whole document", good.replace("URI=\"#_m1\"", "URI=\"\"").into()),
+            ("31 a reference elsewhere", good.replace("URI=\"#_m1\"", "URI=\"https://evil.example.net/m.xml\"").into()),
+            ("33 one id twice", wrapper(&format!("{}{}", root(&good), root(&good))).into()),
+            ("35 nesting", format!("{}{}", "<a>".repeat(10_000), "</a>".repeat(10_000)).into()),
+            ("51 an address that is none", signed_with("javascript:alert(1)", &one, &good).into()),
+            ("36 cut short", good[..good.len() - 20].to_owned().into()),
+            ("36 nothing", Vec::new()),
+            ("no metadata", b"<html>Not today</html>".to_vec()),
+        ];
+        for (name, octets) in cases {
+            let (again, first) = verdict(&octets);
+            assert!(again.is_err() && first.is_err(), "{name}: {again:?} {first:?}");
+        }
+        // Of another entity, or of none that signs anybody in.
+        let stranger = Entity { entity_id: "https://other.example.org".to_owned(), ..one.clone() };
+        let stranger = signed(&stranger, "idp-rsa2048");
+        assert!(judge(&held(&one), stranger.as_bytes(), &pinned, &Profile::SAML, now()).is_err());
+        assert!(judge_first(Some("https://idp.example.org"), stranger.as_bytes(), &pinned, now()).is_err());
+        let over = signed(&entity(&["idp-rsa2048.crt"], Some("2026-02-01T00:00:00Z"), ORIGIN), "idp-rsa2048");
+        assert!(judge_first(None, over.as_bytes(), &pinned, now()).is_err(), "they have ended");
+        assert!(judge_first(None, good.as_bytes(), &[], now()).is_err(), "nobody vouches for the first");
+        // And the project's corpus.
+        let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../corpus/attacks/saml");
+        let mut seen = 0;
+        for file in std::fs::read_dir(corpus).unwrap() {
+            let octets = std::fs::read(file.unwrap().path()).unwrap();
+            let (again, first) = verdict(&octets);
+            assert!(again.is_err() && first.is_err());
+            seen += 1;
+        }
+        assert!(seen > 100, "{seen}");
+    }
+
+    /// The same with an address in the place of its own.
+    fn signed_with(address: &str, one: &Entity, good: &str) -> String {
+        let location = &one.idp.as_ref().unwrap().sso[0].location;
+        good.replace(location.as_str(), address)
     }
 
     #[test]

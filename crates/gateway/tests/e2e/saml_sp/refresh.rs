@@ -84,3 +84,37 @@ fn metadata_are_renewed_by_whoever_signs_them_and_never_by_older_ones() {
     assert!(gateway.log().contains("none of its keys of before is in its new metadata"), "{}", gateway.log());
     assert_eq!(gateway.send_to(PORTAL, &get("/saml/sp/metadata")).status, 200);
 }
+
+#[test]
+fn a_gateway_begins_with_an_address_alone_where_a_pinned_key_signs_what_is_there() {
+    let Some(peer) = Peer::new("corp", "idp-rsa2048") else { return };
+    let (port, published) = publish();
+    let first = signed(&peer, "2100-01-01T00:00:00Z", "idp-ec256");
+    first.clone_into(&mut published.lock().unwrap());
+    let settings = format!(
+        "\n[identity_provider.corp]\nmetadata = \"fetched.xml\"\nrefresh = {{ url = \"http://localhost:{port}/metadata\", key = \"federation.crt\" }}\n"
+    );
+    let config = format!("{}{settings}", CONFIG.replace("{{names}}", "\"corp\""));
+    let (certificate, key, federation) = (text("keys/sp-rsa2048.crt"), text("keys/sp-rsa2048.key"), text("keys/idp-ec256.crt"));
+    let files = [("federation.crt", federation.as_str()), ("sp.crt", &certificate), ("sp.key", &key)];
+    let gateway = Gateway::with_files(&config, &files).with_users();
+    let peer = peer.meets(&gateway);
+    assert_eq!(std::fs::read_to_string(gateway.scratch.path().join("fetched.xml")).unwrap(), first);
+    link(&gateway, &peer, "ada", "ada-at-corp");
+    let mut browser = gateway.browser();
+    let away = depart(&mut browser, &page(&gateway, "/page"));
+    let arrived = bring(&mut browser, &peer.answers(&away, "ada-at-corp", json!({})));
+    assert_eq!(follow(&mut browser, &arrived).status, 200);
+
+    // Whoever else answers there is believed as little at the beginning as later: without its file the gateway does not start.
+    let other = gateway.scratch.path().join("vestibule.toml");
+    let again = std::fs::read_to_string(&other).unwrap().replace("fetched.xml", "forged.xml");
+    let other = gateway.scratch.write("other.toml", &again);
+    signed(&peer, "2101-01-01T00:00:00Z", "idp-rsa4096").clone_into(&mut published.lock().unwrap());
+    let mut serve = std::process::Command::new(env!("CARGO_BIN_EXE_vestibule"));
+    let refused = serve.args(["serve", "--config", other.to_str().unwrap()]).output().unwrap();
+    assert!(!refused.status.success(), "{refused:?}");
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(said.contains("forged.xml"), "{said}");
+    assert!(!gateway.scratch.path().join("forged.xml").exists());
+}
