@@ -808,6 +808,76 @@ fn one_changed_octet_changes_nothing_that_is_believed() {
     }
 }
 
+/// What an attacker may splice into a message.
+const SPLICED: [&str; 10] = [
+    "<!---->",
+    "<?x?>",
+    "<![CDATA[x]]>",
+    "<saml:Assertion xmlns:saml=\"urn:oasis:names:tc:SAML:2.0:assertion\" ID=\"_evil\" Version=\"2.0\"/>",
+    "<saml:NameID xmlns:saml=\"urn:oasis:names:tc:SAML:2.0:assertion\">mallory</saml:NameID>",
+    "<saml:Audience xmlns:saml=\"urn:oasis:names:tc:SAML:2.0:assertion\">https://evil.example.net</saml:Audience>",
+    " ID=\"_evil\"",
+    " Recipient=\"https://evil.example.net/\"",
+    " xmlns:saml=\"urn:evil\"",
+    "&#x41;",
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    /// No rearrangement of a signed response (parts cut, doubled, moved, markup spliced in) is accepted with another meaning.
+    #[test]
+    fn no_rearrangement_changes_what_is_believed(
+        edits in proptest::collection::vec((0..5_u8, any::<proptest::sample::Index>(), any::<proptest::sample::Index>(), any::<proptest::sample::Index>()), 1..5),
+    ) {
+        let (message, meaning) = &*MESSAGE;
+        let mut changed = String::from_utf8(message.clone()).unwrap();
+        for (kind, one, other, third) in edits {
+            // At the borders of markup, where it hurts; every other octet is changed elsewhere.
+            let borders: Vec<usize> = changed.char_indices().filter(|(_, c)| matches!(c, '<' | '>' | '"' | ' ')).map(|(at, _)| at).collect();
+            let mut at = [one, other, third].map(|index| *index.get(&borders));
+            at.sort_unstable();
+            let [first, middle, last] = at;
+            changed = match kind {
+                0 => format!("{}{}", &changed[..first], &changed[middle..]),
+                1 => format!("{}{}{}", &changed[..middle], &changed[first..middle], &changed[middle..]),
+                2 => format!("{}{}{}{}", &changed[..first], &changed[middle..last], &changed[first..middle], &changed[last..]),
+                3 => format!("{}{}{}", &changed[..first], third.get(&SPLICED), &changed[first..]),
+                _ => format!("{}{}{}", &changed[..last], &changed[first..middle], &changed[last..]),
+            };
+            prop_assume!(!changed.is_empty() && changed.contains('<') && changed.len() < 100_000);
+        }
+        let partner = TrustedIdp::new(IDP, trusted(&["idp-rsa2048"]));
+        let expected = Expectations { idp: &partner, requests: Requests::Open(&["_request"]), resolved: None };
+        if let Ok(accepted) = sp().consume(changed.as_bytes(), &expected, later(2)) {
+            prop_assert!(accepted.assertion.value() == meaning, "{}", changed);
+            prop_assert_eq!(accepted.in_response_to.as_deref(), Some("_request"));
+        }
+    }
+}
+
+/// What is fuzzed in `fuzz/`.
+#[path = "../../../../fuzz/src/saml20.rs"]
+#[expect(clippy::expect_used, reason = "it stops at what must not be")]
+mod fuzzed;
+
+/// The fuzz target, over everything hostile and recorded there is.
+#[test]
+fn what_is_fuzzed_holds_for_the_corpus() {
+    let mut seen = 0;
+    for folder in ["attacks/saml", "recorded/saml", "recorded/metadata"] {
+        for file in std::fs::read_dir(common::corpus(folder)).unwrap() {
+            let octets = std::fs::read(file.unwrap().path()).unwrap();
+            fuzzed::consume(&octets);
+            for at in [octets.len() / 3, octets.len() / 2] {
+                fuzzed::consume(&[&octets[..at], &octets[at + 1..]].concat());
+            }
+            seen += 1;
+        }
+    }
+    assert!(seen > 200, "{seen}");
+}
+
 fn back<M: vestibule_xmlsec::FromClaimed + Clone>(issued: &Issued) -> M {
     let document = Document::parse(issued.as_str().as_bytes(), &vestibule_saml::binding::MESSAGE_LIMITS).unwrap();
     document.claim::<M>().unwrap().sender_says().clone()
