@@ -2,25 +2,24 @@
 //!
 //! The very code of the live door judges. What is said here is for an operator's terminal: a client never learns it.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use jiff::SignedDuration;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use serde::Serialize;
 use vestibule_engine::Timestamp;
 use vestibule_engine::clock::{Clock as _, SystemClock};
-use vestibule_saml::binding::{LONGEST_INPUT, Post};
+use vestibule_saml::Sp;
+use vestibule_saml::binding::LONGEST_INPUT;
 use vestibule_saml::metadata::{METADATA_LIMITS, Metadata, Trust};
 use vestibule_saml::sp::{Audiences, Expectations, Received, Requests, Saml11, TrustedIdp, Unsolicited};
-use vestibule_saml::{Accepted, Check, Outcome, Rejection, Sp};
 use vestibule_xmlsec::{Assertions, Concession, DecryptionKeys, DecryptionPurpose, KeyId, PinnedPeer, TrustedKeys};
 
 use super::output::{Cell, Output, Tone};
 use super::xml::{private_key, read, trust};
 use super::{Answer, Failure};
+use crate::schemes::saml::{Said, SaidCheck, message};
 
 /// Messages of SAML partners
 #[derive(Debug, Subcommand)]
@@ -181,21 +180,6 @@ fn certificate(file: &Path) -> Result<Vec<u8>, Failure> {
     read.map(|certificate| certificate.to_vec()).map_err(|_| Failure::not_tried(format!("{}: no certificate", file.display())))
 }
 
-/// The message in whatever was brought. What cannot be read is refused as the door refuses it.
-fn message(octets: &[u8]) -> Result<Vec<u8>, Rejection> {
-    let text = std::str::from_utf8(octets).map(str::trim).unwrap_or_default();
-    let begins = text.trim_start_matches('\u{feff}');
-    if text.is_empty() || begins.starts_with('<') {
-        return Ok(octets.to_vec());
-    }
-    let read = if text.contains("SAMLResponse=") { Post::read(text).map(|post| post.message) } else { Post::decode(text) };
-    read.map_err(|why| {
-        let (reason, detail) = (why.reason(), why.to_string());
-        let checks = vec![Check { name: "binding", outcome: Outcome::Failed(reason), detail: detail.clone() }];
-        Rejection { reason, detail, checks, status: None }
-    })
-}
-
 /// What becomes of a relay state; it is never a reason to refuse.
 fn relay_state(text: &str) -> SaidCheck {
     let path = text.starts_with('/') && !text.starts_with("//") && !text.contains(['\\', '#']) && !text.chars().any(char::is_control);
@@ -205,73 +189,6 @@ fn relay_state(text: &str) -> SaidCheck {
         "no path: unless it is an address of the tenant's applications, the user goes to the start page"
     };
     SaidCheck { name: "relay state", ok: true, detail: detail.to_owned() }
-}
-
-/// What was found, for programs.
-#[derive(Debug, Serialize)]
-struct Said {
-    verdict: &'static str,
-    reason: Option<&'static str>,
-    checks: Vec<SaidCheck>,
-    /// What usually helps.
-    fix: Option<&'static str>,
-    subject: Option<String>,
-    name_id_format: Option<String>,
-    session_index: Option<String>,
-    attributes: BTreeMap<String, Vec<String>>,
-}
-
-#[derive(Debug, Serialize)]
-struct SaidCheck {
-    name: &'static str,
-    ok: bool,
-    detail: String,
-}
-
-impl Said {
-    fn accepted(accepted: &Accepted) -> Self {
-        let assertion = accepted.assertion.value();
-        let name = assertion.name_id();
-        let mut attributes: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for attribute in &assertion.attributes {
-            attributes.entry(attribute.name.clone()).or_default().extend(attribute.texts().map(str::to_owned));
-        }
-        Self {
-            verdict: "accepted",
-            reason: None,
-            checks: checks(&accepted.checks),
-            fix: None,
-            subject: name.map(|name| name.value.clone()),
-            name_id_format: name.and_then(|name| name.format.clone()),
-            session_index: assertion.authn.iter().find_map(|statement| statement.session_index.clone()),
-            attributes,
-        }
-    }
-
-    fn rejected(rejection: &Rejection) -> Self {
-        Self {
-            verdict: "rejected",
-            reason: Some(rejection.reason.word()),
-            checks: checks(&rejection.checks),
-            fix: Some(rejection.reason.advice()),
-            subject: None,
-            name_id_format: None,
-            session_index: None,
-            attributes: BTreeMap::new(),
-        }
-    }
-}
-
-fn checks(checks: &[Check]) -> Vec<SaidCheck> {
-    let said = |check: &Check| {
-        let detail = match check.outcome {
-            Outcome::Passed => check.detail.clone(),
-            Outcome::Failed(reason) => format!("{}: {}", reason.word(), check.detail),
-            Outcome::Skipped => format!("skipped: {}", check.detail),
-        };
-        SaidCheck { name: check.name, ok: check.ok(), detail }
-    };
-    checks.iter().map(said).collect()
 }
 
 fn say(said: &Said, output: &mut Output) -> Answer {

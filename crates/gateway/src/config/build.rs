@@ -65,7 +65,7 @@ use crate::schemes::session_ticket::SessionTicketScheme;
 use crate::serve::api_login;
 use crate::serve::delegate::Delegate;
 use crate::serve::integration::Integrations;
-use crate::serve::pages::{IDP_PREFIX, MAX_FORM, MAX_SAML, PageKey, front_door_tenant};
+use crate::serve::pages::{IDP_PREFIX, INSPECT, MAX_FORM, MAX_SAML, PageKey, front_door_tenant};
 use crate::ticket::SessionTickets;
 
 mod integration;
@@ -697,7 +697,8 @@ fn own_endpoints(routes: &mut Routes, checked: &Checked, tenant: &checked::Tenan
             let route = Route { body: BodyNeed::Whole { limit: MAX_SAML, types }, ..own(&text) };
             mount(Scope::Host(portal.clone()), &text, route)?;
         }
-        for text in messages(checked, tenant) {
+        let inspection = saml_of(checked, tenant).map(|_| INSPECT.to_owned());
+        for text in messages(checked, tenant).into_iter().chain(inspection) {
             let types = vec!["application/x-www-form-urlencoded".to_owned()];
             let route = Route { body: BodyNeed::Whole { limit: MAX_SAML, types }, ..own(&text) };
             mount(Scope::Host(portal.clone()), &text, route)?;

@@ -6,6 +6,7 @@
 
 mod account;
 mod artifact;
+mod inspect;
 mod provider;
 mod saml11;
 
@@ -29,6 +30,7 @@ use vestibule_saml::{Accepted, Error, NameId, Reason, Rejection, Sendable, Sp, V
 use vestibule_xmlsec::{Assertions, DecryptionKeys, DecryptionPurpose, Purpose, ServiceProvider as Requesting, SigningKey};
 
 pub use artifact::Fetched;
+pub use inspect::{Said, SaidCheck, message};
 pub use provider::IdentityProvider;
 pub use saml11::TARGET;
 

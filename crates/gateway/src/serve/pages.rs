@@ -60,6 +60,7 @@ pub use key::PageKey;
 pub use password::{Change, ChangePassword, Changed, OwnPasswords};
 pub use reply::refusal;
 pub use saml_idp::{Idps, MAX_BODY as MAX_SAML, PREFIX as IDP_PREFIX, metadata as idp_metadata};
+pub use saml_sp::INSPECT;
 pub use ticket::{Service as TicketService, TicketDesk};
 pub use ways_in::{FrontDoor, WaysIn};
 
@@ -241,6 +242,7 @@ impl Portal {
             TARGET if read => Ok(reply::redirect("/")),
             LOGOUT if read || write => self.sp_logout(visit).await,
             LOGOUT => Ok(visit.not_allowed("GET, POST")),
+            INSPECT if read || write => self.inspect(visit, write).await,
             CONSUMER if read && Self::is_artifact(visit) => self.consume(visit).await,
             CONSUMER => Ok(visit.not_allowed("POST")),
             METADATA | TARGET | "/" | "/.vestibule/landing" | "/.well-known/jwks.json" => Ok(visit.not_allowed("GET, HEAD")),

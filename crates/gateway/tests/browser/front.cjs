@@ -110,6 +110,20 @@ const signIn = async (page, name, secret) => {
   });
   console.log("ok   the administrators' lists");
 
+  await open({ viewport: { width: 1280, height: 800 } }, async (page) => {
+    await page.goto(`${west}/login?login`);
+    await signIn(page, need("VESTIBULE_ADMIN"), need("VESTIBULE_ADMIN_PASSWORD"));
+    await page.getByRole("link", { name: "Inspect a SAML response" }).click();
+    await look(page, "inspect");
+    await page.getByLabel("Response", { exact: true }).fill("<x/>");
+    await page.getByRole("button", { name: "Inspect" }).click();
+    await page.getByText("It would be refused: malformed.").waitFor();
+    await look(page, "inspect-refused");
+    await page.setViewportSize({ width: 360, height: 740 });
+    await look(page, "inspect-refused-360");
+  });
+  console.log("ok   a pasted response");
+
   for (const locale of ["en-GB", "de-DE"]) {
     await open({ viewport: { width: 360, height: 740 }, locale, isMobile: true, hasTouch: true, userAgent: PHONE }, async (page) => {
       await page.goto(`${south}/nothing-here`);

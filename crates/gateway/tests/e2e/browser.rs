@@ -74,8 +74,9 @@ pub fn is_missing() -> bool {
     true
 }
 
-/// Pages that the script looks at: 36 layouts, the chooser and the emergency door, the host of no tenant, the lists, what is missing.
-const LOOKS: usize = 36 + 3 + 2 + 4 + 2;
+/// Pages that the script looks at: 36 layouts, the chooser and the emergency door, the host of no tenant, the lists, the inspection,
+/// what is missing.
+const LOOKS: usize = 36 + 3 + 2 + 4 + 3 + 2;
 
 #[test]
 fn the_front_door_is_well_made_in_every_layout_brand_and_language() {

@@ -456,9 +456,11 @@ pub fn everything() -> Gateway {
     ];
     let gateway = Gateway::with_files(&template, &files).with_users();
     let file = gateway.scratch.write("glass", "break only in need");
-    let arguments = ["user", "add", "glass", "--tenant", "north", "--break-glass", "--password-file", file.to_str().unwrap()];
-    let added = gateway.command(&arguments);
-    assert!(added.status.success(), "{added:?}");
+    for tenant in ["north", "west"] {
+        let arguments = ["user", "add", "glass", "--tenant", tenant, "--break-glass", "--password-file", file.to_str().unwrap()];
+        let added = gateway.command(&arguments);
+        assert!(added.status.success(), "{added:?}");
+    }
     gateway
 }
 

@@ -6,6 +6,7 @@
 mod artifact;
 mod channel;
 mod fixtures;
+mod inspect;
 mod logout;
 mod refresh;
 

@@ -8,7 +8,7 @@ use vestibule_engine::audit::{Reason, Ruling};
 use vestibule_engine::scheme::Unavailable;
 
 use super::view::{Display, DonePage, HomePage};
-use super::{Portal, Visit, history, logout, reply};
+use super::{INSPECT, Portal, Visit, history, logout, reply};
 
 impl Portal {
     /// GET `/`.
@@ -36,7 +36,10 @@ impl Portal {
         applications.extend(self.ticket_links(&visit.tenant.id, &identity));
         let operator = self.durable.is_some() && identity.user.is_operator();
         let [(logins, _), (delegated, _)] = history::PATHS;
-        let administration = [(visit.words.login_history, logins), (visit.words.delegated_errors, delegated)];
+        let mut administration = vec![(visit.words.login_history, logins), (visit.words.delegated_errors, delegated)];
+        if self.service_provider(visit).is_some() {
+            administration.push((visit.words.inspect_saml, INSPECT));
+        }
         let since = identity.authenticated_at;
         let shown = strtime::format("%-d %B %Y, %H:%M UTC", &since.to_zoned(jiff::tz::TimeZone::UTC)).unwrap_or_default();
         let changed = visit.request.target.query_values("notice").iter().any(|notice| notice == "password");

@@ -5,6 +5,7 @@
 //! client, and everything to the audit.
 
 mod arrival;
+mod inspect;
 
 use std::sync::Arc;
 
@@ -19,6 +20,7 @@ use vestibule_engine::scheme::{Proof, Start, Unavailable, Who};
 
 pub(super) use self::arrival::Brought;
 use self::arrival::text_of;
+pub use self::inspect::PATH as INSPECT;
 use super::journey::{self, Journey, Journeys};
 use super::login::{Vouched, Wish, depart};
 use super::single_logout::{Known, Party, Role};

@@ -7,6 +7,7 @@ use vestibule_engine::request::CheckRequest;
 use super::assets::{self, SCRIPT, SCRIPT_VERSION, STYLE, STYLE_VERSION};
 use super::brand::Brand;
 use super::words::Words;
+use crate::schemes::saml::Said;
 
 /// The layout: `display=page|popup|touch`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -172,6 +173,20 @@ pub struct SwitchPage<'a> {
     pub fields: &'a [(&'a str, String)],
     /// The form's token.
     pub token: &'a str,
+}
+
+/// What would become of a SAML response.
+#[derive(Debug, Template)]
+#[template(path = "inspect.html")]
+pub struct InspectPage<'a> {
+    /// What surrounds it.
+    pub shell: Shell<'a>,
+    /// Its own address.
+    pub action: &'a str,
+    /// The form's token.
+    pub token: &'a str,
+    /// The verdict on the last one.
+    pub said: Option<&'a Said>,
 }
 
 /// What went wrong with a form.
