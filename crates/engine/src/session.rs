@@ -57,6 +57,9 @@ pub struct Settings {
     /// The most sessions one user may hold; beyond it the next login ends the one unused for longest. To refuse the
     /// login instead would let anybody who fills the places shut the user out of their own account.
     pub per_user: u32,
+    /// For how long a session that ran out still tells whose it was, to [`Sessions::ran_out`] and nobody else. Until then the
+    /// store keeps it, and it counts among the sessions of its user. Zero: not at all.
+    pub remembered: Duration,
 }
 
 impl Default for Settings {
@@ -67,6 +70,7 @@ impl Default for Settings {
             absolute: Duration::from_secs(12 * 3600),
             revocation_lag: Duration::from_secs(1),
             per_user: 100,
+            remembered: Duration::ZERO,
         }
     }
 }
@@ -240,9 +244,37 @@ impl Sessions {
             return Ok(false);
         }
         match &identity.session {
-            Some(session) => Ok(now < session.until && self.store.get(&session.key).await?.is_some()),
+            Some(session) if now < session.until => {
+                let stored = self.store.get(&session.key).await?;
+                let record = stored.and_then(|(value, _)| readable(&session.key, &value, &self.names));
+                let idle = self.idle(&identity.user);
+                let kept = signed(idle.saturating_add(self.slack(idle)));
+                Ok(record.is_some_and(|record| now.duration_since(record.used) < kept))
+            }
+            Some(_) => Ok(false),
             None => Ok(true),
         }
+    }
+
+    /// Whose session this token opened on `host`, where it ran out within [`Settings::remembered`]. Nobody is let in by that: it
+    /// tells for whom something may be kept until they have signed in again. A session that was ended tells nothing.
+    ///
+    /// # Errors
+    /// [`Unavailable`] when the store does not answer.
+    pub async fn ran_out(&self, tenant: &TenantId, host: &str, token: &str, now: Timestamp) -> Result<Option<UserId>, Unavailable> {
+        let Some(octets) = parse_token(token).filter(|_| !self.settings.remembered.is_zero()) else { return Ok(None) };
+        let Some(held) = self.held(tenant, &self.digest(tenant, &octets), now).await? else { return Ok(None) };
+        if *held.record.host != *host {
+            return Ok(None);
+        }
+        if !matches!(self.live(&held.record, held.used(), tenant, now).await?, Err(Reason::IdleSession | Reason::AbsoluteTimeout)) {
+            return Ok(None);
+        }
+        let Some(user) = self.users.by_id(held.record.user, now).await?.filter(|user| user.tenant == *tenant) else { return Ok(None) };
+        // The cache may hold it for longer than the store.
+        let idle = held.used().checked_add(signed(self.idle(&user))).unwrap_or(Timestamp::MAX);
+        let over = self.until(&held.record).min(idle);
+        Ok((now.duration_since(over) < signed(self.settings.remembered)).then_some(user.id))
     }
 
     /// Ends a session and all that descend from the same login. An identity without a session has none to end.
@@ -575,11 +607,11 @@ impl Sessions {
         record.began.checked_add(signed(self.settings.absolute)).unwrap_or(Timestamp::MAX)
     }
 
-    /// The store forgets a session when it is idle or too old, whichever is first.
+    /// The store forgets a session when it is idle or too old, whichever is first, and nobody wants to know whose it was.
     fn time_to_live(&self, record: &Record, user: &User, now: Timestamp) -> Duration {
         let left = Duration::try_from(self.until(record).duration_since(now)).unwrap_or(Duration::ZERO);
         let idle = self.idle(user);
-        left.min(idle.saturating_add(self.slack(idle)))
+        left.min(idle.saturating_add(self.slack(idle))).saturating_add(self.settings.remembered)
     }
 
     /// After how long unused a session of this user is over.

@@ -577,3 +577,41 @@ async fn of_a_hundred_parallel_redeems_one_wins() {
     assert!(outcomes.into_iter().filter_map(Result::err).all(|reason| reason == Reason::BadCode));
     assert_eq!(house.sessions.list(&house.tenant, house.ada.id).await.unwrap().len(), 2);
 }
+
+#[tokio::test]
+async fn a_session_that_ran_out_tells_whose_it_was_for_a_while_and_to_nobody_else() {
+    let remembered = 10 * MINUTE;
+    let settings = Settings { remembered, ..Settings::default() };
+    let whose = |house: &House, host: &'static str, token: String| {
+        let (sessions, tenant, now) = (house.sessions.clone(), house.tenant.clone(), house.now());
+        async move { sessions.ran_out(&tenant, host, &token, now).await.unwrap() }
+    };
+    for over in [settings.idle, settings.absolute] {
+        let idle = if over == settings.idle { settings.idle } else { settings.absolute };
+        let house = House::with(Settings { idle, ..settings.clone() }).await;
+        let opened = house.open().await;
+        let (token, identity) = (opened.token.reveal().clone(), house.find(&opened).await.unwrap());
+        assert_eq!(whose(&house, HOST, token.clone()).await, None, "it is live");
+        house.clock.advance(over);
+        assert!(house.find(&opened).await.is_err(), "nobody is let in by it");
+        assert!(!house.sessions.holds(&identity, house.now()).await.unwrap(), "nor is a tunnel kept open");
+        assert_eq!(whose(&house, HOST, token.clone()).await, Some(house.ada.id));
+        assert_eq!(whose(&house, "other.example.com", token.clone()).await, None);
+        assert_eq!(house.sessions.ran_out(&"south".into(), HOST, &token, house.now()).await.unwrap(), None);
+        house.clock.advance(remembered);
+        assert_eq!(whose(&house, HOST, token).await, None, "that was long ago");
+    }
+    // What was ended names nobody.
+    let house = House::with(settings.clone()).await;
+    let (ended, other) = (house.open().await, house.open().await);
+    let identity = house.find(&ended).await.unwrap();
+    house.sessions.end(&identity, Ending::Logout, &mut house.trail()).await.unwrap();
+    house.clock.advance(settings.idle);
+    assert_eq!(whose(&house, HOST, ended.token.reveal().clone()).await, None);
+    assert_eq!(whose(&house, HOST, other.token.reveal().clone()).await, Some(house.ada.id));
+    // Where nothing is kept, nothing is told.
+    let house = House::new().await;
+    let opened = house.open().await;
+    house.clock.advance(settings.idle);
+    assert_eq!(whose(&house, HOST, opened.token.reveal().clone()).await, None);
+}

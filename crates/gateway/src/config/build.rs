@@ -65,6 +65,7 @@ use crate::schemes::session_ticket::SessionTicketScheme;
 use crate::serve::api_login;
 use crate::serve::delegate::Delegate;
 use crate::serve::integration::Integrations;
+use crate::serve::kept::{LONGEST as MAX_KEPT, PATH as KEPT};
 use crate::serve::pages::{IDP_PREFIX, INSPECT, MAX_FORM, MAX_SAML, PageKey, front_door_tenant};
 use crate::ticket::SessionTickets;
 
@@ -726,6 +727,11 @@ fn own_endpoints(routes: &mut Routes, checked: &Checked, tenant: &checked::Tenan
     for host in &tenant.hosts {
         let scope = Scope::Host(host.clone());
         mount(scope.clone(), ON_APPLICATIONS, own(ON_APPLICATIONS))?;
+        if !checked.session.remembered.is_zero() {
+            let types = vec!["application/x-www-form-urlencoded".to_owned()];
+            let route = Route { body: BodyNeed::Whole { limit: MAX_KEPT, types }, ..own(KEPT) };
+            mount(scope.clone(), KEPT, route)?;
+        }
         if let Some(text) = programs {
             let types = vec!["application/x-www-form-urlencoded".to_owned()];
             let route = Route { body: BodyNeed::Whole { limit: MAX_SAML, types }, ..own(text) };

@@ -70,10 +70,15 @@ impl BodyBudget {
 
     /// Reads a body to its end.
     pub async fn hold(&self, body: Incoming, limit: usize, idle: Duration, total: Duration) -> Result<Held, Unfit> {
-        tokio::time::timeout(total, self.read(body, limit, idle)).await.unwrap_or(Err(Unfit::Broken))
+        self.hold_patient(Patient::new(body, idle), limit, total).await
     }
 
-    async fn read(&self, body: Incoming, limit: usize, idle: Duration) -> Result<Held, Unfit> {
+    /// The same for a body whose pauses are limited already.
+    pub async fn hold_patient(&self, body: Patient, limit: usize, total: Duration) -> Result<Held, Unfit> {
+        tokio::time::timeout(total, self.read(body, limit)).await.unwrap_or(Err(Unfit::Broken))
+    }
+
+    async fn read(&self, mut body: Patient, limit: usize) -> Result<Held, Unfit> {
         let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
         if announced > limit {
             return Err(Unfit::TooLong);
@@ -81,7 +86,6 @@ impl BodyBudget {
         if body.is_end_stream() {
             return Ok(Held { bytes: Bytes::new(), share: None });
         }
-        let mut body = Patient::new(body, idle);
         let mut bytes = BytesMut::new();
         let mut share: Option<OwnedSemaphorePermit> = None;
         while let Some(frame) = body.frame().await {

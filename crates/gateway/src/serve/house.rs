@@ -65,6 +65,7 @@ use crate::serve::delegate::Delegates;
 use crate::serve::hand_over::{Inherited, Successor};
 use crate::serve::health::{self, Health};
 use crate::serve::integration::{self, Commands, Integrations};
+use crate::serve::kept::KeptPosts;
 use crate::serve::listen::{Capacity, Doors, Drained, Listener, ListenerTls};
 use crate::serve::load::Terms;
 use crate::serve::notify;
@@ -166,8 +167,8 @@ pub struct Open {
 /// # Errors
 /// [`Refused`], and nothing is left open.
 pub async fn open(path: PathBuf, purpose: Purpose, clock: Arc<dyn Clock>, inherited: Inherited) -> Result<Open, Refused> {
-    let (checked, warnings) = config::load(&path, purpose, clock.now(), build::policy_problems).map_err(Refused::Configuration)?;
     federation::fetch_missing(&path, clock.now(), &Handle::current()).await;
+    let (checked, warnings) = config::load(&path, purpose, clock.now(), build::policy_problems).map_err(Refused::Configuration)?;
     // The demo's configuration is not for its user to mend.
     if purpose != Purpose::Demo {
         warn(&warnings);
@@ -641,6 +642,9 @@ impl Server {
         .with_integrations(integrations.clone())
         .with_ways_in(ways_in(checked, &tenants)?)
         .with_idps(pages::Idps::new(checked));
+        let remembered = checked.session.remembered;
+        let kept = (!remembered.is_zero()).then(|| KeptPosts::new(&self.page_secret, self.house.expiring.clone(), remembered));
+        let portal = portal.with_kept(kept.clone());
         let tickets = Tickets::new(&self.page_secret, self.house.expiring.clone());
         let desk = TicketDesk { tickets: tickets.clone(), services: services(checked) };
         let portal = portal.with_histories(self.house.durable.clone()).with_tickets(desk);
@@ -663,6 +667,7 @@ impl Server {
             terms: Terms::new(checked.load.clone(), checked.routes.iter().map(|route| (route.name.clone(), route.limits))),
             doors: checked.listeners.iter().map(|listener| door(listener, &forwarding)).collect(),
             session_cookie: set_cookie,
+            kept,
         })
     }
 
@@ -686,12 +691,12 @@ impl Server {
     }
 
     async fn try_reload(&self) -> Result<(), String> {
+        federation::fetch_missing(&self.path, self.house.clock.now(), &self.control).await;
         let render = |problems: Vec<Problem>| problems.iter().map(|problem| problem.render(Colour::Off)).collect::<Vec<_>>().join("\n");
         let (checked, warnings) = config::load(&self.path, self.purpose, self.house.clock.now(), build::policy_problems).map_err(render)?;
         warn(&warnings);
         let before = self.checked();
         for what in needs_restart(&before, &checked) {
-        federation::fetch_missing(&self.path, self.house.clock.now(), &self.control).await;
             tracing::warn!("{what} has changed, which takes effect at the next start");
         }
         refuse_lockout(&checked, &*self.house.durable).await?;

@@ -17,6 +17,7 @@ pub mod hand_over;
 pub mod health;
 pub mod house;
 pub mod integration;
+pub mod kept;
 pub mod listen;
 pub mod load;
 pub mod notify;

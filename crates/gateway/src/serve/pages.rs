@@ -13,6 +13,7 @@ mod guard;
 mod history;
 mod home;
 mod journey;
+mod kept;
 pub mod key;
 mod landing;
 mod login;
@@ -27,7 +28,7 @@ mod saml_message;
 mod saml_sp;
 mod single_logout;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 mod ticket;
 mod view;
 mod way_out;
@@ -68,6 +69,7 @@ use crate::schemes::known_device::KnownDevices;
 use crate::schemes::oidc::{self, RelyingParty};
 use crate::schemes::saml::{CONSUMER, LOGOUT, METADATA, ServiceProvider, TARGET};
 use crate::serve::integration::Integrations;
+use crate::serve::kept::{KeptPosts, PATH as KEPT};
 use guard::Form;
 use view::{Display, Dress, Shell};
 use words::Words;
@@ -94,6 +96,7 @@ pub struct Portal {
     ways_in: WaysIn,
     durable: Option<Arc<dyn DurableStore>>,
     desk: Option<TicketDesk>,
+    kept: Option<KeptPosts>,
 }
 
 impl fmt::Debug for Portal {
@@ -129,6 +132,7 @@ impl Portal {
             ways_in: WaysIn::default(),
             durable: None,
             desk: None,
+            kept: None,
         }
     }
 
@@ -136,6 +140,12 @@ impl Portal {
     #[must_use]
     pub fn with_histories(self, durable: Arc<dyn DurableStore>) -> Self {
         Self { durable: Some(durable), ..self }
+    }
+
+    /// The same with forms that wait for a login.
+    #[must_use]
+    pub fn with_kept(self, kept: Option<KeptPosts>) -> Self {
+        Self { kept, ..self }
     }
 
     /// The same with services that take tickets.
@@ -236,6 +246,8 @@ impl Portal {
             "/password" if read => self.show_password(visit).await,
             "/password" if write => self.change_password(visit).await,
             "/.vestibule/landing" if read => self.land(visit).await,
+            KEPT if read => self.show_kept(visit).await,
+            KEPT if write => self.send_kept(visit).await,
             "/.well-known/jwks.json" if read => Ok(reply::jwks((self.jwks)())),
             METADATA if read => self.sp_metadata(visit),
             // An answer leads here only with its message; without one there is nothing to do.

@@ -39,6 +39,7 @@ use crate::serve::cors::Crossing;
 use crate::serve::ext_authz::{self, Dialect};
 use crate::serve::framing::Verdict;
 use crate::serve::integration::program::Program;
+use crate::serve::kept::{self, KeptPosts};
 use crate::serve::listen::Peer;
 use crate::serve::load::{Load, Terms};
 use crate::serve::operation;
@@ -82,6 +83,8 @@ pub struct Running {
     pub session_cookie: fn(&CheckRequest, &Opened) -> Secret<String>,
     /// Ends when an identity no longer holds: its tunnels end with it.
     pub until_over: UntilOver,
+    /// Where forms wait whose session ran out, if they may.
+    pub kept: Option<KeptPosts>,
 }
 
 /// Waits until an identity no longer holds.
@@ -345,6 +348,7 @@ impl Passage<'_> {
         let judgement = engine.decide_found(&request, Ok(found)).await;
         self.shared.load.recognise(&request, &judgement);
         let Judgement { decision: Decision::Allow(grant), opened, recognised, csrf_token, .. } = judgement else {
+            self.keep(&mut request, &judgement, upload).await;
             return self.refuse(&request, judgement);
         };
         let old = self.running.answers.integration(&request, &grant.found);
@@ -365,6 +369,35 @@ impl Passage<'_> {
         tell_token(response.headers_mut(), csrf_token.as_ref());
         mark(response.headers_mut(), self.id, recognised);
         response
+    }
+
+    /// Keeps a form that is refused because its session ran out. The login then leads to where it is offered again.
+    async fn keep(&self, request: &mut CheckRequest, judgement: &Judgement, upload: Upload) {
+        let (Some(kept), Decision::Challenge(challenges), Some(found)) = (&self.running.kept, &judgement.decision, &judgement.found) else {
+            return;
+        };
+        if !challenges.login || !kept::may_be_kept(request) {
+            return;
+        }
+        let limits = &self.door().limits;
+        let body = match (&request.body, upload) {
+            (Body::Whole(bytes), _) => Held { bytes: bytes.clone(), share: None },
+            (Body::Unread, Upload::Stream(body)) => match self.shared.budget.hold_patient(body, kept::LONGEST, limits.body_total).await {
+                Ok(held) => held,
+                Err(_) => return,
+            },
+            (Body::Unread, Upload::Empty | Upload::Whole(..)) => return,
+        };
+        let engine = &self.running.engine;
+        match kept.keep(&engine.sessions, &found.tenant, request, &body.bytes, engine.clock.now()).await {
+            Ok(Some(target)) => {
+                // What the browser is to come back for.
+                request.target = target;
+                request.method = Method::GET;
+            }
+            Ok(None) => {}
+            Err(down) => tracing::warn!(request_id = %self.id, error = %down, "a form could not be kept"),
+        }
     }
 
     /// Reads the body if the route needs it whole.

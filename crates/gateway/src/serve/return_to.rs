@@ -11,6 +11,8 @@ use std::fmt;
 use vestibule_engine::request::Target;
 use vestibule_engine::tenant::Tenant;
 
+use crate::serve::kept::PATH as KEPT;
+
 /// Longest address to return to, in octets; it travels in a cookie.
 pub const MAX_RETURN_TO: usize = 2048;
 
@@ -88,12 +90,12 @@ impl fmt::Display for ReturnTo {
     }
 }
 
-/// The canonical target, unless it is one of our own endpoints.
+/// The canonical target, unless it is one of our own endpoints. The one that offers a kept form again is what its sender asked for.
 fn target(raw: &str, portal: bool) -> Option<String> {
     let target = Target::parse(raw).ok()?;
     let path = target.path().to_ascii_lowercase();
     let below = |page: &str| path.strip_prefix(page).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-    let own = below(EVERYWHERE) || (portal && PORTAL_PAGES.iter().any(|page| below(page)));
+    let own = (below(EVERYWHERE) && target.path() != KEPT) || (portal && PORTAL_PAGES.iter().any(|page| below(page)));
     (!own).then(|| target.to_string())
 }
 

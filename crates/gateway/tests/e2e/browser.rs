@@ -29,6 +29,32 @@ fn a_session_that_was_left_alone_ends_at_the_login_and_the_login_leads_back() {
     assert_eq!(said.matches("ok   ").count(), 1, "{said}");
 }
 
+#[test]
+fn a_form_that_outlived_its_session_is_sent_after_the_login_with_a_script_or_without() {
+    if is_missing() {
+        return;
+    }
+    let config = format!("{CONFIG}\n[session]\nidle = \"6s\"\nkeep_posts = \"10m\"\n");
+    let gateway = Gateway::with(&config).with_users();
+    let page = "<!doctype html><html lang=en><title>Orders</title><form method=post action=/orders><input name=text aria-label=Text><button>Order</button></form>";
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\nContent-Length: {}\r\n\r\n", page.len());
+    gateway.application.answer_raw(format!("{head}{page}"));
+    let mut command = Command::new("node");
+    command
+        .arg("kept.cjs")
+        .current_dir(FOLDER)
+        .env("VESTIBULE_PAGE", format!("http://app.north.localhost:{}/page", gateway.address.port()))
+        .envs([("VESTIBULE_USER", USERS[0].0), ("VESTIBULE_PASSWORD", USERS[0].1), ("VESTIBULE_IDLE", "6")]);
+    let output = command.output().unwrap();
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    println!("{said}");
+    assert!(output.status.success() && said.matches("ok   ").count() == 2, "{said}");
+    let received = gateway.application.received();
+    let sent: Vec<_> =
+        received.iter().filter(|one| one.line == "POST /orders HTTP/1.1").map(|one| String::from_utf8_lossy(&one.body)).collect();
+    assert_eq!(sent, ["text=two+of+%C3%A4+%26+%3Cb%3E", "text=two+of+%C3%A4+%26+%3Cb%3E"]);
+}
+
 /// Runs the steps, all or those named, and returns what they said.
 fn drive(gateway: &Gateway, steps: &[&str], idle: Option<u64>) -> String {
     let port = gateway.address.port();

@@ -26,6 +26,7 @@ mod integration;
 mod integration_clients;
 mod interop;
 mod introspection;
+mod kept;
 #[path = "../peers/keycloak.rs"]
 mod keycloak;
 mod keystores;

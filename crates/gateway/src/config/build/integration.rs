@@ -1,6 +1,7 @@
 //! Old clients of integration services as running: their scheme, their sessions, their addresses.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::Method;
 use vestibule_engine::identity::{RealmName, SchemeName};
@@ -31,7 +32,7 @@ impl Schemes<'_> {
         let checked::Integration { settings, idle, absolute, programs, allotment, tokens } =
             tenant.integration.clone().ok_or_else(|| format!("{} has no settings for old clients", tenant.id))?;
         let users = self.house.users.clone();
-        let lives = Settings { idle, absolute, ..self.checked.session.clone() };
+        let lives = Settings { idle, absolute, remembered: Duration::ZERO, ..self.checked.session.clone() };
         let sessions = Arc::new(Sessions::of_programs(store.clone(), users.clone(), lives, programs));
         let tokens = Tokens::new(tenant.id.clone(), self.house.tokens.clone(), tokens, store.clone(), users);
         let family = self.family(self.steps(name, realms)?);

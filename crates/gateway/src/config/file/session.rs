@@ -17,6 +17,9 @@ pub struct Session {
     pub per_user: At<u32>,
     /// How long a cached session may still be used after it was ended elsewhere.
     pub revocation_lag: At<Period>,
+    /// For how long a form is kept, encrypted, that somebody sent after their session ran out: once they have signed in again, it is
+    /// shown to them and may be sent. At most an hour; `0s` keeps none.
+    pub keep_posts: At<Period>,
 }
 
 impl Default for Session {
@@ -27,6 +30,7 @@ impl Default for Session {
             absolute: Period(settings.absolute).into(),
             per_user: settings.per_user.into(),
             revocation_lag: Period(settings.revocation_lag).into(),
+            keep_posts: Period(settings.remembered).into(),
         }
     }
 }

@@ -22,6 +22,8 @@ const LEAST_WORK: u64 = 35 << 20;
 const HASH_MEMORY: std::ops::RangeInclusive<u64> = 7 << 20..=(MAX_MEMORY as u64) << 10;
 /// Longest time a verified Basic credential may be remembered (architecture §6).
 const MAX_BASIC_CACHE: Duration = Duration::from_secs(60);
+/// For how long a form may be kept.
+const LONGEST_KEPT: Period = Period::seconds(3600);
 /// Length of the key-encryption key, in octets.
 const KEK: usize = 32;
 
@@ -69,7 +71,16 @@ impl Resolve<'_> {
         if written.revocation_lag.value > Period::seconds(60) {
             self.error(&written.revocation_lag, "an ended session may live on for a minute at most");
         }
-        session::Settings { idle, absolute, revocation_lag: written.revocation_lag.value.0, per_user: written.per_user.value }
+        if written.keep_posts.value > LONGEST_KEPT {
+            self.error(&written.keep_posts, "a form may be kept for an hour at most");
+        }
+        session::Settings {
+            idle,
+            absolute,
+            revocation_lag: written.revocation_lag.value.0,
+            per_user: written.per_user.value,
+            remembered: written.keep_posts.value.0,
+        }
     }
 
     pub(super) fn limits(&mut self) -> realm::Limits {

@@ -175,6 +175,22 @@ pub struct SwitchPage<'a> {
     pub token: &'a str,
 }
 
+/// A form that was kept until its sender had signed in again.
+#[derive(Debug, Template)]
+#[template(path = "kept.html")]
+pub struct KeptPage<'a> {
+    /// What surrounds it.
+    pub shell: Shell<'a>,
+    /// The path it was going to.
+    pub to: &'a str,
+    /// Where it is taken from here.
+    pub action: &'a str,
+    /// Its fields, as they are shown.
+    pub rows: &'a [(String, String)],
+    /// And as they are sent.
+    pub fields: &'a [(String, String)],
+}
+
 /// What would become of a SAML response.
 #[derive(Debug, Template)]
 #[template(path = "inspect.html")]

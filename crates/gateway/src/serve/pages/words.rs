@@ -161,6 +161,16 @@ words! {
     subject: "Subject", "Subjekt";
     passed: "ok", "gut";
     failed: "failed", "gescheitert";
+    kept_form: "Your session ended before this was sent", "Ihre Sitzung endete, bevor dies gesendet wurde";
+    kept_lead: "It was going to {}. It was kept for you, encrypted. Nothing was done with it yet.", "Es sollte an {} gehen. Es wurde verschlüsselt für Sie aufbewahrt. Noch ist damit nichts geschehen.";
+    what_you_sent: "What you filled in", "Was Sie eingetragen haben";
+    field_name: "Field", "Feld";
+    field_value: "Value", "Wert";
+    send_it: "Send it now", "Jetzt senden";
+    do_not_send: "Do not send it", "Nicht senden";
+    not_kept: "Nothing is kept here for you", "Hier ist nichts für Sie aufbewahrt";
+    fill_in_again: "It was sent already, or too much time has passed. If you need it, fill it in again.", "Es wurde schon gesendet, oder es ist zu viel Zeit vergangen. Wenn Sie es brauchen, füllen Sie es noch einmal aus.";
+    go_to_application: "Go to the application", "Zur Anwendung";
     as_somebody_else: "Sign in as somebody else", "Als jemand anderes anmelden";
     wants_somebody_else: "{} wants to sign somebody else in here. That ends your session.", "{} möchte hier jemand anderes anmelden. Das beendet Ihre Sitzung.";
     end_and_go_on: "End my session and go on", "Meine Sitzung beenden und fortfahren";

@@ -118,6 +118,7 @@ impl Plan {
             doors: vec![Door { limits: self.limits, ..Door::default() }],
             terms: Terms::default(),
             session_cookie: |_, opened| opened.token.clone(),
+            kept: None,
             until_over: Arc::new(move |_| {
                 let over = over.clone();
                 Box::pin(async move { over.notified().await })
