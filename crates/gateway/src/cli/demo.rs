@@ -7,6 +7,7 @@ mod application;
 mod federation;
 pub mod identity_service;
 mod neighbour;
+mod old_clients;
 pub mod openid_provider;
 
 use std::fmt::Write as _;
@@ -94,10 +95,16 @@ impl Demo {
 async fn play(port: u16, beside: Option<Kind>) -> Result<Answer, Failure> {
     let folder = Folder::make().map_err(Failure::not_tried)?;
     let mut applications = Vec::new();
-    for title in ["The north's application", "The north's shop", "The south's application", "The east's application"] {
+    for title in [
+        "The north's application",
+        "The north's shop",
+        "The south's application",
+        "The east's application",
+        "The old company's application",
+    ] {
         applications.push(open_application(title).await.map_err(Failure::not_tried)?);
     }
-    let &[north, shop, south, east] = applications.as_slice() else { return Err(Failure::not_tried("an application is missing")) };
+    let &[north, shop, south, east, old] = applications.as_slice() else { return Err(Failure::not_tried("an application is missing")) };
     folder.write("policy.cedar", POLICY).map_err(Failure::not_tried)?;
     folder.write("soap.cedar", SOAP_POLICY).map_err(Failure::not_tried)?;
     let plan = Plan::make(beside);
@@ -113,7 +120,7 @@ async fn play(port: u16, beside: Option<Kind>) -> Result<Answer, Failure> {
     let provider = OpenidProvider::start("op.localhost").await.map_err(Failure::not_tried)?;
     folder.write("openid-provider", CLIENT_SECRET).map_err(Failure::not_tried)?;
     let text = configuration(port, folder.path(), [north, shop, south], service.address, &provider.issuer(), plan.as_ref());
-    let text = text + &federation::configuration(port, east);
+    let text = text + &federation::configuration(port, east) + &old_clients::configuration(port, old);
     let file = folder.write("vestibule.toml", &text).map_err(Failure::not_tried)?;
     let mut open = house::open(file, Purpose::Demo, Arc::new(SystemClock::default()), Inherited::default()).await.map_err(refused)?;
     let admin = open.admin();
@@ -565,7 +572,7 @@ fn screen(
             (format!("curl -i {} {app}/.vestibule/login", json("dee", "wrong")), 401, "or not"),
         ],
     ));
-    groups.push(("6  An old integration client", old_client(&app, bob)));
+    groups.push(("6  An old integration client", old_clients::commands(port, folder, ada, bob)));
     let document = folder.join("vouched.xml");
     let (document, soap_type) = (document.display(), "-H 'Content-Type: text/xml'");
     let order = "<s:Envelope xmlns:s=\"http://schemas.xmlsoap.org/soap/envelope/\"><s:Body><ListOrders xmlns=\"urn:vestibule:demo\"/></s:Body></s:Envelope>";
@@ -629,6 +636,7 @@ fn screen(
         (format!("http://login.localhost:{port}/"), "no tenant's host: ada@north, sol@south, or a name that only one tenant has"),
         (format!("{east}/"), "a tenant whose users sign in at the north, by SAML: ada or bob"),
         (format!("http://login.north.localhost:{port}/saml/idp/start/east"), "the same, begun at the identity provider"),
+        (format!("http://app.old.localhost:{port}/"), "a company whose users sign in there by SAML 1.1, by an artifact"),
         (format!("http://login.north.localhost:{port}/"), "who you are; sign out everywhere, the east included"),
     ] {
         let _ = writeln!(text, "  {url}   {}", style.quiet(&format!("# {what}")));
@@ -644,50 +652,4 @@ fn screen(
         style.quiet("Ctrl-C stops it; nothing is kept.")
     );
     text
-}
-
-/// What a client of 2009 does, which nobody can change: it keeps `JSESSIONID`, or sends a name and a password in a draft's namespace.
-fn old_client<'t>(app: &str, bob: &str) -> Vec<Try<'t>> {
-    let services = format!("{app}/Services/Integration");
-    let credentials = format!("-H 'UserName: NORTH/bob' -H 'Password: {bob}'");
-    let message = |header: &str, body: &str| {
-        format!(
-            "-H 'Content-Type: text/xml' -d '<s:Envelope xmlns:s=\"http://schemas.xmlsoap.org/soap/envelope/\"><s:Header>{header}</s:Header><s:Body>{body}</s:Body></s:Envelope>'"
-        )
-    };
-    let token = |namespace: &str| {
-        format!(
-            "<w:Security xmlns:w=\"{namespace}\"><w:UsernameToken><w:Username>NORTH/bob</w:Username><w:Password>{bob}</w:Password></w:UsernameToken></w:Security>"
-        )
-    };
-    let oasis = token(vestibule_wss::Era::Standard.extension());
-    let query = message("", "<ContactQueryPage_Input/>");
-    let session = format!("$(curl -si {credentials} '{services}?command=login' | grep -io 'JSESSIONID=[^;]*' | head -n 1)");
-    let sso = format!(
-        "$(curl -s {} '{app}/Services/SSOToken' | sed 's/.*<SSOTokenData>//; s/<.*//')",
-        message(&oasis, "<SSOTokenRead xmlns=\"urn:vestibule:integration\"/>")
-    );
-    vec![
-        (format!("curl -i {credentials} '{services}?command=login'"), 200, "log in by address: the first cookie is the session"),
-        (
-            format!("curl -i -H 'UserName: NORTH/bob' -H 'Password: wrong' '{services}?command=login'"),
-            401,
-            "a message that such clients search for \"unknown user\"",
-        ),
-        (format!("curl -i {query} {services}/Contact"), 500, "nobody: a fault in the words of their framework"),
-        (format!("curl -i -b \"{session}\" {query} {services}/Contact"), 200, "with the session; the service is told who it is"),
-        (format!("curl -i -b JSESSIONID=gone {query} {services}/Contact"), 500, "a session that is over, by the code they log in again on"),
-        (
-            format!(
-                "curl -i {} {services}/Contact",
-                message(&token(vestibule_wss::Era::Draft200204.extension()), "<ContactQueryPage_Input/>")
-            ),
-            200,
-            "a name and a password in the draft of April 2002: the answer, and a session with it",
-        ),
-        (format!("curl -i \"{app}/Services/SSOTokenValidate?odSsoToken={sso}\""), 200, "a token for single sign-on: whose is it?"),
-        (format!("curl -i \"{services}?command=ssologin&odSsoToken={sso}\""), 200, "and a session for who holds it, once"),
-        (format!("curl -i '{services}?command=ssoitsurl&ssoid=north'"), 200, "where the company's identity provider is entered"),
-        (format!("curl -i '{services}?command=logoff;'"), 200, "log off, whatever there was"),
-    ]
 }

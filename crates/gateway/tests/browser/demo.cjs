@@ -60,6 +60,16 @@ const steps = {
     assert.equal(new URL(tab.url()).origin, north);
     await isAtLogin(tab, `${application}/`);
   },
+  "a page of the old company is shown after a login at the north, by SAML 1.1": async (tab) => {
+    const page = `http://app.old.localhost:${port}/?from=tab`;
+    const brought = tab.waitForRequest((request) => request.url().includes("/fed/sp/samlv11sso?"));
+    await tab.goto(page);
+    assert.equal(new URL(tab.url()).origin, north);
+    await signIn(tab);
+    await inside(tab);
+    assert.ok(new URL((await brought).url()).searchParams.get("SAMLart"));
+    assert.equal(tab.url(), page);
+  },
 };
 
 (async () => {

@@ -1,19 +1,22 @@
-//! The east signs its users in at the north, by SAML 2.0: two tenants of one process that meet as strangers do, by metadata.
+//! The east signs its users in at the north, by SAML 2.0, and an old company by SAML 1.1: tenants of one process that meet as strangers
+//! do, by metadata.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use rustls::pki_types::CertificateDer;
 use vestibule_engine::secret::Secret;
 use vestibule_saml::Idp;
 use vestibule_xmlsec::{IdentityProvider, Purpose as _, SigningKey};
 
-use super::Folder;
+use super::{Folder, old_clients};
 use crate::config::checked::{IdentityProviderRole, Pair, Saml};
 use crate::schemes::saml;
 use crate::serve::pages::idp_metadata;
 
-/// Fresh keys for both, and their metadata where the configuration looks for them.
+/// Fresh keys for all, and their metadata where the configuration looks for them.
 pub(super) fn introduce(folder: &Folder, port: u16) -> Result<(), String> {
     let [north, east] = ["north", "east"].map(|tenant| format!("http://login.{tenant}.localhost:{port}"));
     let idp = key(folder, "idp", "login.north.localhost")?;
@@ -26,7 +29,11 @@ pub(super) fn introduce(folder: &Folder, port: u16) -> Result<(), String> {
         certificates: vec![CertificateDer::from(idp.certificate)],
         signed_requests: false,
     };
-    folder.write("north.xml", &idp_metadata(&role, &north, "North Ltd", false).map_err(|why| why.to_string())?)?;
+    for (file, saml11) in [("north.xml", false), ("north-saml11.xml", true)] {
+        folder.write(file, &idp_metadata(&role, &north, "North Ltd", saml11).map_err(|why| why.to_string())?)?;
+    }
+    let old = key(folder, "old", "login.old.localhost")?;
+    folder.write("old.xml", &old_clients::metadata(port, &BASE64.encode(old.certificate)))?;
     let sp = Saml {
         entity_id: None,
         aliases: Vec::new(),
