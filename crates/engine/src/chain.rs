@@ -173,6 +173,16 @@ impl Chain {
         }
     }
 
+    /// The session that a request asks for, of whatever scheme it is; its sender is this identity, without a session so far.
+    pub async fn keep_alive(&self, asked: &Asked<'_>, identity: &Identity) -> Option<Opening> {
+        for flow in self.links.iter().filter_map(|link| link.scheme.keep_alive()) {
+            if let Some(opening) = flow.wanted(asked, identity).await {
+                return Some(opening);
+            }
+        }
+        None
+    }
+
     /// How a client nobody knows may present itself.
     pub fn challenges(&self, request: &CheckRequest, attempted: bool) -> Challenges {
         let http = self.links.iter().filter_map(|link| link.scheme.challenge(request)).collect();

@@ -139,6 +139,10 @@ impl Engine {
                 trail.policy = permits.policies.to_vec();
                 trail.responses = permits.responses.to_vec();
                 let decision = self.grant(Principal::Known(identity.clone()), permits, &asked).await;
+                let opening = match (&decision, opening) {
+                    (Decision::Allow(_), None) if identity.session.is_none() => chain.keep_alive(&asked, &identity).await,
+                    (_, opening) => opening,
+                };
                 if let (Decision::Allow(_), Some(Opening { sessions, place })) = (&decision, opening) {
                     return match sessions.open_place(&identity, request.host.name(), place, now, trail).await {
                         Ok(Ok(opened)) => {

@@ -53,6 +53,11 @@ pub trait Scheme: Debug + Send + Sync {
     fn login_flow(&self) -> Option<&dyn LoginFlow> {
         None
     }
+
+    /// For schemes whose clients may ask for a session in a message that another scheme proves.
+    fn keep_alive(&self) -> Option<&dyn KeepAlive> {
+        None
+    }
 }
 
 /// A login that leads through the browser. Both halves run on the portal host.
@@ -191,6 +196,13 @@ pub struct Opening {
     pub sessions: Arc<Sessions>,
     /// Whether it takes a place of the quota.
     pub place: SessionPlace,
+}
+
+/// Sessions that clients ask for in a message that another scheme proves.
+#[async_trait]
+pub trait KeepAlive: Send + Sync {
+    /// The session that a request of this identity asks for; it has none so far.
+    async fn wanted(&self, asked: &Asked<'_>, identity: &Identity) -> Option<Opening>;
 }
 
 /// A definite no, with how far it reaches.

@@ -30,7 +30,7 @@ use crate::scheme::Unavailable;
 use crate::secret::Secret;
 use crate::store::{Change, ExpiringStore, Group, Insert, Key, Kind, Version};
 use crate::users::{Users, Watch};
-pub use programs::{Place, Programs};
+pub use programs::{KEPT, Place, Programs};
 pub use record::LoginId;
 use record::{Names, Record};
 

@@ -34,6 +34,9 @@ pub struct Programs {
     pub spacing: Duration,
 }
 
+/// Said of a session, as an attribute, that [`Place::Kept`] holds.
+pub const KEPT: &str = "kept";
+
 /// Whether a session takes a place of the tenant's quota.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Place {
@@ -62,7 +65,10 @@ impl Sessions {
         now: Timestamp,
         trail: &mut Trail,
     ) -> Result<Result<Opened, Reason>, Unavailable> {
-        let record = self.record_of(identity, host, now).await?;
+        let mut record = self.record_of(identity, host, now).await?;
+        if place == Place::Kept {
+            Arc::make_mut(&mut record.attributes).insert(KEPT.to_owned(), vec!["true".to_owned()]);
+        }
         self.take_place(&identity.user, &record, place, now, trail).await
     }
 

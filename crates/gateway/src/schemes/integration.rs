@@ -22,9 +22,9 @@ use vestibule_engine::clock::random;
 use vestibule_engine::identity::{GroupName, Identity, Issuer, SchemeName, TenantId, User, Username, password};
 use vestibule_engine::realm::{Accounts, Answer, Offered};
 use vestibule_engine::request::{Channel, CheckRequest};
-use vestibule_engine::scheme::{Asked, Opening, Outcome, Place, Proof, Rejection, Scheme, Unavailable, Verdict, Who};
+use vestibule_engine::scheme::{Asked, KeepAlive, Opening, Outcome, Place, Proof, Rejection, Scheme, Unavailable, Verdict, Who};
 use vestibule_engine::secret::Secret;
-use vestibule_engine::session::{Opened, Place as SessionPlace, Sessions};
+use vestibule_engine::session::{KEPT, Opened, Place as SessionPlace, Sessions};
 use vestibule_engine::store::digest;
 use vestibule_engine::tenant::Tenant;
 use vestibule_wss::integration::{Heading, Lack, Security};
@@ -48,8 +48,6 @@ pub const INTERNAL_TOKEN: &str = "odSsoTokenG";
 pub const ISSUER: &str = "sso-token";
 /// What the client called itself when it logged in.
 const CLIENT_NAME: &str = "client-name";
-/// Said of a session that a stateless request asked for.
-const KEPT: &str = "kept";
 /// Characters of a client's name (§3.4).
 const LONGEST_CLIENT_NAME: usize = 256;
 /// Octets that a data thread reads by itself; more would keep everybody on its core waiting.
@@ -604,15 +602,14 @@ impl IntegrationScheme {
         }
     }
 
-    async fn proven(&self, mut proof: Proof, place: Option<SessionPlace>, now: Timestamp) -> Result<Outcome, Unavailable> {
+    async fn proven(&self, proof: Proof, place: Option<SessionPlace>, now: Timestamp) -> Result<Outcome, Unavailable> {
         if let Some(reason) = self.of.exceeds(now).await? {
             return Ok(refused(reason));
         }
-        let Some(place) = place else { return Ok(Outcome::Authenticated(Box::new(proof))) };
-        if place == SessionPlace::Kept {
-            proof.attributes.insert(KEPT.to_owned(), vec!["true".to_owned()]);
-        }
-        Ok(Outcome::Opening(Box::new(proof), Opening { sessions: self.of.sessions.clone(), place }))
+        Ok(match place {
+            Some(place) => Outcome::Opening(Box::new(proof), Opening { sessions: self.of.sessions.clone(), place }),
+            None => Outcome::Authenticated(Box::new(proof)),
+        })
     }
 
     /// Whether the session beside a credential is that of whom it names.
@@ -647,6 +644,24 @@ fn refused(reason: Reason) -> Outcome {
     Outcome::Rejected(Rejection::chain(reason))
 }
 
+/// §3.5: a client that sends an assertion asks to be remembered, so that it need not fetch one for each request.
+#[async_trait]
+impl KeepAlive for IntegrationScheme {
+    async fn wanted(&self, asked: &Asked<'_>, identity: &Identity) -> Option<Opening> {
+        let (of, request) = (&self.of, asked.request);
+        let path = request.target.path();
+        // Who brings an id has one, and is not given another each time.
+        if !of.serves(path) || of.is_administrative(path) || !matches!(of.session_id(request), Ok(None)) {
+            return None;
+        }
+        let may = of.settings.groups.is_empty() || identity.user.groups.iter().any(|group| of.settings.groups.contains(group));
+        let heading = heading(request).await?.ok()?;
+        // What is not in the message, such as a password or a certificate beside it, has not asked.
+        let wanted = may && !identity.ambient && heading.keep_alive && !matches!(heading.security, Security::Absent);
+        wanted.then(|| Opening { sessions: of.sessions.clone(), place: SessionPlace::Kept })
+    }
+}
+
 #[async_trait]
 impl Scheme for IntegrationScheme {
     fn name(&self) -> &SchemeName {
@@ -661,6 +676,10 @@ impl Scheme for IntegrationScheme {
 
     fn consumes(&self) -> &[Place] {
         &self.consumes
+    }
+
+    fn keep_alive(&self) -> Option<&dyn KeepAlive> {
+        Some(self)
     }
 
     async fn authenticate(&self, asked: &Asked<'_>, trail: &mut Trail) -> Result<Outcome, Unavailable> {
