@@ -87,6 +87,36 @@ fn the_two_tenants_mean_what_they_say() {
     assert!(checked.store.path.ends_with("two-tenants/data") && checked.server.control_socket.ends_with("data/control.sock"));
 }
 
+/// `oracle-stateful-sessions.md` §3.2 (test 7), §3.3 and §6.2: what a company sets, and what then holds.
+#[test]
+fn what_a_company_sets_for_its_old_clients_holds_within_limits() {
+    let company = |settings: &str| {
+        let text = format!(
+            "[[listen]]\naddress = \"127.0.0.1:8080\"\ntrusted_proxies = [\"127.0.0.0/8\"]\n\n[tenant.north]\nhosts = [\"north.example\"]\nchain = [\"session\", \"crm\"]\n\n\
+             [tenant.north.integration]\n{settings}\n\n[scheme.session]\ntype = \"session\"\n\n[scheme.crm]\ntype = \"integration\"\nrealm = \"local\"\n\n[[route]]\n\
+             match = \"/Services/Integration/**\"\npolicies = [\"app.cedar\"]\nbody = {{ limit = \"1MiB\", types = [\"text/xml\"] }}\nforward = \"http://127.0.0.1:9000\"\n"
+        );
+        let (checked, _) = read(&text).unwrap_or_else(|problems| panic!("{settings}: {problems:#?}"));
+        checked.tenants[0].integration.clone().unwrap()
+    };
+    let minutes = |minutes: u64| std::time::Duration::from_secs(60 * minutes);
+    for (written, idle) in [("idle = \"5m\"", 5), ("idle = \"10m\"", 10), ("idle = \"30m\"", 10), ("", 10)] {
+        assert_eq!(company(written).idle, minutes(idle), "{written}");
+    }
+    for (written, absolute) in
+        [("", None), ("duration = \"0s\"", None), ("duration = \"8h\"", Some(8)), ("duration = \"9999h\"", Some(9999))]
+    {
+        assert_eq!(company(written).absolute, absolute.map_or(std::time::Duration::MAX, |hours| minutes(60 * hours)), "{written}");
+    }
+    let by_default = company("");
+    assert_eq!((by_default.programs.quota, by_default.programs.spacing), (10, std::time::Duration::from_millis(50)));
+    assert_eq!((by_default.allotment, by_default.tokens.lifetime, by_default.tokens.strict), (None, minutes(1), false));
+    assert_eq!(company("allotment = 50000").allotment, Some(50_000));
+    for (written, seconds) in [("token_lifetime = \"10s\"", 10), ("token_lifetime = \"5m\"", 300)] {
+        assert_eq!(company(written).tokens.lifetime.as_secs(), seconds);
+    }
+}
+
 #[test]
 fn the_headers_that_are_sent_without_being_written_are_ours() {
     let (checked, _) = load(&manifest("../../examples/minimal/vestibule.toml"), Purpose::Serve, now(), no_findings).unwrap();

@@ -2,6 +2,7 @@
 //! that is our choice is a line here with its name, and all that fail are named at the end.
 
 mod attacks;
+mod further;
 mod nodes;
 mod page;
 
@@ -48,11 +49,16 @@ fn with(settings: &str) -> Gateway {
 }
 
 fn more(settings: &str, more: &str) -> Gateway {
+    altered(settings, more, &[], str::to_owned)
+}
+
+/// The same, with more files, of a configuration that is then altered.
+fn altered(settings: &str, more: &str, files: &[(&str, &str)], alter: impl FnOnce(&str) -> String) -> Gateway {
     let spacing = if settings.contains("spacing") { "" } else { "spacing = \"0s\"\n" };
     let quota = if settings.contains("quota") { "" } else { "quota = 1000\n" };
     let template =
         include_str!("integration.toml").replace("{{settings}}", &format!("{spacing}{quota}{settings}")).replace("{{more}}", more);
-    let gateway = Gateway::with_files(&template, &[POLICY]).with_users();
+    let gateway = Gateway::with_files(&alter(&template), &[files, &[POLICY]].concat()).with_users();
     add(&gateway, UMLAUTS.0, UMLAUTS.1, "north", &[]);
     gateway
 }

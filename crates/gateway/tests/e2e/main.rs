@@ -56,6 +56,7 @@ mod saml_idp_peers;
 mod saml_sp;
 mod saml_sp_peers;
 mod session_tickets;
+mod shown;
 #[path = "../peers/simplesamlphp.rs"]
 mod simplesamlphp;
 mod soap;

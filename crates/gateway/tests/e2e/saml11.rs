@@ -4,6 +4,8 @@
 //! are held here. Peers have their own file.
 
 mod hostile;
+mod mutual_tls;
+mod old_clients;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -109,7 +111,12 @@ fn destination_metadata(port: u16, bindings: &[&str]) -> String {
 }
 
 fn metadata_at(host: &str, port: u16, bindings: &[&str]) -> String {
-    let certificate: String = recorded("sp-rsa2048.crt").lines().filter(|line| !line.starts_with("-----")).collect();
+    metadata_naming(&recorded("sp-rsa2048.crt"), host, port, bindings)
+}
+
+/// The same, known by this certificate.
+fn metadata_naming(certificate: &str, host: &str, port: u16, bindings: &[&str]) -> String {
+    let certificate: String = certificate.lines().filter(|line| !line.starts_with("-----")).collect();
     let acs: String = bindings
         .iter()
         .enumerate()
@@ -421,60 +428,4 @@ fn the_transfer_service_sends_nobody_elsewhere() {
     }
     assert_eq!(two.source.send_to(PORTAL, &ask("POST", "/saml/idp/transfer").form(&[("TARGET", "x")])).status, 405);
     assert_eq!(two.source.send_to(PORTAL, &get("/saml/idp/responder")).status, 405);
-}
-
-/// §8 of the clients' reference, as their client goes through it: it asks where to sign in, signs in there, brings what it gets, and
-/// ends with its `JSESSIONID`.
-#[test]
-fn an_old_client_that_signs_in_elsewhere_ends_with_its_session() {
-    const SERVICES: &str = "/Services/Integration";
-    for binding in ["browser-post", "artifact-01"] {
-        let public = free_port();
-        let source = source(CONFIG, &metadata_at(APP, public, &[binding]), "", &[]);
-        let metadata = source.send_to(PORTAL, &get("/saml/idp/metadata")).body;
-        let transfer = format!("http://{PORTAL}:{}/saml/idp/transfer?providerId={SP}&TARGET=${{TARGET}}", source.public);
-        let signing = "signing = { certificate = \"sp.crt\", key = { file = \"sp.key\" } }";
-        let template = include_str!("saml11/destination.toml")
-            .replace("{{transfer}}", &transfer)
-            .replace("identity_provider = \"old\"", &format!("identity_provider = \"old\"\nentity_id = \"{SP}\"\n{signing}"))
-            .replace("chain = [\"session\", \"saml\"]", &format!("chain = [\"session\", \"crm\", \"saml\"]\n\n[tenant.north.integration]\nssoid = \"north-sso\"\nspacing = \"0s\"\nits_url = \"{transfer}\""))
-            .replace("[scheme.saml]", "[[route]]\nmatch = \"/Services/Integration/**\"\npolicies = [\"policy.cedar\"]\ninject = [\"headers\"]\nbody = { limit = \"1MiB\", types = [\"text/xml\"] }\nforward = \"http://{{app}}\"\n\n[scheme.crm]\ntype = \"integration\"\nrealm = \"local\"\n\n[scheme.saml]")
-            .replace("{{more}}", "")
-            .replace("{{site}}", "");
-        let (certificate, key) = (recorded("sp-rsa2048.crt"), recorded("sp-rsa2048.key"));
-        let files = [("old.xml", metadata.as_str()), ("sp.crt", &certificate), ("sp.key", &key)];
-        let destination = Gateway::at(public, &template, &files);
-        let send = |ask| destination.send_to(APP, &ask);
-
-        let told = send(get(&format!("{SERVICES}?command=ssoitsurl&ssoid=north-sso")));
-        let its = told.header("x-ssoitsurl").unwrap_or_else(|| panic!("{told:?}")).to_owned();
-        let mut there = source.browser();
-        let page = sign_in(&mut there, &its, "ada", PASSWORD);
-        let (target, brought) = if binding == "artifact-01" {
-            let location = url::Url::parse(&leads_to(&page)).unwrap();
-            let path = location[url::Position::BeforePath..].to_owned();
-            (location.query_pairs().find(|(name, _)| name == "TARGET").unwrap().1.into_owned(), get(&path))
-        } else {
-            let form = posted(&page);
-            (form["TARGET"].clone(), ask("POST", CONSUMER).form(&fields(&form)))
-        };
-        assert_eq!(target, format!("http://{APP}:{public}{SERVICES}?command=ssologin&ssoid=north-sso"));
-        // A browser brings nothing here: it would work in the name of whoever made the link.
-        let lured = send(brought.clone().browser());
-        assert_eq!((lured.status, reason(&destination, &lured)), (400, serde_json::json!({"saml": "unsolicited"})));
-        let arrived = send(brought.clone());
-        assert_eq!(arrived.status, 302, "{arrived:?} {:?}", destination.audit_of(&arrived));
-        let location = url::Url::parse(arrived.header("location").unwrap()).unwrap();
-        assert!(location.query_pairs().any(|(name, _)| name == "odSsoTokenG"), "{location}");
-        // Once.
-        let again = send(brought);
-        assert_eq!(again.status, 403, "{again:?}");
-        let entered = send(get(&location[url::Position::BeforePath..]));
-        let cookie = entered.header("set-cookie").unwrap_or_else(|| panic!("{entered:?}")).split(';').next().unwrap().to_owned();
-        assert!(entered.status == 200 && cookie.starts_with("JSESSIONID="), "{entered:?}");
-        assert_ne!(send(get(&location[url::Position::BeforePath..])).status, 200, "the address is good once");
-        let data = send(get(&format!("{SERVICES}/Account")).header("Cookie", &cookie));
-        assert_eq!(data.status, 200, "{data:?}");
-        assert_eq!(destination.application.last().header("x-vestibule-user"), Some("ada"));
-    }
 }

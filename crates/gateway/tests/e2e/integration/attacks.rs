@@ -88,6 +88,44 @@ fn attacks() {
         let id = id(&login(&gateway));
         assert_eq!(sent(post(&format!("{PATH}/Contact%3Bjsessionid={id}"), &envelope("", QUERY))).status, 400, "an encoded semicolon");
     });
+    rows.row("attack: quota exhaustion by unauthenticated callers", || {
+        let gateway = with("quota = 2\nallotment = 2");
+        let draft = |name: &str| post(&format!("{PATH}/Contact"), &envelope(&user(APRIL, name, "wrong"), QUERY));
+        for number in 0..10 {
+            let guess = format!("guess{number}");
+            for tried in [
+                signed(command("login"), &guess, "wrong"),
+                signed(command("login"), "ada", &guess),
+                draft("ada"),
+                draft(&guess),
+                ssologin(&guess),
+                command(&format!("ssologin&ssoid=north-sso&odSsoTokenG={guess}")),
+                in_session(data(), &guess),
+                in_session(data(), &"A".repeat(43)),
+                data(),
+            ] {
+                assert_ne!(gateway.send(&tried).status, 200, "{tried:?}");
+            }
+        }
+        let ids = [id(&login(&gateway)), id(&login(&gateway))];
+        ids.iter().for_each(|id| works(&gateway, id));
+    });
+    rows.row("attack: a replayed token, of any kind, opens nothing and ends nothing", || {
+        let token = sso_token(&gateway);
+        let hers = id(&sent(ssologin(&token)));
+        for _ in 0..3 {
+            let again = sent(ssologin(&token));
+            refused(&again, 401);
+            let records = gateway.audit_of(&again);
+            assert!(records.iter().any(|record| record["reason"] == "replayed"), "{records:?}");
+            assert_eq!(send(&gateway, &key_identifier(&token)).status, 500);
+            assert_eq!(sent(validate(&token)).status, 401);
+        }
+        works(&gateway, &hers);
+        // The id of a session that was ended is none either.
+        sent(in_session(command("logoff"), &hers));
+        no_session(&sent(in_session(data(), &hers)));
+    });
     rows.row("attack: login CSRF by an ssologin link", || {
         let token = sso_token(&gateway);
         for browser in [
