@@ -3,6 +3,7 @@
 use std::sync::{Arc, PoisonError};
 
 use crate::identity_service::{Asked, IdentityService, PEOPLE, session};
+use crate::shown::Shown;
 use crate::support::{Answer, Ask, CONFIG, Gateway, USERS, ask, exchange, free_port, get, in_every_world};
 
 const ADA: &str = PEOPLE[0].0;
@@ -75,6 +76,19 @@ impl House {
     fn asked(&self) -> Vec<String> {
         std::mem::take(&mut self.asked.lock().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+/// What the page of the scheme shows of the wire is what goes over it.
+#[test]
+fn the_page_of_the_scheme_is_true() {
+    let house = House::start();
+    let mut shown = Shown::on("identity-url.md");
+    shown.know("host", &format!("app.north.localhost:{}", house.gateway.public));
+    shown.know("secret", session("own", ADA).split_once('!').unwrap().1);
+    shown.know("identity-service", &format!("id.localhost:{}", house.service.address.port()));
+    shown.next(|octets| exchange(house.gateway.address, octets));
+    assert_eq!(house.gateway.application.last().header("x-vestibule-user"), Some("ada"));
+    shown.end();
 }
 
 #[test]

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::oidc::peer::Peer;
 use crate::openid_provider::{CLIENT, CLIENT_SECRET, OpenidProvider, SUBJECTS};
+use crate::shown::Shown;
 use crate::support::{Answer, Ask, CONFIG, Gateway, USERS, ask, exchange, free_port, get};
 
 const AUDIENCE: &str = "https://app.north.localhost/api";
@@ -70,6 +71,18 @@ impl House {
         let decided = records.iter().find(|record| record["event"] == "request.decided").unwrap();
         decided["steps"].as_array().unwrap().iter().find(|step| step["scheme"] == "bearer").unwrap()["reason"].clone()
     }
+}
+
+/// What the page of the scheme shows of the wire is what goes over it.
+#[test]
+fn the_page_of_the_scheme_is_true() {
+    let house = House::start();
+    let mut shown = Shown::on("introspection.md");
+    shown.know("host", &format!("app.north.localhost:{}", house.gateway.public));
+    shown.know("token", "own.ada");
+    shown.next(|octets| exchange(house.gateway.address, octets));
+    assert_eq!(house.gateway.application.last().header("x-vestibule-user"), Some("ada"));
+    shown.end();
 }
 
 #[test]

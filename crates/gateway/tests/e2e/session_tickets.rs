@@ -4,7 +4,8 @@ use serde_json::Value;
 use vestibule_saml::Version as SamlVersion;
 use vestibule_wss::{Assertion, AssertionReference, KeyReference, Password, Token};
 
-use crate::support::{Answer, Ask, Gateway, ask};
+use crate::shown::Shown;
+use crate::support::{Answer, Ask, Gateway, ask, exchange};
 use crate::ws_security::{ADA, CLIENT, HOUSE, ORDER, PARTNER, add, cut, envelope, files, named, post, reason, signed, written};
 
 /// The house of the security headers, in which services pass tickets on.
@@ -82,6 +83,19 @@ fn first(gateway: &Gateway, name: &str, message: &[u8]) -> Answer {
     let answer = post(gateway, &format!("/told/{name}"), message);
     assert_eq!(answer.status, 200, "{name}: {answer:?} {:?} {}", gateway.audit_of(&answer), gateway.log());
     answer
+}
+
+/// What the page of the scheme shows of the wire is what goes over it.
+#[test]
+fn the_page_of_the_scheme_is_true() {
+    let gateway = house();
+    first(&gateway, "header", &named(ADA.0, Password::Text(ADA.1)));
+    let mut shown = Shown::on("session-ticket.md");
+    shown.know("host", &format!("app.north.localhost:{}", gateway.public));
+    shown.know("ticket", gateway.application.last().header("tmsamlsessionticket").unwrap().strip_prefix("v1.").unwrap());
+    shown.next(|octets| exchange(gateway.address, octets));
+    assert_eq!(gateway.application.last().header("x-vestibule-user"), Some(ADA.0));
+    shown.end();
 }
 
 #[test]

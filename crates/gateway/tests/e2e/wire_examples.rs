@@ -1,5 +1,5 @@
 //! The pages of the schemes show what goes over the wire: what they show against `*.localhost` is sent here, and answered so.
-//! Examples that need a partner are held, or their like is sent, by the tests of that partner.
+//! Examples that need a partner are held by the tests of that partner (`shown`), or their like is sent there.
 
 use crate::support::{Gateway, USERS, exchange};
 
