@@ -16,7 +16,8 @@ use vestibule_saml::sp::{Expectations, Requests, TrustedIdp, Unsolicited};
 use vestibule_saml::{Accepted, Incoming, NameId, Rejection, Sendable as _, Sp};
 use vestibule_xmlsec::{DecryptionKeys, Purpose as _, ServiceProvider, SigningKey};
 
-use crate::support::{Answer, Browser, CONFIG, Gateway, ask, hidden_fields};
+use crate::shown::Shown;
+use crate::support::{Answer, Browser, CONFIG, Gateway, ask, exchange, hidden_fields};
 
 pub const PORTAL: &str = "login.north.localhost";
 const ACS: &str = "http://wiki.localhost:9/acs";
@@ -229,6 +230,29 @@ pub fn sign_in(browser: &mut Browser<'_>, url: &str, user: &str, password: &str)
     let answer = browser.submit_login(url, user, password);
     assert_eq!(answer.status, 303, "{answer:?}");
     browser.visit(answer.header("location").unwrap())
+}
+
+/// What the page of the scheme shows of the wire is what goes over it.
+#[test]
+fn the_page_of_the_scheme_is_true() {
+    let gateway = house();
+    let wiki = Provider::new(&gateway, WIKI);
+    let (asked, id) = wiki.asks(|_| {}, Some("a page of the wiki"));
+    let (_, query) = asked.split_once("?SAMLRequest=").unwrap();
+    let (request, state) = query.split_once("&RelayState=").unwrap();
+    let mut shown = Shown::on("saml-idp.md");
+    shown.know("portal", &format!("{PORTAL}:{}", gateway.public));
+    shown.know("request", request);
+    shown.know("state", state);
+    shown.next(|octets| exchange(gateway.address, octets));
+    shown.next(|octets| exchange(gateway.address, octets));
+    let session = gateway.sign_in_at_portal("ada", PASSWORD).cookies()["vestibule"].clone();
+    shown.know("session", &session);
+    shown.know("state", "a page of the wiki");
+    shown.know("consumer", ACS);
+    shown.next(|octets| exchange(gateway.address, octets));
+    wiki.consume(shown.word("response"), Some(&id)).unwrap();
+    shown.end();
 }
 
 #[test]

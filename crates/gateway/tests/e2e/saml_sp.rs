@@ -17,7 +17,8 @@ use std::process::{Command, Stdio};
 use serde_json::{Value, json};
 
 use crate::interop::passed;
-use crate::support::{Answer, Browser, Gateway, ask};
+use crate::shown::Shown;
+use crate::support::{Answer, Browser, Gateway, ask, exchange};
 
 const PORTAL: &str = "login.north.localhost";
 pub const ORIGIN: &str = "https://idp.example.org";
@@ -209,6 +210,28 @@ fn somebody_signs_in_and_is_at_the_page_they_asked_for() {
     assert!(explained.contains("corp: ") && explained.contains("expected ") && explained.contains("found "), "{explained}");
     assert!(!stolen.body.contains("expected"), "{}", stolen.body);
     passed("pysaml2", "7.5.5", "identity provider", &["login begun here, requests signed"]);
+}
+
+/// What the page of the scheme shows of the wire is what goes over it.
+#[test]
+fn the_page_of_the_scheme_is_true() {
+    let Some(peer) = Peer::new("corp", "idp-rsa2048") else { return };
+    let gateway = house(&peer, "");
+    let peer = peer.meets(&gateway);
+    link(&gateway, &peer, "ada", "ada-at-corp");
+    let mut shown = Shown::on("saml.md");
+    shown.know("host", &format!("app.north.localhost:{}", gateway.public));
+    shown.know("portal", &format!("{PORTAL}:{}", gateway.public));
+    shown.know("origin", ORIGIN);
+    shown.next(|octets| exchange(gateway.address, octets));
+    let away = shown.next(|octets| exchange(gateway.address, octets)).header("location").unwrap().to_owned();
+    assert_eq!(shown.word("identity-provider"), peer.entity_id());
+    let answer = peer.answers(&away, "ada-at-corp", json!({}));
+    assert_eq!(answer["fields"]["RelayState"], shown.word("login"));
+    let response = answer["fields"]["SAMLResponse"].as_str().unwrap();
+    shown.know("response", &url::form_urlencoded::byte_serialize(response.as_bytes()).collect::<String>());
+    shown.next(|octets| exchange(gateway.address, octets));
+    shown.end();
 }
 
 #[test]
