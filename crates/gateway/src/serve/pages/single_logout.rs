@@ -7,7 +7,8 @@
 //!
 //! What an attacker tries: to sign others out (attack 120), with a message of his own, with one of another partner, with an
 //! old one. Messages are signed both ways, whatever metadata say; a partner ends only logins in which it took part, by the name
-//! it knows; and each of its requests counts once.
+//! it knows; and each of its requests counts once. It is spent when all it asks for is done, or whoever brings it again after a
+//! failure of the store would be told that it was.
 
 mod partner;
 
@@ -232,7 +233,9 @@ impl Portal {
         request: &LogoutRequest,
         arrived: &Arrived,
     ) -> Result<Response<Full<Bytes>>, Unavailable> {
-        if !self.first_time(visit, sender, &request.header.id).await? {
+        let once = request_key(visit, sender, &request.header.id);
+        // An old one would end a login that began after it.
+        if self.store.get(&once).await?.is_some() {
             let detail = format!("expected a request that did not come before, found {:?} again", request.header.id);
             note(visit, sender.role(), Some(sender.party.name()), "replay", SamlFault::Replayed, &detail);
             visit.refusal = Some((Ruling::Deny, Reason::Replayed));
@@ -257,11 +260,20 @@ impl Portal {
                 continue;
             }
             self.engine.sessions.end_login(&visit.tenant.id, login, &participant.user, Ending::SingleLogout, &mut visit.trail).await?;
-            let others = self.leave(visit, login).await?;
+            let others = self.participants(visit, login).await?;
             run.waiting.extend(others.into_iter().filter(|other| other.party != sender.party));
         }
         self.order(visit, &mut run.waiting);
-        self.next(visit, run).await
+        let response = self.next(visit, run).await?;
+        // Last: what a store that fails kept from being done is done when the request comes again.
+        for login in ended {
+            self.store.remove_group(&login_group(visit, login)).await?;
+        }
+        match self.store.insert(&once, &[], sender.remembered(), &[], None).await? {
+            // The same one beside this did the same.
+            Insert::Inserted | Insert::Exists => Ok(response),
+            Insert::Full => Err(Unavailable::new("store", "no room for used requests")),
+        }
     }
 
     /// Prepares to tell the partners of a login that has just ended, and then its OpenID provider; the address that goes on with
@@ -405,9 +417,14 @@ impl Portal {
 
     /// Everybody who took part in a login; from now on nobody does.
     async fn leave(&self, visit: &Visit<'_>, login: LoginId) -> Result<Vec<Participant>, Unavailable> {
-        let group = login_group(visit, login);
-        let found = self.members(&group).await?;
-        self.store.remove_group(&group).await?;
+        let found = self.participants(visit, login).await?;
+        self.store.remove_group(&login_group(visit, login)).await?;
+        Ok(found)
+    }
+
+    /// Everybody who takes part in a login.
+    async fn participants(&self, visit: &Visit<'_>, login: LoginId) -> Result<Vec<Participant>, Unavailable> {
+        let found = self.members(&login_group(visit, login)).await?;
         // Told once each: of several names in one login the last, with all its indexes.
         let mut participants: Vec<Participant> = Vec::new();
         for participant in found.into_iter().rev() {
@@ -451,17 +468,6 @@ impl Portal {
     async fn taken(&self, visit: &Visit<'_>, id: &str) -> Result<Option<Run>, Unavailable> {
         let value = self.store.take(&run_key(visit, id)).await?;
         Ok(value.and_then(|value| serde_json::from_slice(&value).ok()))
-    }
-
-    /// Whether a request has not come before: an old one would end a login that began after it.
-    async fn first_time(&self, visit: &Visit<'_>, sender: &Correspondent<'_>, id: &str) -> Result<bool, Unavailable> {
-        let [role, name] = sender.party.parts();
-        let key = Key::of(&visit.tenant.id, StoreKind::Replay, &[b"saml logout request", role, name, id.as_bytes()]);
-        match self.store.insert(&key, &[], sender.remembered(), &[], None).await? {
-            Insert::Inserted => Ok(true),
-            Insert::Exists => Ok(false),
-            Insert::Full => Err(Unavailable::new("store", "no room for used requests")),
-        }
     }
 }
 
@@ -514,6 +520,12 @@ fn name_group(visit: &Visit<'_>, party: &Party, name: &str) -> Group {
     let octets = digest(&[role, partner, name.as_bytes()]);
     let text: String = octets.iter().map(|octet| format!("{octet:02x}")).collect();
     Group::of(&visit.tenant.id, StoreKind::Session, format_args!("saml-name:{text}"))
+}
+
+/// What remembers that a request came.
+fn request_key(visit: &Visit<'_>, sender: &Correspondent<'_>, id: &str) -> Key {
+    let [role, name] = sender.party.parts();
+    Key::of(&visit.tenant.id, StoreKind::Replay, &[b"saml logout request", role, name, id.as_bytes()])
 }
 
 fn run_key(visit: &Visit<'_>, id: &str) -> Key {

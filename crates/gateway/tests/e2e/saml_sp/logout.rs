@@ -139,6 +139,27 @@ fn whoever_signs_out_there_is_signed_out_here() {
     passed("pysaml2", "7.5.5", "identity provider", &["single logout begun there, by redirect and form"]);
 }
 
+/// A store that fails in the middle is no reason to say afterwards that it was done.
+#[test]
+fn a_sign_out_that_the_store_kept_from_being_done_is_done_when_it_comes_again() {
+    let Some(peer) = Peer::new("corp", "idp-rsa2048") else { return };
+    let gateway = house(&peer, "");
+    let peer = peer.meets(&gateway);
+    link(&gateway, &peer, "ada", "ada-at-corp");
+    let mut browser = gateway.browser();
+    signed_in(&mut browser, &gateway, &peer);
+    let sp = format!("http://{PORTAL}:{}/saml/sp/metadata", gateway.public);
+    let request = peer.ask(json!({"do": "logout", "user": "ada-at-corp", "sp": sp, "destination": slo(&gateway), "binding": "redirect"}));
+    let store = rusqlite::Connection::open(gateway.store()).unwrap();
+    store.execute_batch("CREATE TRIGGER refuse BEFORE DELETE ON entry BEGIN SELECT RAISE(ABORT, 'not now'); END").unwrap();
+    assert_eq!(bring_logout(&mut browser, &request).status, 503);
+    store.execute_batch("DROP TRIGGER refuse").unwrap();
+    let done = bring_logout(&mut browser, &request);
+    assert_eq!(done.status, 303, "{done:?}");
+    assert!(!is_signed_in(&mut browser, &gateway));
+    assert_eq!(bring_logout(&mut browser, &request).status, 409, "once");
+}
+
 #[test]
 fn nobody_is_signed_out_by_a_message_that_is_not_their_identity_providers() {
     let (Some(corp), Some(lab)) = (Peer::new("corp", "idp-rsa2048"), Peer::new("lab", "idp-rsa4096")) else { return };
