@@ -255,6 +255,37 @@ fn ten_tabs_make_one_login_and_each_finds_its_page() {
     assert_eq!(opened, 1);
 }
 
+/// A login that is stronger, says something else or ends sooner is none of the ten tabs.
+#[test]
+fn a_login_that_says_more_or_less_takes_the_place_of_the_one_before() {
+    let Some(peer) = Peer::new("corp", "idp-rsa2048") else { return };
+    let strong = "urn:oasis:names:tc:SAML:2.0:ac:classes:TimeSyncToken";
+    let gateway = house(&peer, &format!("levels = {{ \"{strong}\" = 20 }}\nattributes = {{ dept = \"department\" }}"));
+    let peer = peer.meets(&gateway);
+    link(&gateway, &peer, "ada", "ada-at-corp");
+    let sales = || json!({"dept": ["sales"]});
+    let answers = [
+        (json!({}), true),
+        (json!({}), false),
+        (json!({"context": strong}), true),
+        (json!({}), false),
+        (json!({"attributes": sales()}), true),
+        (json!({"attributes": sales(), "session_seconds": 600}), true),
+        (json!({"attributes": sales()}), false),
+        (json!({"attributes": sales(), "session_seconds": 300}), true),
+    ];
+    let mut browser = gateway.browser();
+    let away: Vec<String> = (0..answers.len()).map(|tab| depart(&mut browser, &page(&gateway, &format!("/page?tab={tab}")))).collect();
+    let mut held = None;
+    for (at, ((more, is_another), away)) in answers.into_iter().zip(away).enumerate() {
+        let arrived = bring(&mut browser, &peer.answers(&away, "ada-at-corp", more));
+        assert_eq!(follow(&mut browser, &arrived).status, 200);
+        let now = browser.cookie(PORTAL, "vestibule");
+        assert_eq!(now != held, is_another, "{at}");
+        held = now;
+    }
+}
+
 #[test]
 fn a_browser_that_goes_round_is_told_so() {
     let Some(peer) = Peer::new("corp", "idp-rsa2048") else { return };

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use http::header::ORIGIN;
 use http::{HeaderValue, Response, StatusCode};
 use http_body_util::Full;
+use vestibule_engine::Timestamp;
 use vestibule_engine::audit::{Event, Reason, Ruling, SamlFault};
 use vestibule_engine::identity::Identity;
 use vestibule_engine::request::form_values;
@@ -263,7 +264,11 @@ impl Portal {
         let vouched = Vouched { ends: answer.ends(), known };
         let mut response = match former {
             // Ten tabs make one login.
-            Some(former) if self.is_same_login(&former, &identity) && journey.is_some_and(|journey| !journey.anew) => {
+            Some(former)
+                if journey.is_some_and(|journey| !journey.anew)
+                    && self.is_same_login(&former, &identity)
+                    && covers(&former, &identity, vouched.ends) =>
+            {
                 if let (Some(session), Some(known)) = (&former.session, &vouched.known) {
                     self.take_part(visit, session, former.user.name.as_str(), known).await?;
                 }
@@ -368,6 +373,12 @@ impl Portal {
         visit.rejected_by(sp.name(), None, reason);
         Ok(sorry(visit, &wish))
     }
+}
+
+/// Whether a session says no less than a new login would, nothing else, and for no longer than that one might last.
+fn covers(former: &Identity, identity: &Identity, ends: Option<Timestamp>) -> bool {
+    let in_time = |ends| former.session.as_ref().is_some_and(|session| session.until <= ends);
+    former.level >= identity.level && former.attributes == identity.attributes && ends.is_none_or(in_time)
 }
 
 /// Judges on the threads for long work what is long.
