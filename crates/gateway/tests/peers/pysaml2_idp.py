@@ -1,7 +1,8 @@
 """pysaml2 as an identity provider without a network: one JSON job on standard input, its result on standard output.
 
-{"do": "metadata", "entity_id", "sso", "slo", "keys", "key"} gives {"metadata"}, with "signer" and "valid_until" signed by that key.
-{"do": "answer", …, "sp_metadata", "url" | "fields", "user", "attributes", "sign": "assertion|response|both", "encrypt", "name_format"}
+{"do": "metadata", "entity_id", "sso", "slo", "keys", "key"} gives {"metadata"}, with "signer" and "valid_until" signed by that key; "only_post" leaves out how else to ask.
+{"do": "answer", …, "sp_metadata", "url" | "fields", "user", "attributes", "sign": "assertion|response|both", "encrypt", "name_format",
+"session_seconds": how long a session may last}
 reads our request as it came (a redirect's address or a form's fields), and gives {"fields", "action", "request"}.
 {"do": "unsolicited", …, "sp", "acs"} answers nobody.
 {"do": "logout", …, "user", "session_index", "destination", "binding": "redirect|post"} gives the address or form of a LogoutRequest.
@@ -16,6 +17,7 @@ from saml2.config import IdPConfig
 from saml2.metadata import create_metadata_string
 from saml2.saml import NameID
 from saml2.server import Server
+from saml2.time_util import in_a_while
 
 job = json.load(sys.stdin)
 
@@ -63,7 +65,8 @@ def response(server, sp, acs, in_response_to):
         identity=job.get("attributes", {}), in_response_to=in_response_to, destination=acs, sp_entity_id=sp, userid=job["user"], name_id=name_id(),
         authn={"class_ref": job.get("context", PASSWORDPROTECTEDTRANSPORT), "authn_auth": job["entity_id"]},
         sign_response=sign in ("response", "both"), sign_assertion=sign in ("assertion", "both"),
-        sign_alg=ds.SIG_RSA_SHA256, digest_alg=ds.DIGEST_SHA256)
+        sign_alg=ds.SIG_RSA_SHA256, digest_alg=ds.DIGEST_SHA256,
+        session_not_on_or_after=in_a_while(seconds=job["session_seconds"]) if "session_seconds" in job else None)
     return text(str(answer))
 
 
@@ -85,6 +88,10 @@ def signed_metadata(made):
     root = etree.fromstring(made.encode())
     root.set("validUntil", job["valid_until"])
     root.set("ID", "_metadata")
+    if job.get("only_post"):
+        for service in root.findall(".//{*}SingleSignOnService"):
+            if service.get("Binding") != BINDING_HTTP_POST:
+                service.getparent().remove(service)
     DS = "http://www.w3.org/2000/09/xmldsig#"
     method = "http://www.w3.org/2001/04/xmldsig-more#" + ("ecdsa-sha256" if "ec" in job["signer"] else "rsa-sha256")
     template = f'''<ds:Signature xmlns:ds="{DS}"><ds:SignedInfo><ds:CanonicalizationMethod Algorithm="http://www.w3.org/2001/10/xml-exc-c14n#"/><ds:SignatureMethod Algorithm="{method}"/><ds:Reference URI="#_metadata"><ds:Transforms><ds:Transform Algorithm="{DS}enveloped-signature"/><ds:Transform Algorithm="http://www.w3.org/2001/10/xml-exc-c14n#"/></ds:Transforms><ds:DigestMethod Algorithm="http://www.w3.org/2001/04/xmlenc#sha256"/><ds:DigestValue/></ds:Reference></ds:SignedInfo><ds:SignatureValue/></ds:Signature>'''

@@ -21,6 +21,9 @@ const IDP: &str = "https://idp.example.org/saml11";
 const CLOCK: &str = "2026-03-01 12:01:00";
 const LIBRARY: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
 
+/// Messages in which nobody says who they are.
+const NAMELESS: [&str; 2] = ["x24_response11_status.xml", "post-no-issuer.xml"];
+
 /// Answers every question with the same octets.
 struct Responder {
     address: SocketAddr,
@@ -235,8 +238,9 @@ fn every_message_meets_the_running_gateway_as_its_manifest_says() {
             };
             match (&expected, &found) {
                 (None, None) => accepted += 1,
-                // Whoever it claims to be from is looked for first; here nobody is called so.
-                (Some(reasons), Some(found)) if found == "wrong_issuer" || reasons.contains(&found.as_str()) => refused += 1,
+                // These name no issuer at all: nobody is there to hold them against.
+                (Some(_), Some(found)) if found == "wrong_issuer" && NAMELESS.iter().any(|name| file.ends_with(name)) => refused += 1,
+                (Some(reasons), Some(found)) if reasons.contains(&found.as_str()) => refused += 1,
                 (_, _) => wrong.push(format!("{} {settings:?}: expected {expected:?}, found {found:?}", file.display())),
             }
         }
