@@ -35,7 +35,7 @@ pub enum Trust<'a> {
 /// What a file describes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Metadata {
-    /// Its entities, expired ones left out.
+    /// Its entities; expired ones left out by [`Metadata::read`].
     pub entities: Vec<Entity>,
     /// Entities of a list that could not be used, by entity id where they have one, and why.
     pub skipped: Vec<(String, String)>,
@@ -51,7 +51,15 @@ impl Metadata {
     /// # Errors
     /// [`Error::Xml`] if it is unreadable or the signature is not good, [`Error::Metadata`] if it has expired.
     pub fn read(octets: &[u8], trust: Trust<'_>, now: Timestamp) -> Result<Self, Error> {
-        read::read(octets, trust, now)
+        read::read(octets, trust, Some(now))
+    }
+
+    /// The same with what has expired: whoever believes an entity of it asks [`Entity::has_ended`] each time.
+    ///
+    /// # Errors
+    /// [`Error::Xml`] if it is unreadable or the signature is not good.
+    pub fn read_with_ended(octets: &[u8], trust: Trust<'_>) -> Result<Self, Error> {
+        read::read(octets, trust, None)
     }
 
     /// The entity of this id.
@@ -79,6 +87,13 @@ pub struct Entity {
     pub idp: Option<IdpRole>,
     /// What it is as a service provider.
     pub sp: Option<SpRole>,
+}
+
+impl Entity {
+    /// Whether this holds no more (metadata §2.3.2).
+    pub fn has_ended(&self, now: Timestamp) -> bool {
+        self.valid_until.is_some_and(|end| end <= now)
+    }
 }
 
 /// An identity provider.

@@ -42,12 +42,35 @@ pub use resolve::{DECRYPTION, SIGNING, Unfetched};
 /// Finds what is wrong with the policies of a configuration whose names have been resolved.
 pub type PolicyFindings = fn(&Checked) -> Vec<Problem>;
 
+/// Octets that are read in the place of a file of metadata: whether the configuration would go with them.
+#[derive(Debug, Clone, Copy)]
+pub struct Instead<'a> {
+    /// The file.
+    pub file: &'a Path,
+    /// What it would hold.
+    pub octets: &'a [u8],
+}
+
 /// Reads and checks a configuration file. The second value of a success holds its warnings.
 ///
 /// # Errors
 /// All problems that were found, warnings among them, in the order of the file.
 pub fn load(path: &Path, purpose: Purpose, now: Timestamp, policies: PolicyFindings) -> Result<(Checked, Vec<Problem>), Vec<Problem>> {
-    check(source(path)?, purpose, now, policies)
+    load_with(path, purpose, now, policies, None)
+}
+
+/// The same as if a file that it names held something else.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_with(
+    path: &Path,
+    purpose: Purpose,
+    now: Timestamp,
+    policies: PolicyFindings,
+    instead: Option<Instead<'_>>,
+) -> Result<(Checked, Vec<Problem>), Vec<Problem>> {
+    check(source(path)?, purpose, now, policies, instead)
 }
 
 /// The metadata files that a configuration names, that are not there yet, and that may be fetched because a key is pinned for them.
@@ -70,17 +93,24 @@ fn source(path: &Path) -> Result<Source, Vec<Problem>> {
     Ok(Source::new(path.to_owned(), text))
 }
 
-/// Checks a configuration that was read already. Relative paths are found beside `source.path`.
+/// Checks a configuration that was read already, as if a file that it names held something else. Relative paths are found beside
+/// `source.path`.
 ///
 /// # Errors
 /// As [`load`].
-pub fn check(source: Source, purpose: Purpose, now: Timestamp, policies: PolicyFindings) -> Result<(Checked, Vec<Problem>), Vec<Problem>> {
+pub fn check(
+    source: Source,
+    purpose: Purpose,
+    now: Timestamp,
+    policies: PolicyFindings,
+    instead: Option<Instead<'_>>,
+) -> Result<(Checked, Vec<Problem>), Vec<Problem>> {
     let sorted = |mut problems: Vec<Problem>| {
         sort(&mut problems);
         problems
     };
     let file = File::read(&source).map_err(sorted)?;
-    let (checked, mut warnings) = resolve::resolve(&source, &file, purpose, now).map_err(sorted)?;
+    let (checked, mut warnings) = resolve::resolve(&source, &file, purpose, now, instead).map_err(sorted)?;
     warnings.extend(policies(&checked));
     if warnings.iter().any(|problem| problem.severity == problem::Severity::Error) {
         return Err(sorted(warnings));

@@ -10,6 +10,7 @@ mod directory;
 mod foreign;
 mod integration;
 mod limits;
+mod metadata;
 mod oidc;
 mod parts;
 mod saml;
@@ -33,7 +34,6 @@ use vestibule_engine::Timestamp;
 use vestibule_engine::identity::{RealmName, SchemeName};
 use vestibule_engine::secret::Secret;
 
-use crate::config::Purpose;
 use crate::config::checked::{
     Checked, Conceded, Concession, Dated, PolicyFile, SAML11_ISSUED, SAML11_UNPROVEN_ARTIFACTS, Scheme, Upstream, Weakness,
 };
@@ -42,6 +42,7 @@ use crate::config::pem;
 use crate::config::problem::{Problem, Severity, Source, suggest};
 use crate::config::secrets::{SecretRef, reason};
 use crate::config::values::{At, Net, Period};
+use crate::config::{Instead, Purpose};
 use crate::serve::proxy::Speaks;
 
 /// How long before its end a concession or a certificate is warned of, in days.
@@ -53,8 +54,15 @@ const MAX_POLICY: u64 = 1 << 20;
 ///
 /// # Errors
 /// All problems, errors and warnings.
-pub fn resolve(source: &Source, file: &File, purpose: Purpose, now: Timestamp) -> Result<(Checked, Vec<Problem>), Vec<Problem>> {
+pub fn resolve(
+    source: &Source,
+    file: &File,
+    purpose: Purpose,
+    now: Timestamp,
+    instead: Option<Instead<'_>>,
+) -> Result<(Checked, Vec<Problem>), Vec<Problem>> {
     let mut resolve = Resolve::of(source, file, purpose, now);
+    resolve.instead = instead;
     resolve.section_names();
     resolve.conceded = resolve.concessions();
     let listeners = resolve.listeners();
@@ -136,6 +144,7 @@ struct Resolve<'a> {
     base: PathBuf,
     purpose: Purpose,
     now: Timestamp,
+    instead: Option<Instead<'a>>,
     problems: Vec<Problem>,
     files: BTreeSet<PathBuf>,
     policies: BTreeMap<PathBuf, Arc<PolicyFile>>,
@@ -161,6 +170,7 @@ impl<'a> Resolve<'a> {
             base: source.path.parent().map(Path::to_owned).unwrap_or_default(),
             purpose,
             now,
+            instead: None,
             problems: Vec::new(),
             files: BTreeSet::new(),
             policies: BTreeMap::new(),

@@ -21,7 +21,7 @@ fn manifest(path: &str) -> PathBuf {
 
 fn read(text: &str) -> Result<(Checked, Vec<Problem>), Vec<Problem>> {
     let source = Source::new(manifest("tests/configurations/v.toml"), text.to_owned());
-    check(source, Purpose::Serve, now(), no_findings)
+    check(source, Purpose::Serve, now(), no_findings, None)
 }
 
 /// Every `NAME.toml` is refused, or warned of, as `NAME.txt` says, to the letter.
@@ -128,8 +128,8 @@ fn the_headers_that_are_sent_without_being_written_are_ours() {
 fn memory_is_for_demonstrations_only() {
     let text = std::fs::read_to_string(manifest("tests/configurations/store-memory.toml")).unwrap();
     let source = || Source::new(manifest("tests/configurations/v.toml"), text.clone());
-    assert!(check(source(), Purpose::Serve, now(), no_findings).is_err());
-    assert!(check(source(), Purpose::Demo, now(), no_findings).is_ok());
+    assert!(check(source(), Purpose::Serve, now(), no_findings, None).is_err());
+    assert!(check(source(), Purpose::Demo, now(), no_findings, None).is_ok());
 }
 
 #[test]

@@ -47,7 +47,7 @@ use crate::config::build::{self, Built, House};
 use crate::config::checked::{AnonymousDenied, Checked, Durable, Emergency, Expiring};
 use crate::config::problem::{Colour, Problem};
 use crate::config::reload::{self, Cause, Watch};
-use crate::config::{self, Purpose};
+use crate::config::{self, Instead, Purpose};
 use crate::forward::Upstream;
 use crate::keys::{KeyEncryptionKey, KeyRing};
 use crate::realms::hashing::{HashingPool, wrapping};
@@ -370,6 +370,10 @@ async fn follow(server: Arc<Server>, watch: Watch) {
     .await;
 }
 
+fn render(problems: Vec<Problem>) -> String {
+    problems.iter().map(|problem| problem.render(Colour::Off)).collect::<Vec<_>>().join("\n")
+}
+
 fn warn(warnings: &[Problem]) {
     for warning in warnings {
         tracing::warn!("{}", warning.render(Colour::Off));
@@ -607,6 +611,12 @@ impl InForce for Server {
     fn checked(&self) -> Arc<Checked> {
         Self::checked(self)
     }
+
+    fn would_accept(&self, file: &Path, octets: &[u8]) -> Result<(), String> {
+        let instead = Some(Instead { file, octets });
+        let loaded = config::load_with(&self.path, self.purpose, self.house.clock.now(), build::policy_problems, instead);
+        loaded.map(drop).map_err(render)
+    }
 }
 
 impl fmt::Debug for Server {
@@ -692,7 +702,6 @@ impl Server {
 
     async fn try_reload(&self) -> Result<(), String> {
         federation::fetch_missing(&self.path, self.house.clock.now(), &self.control).await;
-        let render = |problems: Vec<Problem>| problems.iter().map(|problem| problem.render(Colour::Off)).collect::<Vec<_>>().join("\n");
         let (checked, warnings) = config::load(&self.path, self.purpose, self.house.clock.now(), build::policy_problems).map_err(render)?;
         warn(&warnings);
         let before = self.checked();

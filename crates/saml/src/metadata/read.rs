@@ -14,7 +14,7 @@ use crate::error::{Error, MetadataFault};
 use crate::names::{DS, MD, SHIBMD};
 use crate::{read, time};
 
-pub(super) fn read(octets: &[u8], trust: Trust<'_>, now: Timestamp) -> Result<Metadata, Error> {
+pub(super) fn read(octets: &[u8], trust: Trust<'_>, now: Option<Timestamp>) -> Result<Metadata, Error> {
     let document = Document::parse(octets, &METADATA_LIMITS)?;
     let Tree(mut metadata) = match trust {
         Trust::Named => document.claim::<Tree>()?.sender_says().clone(),
@@ -23,6 +23,7 @@ pub(super) fn read(octets: &[u8], trust: Trust<'_>, now: Timestamp) -> Result<Me
             document.verify(SignedElement::Path(&[(MD, root)]), keys, profile)?.read::<Tree>()?.into_value()
         }
     };
+    let Some(now) = now else { return Ok(metadata) };
     let has_ended = |end: Option<Timestamp>| end.is_some_and(|end| end <= now);
     if has_ended(metadata.valid_until) {
         return Err(Error::Metadata(MetadataFault::Expired));

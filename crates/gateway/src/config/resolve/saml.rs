@@ -1,12 +1,11 @@
 //! Which identity providers may vouch for whom. What would let one of them name users of another is refused here.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use vestibule_engine::identity::{GroupName, Level, ProfileName, User};
-use vestibule_saml::metadata::{Entity, IndexedEndpoint, Metadata, Trust};
+use vestibule_saml::metadata::{Entity, IndexedEndpoint};
 use vestibule_saml::names::binding;
 use vestibule_saml::sp::{Demand, TrustedIdp};
 use vestibule_xmlsec::KeyId;
@@ -17,11 +16,8 @@ use super::saml11::source_twins;
 use crate::config::checked::{Conceded, FoundBy, IdentityProvider, Origin, Pair, Refresh, Resolution, ResolutionEndpoint, Saml, Weakness};
 use crate::config::file::{self, Answers, RequestBinding, SignedPart};
 use crate::config::pem;
-use crate::config::secrets::reason;
 use crate::config::values::{At, Pairs};
 
-/// Longest file of metadata, in octets.
-const MAX_METADATA: u64 = 32 << 20;
 /// Clocks may not differ by more (reference: login-saml-delegated, 6.4).
 const MOST_SKEW: Duration = Duration::from_secs(300);
 
@@ -295,30 +291,28 @@ impl Resolve<'_> {
 
     fn metadata(&mut self, written: &file::IdentityProvider) -> Option<Entity> {
         let at = &written.metadata;
-        let path = self.named_file(at);
-        let octets = self.or_error(at, read(&path))?;
-        let unusable = |why: vestibule_saml::Error| format!("the metadata `{}` cannot be used: {why}", at.value.display());
-        let read = Metadata::read(&octets, Trust::Named, self.now).map_err(unusable);
-        let metadata = self.or_error(at, read)?;
+        let metadata = self.metadata_of(at)?;
         let wanted = written.entity_id.as_ref();
-        let mut fitting = metadata.entities.iter().filter(|entity| match wanted {
+        let meant = self.meant(&metadata, |entity| match wanted {
             Some(id) => entity.entity_id == id.value,
             None => entity.idp.is_some(),
         });
-        let entity = match (fitting.next(), fitting.next()) {
-            (Some(entity), None) => entity.clone(),
-            (Some(_), Some(_)) => {
+        let entity = match meant.as_slice() {
+            [entity] => (*entity).clone(),
+            [_, ..] => {
                 self.error(at, "this file describes several identity providers").help =
                     Some("say which: entity_id = \"https://idp.example.com/metadata\"".to_owned());
                 return None;
             }
-            (None, _) => {
+            [] => {
                 let why = metadata.skipped.first().map(|(_, why)| format!(": {why}")).unwrap_or_default();
                 self.error(at, format!("this file does not describe the identity provider{why}"));
                 return None;
             }
         };
+        let unusable = |why: vestibule_saml::Error| format!("the metadata `{}` cannot be used: {why}", at.value.display());
         self.or_error(at, TrustedIdp::from_metadata(&entity).map_err(unusable))?;
+        self.warn_of_end(at, &entity, "nobody is signed in by it");
         Some(entity)
     }
 }
@@ -332,15 +326,6 @@ fn resolution_endpoint(endpoint: &IndexedEndpoint) -> Option<ResolutionEndpoint>
 
 /// Pages of ours, below which nothing else is.
 const OWN: [&str; 7] = ["/login", "/logout", "/password", "/assets", "/saml/", "/.well-known", "/.vestibule"];
-
-fn read(path: &Path) -> Result<Vec<u8>, String> {
-    let shown = path.display();
-    let octets = std::fs::metadata(path).and_then(|about| match about.len() > MAX_METADATA {
-        true => Err(std::io::Error::other(format!("it is longer than {MAX_METADATA} octets"))),
-        false => std::fs::read(path),
-    });
-    octets.map_err(|why| format!("the metadata `{shown}` cannot be read: {}", reason(&why)))
-}
 
 fn texts(pairs: &Pairs) -> Vec<(String, String)> {
     pairs.0.iter().map(|(there, here)| (there.value.clone(), here.value.clone())).collect()

@@ -1,7 +1,7 @@
 //! Tenants as identity providers of SAML 2.0, and the service providers their users sign in at.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use jiff::SignedDuration;
 use vestibule_engine::identity::{GroupName, TenantId};
 use vestibule_saml::binding::{RelayState, is_endpoint};
 use vestibule_saml::idp::{RegisteredSp, Sign};
-use vestibule_saml::metadata::{Entity, IndexedEndpoint, METADATA_LIMITS, Metadata, Trust};
+use vestibule_saml::metadata::{Entity, IndexedEndpoint};
 use vestibule_saml::names::binding;
 use vestibule_saml::{Idp, Signature};
 use vestibule_xmlsec::{IdentityProvider, Purpose as _, SigningKey};
@@ -20,7 +20,6 @@ use crate::config::checked::{ArtifactRequests, Conceded, Fact, IdentityProviderR
 use crate::config::file;
 use crate::config::pem;
 use crate::config::problem::suggest;
-use crate::config::secrets::reason;
 use crate::config::values::{At, Period};
 
 /// Where a tenant's metadata are, on its portal.
@@ -195,22 +194,19 @@ impl Resolve<'_> {
     /// The one that a file of metadata describes, or the one of its id.
     fn entity(&mut self, written: &file::ServiceProvider) -> Option<Entity> {
         let at: &At<PathBuf> = &written.metadata;
-        let path = self.named_file(at);
-        let octets = self.or_error(at, read(&path))?;
-        let metadata = Metadata::read(&octets, Trust::Named, self.now).map_err(|why| format!("`{}`: {why}", at.value.display()));
-        let metadata = self.or_error(at, metadata)?;
-        let providers: Vec<&Entity> = metadata.entities.iter().filter(|entity| entity.sp.is_some()).collect();
+        let metadata = self.metadata_of(at)?;
+        let providers =
+            self.meant(&metadata, |entity| entity.sp.is_some() && written.entity_id.as_ref().is_none_or(|id| entity.entity_id == id.value));
         let found = match (&written.entity_id, providers.as_slice()) {
-            (Some(id), all) => match all.iter().find(|entity| entity.entity_id == id.value) {
-                Some(entity) => (*entity).clone(),
-                None => {
-                    self.unknown(id, "service provider in the metadata", all.iter().map(|entity| entity.entity_id.as_str()));
-                    return None;
-                }
-            },
+            (Some(_), [found, ..]) => (*found).clone(),
+            (Some(id), []) => {
+                let all = metadata.entities.iter().filter(|entity| entity.sp.is_some());
+                self.unknown(id, "service provider in the metadata", all.map(|entity| entity.entity_id.as_str()));
+                return None;
+            }
             (None, [only]) => (*only).clone(),
             (None, []) => {
-                self.error(at, "the metadata describe no service provider that is still valid");
+                self.error(at, "the metadata describe no service provider");
                 return None;
             }
             (None, all) => {
@@ -224,14 +220,7 @@ impl Resolve<'_> {
             self.error(at, "the metadata say nowhere where answers go");
             return None;
         }
+        self.warn_of_end(at, &found, "nobody is signed in there");
         Some(found)
     }
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, String> {
-    let unreadable = |why: std::io::Error| format!("the metadata `{}` cannot be read: {}", path.display(), reason(&why));
-    if usize::try_from(std::fs::metadata(path).map_err(unreadable)?.len()).unwrap_or(usize::MAX) > METADATA_LIMITS.size {
-        return Err(format!("the metadata `{}` are longer than {} octets", path.display(), METADATA_LIMITS.size));
-    }
-    std::fs::read(path).map_err(unreadable)
 }

@@ -17,7 +17,7 @@ fn the_door_of_the_readme_can_be_built_as_it_stands() {
     std::fs::write(folder.join("policy.cedar"), policy).unwrap();
     let source = Source::new(folder.join("vestibule.toml"), (*configuration).to_owned());
     let (checked, warnings) =
-        check(source, Purpose::Serve, now(), build::policy_problems).unwrap_or_else(|problems| panic!("{problems:#?}"));
+        check(source, Purpose::Serve, now(), build::policy_problems, None).unwrap_or_else(|problems| panic!("{problems:#?}"));
     assert_eq!(warnings, []);
     assert_eq!(checked.files.len(), 1, "the policy was read");
     std::fs::remove_dir_all(folder).unwrap();

@@ -2,8 +2,10 @@
 //! names, which is read again as if an operator had written it. So the file is always the last that was good.
 //!
 //! What an attacker tries: to answer in the place of the publisher, to bring metadata of yesterday back with a key that was
-//! withdrawn since, to let them run out. What is fetched has to be signed by a pinned key (unsigned is a concession), describe the
-//! same entity, and hold for no shorter than what is there; new keys and new origins are told to the operator.
+//! withdrawn since, to let them run out, to publish what no configuration goes with, so that nobody's gateway starts any more. What
+//! is fetched has to be signed by a pinned key (unsigned is a concession), describe the same entity, hold for no shorter than what
+//! is there, say an end if it comes without TLS, and be accepted by the configuration; new keys and new origins are told to the
+//! operator once they are believed.
 
 use std::collections::{BTreeSet, HashMap};
 use std::io::{self, Write as _};
@@ -39,19 +41,33 @@ const AGAIN: Duration = Duration::from_secs(300);
 /// Keeps the metadata of the configuration in force fresh, for as long as the server runs.
 pub async fn run(server: Arc<dyn InForce>, clock: Arc<dyn Clock>, sink: Arc<dyn Sink>, control: Handle) {
     let mut due: HashMap<Arc<str>, Duration> = HashMap::new();
+    // In their files, and not in force yet.
+    let mut written: HashMap<Arc<str>, Renewed> = HashMap::new();
     loop {
         tokio::time::sleep(TICK).await;
-        let checked = server.checked();
-        let refreshed: Vec<_> =
-            providers(&checked).into_iter().filter_map(|provider| Some((provider.clone(), provider.refresh.clone()?))).collect();
+        let providers = providers(&server.checked());
+        for provider in &providers {
+            let Some(renewed) = written.remove(&provider.name) else { continue };
+            if renewed.entity != provider.entity {
+                written.insert(provider.name.clone(), renewed);
+                continue;
+            }
+            for change in &renewed.changes {
+                alarm(provider, change, clock.now(), &*sink);
+            }
+        }
+        let refreshed: Vec<_> = providers.into_iter().filter_map(|provider| Some((provider.clone(), provider.refresh.clone()?))).collect();
         due.retain(|name, _| refreshed.iter().any(|(provider, _)| provider.name == *name));
         for (provider, refresh) in refreshed {
             let now = clock.monotonic();
             if due.get(&provider.name).is_some_and(|due| now < *due) {
                 continue;
             }
-            let wait = match renew(&provider, &refresh, clock.now(), &*sink, &control).await {
-                Ok(wait) => wait,
+            let wait = match renew(&provider, &refresh, written.get(&provider.name), clock.now(), &server, &control).await {
+                Ok((wait, renewed)) => {
+                    written.extend(renewed.map(|renewed| (provider.name.clone(), renewed)));
+                    wait
+                }
                 Err(why) => {
                     counter!("vestibule_saml_metadata_failures_total", "identity_provider" => provider.name.to_string()).increment(1);
                     let valid_until = provider.entity.valid_until.map(|until| until.to_string());
@@ -137,19 +153,20 @@ async fn fetch(refresh: &Refresh, control: &Handle) -> Result<Bytes, String> {
     Ok(answer.into_body())
 }
 
-/// Fetches, judges and replaces. Returns after how long to come again.
+/// Fetches, judges and replaces. Returns after how long to come again, and what was written. `written` stands in the file already.
 async fn renew(
     provider: &IdentityProvider,
     refresh: &Refresh,
+    written: Option<&Renewed>,
     now: Timestamp,
-    sink: &dyn Sink,
+    server: &Arc<dyn InForce>,
     control: &Handle,
-) -> Result<Duration, String> {
+) -> Result<(Duration, Option<Renewed>), String> {
     let octets = fetch(refresh, control).await?;
-    let (entity, keys, profile) = (provider.entity.clone(), refresh.keys.clone(), provider.profile());
+    let (entity, keys, profile, tls) = (provider.entity.clone(), refresh.keys.clone(), provider.profile(), refresh.origin.tls);
     let read = octets.clone();
     // A federation's file is long: not on a thread that others wait for.
-    let judged = tokio::task::spawn_blocking(move || judge(&entity, &read, &keys, &profile, now)).await;
+    let judged = tokio::task::spawn_blocking(move || judge(&entity, &read, &keys, &profile, tls, now)).await;
     let renewed = judged.map_err(|why| why.to_string())??;
     if let Some(until) = renewed.entity.valid_until {
         let left = until.duration_since(now).as_secs_f64();
@@ -161,15 +178,15 @@ async fn renew(
         .and_then(|cache| Duration::try_from(cache).ok())
         .map_or(refresh.every, |cache| cache.min(refresh.every));
     let wait = wait.max(TICK);
-    if renewed.entity == provider.entity {
-        return Ok(wait);
+    if renewed.entity == provider.entity || written.is_some_and(|written| written.entity == renewed.entity) {
+        return Ok((wait, None));
     }
+    let (server, file, read) = (server.clone(), refresh.file.clone(), octets.clone());
+    let accepted = tokio::task::spawn_blocking(move || server.would_accept(&file, &read)).await;
+    accepted.map_err(|why| why.to_string())?.map_err(|why| format!("the configuration does not go with them:\n{why}"))?;
     replace(&refresh.file, &octets).map_err(|why| format!("{} cannot be written: {why}", refresh.file.display()))?;
-    for change in &renewed.changes {
-        alarm(provider, change, now, sink);
-    }
     tracing::info!(identity_provider = %provider.name, file = %refresh.file.display(), "its metadata were renewed");
-    Ok(wait)
+    Ok((wait, Some(renewed)))
 }
 
 /// What an operator should know of.
@@ -188,8 +205,9 @@ struct Renewed {
     changes: Vec<Change>,
 }
 
-/// Whether what was fetched may take the place of what is there. `keys` empty: nobody has to have signed it.
-fn judge(held: &Entity, octets: &[u8], keys: &[Vec<u8>], profile: &Profile, now: Timestamp) -> Result<Renewed, String> {
+/// Whether what was fetched may take the place of what is there. `keys` empty: nobody has to have signed it. `tls`: nobody on the way
+/// can have put it in the place of something newer.
+fn judge(held: &Entity, octets: &[u8], keys: &[Vec<u8>], profile: &Profile, tls: bool, now: Timestamp) -> Result<Renewed, String> {
     let pinned = pinned(keys)?;
     let trust = if keys.is_empty() { Trust::Named } else { Trust::Signed { keys: &pinned, profile } };
     let metadata = Metadata::read(octets, trust, now).map_err(|why| why.to_string())?;
@@ -201,6 +219,12 @@ fn judge(held: &Entity, octets: &[u8], keys: &[Vec<u8>], profile: &Profile, now:
             return Err(format!("they hold until {until}, and those that are there until {before}: these are older"));
         }
         (Some(before), None) => return Err(format!("they say no end, and those that are there end at {before}")),
+        (Some(before), Some(until)) if !tls && until == before && entity != *held => {
+            return Err(format!("they hold until {until} like those that are there, and come without TLS: they could be older"));
+        }
+        (None, None) if !tls => {
+            return Err("they say no end, and come without TLS: they could be older than those that are there".to_owned());
+        }
         (Some(_) | None, Some(_)) | (None, None) => {}
     }
     let changes = changes(held, &entity);
@@ -319,8 +343,12 @@ mod tests {
     }
 
     fn judged(before: &Entity, after: &Entity) -> Result<Vec<Change>, String> {
+        judged_over(true, before, after)
+    }
+
+    fn judged_over(tls: bool, before: &Entity, after: &Entity) -> Result<Vec<Change>, String> {
         let text = after.unsigned().unwrap();
-        judge(&held(before), text.as_str().as_bytes(), &[], &Profile::SAML, now()).map(|renewed| renewed.changes)
+        judge(&held(before), text.as_str().as_bytes(), &[], &Profile::SAML, tls, now()).map(|renewed| renewed.changes)
     }
 
     const ORIGIN: &str = "https://idp.example.org";
@@ -336,6 +364,25 @@ mod tests {
         assert!(judged(&may, &endless).unwrap_err().contains("they say no end"));
         assert_eq!(judged(&endless, &may), Ok(vec![]));
         assert!(judged(&endless, &until("2026-02-01T00:00:00Z")).is_err(), "they have ended");
+    }
+
+    /// A withdrawn key comes back with last month's metadata, which its publisher did sign.
+    #[test]
+    fn without_tls_nothing_is_taken_that_could_be_older() {
+        let with = |key: &str, day| entity(&[key], day, ORIGIN);
+        let (one, other) = ("idp-rsa2048.crt", "idp-rsa4096.crt");
+        let (april, may) = (Some("2026-04-01T00:00:00Z"), Some("2026-05-01T00:00:00Z"));
+        for (before, after, refused) in [
+            (with(one, None), with(other, None), true),
+            (with(one, None), with(one, None), true),
+            (with(one, april), with(other, april), true),
+            (with(one, april), with(one, april), false),
+            (with(one, april), with(other, may), false),
+            (with(one, None), with(other, april), false),
+        ] {
+            assert_eq!(judged_over(false, &before, &after).is_err(), refused, "{before:?} {after:?}");
+            assert!(judged_over(true, &before, &after).is_ok(), "{before:?} {after:?}");
+        }
     }
 
     #[test]
@@ -371,7 +418,7 @@ mod tests {
         let forged = evil.unsigned().unwrap().as_str().to_owned();
         let pinned = [certificate("idp-rsa2048.crt")];
         let verdict = |octets: &[u8]| {
-            let again = judge(&held(&one), octets, &pinned, &Profile::SAML, now()).map(drop);
+            let again = judge(&held(&one), octets, &pinned, &Profile::SAML, true, now()).map(drop);
             let first = judge_first(None, octets, &pinned, now());
             (again, first)
         };
@@ -433,7 +480,7 @@ mod tests {
         // Of another entity, or of none that signs anybody in.
         let stranger = Entity { entity_id: "https://other.example.org".to_owned(), ..one.clone() };
         let stranger = signed(&stranger, "idp-rsa2048");
-        assert!(judge(&held(&one), stranger.as_bytes(), &pinned, &Profile::SAML, now()).is_err());
+        assert!(judge(&held(&one), stranger.as_bytes(), &pinned, &Profile::SAML, true, now()).is_err());
         assert!(judge_first(Some("https://idp.example.org"), stranger.as_bytes(), &pinned, now()).is_err());
         let over = signed(&entity(&["idp-rsa2048.crt"], Some("2026-02-01T00:00:00Z"), ORIGIN), "idp-rsa2048");
         assert!(judge_first(None, over.as_bytes(), &pinned, now()).is_err(), "they have ended");
@@ -461,7 +508,20 @@ mod tests {
         let one = entity(&["idp-rsa2048.crt"], None, ORIGIN);
         let text = one.unsigned().unwrap();
         let pinned = [certificate("idp-rsa4096.crt")];
-        assert!(judge(&held(&one), text.as_str().as_bytes(), &pinned, &Profile::SAML, now()).is_err());
-        assert!(judge(&held(&one), b"<html/>", &[], &Profile::SAML, now()).is_err());
+        assert!(judge(&held(&one), text.as_str().as_bytes(), &pinned, &Profile::SAML, true, now()).is_err());
+        assert!(judge(&held(&one), b"<html/>", &[], &Profile::SAML, true, now()).is_err());
+    }
+
+    #[test]
+    fn hostile_metadata_take_nobodys_place() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../corpus/attacks/saml");
+        let held = Entity { entity_id: "https://gw.example.com/saml/sp".to_owned(), ..entity(&["idp-rsa2048.crt"], None, ORIGIN) };
+        let judged = |octets: &[u8]| judge(&held, octets, &[], &Profile::SAML, true, "2026-03-01T12:01:00Z".parse().unwrap());
+        judged(held.unsigned().unwrap().as_str().as_bytes()).unwrap();
+        for name in ["script-endpoint", "doctype", "expired", "without-entity-id"] {
+            let octets = std::fs::read(folder.join(format!("metadata-{name}.xml"))).unwrap();
+            let why = judged(&octets).unwrap_err();
+            assert!(!why.contains("do not describe"), "{name}: it is read and believed: {why}");
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Debug;
+use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -114,10 +115,17 @@ fn refusal(error: keys::Error) -> Refusal {
     }
 }
 
-/// Tells which configuration is in force.
+/// Tells which configuration is in force, and which could be.
 pub trait InForce: Debug + Send + Sync {
     /// The one since the last reload.
     fn checked(&self) -> Arc<Checked>;
+
+    /// Whether what stands in the configuration's file now would be accepted if a file of metadata that it names held these octets.
+    /// Reads files.
+    ///
+    /// # Errors
+    /// What would be wrong.
+    fn would_accept(&self, file: &Path, octets: &[u8]) -> Result<(), String>;
 }
 
 /// Hashes passwords that administrators set, by the same rules as those their owners choose.
@@ -171,8 +179,6 @@ fn not_taken_over(why: ImportError) -> Refusal {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use vestibule_engine::clock::SystemClock;
 
     use super::*;
@@ -185,6 +191,10 @@ mod tests {
     impl InForce for Fixed {
         fn checked(&self) -> Arc<Checked> {
             self.0.clone()
+        }
+
+        fn would_accept(&self, _: &Path, _: &[u8]) -> Result<(), String> {
+            Err("nothing is renewed here".to_owned())
         }
     }
 

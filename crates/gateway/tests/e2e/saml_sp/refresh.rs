@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use super::{CONFIG, PORTAL, Peer, bring, depart, follow, link, page, text};
 use crate::lifecycle::wait_for;
 use crate::support::{Gateway, free_port, get};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// A server that publishes one text.
 fn publish() -> (u16, Arc<Mutex<String>>) {
@@ -75,13 +75,14 @@ fn metadata_are_renewed_by_whoever_signs_them_and_never_by_older_ones() {
     signed(&new, "2101-01-01T00:00:00Z", "idp-ec256").clone_into(&mut published.lock().unwrap());
     wait_for(|| signs_in(&new));
     assert!(!signs_in(&old) && held() != first);
-    let rotated: Vec<_> = gateway
-        .audit()
-        .into_iter()
-        .filter(|record| record["event"] == "key.rotated" && record["purpose"] == "identity provider corp")
-        .collect();
+    let rotated = || -> Vec<_> {
+        let is_about_corp = |record: &Value| record["event"] == "key.rotated" && record["purpose"] == "identity provider corp";
+        gateway.audit().into_iter().filter(is_about_corp).collect()
+    };
+    // Told once they are in force.
+    wait_for(|| rotated().len() > 1 && gateway.log().contains("none of its keys of before is in its new metadata"));
+    let rotated = rotated();
     assert_eq!(rotated.iter().map(|record| record["state"].as_str().unwrap()).collect::<Vec<_>>(), ["believed", "gone"], "{rotated:?}");
-    assert!(gateway.log().contains("none of its keys of before is in its new metadata"), "{}", gateway.log());
     assert_eq!(gateway.send_to(PORTAL, &get("/saml/sp/metadata")).status, 200);
 }
 
@@ -117,4 +118,50 @@ fn a_gateway_begins_with_an_address_alone_where_a_pinned_key_signs_what_is_there
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(said.contains("forged.xml"), "{said}");
     assert!(!gateway.scratch.path().join("forged.xml").exists());
+}
+
+/// What an identity provider publishes, or does not, must not keep everybody else's gateway from starting.
+#[test]
+fn metadata_that_the_configuration_does_not_go_with_are_not_taken_and_expired_ones_close_one_door_only() {
+    let Some(peer) = Peer::new("corp", "idp-rsa2048") else { return };
+    let (port, published) = publish();
+    let first = signed(&peer, "2100-01-01T00:00:00Z", "idp-ec256");
+    first.clone_into(&mut published.lock().unwrap());
+    let settings = format!(
+        "\n[identity_provider.corp]\nmetadata = \"corp.xml\"\nrefresh = {{ url = \"http://localhost:{port}/metadata\", key = \"federation.crt\", every = \"1s\" }}\n"
+    );
+    let config = format!("{}{settings}", CONFIG.replace("{{names}}", "\"corp\""));
+    let (certificate, key, federation) = (text("keys/sp-rsa2048.crt"), text("keys/sp-rsa2048.key"), text("keys/idp-ec256.crt"));
+    let files = [("corp.xml", first.as_str()), ("federation.crt", &federation), ("sp.crt", &certificate), ("sp.key", &key)];
+    let mut gateway = Gateway::with_files(&config, &files).with_users();
+    let peer = peer.meets(&gateway);
+    link(&gateway, &peer, "ada", "ada-at-corp");
+    let file = gateway.scratch.path().join("corp.xml");
+
+    // Newer and well signed, and without the binding by which we ask.
+    let without = peer.ask(json!({"do": "metadata", "valid_until": "2101-01-01T00:00:00Z", "signer": "idp-ec256", "only_post": true}));
+    without["metadata"].as_str().unwrap().clone_into(&mut published.lock().unwrap());
+    wait_for(|| gateway.log().contains("the configuration does not go with them"));
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), first);
+    assert!(gateway.log().contains("takes no requests by this binding"), "{}", gateway.log());
+    gateway.stop();
+    gateway.restart();
+    let mut browser = gateway.browser();
+    let away = depart(&mut browser, &page(&gateway, "/page"));
+    assert_eq!(bring(&mut browser, &peer.answers(&away, "ada-at-corp", json!({}))).status, 303);
+
+    // The publisher is gone, and what there is has run out.
+    "gone".clone_into(&mut published.lock().unwrap());
+    let over = signed(&peer, "2020-01-01T00:00:00Z", "idp-ec256");
+    std::fs::write(&file, over).unwrap();
+    wait_for(|| gateway.log().contains("held until 2020-01-01T00:00:00Z: nobody is signed in by it"));
+    gateway.stop();
+    gateway.restart();
+    let mut browser = gateway.browser();
+    let away = depart(&mut browser, &page(&gateway, "/page"));
+    let refused = bring(&mut browser, &peer.answers(&away, "ada-at-corp", json!({})));
+    assert_eq!((refused.status, super::reason(&gateway, &refused).0), (403, json!({"saml": "expired"})));
+    let mut others = gateway.browser();
+    let form = format!("http://{PORTAL}:{}/login?login", gateway.public);
+    assert_eq!(others.submit_login(&form, "bob", "staple of the north").status, 303, "a password is as good as ever");
 }
