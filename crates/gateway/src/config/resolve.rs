@@ -3,6 +3,7 @@
 //! A configuration that half works is an open door nobody sees, so this refuses at start what could only fail,
 //! or silently protect nothing, at run time.
 
+mod accounts;
 mod audit;
 mod clients;
 mod delegated;

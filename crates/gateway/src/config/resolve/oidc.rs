@@ -1,10 +1,9 @@
 //! Which OpenID providers may vouch for whom, and which servers say what a token is worth.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use vestibule_engine::identity::{GroupName, Level, ProfileName, User};
+use vestibule_engine::identity::{Level, ProfileName};
 use vestibule_oidc::discovery;
 use vestibule_oidc::jose::{Algorithm, ClientAssertion, Purpose as _, SigningKey};
 use vestibule_oidc::rp::OWN_PARAMETERS;
@@ -99,30 +98,10 @@ impl Resolve<'_> {
                 self.error(name, format!("`{}` is written by the gateway itself", name.value));
             }
         }
-        let users = self.found_by(&written.users, &written.suffix, one_of_many, written.provision.value);
-        if written.provision.value && matches!(users, FoundBy::Name { .. }) {
-            self.error(&written.provision, "accounts that are made are found by link").help =
-                Some("leave out users, or provision".to_owned());
-        }
-        if written.profile.value == User::ADMINISTRATOR {
-            self.error(&written.profile, "administrators are the gateway's own users").help =
-                Some("they are made by `vestibule user add`".to_owned());
-        }
-        let groups = match (&written.group_claim, &written.groups) {
-            (Some(claim), Some(pairs)) => {
-                let names = pairs.value.0.iter().map(|(there, here)| (there.value.clone(), GroupName::from(here.value.as_str())));
-                Some((claim.value.clone(), names.collect::<BTreeMap<_, _>>()))
-            }
-            (Some(claim), None) => {
-                self.error(claim, "no group there has a name here").help = Some("add groups = { \"there\" = \"here\" }".to_owned());
-                None
-            }
-            (None, Some(pairs)) => {
-                self.error(pairs, "nothing says which claim holds groups").help = Some("add group_claim".to_owned());
-                None
-            }
-            (None, None) => None,
-        };
+        let users = self.found_by(&written.users, &written.suffix, one_of_many, Some(&written.provision));
+        self.suffix_of_names(&written.suffix, &users, written.provision.value);
+        self.profile_of_made(&written.profile);
+        let groups = self.groups_there(written.group_claim.as_ref(), written.groups.as_ref(), ("claim", "group_claim"));
         let ca = written.ca.as_ref().and_then(|at| self.certificates_of(at)).unwrap_or_default();
         let lower = |all: &[At<String>]| -> Vec<String> { all.iter().map(|at| at.value.to_lowercase()).collect() };
         let metadata = metadata?;
@@ -186,7 +165,8 @@ impl Resolve<'_> {
         }
         let skew = self.skew(&written.skew);
         let ca = written.ca.as_ref().and_then(|at| self.certificates_of(at)).unwrap_or_default();
-        let users = self.found_by(&written.users, &written.suffix, false, false);
+        let users = self.found_by(&written.users, &written.suffix, false, None);
+        self.suffix_of_names(&written.suffix, &users, false);
         Some(Introspection {
             url: url?,
             client_id: written.client_id.value.clone(),
@@ -265,22 +245,10 @@ impl Resolve<'_> {
         }
     }
 
-    fn found_by(&mut self, users: &At<file::FoundBy>, suffix: &At<String>, one_of_many: bool, provision: bool) -> FoundBy {
-        match users.value {
-            file::FoundBy::Link => {
-                if !suffix.value.is_empty() && !provision {
-                    self.error(suffix, "users are found by link, so that no name ends in anything").help =
-                        Some("add users = \"name\", or leave it out".to_owned());
-                }
-                FoundBy::Link
-            }
-            file::FoundBy::Name => {
-                if one_of_many && suffix.value.is_empty() {
-                    self.error(users, "this provider could name the users of the others").help =
-                        Some("give it a suffix, as in suffix = \"@example.com\", or find users by link".to_owned());
-                }
-                FoundBy::Name { suffix: suffix.value.to_lowercase() }
-            }
+    fn suffix_of_names(&mut self, suffix: &At<String>, users: &FoundBy, provision: bool) {
+        if matches!(users, FoundBy::Link) && !suffix.value.is_empty() && !provision {
+            self.error(suffix, "users are found by link, so that no name ends in anything").help =
+                Some("add users = \"name\", or leave it out".to_owned());
         }
     }
 

@@ -1,10 +1,9 @@
 //! Which identity providers may vouch for whom. What would let one of them name users of another is refused here.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use vestibule_engine::identity::{GroupName, Level, ProfileName, User};
+use vestibule_engine::identity::{Level, ProfileName};
 use vestibule_saml::metadata::{Entity, IndexedEndpoint};
 use vestibule_saml::names::binding;
 use vestibule_saml::sp::{Demand, TrustedIdp};
@@ -130,39 +129,9 @@ impl Resolve<'_> {
                     Some("write it as \"https://idp.example.com\"".to_owned());
             }
         }
-        let users = match written.users.value {
-            file::FoundBy::Link => FoundBy::Link,
-            file::FoundBy::Name => {
-                if one_of_many && written.suffix.value.is_empty() {
-                    self.error(&written.users, "this identity provider could name the users of the others").help =
-                        Some("give it a suffix, as in suffix = \"@example.com\", or find users by link".to_owned());
-                }
-                if written.provision.value {
-                    self.error(&written.provision, "accounts that are made are found by link").help =
-                        Some("leave out users, or provision".to_owned());
-                }
-                FoundBy::Name { suffix: written.suffix.value.to_lowercase() }
-            }
-        };
-        if written.profile.value == User::ADMINISTRATOR {
-            self.error(&written.profile, "administrators are the gateway's own users").help =
-                Some("they are made by `vestibule user add`".to_owned());
-        }
-        let groups = match (&written.group_attribute, &written.groups) {
-            (Some(attribute), Some(pairs)) => {
-                let names = pairs.value.0.iter().map(|(there, here)| (there.value.clone(), GroupName::from(here.value.as_str())));
-                Some((attribute.value.clone(), names.collect::<BTreeMap<_, _>>()))
-            }
-            (Some(attribute), None) => {
-                self.error(attribute, "no group there has a name here").help = Some("add groups = { \"there\" = \"here\" }".to_owned());
-                None
-            }
-            (None, Some(pairs)) => {
-                self.error(pairs, "nothing says which attribute holds groups").help = Some("add group_attribute".to_owned());
-                None
-            }
-            (None, None) => None,
-        };
+        let users = self.found_by(&written.users, &written.suffix, one_of_many, Some(&written.provision));
+        self.profile_of_made(&written.profile);
+        let groups = self.groups_there(written.group_attribute.as_ref(), written.groups.as_ref(), ("attribute", "group_attribute"));
         let name: Arc<str> = at.value.as_str().into();
         let resolution = self.resolution(&name, written, &entity);
         let refresh = self.refresh(&name, written).map(Arc::new);
