@@ -191,7 +191,7 @@ impl Admission {
                 return Err(Rejection::family(Reason::AddressNotListed));
             }
         }
-        self.profiles.restricts(&user.profile, client, level, now).map_err(Rejection::family)
+        self.profiles.restricts(&user.profile, Some(client), level, now).map_err(Rejection::family)
     }
 
     async fn first_use(&self, tenant: &Tenant, issuer: &Issuer, condition: &Replay, now: Timestamp) -> Result<bool, Unavailable> {

@@ -59,9 +59,9 @@ impl Lock {
 
 impl Profile {
     /// Whether its users may come from there.
-    fn admits(&self, client: IpAddr) -> bool {
-        let client = client.to_canonical();
-        self.addresses.is_empty() || self.addresses.iter().any(|net| net.contains(&client))
+    fn admits(&self, client: Option<IpAddr>) -> bool {
+        let lists = |client: IpAddr| self.addresses.iter().any(|net| net.contains(&client.to_canonical()));
+        self.addresses.is_empty() || client.is_some_and(lists)
     }
 }
 
@@ -90,11 +90,12 @@ impl Profiles {
         self.0.values().any(|profile| profile.delegated.is_some())
     }
 
-    /// Why nobody of this profile may come, with a proof of this strength, from there, now.
+    /// Why nobody of this profile may come, with a proof of this strength, from there, now. A place that nobody knows is none that is
+    /// listed.
     ///
     /// # Errors
     /// The first restriction that forbids it.
-    pub fn restricts(&self, profile: &ProfileName, client: IpAddr, level: Level, now: Timestamp) -> Result<(), Reason> {
+    pub fn restricts(&self, profile: &ProfileName, client: Option<IpAddr>, level: Level, now: Timestamp) -> Result<(), Reason> {
         let Some(profile) = self.0.get(profile) else { return Ok(()) };
         // Salesforce's order (`login-saml-delegated.md` §8.2): hours before addresses.
         if profile.hours.as_ref().is_some_and(|hours| !hours.admit(now)) {
@@ -172,17 +173,18 @@ mod tests {
             ("192.0.2.1", 10, inside, Some(Reason::AddressNotListed)),
             ("10.0.0.1", 10, inside, Some(Reason::WeakProof)),
         ] {
-            assert_eq!(profiles.restricts(&ada().profile, address.parse().unwrap(), Level(level), now).err(), reason);
+            assert_eq!(profiles.restricts(&ada().profile, address.parse().ok(), Level(level), now).err(), reason);
         }
-        assert_eq!(Profiles::default().restricts(&ada().profile, "192.0.2.1".parse().unwrap(), Level(0), outside), Ok(()));
+        assert_eq!(Profiles::default().restricts(&ada().profile, None, Level(0), outside), Ok(()));
     }
 
     #[test]
     fn a_profile_may_be_held_to_addresses() {
         let profile = Profile { addresses: vec!["10.0.0.0/8".parse().unwrap()], ..Profile::default() };
-        for (address, admitted) in [("10.1.2.3", true), ("::ffff:10.1.2.3", true), ("192.0.2.1", false), ("::1", false)] {
-            assert_eq!(profile.admits(address.parse().unwrap()), admitted, "{address}");
-            assert!(Profile::default().admits(address.parse().unwrap()));
+        for (address, admitted) in [("10.1.2.3", true), ("::ffff:10.1.2.3", true), ("192.0.2.1", false), ("::1", false), ("nowhere", false)]
+        {
+            assert_eq!(profile.admits(address.parse().ok()), admitted, "{address}");
+            assert!(Profile::default().admits(address.parse().ok()));
         }
     }
 }

@@ -79,6 +79,8 @@ pub struct Attempt<'a> {
     pub known_device: bool,
     /// Which accounts may be accepted; [`Passwords`] narrows it during an outage.
     pub accounts: Accounts,
+    /// From where the user comes, if anybody says so.
+    pub source: Option<IpAddr>,
     /// How strong the proof will be.
     pub level: Level,
     /// The time.
@@ -88,7 +90,7 @@ pub struct Attempt<'a> {
 impl Attempt<'_> {
     /// What accounts are held to.
     pub fn terms(&self) -> Terms {
-        Terms { source: self.client.address, level: self.level, now: self.now }
+        Terms { accounts: self.accounts, source: self.source, level: self.level, now: self.now }
     }
 }
 
@@ -99,8 +101,10 @@ pub const PASSWORD: Level = Level(10);
 /// only what it refuses waits for the floor, and counts as a guess (attack 103).
 #[derive(Debug, Clone, Copy)]
 pub struct Terms {
-    /// From where they come.
-    pub source: IpAddr,
+    /// Which may be accepted.
+    pub accounts: Accounts,
+    /// From where the user comes, if anybody says so.
+    pub source: Option<IpAddr>,
     /// How strong the proof will be.
     pub level: Level,
     /// The time.
@@ -108,8 +112,21 @@ pub struct Terms {
 }
 
 impl Terms {
-    /// Why nobody of this profile may enter, even with the right password.
-    pub fn bar(&self, profile: &ProfileName, profiles: &Profiles) -> Option<Reason> {
+    /// Why this user may not enter, even with the right password.
+    pub fn bar(&self, user: &User, profiles: &Profiles) -> Option<Reason> {
+        if self.accounts == Accounts::Elsewhere {
+            if user.is_operator() {
+                return Some(Reason::SubjectNotAllowed);
+            }
+            if user.must_change_password && profiles.delegate(user).is_none() {
+                return Some(Reason::MustChangePassword);
+            }
+        }
+        self.bar_all(&user.profile, profiles)
+    }
+
+    /// Why nobody of this profile may.
+    pub fn bar_all(&self, profile: &ProfileName, profiles: &Profiles) -> Option<Reason> {
         profiles.restricts(profile, self.source, self.level, self.now).err()
     }
 }
@@ -119,6 +136,9 @@ impl Terms {
 pub enum Accounts {
     /// All it has.
     All,
+    /// Those for whom we answer when another service asks: no operators, who sign in here and nowhere else, and nobody who must
+    /// change their password first. Who has no account here needs none, and gets none.
+    Elsewhere,
     /// Break-glass accounts only: a realm before it, which alone knows whose names are whose, is down.
     BreakGlass,
 }
@@ -540,6 +560,8 @@ async fn ask(steps: &[RealmStep], attempt: &Attempt<'_>, trail: &mut Trail) -> A
                 tracing::warn!(realm = %step.realm.name(), error = %down, "a realm could not be asked");
                 asked.unavailable = asked.unavailable.or(Some(down));
                 if step.then == Then::NextIfUnknown {
+                    // We answer for no emergency account elsewhere, so that nobody is left.
+                    over |= attempt.accounts == Accounts::Elsewhere;
                     attempt.accounts = Accounts::BreakGlass;
                 }
             }

@@ -206,6 +206,7 @@ impl House {
             deadline: Duration::MAX,
             known_device,
             accounts: Accounts::All,
+            source: Some(client.address),
             level: PASSWORD,
             now: self.clock.now(),
         };
@@ -602,6 +603,7 @@ async fn every_failure_waits_for_the_floor_or_the_dearest_hash_and_success_does_
                 deadline: Duration::MAX,
                 known_device: false,
                 accounts: Accounts::All,
+                source: Some(client.address),
                 level: PASSWORD,
                 now: clock.now(),
             };

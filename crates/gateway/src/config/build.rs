@@ -150,8 +150,6 @@ pub fn build(checked: &Checked, house: &House, expiring: &Arc<dyn ExpiringStore>
     let passwords = Arc::new(Passwords::new(expiring.clone(), house.clock.clone(), checked.limits.clone()));
     let mut local = HashMap::new();
     let mut realms: HashMap<RealmName, Arc<dyn Realm>> = HashMap::new();
-    // For those who ask from elsewhere: nobody gets an account by that.
-    let mut strangers: HashMap<RealmName, Arc<dyn Realm>> = HashMap::new();
     for (name, realm) in &checked.realms {
         match realm {
             checked::Realm::Local { minimum_length } => {
@@ -166,9 +164,7 @@ pub fn build(checked: &Checked, house: &House, expiring: &Arc<dyn ExpiringStore>
                 realms.insert(name.clone(), Arc::new(realm.map_err(|down| down.to_string())?));
             }
             checked::Realm::Ldap(ldap) => {
-                let realm = directory(name, ldap, &checked.profiles, house)?;
-                strangers.insert(name.clone(), Arc::new(realm.without_accounts()));
-                realms.insert(name.clone(), Arc::new(realm));
+                realms.insert(name.clone(), Arc::new(directory(name, ldap, &checked.profiles, house)?));
             }
             checked::Realm::Delegated(asked) => drop(realms.insert(name.clone(), Arc::new(service(name, asked, checked, house)?))),
         }
@@ -186,8 +182,8 @@ pub fn build(checked: &Checked, house: &House, expiring: &Arc<dyn ExpiringStore>
         expiring,
     };
     let endpoint = |asked: &checked::Delegate| {
-        let steps = schemes.steps_of(&asked.settings.name, &asked.realms, |name| strangers.get(name).or_else(|| realms.get(name)))?;
-        Ok::<_, String>(Delegate::new(asked.settings.clone(), steps, passwords.clone(), house.users.clone()))
+        let steps = schemes.steps(&asked.settings.name, &asked.realms)?;
+        Ok::<_, String>(Delegate::new(asked.settings.clone(), steps, passwords.clone(), house.users.clone(), checked.profiles.clone()))
     };
     let delegates = checked.delegates.iter().map(endpoint).collect::<Result<_, _>>()?;
     let mut routes = Routes::default();
@@ -591,17 +587,8 @@ impl Schemes<'_> {
     }
 
     fn steps(&self, name: &SchemeName, realms: &[RealmName]) -> Result<Vec<RealmStep>, String> {
-        self.steps_of(name, realms, |realm| self.realms.get(realm))
-    }
-
-    fn steps_of<'r>(
-        &self,
-        name: &SchemeName,
-        realms: &[RealmName],
-        find: impl Fn(&RealmName) -> Option<&'r Arc<dyn Realm>>,
-    ) -> Result<Vec<RealmStep>, String> {
         let step = |realm: &RealmName| {
-            let found = find(realm).ok_or_else(|| format!("there is no realm {realm}"))?;
+            let found = self.realms.get(realm).ok_or_else(|| format!("there is no realm {realm}"))?;
             // A scheme over several realms has a line for each in the trail.
             let line = if realms.len() == 1 { name.clone() } else { SchemeName::from(format!("{name}/{realm}").as_str()) };
             let then = self.checked.realms.get(realm).map_or(Then::Next, checked::Realm::then);

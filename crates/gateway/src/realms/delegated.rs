@@ -219,7 +219,7 @@ impl Realm for DelegatedRealm {
             return Ok(Check::Rejected(Reason::EmptyPassword));
         }
         match attempt.accounts {
-            Accounts::All => {}
+            Accounts::All | Accounts::Elsewhere => {}
             Accounts::BreakGlass => return Ok(Check::Rejected(Reason::UnknownUser)),
         }
         let user = users.by_name(attempt.tenant, attempt.username).await?;
@@ -230,7 +230,7 @@ impl Realm for DelegatedRealm {
         if let Some(reason) = barred(&user) {
             return Ok(Check::Rejected(reason));
         }
-        let restricted = attempt.terms().bar(&user.profile, profiles);
+        let restricted = attempt.terms().bar(&user, profiles);
         if let Some(reason) = restricted.filter(|_| !settings.force_callout) {
             return Ok(Check::Rejected(reason));
         }

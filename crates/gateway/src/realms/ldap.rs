@@ -158,8 +158,6 @@ pub struct LdapRealm {
     inner: Arc<Inner>,
     /// Sockets belong to the control runtime, whichever core asks.
     control: Handle,
-    /// Whether who is accepted has an account here, or gets one.
-    accounts: bool,
 }
 
 #[derive(Debug)]
@@ -182,14 +180,7 @@ impl LdapRealm {
         Self {
             inner: Arc::new(Inner { settings, pool, profiles, users, clock, pace: Pace::default(), due: Cache::new(REMEMBERED) }),
             control,
-            accounts: true,
         }
-    }
-
-    /// The same directory for those who only want to know whether a password is right: accounts here are neither needed nor
-    /// made.
-    pub fn without_accounts(&self) -> Self {
-        Self { inner: self.inner.clone(), control: self.control.clone(), accounts: false }
     }
 }
 
@@ -207,18 +198,18 @@ impl Realm for LdapRealm {
             return Ok(Check::Rejected(Reason::EmptyPassword));
         }
         match attempt.accounts {
-            Accounts::All => {}
+            Accounts::All | Accounts::Elsewhere => {}
             // `rulings.md`: break-glass accounts are in the local realm only.
             Accounts::BreakGlass => return Ok(Check::Rejected(Reason::UnknownUser)),
         }
-        let (inner, accounts) = (self.inner.clone(), self.accounts);
+        let inner = self.inner.clone();
         let started = inner.clock.monotonic();
         let limit = inner.settings.time_limit.min(attempt.deadline.saturating_sub(started));
         let (tenant, username, password, terms) = (attempt.tenant.clone(), attempt.username.clone(), password.clone(), attempt.terms());
         // A task of its own: a directory whose answer breaks `ldap3` breaks that task, and somebody who hangs up
         // does not stop half-way what is then not counted.
         let task = self.control.spawn(async move {
-            match timeout(limit, inner.check(&tenant, &username, &password, &terms, accounts)).await {
+            match timeout(limit, inner.check(&tenant, &username, &password, &terms)).await {
                 Ok(answer) => answer,
                 Err(_) => Err(inner.pool.down(format!("no answer within {limit:?}"))),
             }
@@ -273,14 +264,7 @@ enum Found {
 }
 
 impl Inner {
-    async fn check(
-        &self,
-        tenant: &TenantId,
-        username: &Username,
-        password: &Secret<String>,
-        terms: &Terms,
-        accounts: bool,
-    ) -> Result<Check, Unavailable> {
+    async fn check(&self, tenant: &TenantId, username: &Username, password: &Secret<String>, terms: &Terms) -> Result<Check, Unavailable> {
         let _seat = self.pool.seat().await?;
         // Waiting for a seat is not the directory's time.
         let started = self.clock.monotonic();
@@ -318,8 +302,9 @@ impl Inner {
             }
         };
         self.pace.note(self.clock.monotonic().saturating_sub(started));
-        if !accounts {
-            return Ok(Check::Accepted(Account { who: Who::External(id), attributes: stated(policy), epoch: None }));
+        if terms.accounts == Accounts::Elsewhere {
+            let who = held.map_or(Who::External(id), |user| Who::User(user.id));
+            return Ok(Check::Accepted(Account { who, attributes: stated(policy), epoch: None }));
         }
         let groups = entry.groups(&self.settings.groups).map_err(|why| self.pool.down(why))?;
         let admitted = match held {
@@ -339,9 +324,9 @@ impl Inner {
     /// would show that it was right.
     fn keeps_out(&self, held: Option<&User>, terms: &Terms) -> Option<Reason> {
         match (held, &self.settings.newcomers) {
-            (Some(user), _) => barred(user).or_else(|| terms.bar(&user.profile, &self.profiles)),
-            (None, Newcomers::Provisioned(profile)) => terms.bar(profile, &self.profiles),
-            (None, Newcomers::Refused) => None,
+            (Some(user), _) => barred(user).or_else(|| terms.bar(user, &self.profiles)),
+            (None, Newcomers::Provisioned(profile)) if terms.accounts == Accounts::All => terms.bar_all(profile, &self.profiles),
+            (None, Newcomers::Provisioned(_) | Newcomers::Refused) => None,
         }
     }
 

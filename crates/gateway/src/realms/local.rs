@@ -184,7 +184,7 @@ impl LocalRealm {
     /// The hash to compare with, or why there is none.
     fn hash_of<'a>(&self, user: Option<&'a User>, attempt: &Attempt<'_>) -> Result<(&'a User, &'a PasswordHash), Reason> {
         let user = match attempt.accounts {
-            Accounts::All => user,
+            Accounts::All | Accounts::Elsewhere => user,
             Accounts::BreakGlass => user.filter(|user| user.break_glass),
         };
         let user = user.ok_or(Reason::UnknownUser)?;
@@ -205,7 +205,7 @@ impl LocalRealm {
             }
         }
         let hash = user.password.as_ref().ok_or(Reason::NoPassword)?;
-        attempt.terms().bar(&user.profile, &self.profiles).map_or(Ok((user, hash)), Err)
+        attempt.terms().bar(user, &self.profiles).map_or(Ok((user, hash)), Err)
     }
 
     /// Replaces an imported hash by one of ours. The epoch stays: the password is the same, so sessions live on.
@@ -330,6 +330,7 @@ mod tests {
                 deadline: Duration::MAX,
                 known_device: false,
                 accounts,
+                source: Some(client.address),
                 level: PASSWORD,
                 now: self.clock.now(),
             })

@@ -53,7 +53,7 @@ impl SharedSecretsRealm {
             return Err(Reason::NoPassword);
         }
         let secret = self.secrets.get(attempt.username).ok_or(Reason::NoPassword)?;
-        attempt.terms().bar(&user.profile, &self.profiles).map_or(Ok((user, secret)), Err)
+        attempt.terms().bar(user, &self.profiles).map_or(Ok((user, secret)), Err)
     }
 }
 

@@ -89,6 +89,7 @@ impl Family {
             deadline: self.clock.monotonic().saturating_add(self.time_limit),
             known_device,
             accounts: offer.accounts,
+            source: Some(offer.request.client.address),
             level: PASSWORD,
             now: offer.now,
         };
@@ -97,8 +98,8 @@ impl Family {
 
     /// Whether somebody whose password was found to be right, of another address or at another time, may enter by it here and now.
     pub fn admits(&self, user: &User, request: &CheckRequest, now: Timestamp) -> bool {
-        let terms = Terms { source: request.client.address, level: PASSWORD, now };
-        terms.bar(&user.profile, &self.profiles).is_none()
+        let terms = Terms { accounts: Accounts::All, source: Some(request.client.address), level: PASSWORD, now };
+        terms.bar(user, &self.profiles).is_none()
     }
 
     /// Whether the owner of this name signed in from this device before. Unknown while the store is down.

@@ -18,8 +18,9 @@ use subtle::ConstantTimeEq as _;
 use vestibule_engine::admission::barred;
 use vestibule_engine::audit::{Event, Reason, Ruling, Trail};
 use vestibule_engine::engine::{Ended, Engine};
-use vestibule_engine::identity::{SchemeName, TenantId, Username, password};
-use vestibule_engine::realm::{Accounts, Answer, Attempt, Offered, PASSWORD, Passwords, RealmStep};
+use vestibule_engine::identity::{Level, SchemeName, TenantId, Username, password};
+use vestibule_engine::profile::Profiles;
+use vestibule_engine::realm::{Accounts, Answer, Attempt, Offered, PASSWORD, Passwords, RealmStep, Terms};
 use vestibule_engine::request::{Body, CheckRequest, Client, SECRET_PATHS, Shown};
 use vestibule_engine::route::Found;
 use vestibule_engine::scheme::{Unavailable, Who};
@@ -79,6 +80,7 @@ pub struct Delegate {
     steps: Vec<RealmStep>,
     passwords: Arc<Passwords>,
     users: Arc<Users>,
+    profiles: Arc<Profiles>,
 }
 
 /// All endpoints, and what they record to.
@@ -98,9 +100,9 @@ struct Outcome {
 
 impl Delegate {
     /// An endpoint over these realms.
-    pub fn new(settings: Settings, steps: Vec<RealmStep>, passwords: Arc<Passwords>, users: Arc<Users>) -> Self {
+    pub fn new(settings: Settings, steps: Vec<RealmStep>, passwords: Arc<Passwords>, users: Arc<Users>, profiles: Arc<Profiles>) -> Self {
         let secrets = settings.secrets.iter().map(|secret| digest(&[secret.reveal().as_bytes()])).collect();
-        Self { settings, secrets, steps, passwords, users }
+        Self { settings, secrets, steps, passwords, users, profiles }
     }
 
     /// Whether this path is its own. All secrets are compared, in constant time.
@@ -200,7 +202,8 @@ impl Delegate {
                 channel: client.channel,
                 deadline: engine.clock.monotonic().saturating_add(DEADLINE),
                 known_device: false,
-                accounts: Accounts::All,
+                accounts: Accounts::Elsewhere,
+                source,
                 level: PASSWORD,
                 now: engine.clock.now(),
             };
@@ -230,9 +233,12 @@ impl Delegate {
         let user = self.users.by_id(holder.user, attempt.now).await?;
         Ok(match user.filter(|user| user.tenant == *attempt.tenant) {
             None => Err(Reason::UnknownUser),
-            Some(user) if user.is_operator() => Err(Reason::SubjectNotAllowed),
             Some(user) if user.epoch != holder.epoch => Err(Reason::StaleEpoch),
-            Some(user) => barred(&user).map_or(Ok("ticket".to_owned()), Err),
+            Some(user) => {
+                // Whoever made it was signed in here as strongly as their profile demands.
+                let terms = Terms { level: Level(u8::MAX), ..attempt.terms() };
+                barred(&user).or_else(|| terms.bar(&user, &self.profiles)).map_or(Ok("ticket".to_owned()), Err)
+            }
         })
     }
 

@@ -153,6 +153,67 @@ fn our_own_users_are_answered_for_but_operators_are_not() {
 }
 
 #[test]
+fn nobody_is_answered_for_who_may_not_enter_here() {
+    let Some(slapd) = Slapd::start() else { return };
+    let profiles = "\n[profile.office]\nfrom = [\"192.0.2.0/28\"]\n\n[profile.never]\nhours = []\ntime_zone = \"UTC\"\n\n[profile.strong]\nlevel = 20\n";
+    let toml = include_str!("delegate.toml").replace("{{realm}}", &format!("{}\nid = \"uid\"\nprovision = true", slapd.plain()));
+    let toml = toml.replacen("from = [\"192.0.2.0/24\"]\nresponse_root", "response_root", 1);
+    let files =
+        [("service-password", SERVICE_PASSWORD), ("path", PATH), ("previous-path", PREVIOUS), ("own-path", OWN), ("strict-path", STRICT)];
+    let gateway = Gateway::with_files(&(toml + profiles), &files);
+    let reason = |answer: &Answer| {
+        let records = gateway.audit_of(answer);
+        records.iter().find(|record| record["event"] == "login.rejected").map(|record| record["reason"].clone()).unwrap_or_default()
+    };
+    // Kept here, each with the right password.
+    add(&gateway, "bob", &[]);
+    add(&gateway, "root", &["--break-glass"]);
+    add(&gateway, "olga", &["--profile", "office"]);
+    add(&gateway, "nora", &["--profile", "never"]);
+    add(&gateway, "stan", &["--profile", "strong"]);
+    add(&gateway, "mara", &["--must-change"]);
+    for (name, source, refused) in [
+        ("bob", "203.0.113.9", ""),
+        ("bob", "", ""),
+        ("root", "192.0.2.7", "subject_not_allowed"),
+        ("olga", "192.0.2.7", ""),
+        ("olga", "203.0.113.9", "address_not_listed"),
+        // Nobody says from where; that the caller itself is near does not count.
+        ("olga", "", "address_not_listed"),
+        ("nora", "192.0.2.7", "outside_hours"),
+        ("stan", "192.0.2.7", "weak_proof"),
+        ("mara", "192.0.2.7", "must_change_password"),
+    ] {
+        let answer = post(&gateway, OWN, &asked(name, LOCAL, source));
+        assert_eq!(verdict(&answer), Some(refused.is_empty()), "{name} {source}: {answer:?}");
+        assert!(refused.is_empty() || reason(&answer) == refused, "{name} {source}: {}", reason(&answer));
+    }
+    // Of the directory: whom it knows and we do not, and those who have an account here by a link.
+    assert_eq!(verdict(&post(&gateway, PATH, &asked(ADA.0, ADA.1, "192.0.2.7"))), Some(true));
+    let link = |name: &str, id: &str| {
+        let linked = gateway.command(&["user", "link", name, "--tenant", "north", "--issuer", "corp", "--id", id]);
+        assert!(linked.status.success(), "{linked:?}");
+    };
+    add(&gateway, "adas", &[]);
+    link("adas", "ada");
+    assert_eq!(verdict(&post(&gateway, PATH, &asked(ADA.0, ADA.1, "192.0.2.7"))), Some(true));
+    assert!(gateway.command(&["user", "disable", "adas", "--tenant", "north"]).status.success());
+    let answer = post(&gateway, PATH, &asked(ADA.0, ADA.1, "192.0.2.7"));
+    assert_eq!((verdict(&answer), reason(&answer)), (Some(false), "disabled".into()));
+    for (name, id, refused) in
+        [("root", "bob", "subject_not_allowed"), ("nora", "rob", "outside_hours"), ("mara", "rob", "must_change_password")]
+    {
+        if name == "mara" {
+            let gone = gateway.command(&["user", "unlink", "nora", "--tenant", "north", "--issuer", "corp", "--id", "rob"]);
+            assert!(gone.status.success(), "{gone:?}");
+        }
+        link(name, id);
+        let answer = post(&gateway, PATH, &asked(id, "directory password of bob", "192.0.2.7"));
+        assert_eq!((verdict(&answer), reason(&answer)), (Some(false), refused.into()), "{name}");
+    }
+}
+
+#[test]
 fn zeep_node_and_php_ask_as_they_are() {
     let Some(slapd) = Slapd::start() else { return };
     let gateway = gateway(&slapd.plain());

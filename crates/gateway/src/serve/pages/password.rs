@@ -126,6 +126,7 @@ impl ChangePassword for OwnPasswords {
             // A live session says so better than a cookie: its owner may get past guesses of others.
             known_device: true,
             accounts: Accounts::All,
+            source: Some(change.request.client.address),
             // Nobody signs in by this: the session it comes with is as strong as their profile demands.
             level: Level(u8::MAX),
             now: change.now,
