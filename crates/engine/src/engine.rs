@@ -164,6 +164,17 @@ impl Engine {
         }
     }
 
+    /// Whether an identity that was admitted for a client still would be. For tunnels, which outlive the request that opened them.
+    ///
+    /// # Errors
+    /// [`Unavailable`] if a store does not answer.
+    pub async fn holds(&self, identity: &Identity, client: IpAddr) -> Result<bool, Unavailable> {
+        let now = self.clock.now();
+        let user = self.sessions.holder(identity, now).await?;
+        let (Some(user), Some(tenant)) = (user, self.routes.tenant(identity.tenant())) else { return Ok(false) };
+        Ok(self.admission.readmit_from(&Identity { user, ..identity.clone() }, tenant, client, now).is_ok())
+    }
+
     /// What keeps somebody we know from acting as themselves. An open route tells the application who they are, so it
     /// asks, too; our own open pages do not: changing the password is one of them, and they have tokens of their own.
     fn hindrance(&self, identity: &Identity, asked: &Asked<'_>) -> Option<Denial> {
@@ -354,6 +365,7 @@ mod tests {
     use crate::identity::{Level, User};
     use crate::inject::Injector;
     use crate::policy::{Decisions, Policy};
+    use crate::profile::{Hours, Profile};
     use crate::route::{Pattern, Route, Scope};
     use crate::scheme::{Outcome, Place, Proof, Rejection, Scheme, Who};
     use crate::session::Settings;
@@ -464,6 +476,30 @@ mod tests {
             clock: Arc::new(ManualClock::at(now())),
         };
         (engine, sink)
+    }
+
+    #[tokio::test]
+    async fn an_identity_holds_while_its_client_would_be_admitted_again() {
+        let clock = Arc::new(ManualClock::at("2026-01-05T17:00:00Z".parse().unwrap()));
+        let hours = Hours::parse(&["mon 08:00-18:00"], "UTC").unwrap();
+        let office = Profile { hours: Some(hours), addresses: vec!["10.0.0.0/8".parse().unwrap()], ..Profile::default() };
+        let root = User { profile: User::ADMINISTRATOR.into(), ..fixtures::user("root", 7) };
+        let store = FakeStore::of([ada(), root.clone()]);
+        let profiles = Arc::new([(ada().profile, office)].into_iter().collect());
+        let (engine, _) = engine(everybody());
+        let users = Arc::new(Users::new(store.clone(), Duration::ZERO));
+        let sessions = Arc::new(Sessions::new(store.clone(), users, Settings::default()));
+        let engine = Engine { admission: admission(&store).with_profiles(profiles), sessions, clock: clock.clone(), ..engine };
+        let (near, far) = ("10.0.0.1".parse().unwrap(), "192.0.2.1".parse().unwrap());
+        let holds = async |identity: &Identity, client| engine.holds(identity, client).await.unwrap();
+        assert!(holds(&identity(ada()), near).await && holds(&identity(root.clone()), near).await);
+        assert!(!holds(&identity(ada()), far).await && !holds(&identity(root), far).await);
+        assert!(!holds(&Identity { method: "gone".into(), ..identity(ada()) }, near).await);
+        assert!(!holds(&identity(User { epoch: 0, ..ada() }), near).await);
+        // Who was of another profile when the tunnel was opened is held to that of today.
+        assert!(!holds(&identity(User { profile: "other".into(), ..ada() }), far).await);
+        clock.advance(Duration::from_secs(3600));
+        assert!(!holds(&identity(ada()), near).await, "after hours");
     }
 
     fn compiled(text: &str) -> Policy {

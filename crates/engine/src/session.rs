@@ -233,27 +233,27 @@ impl Sessions {
         Ok(Ok(self.identity(&held, user)))
     }
 
-    /// Whether an identity still holds: its user unchanged, its session live. For tunnels, which outlive the request
-    /// that opened them; being asked is no use of a session.
+    /// The user of an identity, as it stands now, while that holds: no right was withdrawn, the session is live. Being asked is no
+    /// use of a session.
     ///
     /// # Errors
     /// [`Unavailable`] when the store does not answer.
-    pub async fn holds(&self, identity: &Identity, now: Timestamp) -> Result<bool, Unavailable> {
+    pub async fn holder(&self, identity: &Identity, now: Timestamp) -> Result<Option<Arc<User>>, Unavailable> {
         let user = self.users.by_id(identity.user.id, now).await?;
-        if !user.is_some_and(|user| user.epoch == identity.user.epoch && barred(&user).is_none()) {
-            return Ok(false);
-        }
-        match &identity.session {
+        let unchanged = user.filter(|user| user.epoch == identity.user.epoch && barred(user).is_none());
+        let Some(user) = unchanged else { return Ok(None) };
+        let live = match &identity.session {
             Some(session) if now < session.until => {
                 let stored = self.store.get(&session.key).await?;
                 let record = stored.and_then(|(value, _)| readable(&session.key, &value, &self.names));
-                let idle = self.idle(&identity.user);
+                let idle = self.idle(&user);
                 let kept = signed(idle.saturating_add(self.slack(idle)));
-                Ok(record.is_some_and(|record| now.duration_since(record.used) < kept))
+                record.is_some_and(|record| now.duration_since(record.used) < kept)
             }
-            Some(_) => Ok(false),
-            None => Ok(true),
-        }
+            Some(_) => false,
+            None => true,
+        };
+        Ok(live.then_some(user))
     }
 
     /// Whose session this token opened on `host`, where it ran out within [`Settings::remembered`]. Nobody is let in by that: it

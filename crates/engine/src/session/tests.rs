@@ -594,7 +594,7 @@ async fn a_session_that_ran_out_tells_whose_it_was_for_a_while_and_to_nobody_els
         assert_eq!(whose(&house, HOST, token.clone()).await, None, "it is live");
         house.clock.advance(over);
         assert!(house.find(&opened).await.is_err(), "nobody is let in by it");
-        assert!(!house.sessions.holds(&identity, house.now()).await.unwrap(), "nor is a tunnel kept open");
+        assert!(house.sessions.holder(&identity, house.now()).await.unwrap().is_none(), "nor is a tunnel kept open");
         assert_eq!(whose(&house, HOST, token.clone()).await, Some(house.ada.id));
         assert_eq!(whose(&house, "other.example.com", token.clone()).await, None);
         assert_eq!(house.sessions.ran_out(&"south".into(), HOST, &token, house.now()).await.unwrap(), None);

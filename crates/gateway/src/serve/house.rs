@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::fs;
 use std::io::Write as _;
-use std::net::TcpListener;
+use std::net::{IpAddr, TcpListener};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
@@ -226,7 +226,7 @@ pub async fn open(path: PathBuf, purpose: Purpose, clock: Arc<dyn Clock>, inheri
         control: control.clone(),
         tls,
         checked: Mutex::new(Arc::new(checked.clone())),
-        shared: OnceLock::new(),
+        shared: Arc::default(),
         started: clock.now(),
         log: log.clone(),
         audit_key: checked.audit.file.is_some().then(|| audit_key.public()),
@@ -599,7 +599,7 @@ struct Server {
     control: Handle,
     tls: Vec<Option<ListenerTls>>,
     checked: Mutex<Arc<Checked>>,
-    shared: OnceLock<Arc<Shared>>,
+    shared: Arc<OnceLock<Arc<Shared>>>,
     started: Timestamp,
     log: Arc<Audit>,
     /// What seals the audit's file, if there is one.
@@ -669,7 +669,7 @@ impl Server {
         // An application may stand behind several listeners: what one reads, none lets through.
         let forwarding = checked.forwarding();
         Ok(proxy::Running {
-            until_over: until_over(&engine),
+            until_over: until_over(&self.shared),
             engine: engine.clone(),
             upstreams,
             pages: OnControl::new(self.control.clone(), service(portal, delegates, ApiLogin::new(engine.clone()), commands)),
@@ -896,15 +896,18 @@ fn door(listener: &config::checked::Listener, forwarding: &[HeaderName]) -> prox
 }
 
 /// Ends when an identity no longer holds, which is asked every second.
-fn until_over(engine: &Arc<Engine>) -> proxy::UntilOver {
-    let engine = engine.clone();
-    Arc::new(move |identity: Arc<Identity>| {
-        let engine = engine.clone();
+fn until_over(shared: &Arc<OnceLock<Arc<Shared>>>) -> proxy::UntilOver {
+    // It is part of what is shared, and must not keep that alive.
+    let shared = Arc::downgrade(shared);
+    Arc::new(move |identity: Arc<Identity>, client: IpAddr| {
+        let shared = shared.clone();
         Box::pin(async move {
             loop {
                 tokio::time::sleep(TUNNEL_CHECK).await;
+                // Under the configuration in force, not the one under which the tunnel was opened.
+                let Some(engine) = shared.upgrade().and_then(|shared| Some(shared.get()?.running().engine.clone())) else { return };
                 // An outage is no logout; the store is asked again in a second.
-                if let Ok(false) = engine.sessions.holds(&identity, engine.clock.now()).await {
+                if let Ok(false) = engine.holds(&identity, client).await {
                     return;
                 }
             }

@@ -3,6 +3,7 @@
 //! What is judged is what is forwarded; what an upstream sends is cleaned of everything that is ours to say.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -87,8 +88,8 @@ pub struct Running {
     pub kept: Option<KeptPosts>,
 }
 
-/// Waits until an identity no longer holds.
-pub type UntilOver = Arc<dyn Fn(Arc<Identity>) -> BoxFuture<'static, ()> + Send + Sync>;
+/// Waits until an identity no longer holds for a client at this address.
+pub type UntilOver = Arc<dyn Fn(Arc<Identity>, IpAddr) -> BoxFuture<'static, ()> + Send + Sync>;
 
 impl std::fmt::Debug for Running {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -465,6 +466,7 @@ impl Passage<'_> {
         let Grant { principal, injection, found, .. } = grant;
         let kind = request.kind();
         let method = request.method.clone();
+        let client = request.client.address;
         let is_program = self.running.answers.integration(&request, &found).is_some();
         let Destination::Upstream(name) = &found.route.destination else {
             return self.failed(Failure::Internal, kind, Some(&found), &method);
@@ -526,7 +528,8 @@ impl Passage<'_> {
             response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         }
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            return self.switch(response, protocol, upgrade, principal.identity().cloned());
+            let over = principal.identity().map(|identity| (self.running.until_over)(identity.clone(), client));
+            return self.switch(response, protocol, upgrade, over);
         }
         response.map(Reply::upstream)
     }
@@ -537,13 +540,12 @@ impl Passage<'_> {
         mut response: Response<Download>,
         protocol: Option<HeaderValue>,
         upgrade: Option<(HeaderValue, OnUpgrade)>,
-        identity: Option<Arc<Identity>>,
+        over: Option<BoxFuture<'static, ()>>,
     ) -> Response<Reply> {
         let (Some((_, client)), Some(protocol)) = (upgrade, protocol) else {
             return self.failed(Failure::Upstream, ClientKind::Api, None, &Method::GET);
         };
         let upstream = hyper::upgrade::on(&mut response);
-        let over = identity.map(|identity| (self.running.until_over)(identity));
         tokio::spawn(upgrade::carry(client, upstream, over, self.peer.clone(), self.id));
         response.headers_mut().insert(UPGRADE, protocol);
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));

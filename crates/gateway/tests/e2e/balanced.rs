@@ -1,7 +1,7 @@
 //! Two nodes as one, seen through the load balancer that everybody else sees them through: nginx, and Envoy.
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -15,7 +15,7 @@ use crate::cluster::{FILES, over};
 use crate::lifecycle::wait_for;
 use crate::load::{ENDED, Load, OPEN, PASSWORD, SESSION, STRANGER, ended_session, usual};
 use crate::peers::{Postgres, Redis};
-use crate::support::{Answer, Ask, Gateway, PATIENCE, USERS, exchange, free_port, get, hidden_fields};
+use crate::support::{Answer, Ask, Gateway, USERS, exchange, free_port, get, hidden_fields};
 
 const ADA: (&str, &str) = (USERS[0].0, USERS[0].1);
 const BOB: (&str, &str) = (USERS[1].0, USERS[1].1);
@@ -90,26 +90,8 @@ impl Pair {
 
     /// A tunnel, once it carries.
     fn tunnel(&self, session: &str) -> TcpStream {
-        let mut stream = TcpStream::connect(self.balancer.address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let host = format!("{APP}:{}", self.one.public);
-        let head = format!(
-            "GET /socket HTTP/1.1\r\nHost: {host}\r\nOrigin: http://{host}\r\nCookie: vestibule={session}\r\nConnection: Upgrade\r\n\
-             Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-        );
-        stream.write_all(head.as_bytes()).unwrap();
-        let mut answer = Vec::new();
-        while !answer.ends_with(b"\r\n\r\n") {
-            let mut octet = [0];
-            stream.read_exact(&mut octet).unwrap();
-            answer.extend(octet);
-        }
-        assert!(answer.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&answer));
-        stream.write_all(b"echo").unwrap();
-        let mut echo = [0; 4];
-        stream.read_exact(&mut echo).unwrap();
-        assert_eq!(&echo, b"echo");
-        stream
+        crate::tunnels::tunnel(self.balancer.address, &host, &format!("Cookie: vestibule={session}"))
     }
 }
 

@@ -62,6 +62,7 @@ mod simplesamlphp;
 mod soap;
 mod support;
 mod transport;
+mod tunnels;
 mod wire_examples;
 mod ws_security;
 mod ws_security_cluster;

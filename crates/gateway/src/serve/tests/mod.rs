@@ -119,7 +119,7 @@ impl Plan {
             terms: Terms::default(),
             session_cookie: |_, opened| opened.token.clone(),
             kept: None,
-            until_over: Arc::new(move |_| {
+            until_over: Arc::new(move |_, _| {
                 let over = over.clone();
                 Box::pin(async move { over.notified().await })
             }),
