@@ -577,6 +577,15 @@ fn section_3_settings() {
         assert!(gateway.application.received().is_empty());
         assert_eq!(gateway.send(&in_session(command("logoff"), &ids[0])).status, 200);
     });
+    rows.row("3.2 a profile's idle time applies in its place", || {
+        let gateway = more("", "\n[profile.brief]\nidle = \"1s\"\n");
+        add(&gateway, "brief", "not here for long", "north", &["--profile", "brief"]);
+        let brief = id(&gateway.send(&signed(command("login"), "NORTH/brief", "not here for long")));
+        let other = id(&login(&gateway));
+        std::thread::sleep(std::time::Duration::from_millis(1200));
+        assert_eq!(gateway.send(&in_session(data(), &other)).status, 200);
+        no_session(&gateway.send(&in_session(data(), &brief)));
+    });
     rows.row("3.2 company idle 1 s applies", || {
         let gateway = with("idle = \"1s\"");
         let id = id(&login(&gateway));

@@ -33,7 +33,8 @@ impl Schemes<'_> {
             tenant.integration.clone().ok_or_else(|| format!("{} has no settings for old clients", tenant.id))?;
         let users = self.house.users.clone();
         let lives = Settings { idle, absolute, remembered: Duration::ZERO, ..self.checked.session.clone() };
-        let sessions = Arc::new(Sessions::of_programs(store.clone(), users.clone(), lives, programs));
+        let sessions = Sessions::of_programs(store.clone(), users.clone(), lives, programs).with_profiles(self.checked.profiles.clone());
+        let sessions = Arc::new(sessions);
         let tokens = Tokens::new(tenant.id.clone(), self.house.tokens.clone(), tokens, store.clone(), users);
         let family = self.family(self.steps(name, realms)?);
         let verified = Verified::new(self.generation, self.checked.basic_cache).map_err(|down| down.to_string())?;
