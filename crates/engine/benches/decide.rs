@@ -26,7 +26,7 @@ use vestibule_engine::identity::{AccountState, Identity, Level, SchemeName, User
 use vestibule_engine::policy::{Decisions, Policy};
 use vestibule_engine::request::{Body, Channel, CheckRequest, Client, Host, RequestId, Target};
 use vestibule_engine::route::{Access, BodyNeed, Csrf, Destination, Pattern, Route, Routes, Scope};
-use vestibule_engine::scheme::{Asked, Outcome, Place, Rejection, Scheme, Unavailable};
+use vestibule_engine::scheme::{Asked, Outcome, Place, Rejection, Resumed, Scheme, Unavailable};
 use vestibule_engine::secret::Secret;
 use vestibule_engine::session::{Sessions, Settings};
 use vestibule_engine::store::DurableStore;
@@ -270,7 +270,7 @@ impl Scheme for ByHeader {
         let token = asked.request.headers.get(SESSION).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let found = self.sessions.find(&asked.found.tenant.id, asked.request.host.name(), token, asked.now).await?;
         Ok(match found {
-            Ok(identity) => Outcome::Resumed(Box::new(identity)),
+            Ok(identity) => Outcome::Resumed(Box::new(Resumed { identity, sessions: Some(self.sessions.clone()) })),
             Err(reason) => Outcome::Rejected(Rejection::next(reason)),
         })
     }

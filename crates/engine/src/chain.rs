@@ -13,7 +13,7 @@ use crate::audit::{OidcFault, Reason, Trail};
 use crate::decision::Challenges;
 use crate::identity::{Identity, SchemeName};
 use crate::request::CheckRequest;
-use crate::scheme::{Asked, Leads, Opening, Outcome, Place, Proof, Reach, Rejection, Scheme, Unavailable, Verdict};
+use crate::scheme::{Asked, Leads, Opening, Outcome, Place, Proof, Reach, Rejection, Resumed, Scheme, Unavailable, Verdict};
 
 /// The ordered schemes of a tenant. Steps over the same material have been folded into one scheme.
 #[derive(Debug, Default)]
@@ -129,9 +129,7 @@ impl Chain {
                 Ok(Outcome::Rejected(rejection)) => Err(No::Rejected(rejection)),
                 Ok(Outcome::Authenticated(proof)) => admit(*proof, None, asked, admission, trail).await,
                 Ok(Outcome::Opening(proof, opening)) => admit(*proof, Some(opening), asked, admission, trail).await,
-                Ok(Outcome::Resumed(identity)) => {
-                    admission.readmit(&identity, asked).map(|()| Some((*identity, None))).map_err(No::Rejected)
-                }
+                Ok(Outcome::Resumed(resumed)) => readmit(*resumed, asked, admission).await.map(|identity| Some((identity, None))),
                 Err(down) => Err(No::Unavailable(down)),
             };
             let (verdict, reason) = match &outcome {
@@ -214,6 +212,18 @@ async fn admit(
     }
 }
 
+/// Readmits whoever resumes a session, and notes its use.
+async fn readmit(resumed: Resumed, asked: &Asked<'_>, admission: &Admission) -> Result<Identity, No> {
+    let Resumed { identity, sessions } = resumed;
+    admission.readmit(&identity, asked).map_err(No::Rejected)?;
+    if let Some(sessions) = sessions
+        && !sessions.used(&identity, asked.now).await.map_err(No::Unavailable)?
+    {
+        return Err(No::Rejected(Rejection::next(Reason::UnknownSession)));
+    }
+    Ok(identity)
+}
+
 /// Writes the line of a step, unless it is a family that has written its own since `lines`. What such a family
 /// accepted and admission then refused is corrected, or the audit would tell of a success.
 fn write_line(trail: &mut Trail, lines: usize, scheme: &SchemeName, verdict: Verdict, reason: Option<Reason>, since: Duration) {
@@ -233,9 +243,12 @@ fn write_line(trail: &mut Trail, lines: usize, scheme: &SchemeName, verdict: Ver
 async fn resumed(aside: &[&Arc<dyn Scheme>], asked: &Asked<'_>, admission: &Admission, trail: &mut Trail) -> Option<Box<Identity>> {
     for scheme in aside {
         match scheme.authenticate(asked, trail).await {
-            Ok(Outcome::Resumed(identity)) if admission.readmit(&identity, asked).is_ok() => return Some(identity),
-            Ok(Outcome::Resumed(_) | Outcome::NotApplicable | Outcome::Authenticated(_) | Outcome::Opening(..) | Outcome::Rejected(_))
-            | Err(_) => {}
+            Ok(Outcome::Resumed(resumed)) => {
+                if let Ok(identity) = readmit(*resumed, asked, admission).await {
+                    return Some(Box::new(identity));
+                }
+            }
+            Ok(Outcome::NotApplicable | Outcome::Authenticated(_) | Outcome::Opening(..) | Outcome::Rejected(_)) | Err(_) => {}
         }
     }
     None
@@ -337,7 +350,8 @@ mod tests {
             };
             let resumed = |user| {
                 let method = self.name.clone();
-                Outcome::Resumed(Box::new(Identity { scheme: method.clone(), method, session: Some(session("s")), ..identity(user) }))
+                let identity = Identity { scheme: method.clone(), method, session: Some(session("s")), ..identity(user) };
+                Outcome::Resumed(Box::new(Resumed { identity, sessions: None }))
             };
             match self.act {
                 Act::Absent => panic!("asked without material"),

@@ -19,6 +19,7 @@ use crate::route::{Access, Csrf, Destination, Found, Routes};
 use crate::scheme::{Asked, Opening, Rejection, Unavailable};
 use crate::secret::Secret;
 use crate::session::{Opened, Sessions};
+use crate::tenant::Tenant;
 
 /// Answers: who is asking, may they, and what shall the application be told about them?
 #[derive(Debug)]
@@ -162,6 +163,23 @@ impl Engine {
                 decision
             }
         }
+    }
+
+    /// Whose session a token opens on a host, if its user would be admitted again from there; that is a use of it.
+    ///
+    /// # Errors
+    /// [`Unavailable`] if a store does not answer.
+    pub async fn resume(
+        &self,
+        tenant: &Tenant,
+        host: &str,
+        token: &str,
+        client: IpAddr,
+        now: Timestamp,
+    ) -> Result<Option<Identity>, Unavailable> {
+        let Ok(identity) = self.sessions.find(&tenant.id, host, token, now).await? else { return Ok(None) };
+        let holds = self.admission.readmit_from(&identity, tenant, client, now).is_ok() && self.sessions.used(&identity, now).await?;
+        Ok(Some(identity).filter(|_| holds))
     }
 
     /// Whether an identity that was admitted for a client still would be. For tunnels, which outlive the request that opened them.
@@ -367,7 +385,7 @@ mod tests {
     use crate::policy::{Decisions, Policy};
     use crate::profile::{Hours, Profile};
     use crate::route::{Pattern, Route, Scope};
-    use crate::scheme::{Outcome, Place, Proof, Rejection, Scheme, Who};
+    use crate::scheme::{Outcome, Place, Proof, Rejection, Resumed, Scheme, Who};
     use crate::session::Settings;
     use crate::users::Users;
 
@@ -418,8 +436,8 @@ mod tests {
                 "browser" => Ok(proof(ada(), true)),
                 "new" => Ok(proof(newcomer(), false)),
                 "session" => {
-                    let held = Identity { ambient: true, session: Some(session("s")), method: self.0.clone(), ..identity(ada()) };
-                    Ok(Outcome::Resumed(Box::new(held)))
+                    let identity = Identity { ambient: true, session: Some(session("s")), method: self.0.clone(), ..identity(ada()) };
+                    Ok(Outcome::Resumed(Box::new(Resumed { identity, sessions: None })))
                 }
                 "wrong" => Ok(Outcome::Rejected(Rejection::next(Reason::WrongPassword))),
                 "crowd" => Ok(Outcome::Rejected(Rejection::next(Reason::TooManyWaiting))),

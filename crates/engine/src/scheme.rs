@@ -186,7 +186,16 @@ pub enum Outcome {
     /// The same, and the caller keeps another session than browsers do: it opens once the request is allowed.
     Opening(Box<Proof>, Opening),
     /// A live session of ours: its proof was admitted when it was opened, the session checked just now.
-    Resumed(Box<Identity>),
+    Resumed(Box<Resumed>),
+}
+
+/// A session that a request came with.
+#[derive(Debug)]
+pub struct Resumed {
+    /// Whose.
+    pub identity: Identity,
+    /// Where its use is noted, once its user was readmitted; none if it ends with this request.
+    pub sessions: Option<Arc<Sessions>>,
 }
 
 /// A session that a request asks for beside its own answer.

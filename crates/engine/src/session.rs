@@ -131,11 +131,13 @@ struct Held {
     read: Timestamp,
     /// Somebody is writing down its use.
     touching: AtomicBool,
-    /// The last use that this copy saw, in microseconds; [`NEVER`] if none.
+    /// The last request of a program that came with it, in microseconds; [`NEVER`] if none.
+    asked: AtomicI64,
+    /// The last of them that was a use.
     seen: AtomicI64,
 }
 
-/// No use was seen yet.
+/// None was seen yet.
 const NEVER: i64 = i64::MIN;
 
 impl Sessions {
@@ -208,7 +210,7 @@ impl Sessions {
     }
 
     /// The identity of the session this token opens on `host`, or why there is none. Its `scheme` is `session`; the
-    /// scheme that asks puts its own name there.
+    /// scheme that asks puts its own name there. To be found is no use: [`Sessions::used`] is for those who readmitted it.
     ///
     /// # Errors
     /// [`Unavailable`] when the store does not answer.
@@ -227,10 +229,27 @@ impl Sessions {
         if let Err(reason) = self.pace(&held, now) {
             return Ok(Err(reason));
         }
-        if !self.touch(&held, &user, now).await? {
-            return Ok(Err(Reason::UnknownSession));
-        }
         Ok(Ok(self.identity(&held, user)))
+    }
+
+    /// Notes that the session of an identity was used; `false` if it has ended meanwhile. A request that is refused is no use, or
+    /// whoever may not use a session could keep it alive.
+    ///
+    /// # Errors
+    /// [`Unavailable`] when the store does not answer.
+    pub async fn used(&self, identity: &Identity, now: Timestamp) -> Result<bool, Unavailable> {
+        let Some(digest) = identity.session.as_ref().and_then(|session| session.key.digest()) else { return Ok(true) };
+        let held = match self.cache.get(&digest) {
+            Some(held) => held,
+            None => match self.held(identity.tenant(), &digest, now).await? {
+                Some(held) => held,
+                None => return Ok(false),
+            },
+        };
+        if self.programs.is_some() {
+            held.seen.fetch_max(now.as_microsecond(), Ordering::AcqRel);
+        }
+        self.touch(&held, &identity.user, now).await
     }
 
     /// The user of an identity, as it stands now, while that holds: no right was withdrawn, the session is live. Being asked is no
@@ -498,7 +517,8 @@ impl Sessions {
             return Ok(None);
         };
         let Some(record) = readable(&key, &value, &self.names) else { return Ok(None) };
-        let held = Arc::new(Held { key, version, record, read: now, touching: AtomicBool::new(false), seen: AtomicI64::new(NEVER) });
+        let (asked, seen) = (AtomicI64::new(NEVER), AtomicI64::new(NEVER));
+        let held = Arc::new(Held { key, version, record, read: now, touching: AtomicBool::new(false), asked, seen });
         self.cache.insert(*digest, held.clone());
         if self.changes.generation() != generation {
             self.cache.remove(digest);

@@ -168,12 +168,12 @@ impl Sessions {
         Ok(opened.map(|opened| (opened, user)))
     }
 
-    /// Notes a use of a program's session, or says for how many milliseconds it comes too soon; then it is no use.
+    /// Notes a request with a program's session, or says for how many milliseconds it comes too soon.
     pub(super) fn pace(&self, held: &Held, now: Timestamp) -> Result<(), Reason> {
         let Some(programs) = &self.programs else { return Ok(()) };
         let spacing = i64::try_from(programs.spacing.as_micros()).unwrap_or(i64::MAX);
         let now = now.as_microsecond();
-        let mut last = held.seen.load(Ordering::Acquire);
+        let mut last = held.asked.load(Ordering::Acquire);
         loop {
             let since = now.saturating_sub(last);
             // A clock that was set back makes nobody wait.
@@ -181,7 +181,7 @@ impl Sessions {
                 let wait = spacing.saturating_sub(since).saturating_add(999) / 1000;
                 return Err(Reason::RequestRate(u32::try_from(wait).unwrap_or(u32::MAX)));
             }
-            match held.seen.compare_exchange_weak(last, now, Ordering::AcqRel, Ordering::Acquire) {
+            match held.asked.compare_exchange_weak(last, now, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => return Ok(()),
                 Err(other) => last = other,
             }

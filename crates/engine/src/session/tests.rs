@@ -6,8 +6,15 @@ use async_trait::async_trait;
 use futures_util::future::join_all;
 
 use super::*;
+use crate::admission::{Admission, IssuerRules};
+use crate::chain::{Chain, Link, OnReject, Standing};
 use crate::clock::{Clock, ManualClock};
+use crate::fixtures;
 use crate::identity::{AccountState, Attributes, Issuer, Level};
+use crate::profile::Profile;
+use crate::request::CheckRequest;
+use crate::route::Found;
+use crate::scheme::{Asked, Outcome, Rejection, Resumed, Scheme};
 use crate::store::memory::{MemoryDurableStore, MemoryStore};
 use crate::store::{ChangeStream, DurableStore, conformance};
 
@@ -159,7 +166,8 @@ impl House {
     }
 
     async fn find_at(&self, host: &str, opened: &Opened) -> Result<Identity, Reason> {
-        self.sessions.find(&self.tenant, host, opened.token.reveal(), self.now()).await.unwrap()
+        let found = self.sessions.find(&self.tenant, host, opened.token.reveal(), self.now()).await.unwrap()?;
+        self.sessions.used(&found, self.now()).await.unwrap().then_some(found).ok_or(Reason::UnknownSession)
     }
 
     async fn why(&self, opened: &Opened) -> Reason {
@@ -277,6 +285,70 @@ async fn use_prolongs_a_session_and_is_written_in_the_second_half_only() {
     house.clock.advance(MINUTE * 29);
     assert!(house.find(&opened).await.is_ok(), "44 minutes after login, 29 after the last use");
     assert_eq!(house.store.writes(), 2);
+}
+
+#[tokio::test]
+async fn to_be_found_is_no_use() {
+    let house = House::new().await;
+    let opened = house.open().await;
+    for _ in 0..2 {
+        house.clock.advance(MINUTE * 14);
+        house.sessions.find(&house.tenant, HOST, opened.token.reveal(), house.now()).await.unwrap().unwrap();
+    }
+    house.clock.advance(MINUTE * 2);
+    assert_eq!((house.why(&opened).await, house.store.writes()), (Reason::IdleSession, 0));
+}
+
+/// Resumes the session of a header.
+#[derive(Debug)]
+struct ByHeader(SchemeName, Arc<Sessions>);
+
+#[async_trait]
+impl Scheme for ByHeader {
+    fn name(&self) -> &SchemeName {
+        &self.0
+    }
+    fn presents(&self, _: &CheckRequest) -> bool {
+        true
+    }
+    fn consumes(&self) -> &[crate::scheme::Place] {
+        &[]
+    }
+    async fn authenticate(&self, asked: &Asked<'_>, _: &mut Trail) -> Result<Outcome, Unavailable> {
+        let token = asked.request.headers["session"].to_str().unwrap();
+        let found = self.1.find(&asked.found.tenant.id, HOST, token, asked.now).await?;
+        Ok(match found {
+            Ok(identity) => Outcome::Resumed(Box::new(Resumed { identity, sessions: Some(self.1.clone()) })),
+            Err(reason) => Outcome::Rejected(Rejection::next(reason)),
+        })
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_is_refused_prolongs_nothing() {
+    for (address, lives) in [("10.0.0.1", true), ("192.0.2.1", false)] {
+        let house = House::new().await;
+        let opened = house.open().await;
+        let profile = Profile { addresses: vec!["10.0.0.0/8".parse().unwrap()], ..Profile::default() };
+        let users = Arc::new(Users::new(house.durable.clone(), Duration::ZERO));
+        let rules = [(Issuer::from("local"), IssuerRules { local: true })].into_iter().collect();
+        let profiles = Arc::new([(house.ada.profile.clone(), profile)].into_iter().collect());
+        let admission = Admission::new(users, house.store.clone(), rules, Vec::new()).with_profiles(profiles);
+        let scheme = Arc::new(ByHeader(house.login().method, house.sessions.clone()));
+        let chain = Chain::new(vec![Link { scheme, on_reject: OnReject::Continue, remember: false }]);
+        let found = Found { tenant: Arc::new(fixtures::tenant("north", chain)), ..fixtures::found() };
+        let ask = async |address: &str| {
+            let request = fixtures::request("GET", "north.example.com/", &[("session", opened.token.reveal())]);
+            let request = fixtures::from(address, request);
+            let asked = Asked { request: &request, found: &found, now: house.now() };
+            let standing = found.tenant.chain.run(&asked, &admission, &mut fixtures::trail()).await;
+            matches!(standing, Standing::Known { .. })
+        };
+        house.clock.advance(MINUTE * 20);
+        assert_eq!(ask(address).await, lives);
+        house.clock.advance(MINUTE * 20);
+        assert_eq!(ask("10.0.0.1").await, lives, "40 minutes after the login, 20 after a request from {address}");
+    }
 }
 
 #[tokio::test]

@@ -22,7 +22,7 @@ use vestibule_engine::clock::random;
 use vestibule_engine::identity::{GroupName, Identity, Issuer, SchemeName, TenantId, User, Username, password};
 use vestibule_engine::realm::{Accounts, Answer, Offered};
 use vestibule_engine::request::{Channel, CheckRequest};
-use vestibule_engine::scheme::{Asked, KeepAlive, Opening, Outcome, Place, Proof, Rejection, Scheme, Unavailable, Verdict, Who};
+use vestibule_engine::scheme::{Asked, KeepAlive, Opening, Outcome, Place, Proof, Rejection, Resumed, Scheme, Unavailable, Verdict, Who};
 use vestibule_engine::secret::Secret;
 use vestibule_engine::session::{KEPT, Opened, Place as SessionPlace, Sessions};
 use vestibule_engine::store::digest;
@@ -712,13 +712,15 @@ impl Scheme for IntegrationScheme {
                     }
                     // §3.5: what asked to be remembered once is remembered for as long as it asks.
                     let goes_on = heading.as_ref().is_some_and(|heading| heading.keep_alive);
-                    if identity.attributes.contains_key(KEPT) && !goes_on {
+                    let ends = identity.attributes.contains_key(KEPT) && !goes_on;
+                    if ends {
                         self.of.sessions.end(&identity, Ending::Logout, trail).await?;
                     }
                     identity.scheme = self.of.name.clone();
                     // What says that a page sent it is held to the rules for cookies; a program says nothing.
                     identity.ambient = from_a_page(request);
-                    return Ok(Outcome::Resumed(Box::new(identity)));
+                    let sessions = (!ends).then(|| self.of.sessions.clone());
+                    return Ok(Outcome::Resumed(Box::new(Resumed { identity, sessions })));
                 }
                 Err(reason @ Reason::RequestRate(_)) => return Ok(refused(reason)),
                 // Its credential may open another.

@@ -11,7 +11,7 @@ use vestibule_engine::audit::{Reason, Trail};
 use vestibule_engine::identity::{SchemeName, TenantId};
 use vestibule_engine::realm::Realm;
 use vestibule_engine::request::{Channel, CheckRequest};
-use vestibule_engine::scheme::{Asked, Outcome, Place, Rejection, Scheme, Unavailable};
+use vestibule_engine::scheme::{Asked, Outcome, Place, Rejection, Resumed, Scheme, Unavailable};
 use vestibule_engine::secret::Secret;
 use vestibule_engine::session::{Opened, Sessions};
 
@@ -70,8 +70,8 @@ impl Scheme for SessionScheme {
     async fn authenticate(&self, asked: &Asked<'_>, trail: &mut Trail) -> Result<Outcome, Unavailable> {
         let resume = || self.resume(asked.request, &asked.found.tenant.id, asked.now);
         let outcome = resume().await?;
-        let (Outcome::Resumed(identity), Some(providers)) = (&outcome, &self.providers) else { return Ok(outcome) };
-        match providers.check(identity, trail).await? {
+        let (Outcome::Resumed(resumed), Some(providers)) = (&outcome, &self.providers) else { return Ok(outcome) };
+        match providers.check(&resumed.identity, trail).await? {
             Standing::AsBefore => Ok(outcome),
             Standing::Renewed => resume().await,
             Standing::Over(reason) => Ok(Outcome::Rejected(Rejection::next(reason))),
@@ -98,7 +98,7 @@ impl SessionScheme {
         Ok(match found {
             Ok(mut identity) => {
                 identity.scheme = self.name.clone();
-                Outcome::Resumed(Box::new(identity))
+                Outcome::Resumed(Box::new(Resumed { identity, sessions: Some(self.sessions.clone()) }))
             }
             Err(reason) => Outcome::Rejected(Rejection::next(reason)),
         })
@@ -197,7 +197,7 @@ mod tests {
     async fn resume(scheme: &SessionScheme, now: Timestamp, cookies: &[&str]) -> Result<Box<Identity>, Option<Reason>> {
         let request = request("app.example:8443", Channel::Tls, cookies);
         match scheme.resume(&request, &"north".into(), now).await.unwrap() {
-            Outcome::Resumed(identity) => Ok(identity),
+            Outcome::Resumed(resumed) => Ok(Box::new(resumed.identity)),
             Outcome::Rejected(rejection) => Err(Some(rejection.reason)),
             Outcome::NotApplicable => Err(None),
             Outcome::Authenticated(_) | Outcome::Opening(..) => panic!("a session proves nothing anew"),

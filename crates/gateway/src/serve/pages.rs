@@ -305,11 +305,9 @@ impl Portal {
         let mut tokens = visit.request.cookies(cookie::session_name(visit.request));
         // Two are no session: which is ours cannot be told, and trying both would let a planted one win.
         let (Some(token), None) = (tokens.next(), tokens.next()) else { return Ok(None) };
-        let host = visit.request.host.name();
-        let found = self.engine.sessions.find(&visit.tenant.id, host, token, visit.now).await?.ok();
+        let (host, client) = (visit.request.host.name(), visit.request.client.address);
         // As for an application: hours, addresses and the lock to an address hold here, too.
-        let found = found
-            .filter(|identity| self.engine.admission.readmit_from(identity, visit.tenant, visit.request.client.address, visit.now).is_ok());
+        let found = self.engine.resume(visit.tenant, host, token, client, visit.now).await?;
         visit.caller = found.as_ref().map(|identity| (identity.scheme.clone(), identity.user.name.to_string()));
         Ok(found)
     }

@@ -78,7 +78,8 @@ impl House {
     }
 
     async fn find(&self, opened: &Opened) -> Result<(), Reason> {
-        self.sessions.find(&self.tenant, HOST, opened.token.reveal(), self.now()).await.unwrap().map(drop)
+        let identity = self.sessions.find(&self.tenant, HOST, opened.token.reveal(), self.now()).await.unwrap()?;
+        self.sessions.used(&identity, self.now()).await.unwrap().then_some(()).ok_or(Reason::UnknownSession)
     }
 
     async fn close(&self, opened: &Opened) -> bool {
@@ -200,6 +201,18 @@ async fn timeouts_a_rate_limited_request_does_not_refresh() {
     assert!(matches!(house.find(&opened).await, Err(Reason::RequestRate(_))));
     house.clock.advance(600 * SECOND - Duration::from_millis(40));
     assert!(house.find(&opened).await.is_err());
+}
+
+#[tokio::test]
+async fn timeouts_a_request_that_is_refused_for_its_user_does_not_refresh() {
+    let house = House::new().await;
+    let opened = house.open().await;
+    for _ in 0..12 {
+        house.clock.advance(50 * SECOND);
+        // Found, and then not readmitted.
+        let found = house.sessions.find(&house.tenant, HOST, opened.token.reveal(), house.now()).await.unwrap();
+        assert_eq!(found.is_ok(), house.now() < opened.session.opened + 10 * MINUTE);
+    }
 }
 
 #[tokio::test]

@@ -176,9 +176,7 @@ impl Portal {
         let request = visit.request;
         let mut tokens = request.cookies(cookie::session_name(request));
         let (Some(token), None) = (tokens.next(), tokens.next()) else { return Ok(None) };
-        let found = self.engine.sessions.find(&tenant.id, request.host.name(), token, visit.now).await?.ok();
-        let holds = |identity: &Identity| self.engine.admission.readmit_from(identity, tenant, request.client.address, visit.now).is_ok();
-        Ok(found.filter(holds))
+        self.engine.resume(tenant, request.host.name(), token, request.client.address, visit.now).await
     }
 
     /// The tenant of whoever signed in here last.

@@ -31,7 +31,9 @@ use vestibule_engine::identity::{AccountState, Identity, Issuer, Level, SchemeNa
 use vestibule_engine::inject::{Granted, Injection, Injector, Strip, Uninjected};
 use vestibule_engine::request::{CheckRequest, Host};
 use vestibule_engine::route::{Access, BodyNeed, Csrf, Destination, Pattern, Route, Routes, Scope};
-use vestibule_engine::scheme::{Asked, Callback, Challenge, Departure, Login, LoginFlow, Outcome, Place, Scheme, Start, Unavailable};
+use vestibule_engine::scheme::{
+    Asked, Callback, Challenge, Departure, Login, LoginFlow, Outcome, Place, Resumed, Scheme, Start, Unavailable,
+};
 use vestibule_engine::secret::Secret;
 use vestibule_engine::session::{Sessions, Settings as SessionSettings};
 use vestibule_engine::tenant::Tenant;
@@ -244,7 +246,7 @@ impl Scheme for Token {
             "panic" => panic!("a scheme with a defect"),
             _ => {}
         }
-        Ok(Outcome::Resumed(Box::new(identity(name, asked.now))))
+        Ok(Outcome::Resumed(Box::new(Resumed { identity: identity(name, asked.now), sessions: None })))
     }
 
     fn challenge(&self, _: &CheckRequest) -> Option<Challenge> {
