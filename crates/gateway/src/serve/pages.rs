@@ -307,7 +307,10 @@ impl Portal {
         let (Some(token), None) = (tokens.next(), tokens.next()) else { return Ok(None) };
         let (host, client) = (visit.request.host.name(), visit.request.client.address);
         // As for an application: hours, addresses and the lock to an address hold here, too.
-        let found = self.engine.resume(visit.tenant, host, token, client, visit.now).await?;
+        let found = match &self.ways_in.front {
+            Some(front) if visit.tenant.id.as_str() == FrontDoor::TENANT => self.held(visit, front, token).await?,
+            Some(_) | None => self.engine.resume(visit.tenant, host, token, client, visit.now).await?,
+        };
         visit.caller = found.as_ref().map(|identity| (identity.scheme.clone(), identity.user.name.to_string()));
         Ok(found)
     }

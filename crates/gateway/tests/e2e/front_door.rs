@@ -131,6 +131,29 @@ fn only_listed_pages_may_post_a_login() {
     assert_eq!(post("https://intranet.example.com", &[("un", ADA.0), ("pw", "wrong")]).status, 403);
 }
 
+#[test]
+fn whoever_signs_in_from_a_listed_page_signs_out_who_was_here_before() {
+    let template = CONFIG.replacen("[tenant.south]", "login_from = [\"https://intranet.example.com\"]\n\n[tenant.south]", 1);
+    let gateway = Gateway::with(&template).with_users();
+    let mut browser = gateway.browser();
+    assert_eq!(browser.sign_in(ADA.0, ADA.1, "app.north.localhost").status, 200);
+    let hers = browser.cookie("app.north.localhost", "vestibule").unwrap();
+    let orders = |session: &str| gateway.send(&get("/api/orders").cookie("vestibule", session)).status;
+    assert_eq!(orders(&hers), 200);
+    // With a POST of another site browsers send no cookie that is Lax.
+    let answered = browser.cookie(PORTAL, "vestibule-answered").expect("a cookie for posts from elsewhere");
+    let post = ask("POST", "/login")
+        .browser()
+        .header("Origin", "https://intranet.example.com")
+        .header("Sec-Fetch-Site", "cross-site")
+        .cookie("vestibule-answered", &answered)
+        .form(&[("un", USERS[1].0), ("pw", USERS[1].1)]);
+    let answer = gateway.send_to(PORTAL, &post);
+    assert_eq!(answer.status, 303, "{answer:?}");
+    assert_eq!(orders(&hers), 401);
+    assert!(gateway.audit_of(&answer).iter().any(|record| record["event"] == "session.ended" && record["reason"] == "switched"));
+}
+
 /// A tenant whose people come by an identity provider, and whose form is for emergencies.
 fn emergency(more: &str) -> Gateway {
     let template = CONFIG.replacen(
@@ -269,6 +292,28 @@ fn whoever_comes_to_no_tenant_is_found_by_name_and_brought_home() {
     // The record is the tenant's.
     let history = || gateway.command(&["history", "--tenant", "south", "--user", "sue", "--json"]).stdout;
     crate::lifecycle::wait_for(|| String::from_utf8_lossy(&history()).contains("\"Success\""));
+}
+
+#[test]
+fn who_signs_in_at_no_tenants_host_signs_out_who_was_here_before() {
+    let gateway = front_door();
+    let mut browser = gateway.browser();
+    let wanted = format!("?startURL=http%3A%2F%2Fapp.north.localhost%3A{}%2Fpage", gateway.public);
+    let answer = sign_in_at_front(&mut browser, &wanted, "ada@north", ADA.1);
+    assert_eq!(follow(&mut browser, answer).1.status, 200);
+    let hers = browser.cookie("app.north.localhost", "vestibule").unwrap();
+    let orders = || gateway.send(&get("/api/orders").cookie("vestibule", &hers)).status;
+    assert_eq!(orders(), 200);
+    let prompted = browser.load(&format!("http://{FRONT}/login?prompt=login"));
+    assert!(prompted.status == 200 && prompted.body.contains("<strong>ada</strong>"), "{prompted:?}");
+    // A refused login signs nobody out, another's does: of another tenant, too.
+    assert_eq!(sign_in_at_front(&mut browser, "?prompt=login", "sue", "wrong").status, 403);
+    assert_eq!(orders(), 200);
+    let answer = sign_in_at_front(&mut browser, "?prompt=login", "sue", "only in the south");
+    assert_eq!(answer.status, 303, "{answer:?}");
+    assert_eq!(orders(), 401);
+    let ended = |record: &Value| record["event"] == "session.ended" && record["subject"] == "ada" && record["reason"] == "switched";
+    assert!(gateway.audit_of(&answer).iter().any(ended), "{:?}", gateway.audit_of(&answer));
 }
 
 #[test]

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{Response, StatusCode};
 use http_body_util::Full;
-use vestibule_engine::audit::{Event, Reason};
+use vestibule_engine::audit::{Ending, Event, Reason};
 use vestibule_engine::identity::{Identity, TenantId, Username};
 use vestibule_engine::route::Found;
 use vestibule_engine::scheme::{Callback, Login, Unavailable};
@@ -79,8 +79,9 @@ impl Portal {
             };
         }
         let typed = first("un").or_else(|| first("login_hint")).unwrap_or_default();
+        let held = self.session(visit).await?;
         // Parsed when the tenant is known, whose applications it may lead to.
-        self.form(visit, StatusCode::OK, None, Wish::default(), wanted, &typed, None)
+        self.form(visit, StatusCode::OK, held.as_ref(), Wish::default(), wanted, &typed, None)
     }
 
     /// POST `/login`.
@@ -134,6 +135,7 @@ impl Portal {
             return self.stale(visit, &form).await;
         }
         states.forget(&state.id);
+        self.end_former(visit, front, &identity).await?;
         let opened = self.engine.sessions.open(&identity, visit.request.host.name(), visit.now, &mut visit.trail).await?;
         identity.session = Some(opened.session.clone());
         let subject = identity.user.name.to_string();
@@ -169,6 +171,33 @@ impl Portal {
             _ => None,
         };
         Ok(suffixed.or(only))
+    }
+
+    /// Attack 123: whoever used this browser before is signed out of it, whichever tenant is theirs, in all applications.
+    async fn end_former(&self, visit: &mut Visit<'_>, front: &FrontDoor, identity: &Identity) -> Result<(), Unavailable> {
+        let host = visit.request.host.name();
+        // Of two nobody can tell which is ours.
+        for token in visit.request.cookies(cookie::session_name(visit.request)).take(2) {
+            for tenant in &front.tenants {
+                if let Ok(former) = self.engine.sessions.find(&tenant.id, host, token, visit.now).await? {
+                    let ending = if former.user.id == identity.user.id { Ending::Renewed } else { Ending::Switched };
+                    self.engine.sessions.end(&former, ending, &mut visit.trail).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whose session the browser has at this host, whichever tenant is theirs.
+    pub(super) async fn held(&self, visit: &Visit<'_>, front: &FrontDoor, token: &str) -> Result<Option<Identity>, Unavailable> {
+        let request = visit.request;
+        for tenant in &front.tenants {
+            let found = self.engine.resume(tenant, request.host.name(), token, request.client.address, visit.now).await?;
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        Ok(None)
     }
 
     /// Whose session of this tenant the browser has at this host.

@@ -63,7 +63,11 @@ impl Portal {
                         Display::Popup => reply::page(visit, StatusCode::OK, &DonePage { shell: visit.shell(), onward: &onward }),
                         Display::Page | Display::Touch => reply::redirect(&onward),
                     };
-                    reply::set_cookie(&mut response, cookie::set_session(request, &opened).reveal());
+                    // Answers and logins from elsewhere come to the portal only.
+                    match visit.dress {
+                        Dress::Linked => self.give(visit, &mut response, &opened)?,
+                        Dress::Inline => reply::set_cookie(&mut response, cookie::set_session(request, &opened).reveal()),
+                    }
                     return Ok(response);
                 }
                 // The same landing loaded twice: the first one worked.

@@ -13,6 +13,7 @@ use vestibule_engine::audit::{Ending, Event, Reason};
 use vestibule_engine::identity::{Identity, Username};
 use vestibule_engine::realm::hashed_name;
 use vestibule_engine::scheme::{Callback, Departure, Leads, Login, LoginFlow, Proof, Unavailable, Who};
+use vestibule_engine::session::Opened;
 use vestibule_engine::store::{Insert, Key, Kind};
 
 use super::guard::{Form, is_cross_site};
@@ -124,7 +125,8 @@ impl Portal {
             again: false,
         };
         self.alarm(visit, Some(identity.user.name.to_string()), None);
-        let former = self.session(visit).await?;
+        // A page of another origin posts without the session's cookie.
+        let former = self.former(visit).await?;
         let user = identity.user.id;
         let mut response = self.sign_in_as(visit, identity, realm, former, Vouched::default(), &wish).await?;
         reply::set_cookie(&mut response, &states.set_cookie(visit.request, &self.key)?);
@@ -159,11 +161,17 @@ impl Portal {
         }
         visit.trail.events.push(Event::LoginSucceeded { scheme: identity.scheme.clone(), realm, subject });
         let mut response = self.onward(visit, &identity, wish).await?;
-        reply::set_cookie(&mut response, cookie::set_session(visit.request, &opened).reveal());
-        if let Some(answered) = self.answered_cookie(visit, opened.token.reveal())? {
-            reply::set_cookie(&mut response, &answered);
-        }
+        self.give(visit, &mut response, &opened)?;
         Ok(response)
+    }
+
+    /// Gives the browser its session, in the cookies by which that is found again.
+    pub(super) fn give(&self, visit: &Visit<'_>, response: &mut Response<Full<Bytes>>, opened: &Opened) -> Result<(), Unavailable> {
+        reply::set_cookie(response, cookie::set_session(visit.request, opened).reveal());
+        if let Some(answered) = self.answered_cookie(visit, opened.token.reveal())? {
+            reply::set_cookie(response, &answered);
+        }
+        Ok(())
     }
 
     /// The only way from a proof to an identity.

@@ -299,9 +299,9 @@ impl Portal {
         Ok(self.engine.sessions.find(&visit.tenant.id, host, &token, visit.now).await?.ok())
     }
 
-    /// The cookie by which [`Portal::former`] finds this session; none where no answer comes from elsewhere.
+    /// The cookie by which [`Portal::former`] finds this session; none where neither an answer nor a login comes from elsewhere.
     pub(super) fn answered_cookie(&self, visit: &Visit<'_>, token: &str) -> Result<Option<String>, Unavailable> {
-        if self.service_provider(visit).is_none() {
+        if self.service_provider(visit).is_none() && !self.ways_in.is_posted_to(&visit.tenant.id) {
             return Ok(None);
         }
         let sealed = self.key.seal(ANSWERED, visit.request.host.name(), token.as_bytes().to_vec())?;

@@ -55,6 +55,11 @@ impl WaysIn {
         !self.emergency.contains(tenant) || self.operators_from.iter().any(|net| net.contains(&client))
     }
 
+    /// Whether some page that we do not serve may post logins here.
+    pub fn is_posted_to(&self, tenant: &TenantId) -> bool {
+        self.posts_from.get(tenant).is_some_and(|listed| !listed.is_empty())
+    }
+
     /// Whether a page that we do not serve may post this login. Whatever it posts, it can only sign in whom its password proves;
     /// that a victim is signed in as somebody else is what its operator answers for.
     pub fn admits_post(&self, tenant: &TenantId, request: &CheckRequest) -> bool {
