@@ -83,6 +83,8 @@ pub struct Attempt<'a> {
     pub source: Option<IpAddr>,
     /// How strong the proof will be.
     pub level: Level,
+    /// A failure is not answered before so long, however quick these realms are.
+    pub floor: Duration,
     /// The time.
     pub now: Timestamp,
 }
@@ -298,7 +300,7 @@ impl Passwords {
         let answer = self.judge(steps, attempt, trail).await;
         match answer {
             Ok(Answer::Accepted { .. }) => {}
-            Ok(Answer::Rejected(_)) | Err(_) => self.wait(steps, started).await,
+            Ok(Answer::Rejected(_)) | Err(_) => self.wait(attempt.floor.max(dearest(steps)), started).await,
         }
         answer
     }
@@ -439,10 +441,10 @@ impl Passwords {
         Ok(Answer::Rejected(rejection))
     }
 
-    /// Waits until `floor` after `started`, or the dearest hash in store if that takes longer, and a little at random
+    /// Waits until the floor after `started`, or what the dearest hash in store takes if that is longer, and a little at random
     /// (attack 103). A floor of zero, for tests and for realms that are all alike, waits for nothing.
-    async fn wait(&self, steps: &[RealmStep], started: Duration) {
-        let floor = steps.iter().map(|step| step.realm.dearest()).fold(self.limits.floor, Duration::max);
+    async fn wait(&self, dearest: Duration, started: Duration) {
+        let floor = self.limits.floor.max(dearest);
         if floor.is_zero() {
             return;
         }
@@ -474,6 +476,11 @@ pub fn address_range(address: IpAddr) -> IpAddr {
         IpAddr::V4(address) => IpAddr::V4(address),
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64))),
     }
+}
+
+/// The longest that one of these realms takes for one password.
+pub fn dearest(steps: &[RealmStep]) -> Duration {
+    steps.iter().map(|step| step.realm.dearest()).fold(Duration::ZERO, Duration::max)
 }
 
 /// Where a guess comes from. Each origin has its own gate per account, so that guessing from elsewhere locks out

@@ -74,6 +74,11 @@ pub trait LoginFlow: Send + Sync {
         Leads::OwnPage
     }
 
+    /// The longest that refusing a password takes; see [`Realm::dearest`](crate::realm::Realm::dearest).
+    fn dearest(&self) -> Duration {
+        Duration::ZERO
+    }
+
     /// What the browser posted to the login page. The answer of an identity provider comes to an address of its own, so
     /// there is nothing for it to read here.
     ///
@@ -138,6 +143,8 @@ pub struct Callback<'a> {
     pub form: &'a [(String, crate::secret::Secret<String>)],
     /// Whose accounts may sign in this way.
     pub accounts: Accounts,
+    /// A failure is not answered before so long, however quick this tenant's realms are.
+    pub floor: Duration,
     /// The time.
     pub now: Timestamp,
 }

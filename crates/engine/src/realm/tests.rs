@@ -208,6 +208,7 @@ impl House {
             accounts: Accounts::All,
             source: Some(client.address),
             level: PASSWORD,
+            floor: Duration::ZERO,
             now: self.clock.now(),
         };
         let answer = self.passwords.verify(steps, &attempt, &mut trail).await;
@@ -581,7 +582,8 @@ async fn an_empty_password_is_refused_without_asking_anybody() {
 
 #[tokio::test]
 async fn every_failure_waits_for_the_floor_or_the_dearest_hash_and_success_does_not() {
-    for (floor, dearest) in [(60, 0), (1, 60)] {
+    // The installation's floor, the realm's dearest hash, what the attempt asks for.
+    for (floor, dearest, asked) in [(60, 0, 0), (1, 60, 0), (1, 0, 60)] {
         let limits = Limits { floor: Duration::from_millis(floor), ..at_once() };
         let shelf = Arc::new(Shelf::default());
         let clock = Arc::new(SystemClock::default());
@@ -605,6 +607,7 @@ async fn every_failure_waits_for_the_floor_or_the_dearest_hash_and_success_does_
                 accounts: Accounts::All,
                 source: Some(client.address),
                 level: PASSWORD,
+                floor: Duration::from_millis(asked),
                 now: clock.now(),
             };
             let started = clock.monotonic();

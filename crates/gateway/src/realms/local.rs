@@ -332,6 +332,7 @@ mod tests {
                 accounts,
                 source: Some(client.address),
                 level: PASSWORD,
+                floor: Duration::ZERO,
                 now: self.clock.now(),
             })
             .await

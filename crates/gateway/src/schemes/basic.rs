@@ -160,6 +160,7 @@ impl Scheme for Basic {
             username: &username,
             secret: Offered::Password(&password),
             accounts: Accounts::All,
+            floor: Duration::ZERO,
             now: asked.now,
         };
         let address = request.client.address.to_canonical();

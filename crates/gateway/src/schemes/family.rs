@@ -49,6 +49,8 @@ pub struct Offer<'a> {
     pub secret: Offered<'a>,
     /// Whose accounts may sign in this way.
     pub accounts: Accounts,
+    /// A failure is not answered before so long, however quick the realms are.
+    pub floor: Duration,
     /// The time.
     pub now: Timestamp,
 }
@@ -91,6 +93,7 @@ impl Family {
             accounts: offer.accounts,
             source: Some(offer.request.client.address),
             level: PASSWORD,
+            floor: offer.floor,
             now: offer.now,
         };
         self.passwords.verify(&self.steps, &attempt, trail).await

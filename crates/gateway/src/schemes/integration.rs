@@ -11,6 +11,7 @@ pub mod token;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use http::HeaderName;
@@ -264,6 +265,7 @@ impl Integration {
             username: &username,
             secret: Offered::Password(&secret),
             accounts: Accounts::All,
+            floor: Duration::ZERO,
             now: asked.now,
         };
         let answer = match self.family.verify(&offer, false, trail).await {
@@ -464,7 +466,7 @@ impl Integration {
 }
 
 /// How long the token of a login that came from elsewhere is good for.
-const INTERNAL_LIFETIME: std::time::Duration = std::time::Duration::from_secs(30);
+const INTERNAL_LIFETIME: Duration = Duration::from_secs(30);
 
 /// Where somebody is sent who was signed in elsewhere.
 #[derive(Debug)]
@@ -757,8 +759,6 @@ impl Scheme for IntegrationScheme {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use vestibule_engine::identity::Level;
     use vestibule_engine::session::Programs;
     use vestibule_engine::store::memory::MemoryStore;

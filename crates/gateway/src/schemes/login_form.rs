@@ -4,11 +4,12 @@
 //! attacker's own password (login CSRF), which the page itself must refuse before it calls [`LoginFlow::finish`].
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use vestibule_engine::audit::{Reason, Trail};
 use vestibule_engine::identity::{SchemeName, TenantId, Username, password};
-use vestibule_engine::realm::{Answer, Offered};
+use vestibule_engine::realm::{Answer, Offered, dearest};
 use vestibule_engine::request::CheckRequest;
 use vestibule_engine::scheme::{Asked, Callback, Departure, Login, LoginFlow, Outcome, Place, Rejection, Scheme, Start, Unavailable};
 use vestibule_engine::secret::Secret;
@@ -69,8 +70,12 @@ impl LoginFlow for LoginForm {
         Ok(Departure::Page)
     }
 
+    fn dearest(&self) -> Duration {
+        dearest(&self.family.steps)
+    }
+
     async fn finish(&self, callback: &Callback<'_>, trail: &mut Trail) -> Result<Login, Unavailable> {
-        let Callback { request, tenant, accounts, now, .. } = *callback;
+        let Callback { request, tenant, accounts, floor, now, .. } = *callback;
         let refused = |reason| Ok(Login::Rejected(Rejection::next(reason)));
         if !self.plain.admits(request) {
             tracing::warn!(request = %request.id, scheme = %self.name, "a password came over an unprotected channel");
@@ -86,7 +91,7 @@ impl LoginFlow for LoginForm {
         let (Some(username), Some(password)) = (Username::parse(local_name(typed_name.trim(), domain)), password) else {
             return refused(Reason::MalformedCredential);
         };
-        let offer = Offer { request, tenant, username: &username, secret: Offered::Password(&password), accounts, now };
+        let offer = Offer { request, tenant, username: &username, secret: Offered::Password(&password), accounts, floor, now };
         let known_device = self.family.knows_device(&offer).await;
         match self.family.verify(&offer, known_device, trail).await? {
             Answer::Accepted { account, realm } => {
@@ -126,7 +131,7 @@ mod tests {
     async fn post(house: &House, request: &CheckRequest, fields: &[(&str, &str)]) -> Login {
         let form: Vec<_> = fields.iter().map(|(name, value)| ((*name).to_owned(), Secret::from(*value))).collect();
         let (tenant, now) = (TenantId::from("north"), house.family.clock.now());
-        let callback = Callback { request, tenant: &tenant, form: &form, accounts: Accounts::All, now };
+        let callback = Callback { request, tenant: &tenant, form: &form, accounts: Accounts::All, floor: Duration::ZERO, now };
         self::form(house).finish(&callback, &mut house.trail()).await.unwrap()
     }
 
@@ -189,6 +194,7 @@ mod tests {
             username: &username,
             secret: Offered::Password(&password),
             accounts: Accounts::All,
+            floor: Duration::ZERO,
             now: house.family.clock.now(),
         };
         let answer = house.family.verify(&offer, false, &mut house.trail()).await.unwrap();

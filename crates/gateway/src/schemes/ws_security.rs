@@ -9,6 +9,7 @@ pub mod message;
 pub mod verifier;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use base64::Engine as _;
@@ -122,8 +123,15 @@ impl WsSecurity {
             }
             None => return unusable,
         };
-        let offer =
-            Offer { request: asked.request, tenant: &tenant.id, username: &username, secret, accounts: Accounts::All, now: asked.now };
+        let offer = Offer {
+            request: asked.request,
+            tenant: &tenant.id,
+            username: &username,
+            secret,
+            accounts: Accounts::All,
+            floor: Duration::ZERO,
+            now: asked.now,
+        };
         Ok(match family.verify(&offer, false, trail).await? {
             Answer::Rejected(rejection) => Outcome::Rejected(rejection),
             Answer::Accepted { account, realm } => {

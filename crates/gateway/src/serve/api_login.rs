@@ -5,6 +5,7 @@
 //! told alike; only an outage is told apart, because whoever sees it must not think that their password is wrong.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
@@ -155,7 +156,7 @@ impl ApiLogin {
         let now = self.engine.clock.now();
         let Credentials { username, password } = credentials;
         let form = [(USERNAME.to_owned(), username), (PASSWORD.to_owned(), password)];
-        let callback = Callback { request, tenant: &found.tenant.id, form: &form, accounts: Accounts::All, now };
+        let callback = Callback { request, tenant: &found.tenant.id, form: &form, accounts: Accounts::All, floor: Duration::ZERO, now };
         let proof = match flow.finish(&callback, trail).await? {
             Login::Accepted { proof, return_to: _ } => proof,
             Login::Rejected(rejection) => return Ok(Err(rejection.reason)),

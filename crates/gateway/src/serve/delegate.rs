@@ -205,6 +205,7 @@ impl Delegate {
                 accounts: Accounts::Elsewhere,
                 source,
                 level: PASSWORD,
+                floor: Duration::ZERO,
                 now: engine.clock.now(),
             };
             match self.settings.tickets.is_some() && password.reveal().starts_with(tickets::PREFIX) {

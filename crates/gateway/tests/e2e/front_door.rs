@@ -342,6 +342,28 @@ fn at_no_tenants_host_nobody_learns_who_exists() {
 }
 
 #[test]
+fn at_no_tenants_host_nobody_learns_who_signs_in_elsewhere() {
+    let gateway = everything();
+    let file = gateway.scratch.write("password", "signs in elsewhere");
+    let added = gateway.command(&["user", "add", "wes", "--tenant", "west", "--password-file", file.to_str().unwrap()]);
+    assert!(added.status.success(), "{added:?}");
+    for name in ["wes", "nobody"] {
+        let answer = sign_in_at_front(&mut gateway.browser(), "", name, "signs in elsewhere");
+        assert_eq!(answer.status, 403, "{name}: {answer:?}");
+        let refused = |record: &Value| record["event"] == "login.rejected" && record["reason"] == "unknown_user";
+        assert!(gateway.audit_of(&answer).iter().any(refused), "{name}: {:?}", gateway.audit_of(&answer));
+    }
+    // Whoever says that they are of the west is led there, be there such a user or not.
+    for name in ["wes@west", "nobody@west"] {
+        let answer = sign_in_at_front(&mut gateway.browser(), "", name, "x");
+        assert!(
+            answer.status == 303 && answer.header("location").unwrap().starts_with("http://login.west.localhost"),
+            "{name}: {answer:?}"
+        );
+    }
+}
+
+#[test]
 fn a_stolen_link_of_the_front_door_signs_nobody_in() {
     let gateway = front_door();
     let mut attacker = gateway.browser();
@@ -486,7 +508,7 @@ pub fn everything() -> Gateway {
              brand.aside = \"On Sunday from 6 to 8 we are not here.\\n\\nNew here? Ask whoever hired you.\"\nbrand.support = \"Trouble signing in? Call 4711.\"",
             1,
         )
-        + "\n[tenant.west]\ntitle = \"West\"\nhosts = [\"app.west.localhost:{{port}}\"]\nportal = \"login.west.localhost:{{port}}\"\nchain = [\"session\", \"saml\", \"form\"]\nemergency = \"local\"\n\n\
+        + "\n[tenant.west]\ntitle = \"West\"\ndomain = \"west\"\nhosts = [\"app.west.localhost:{{port}}\"]\nportal = \"login.west.localhost:{{port}}\"\nchain = [\"session\", \"saml\", \"form\"]\nemergency = \"local\"\n\n\
            [scheme.saml]\ntype = \"saml\"\nidentity_provider = [\"corp\", \"lab\"]\n\n[scheme.saml.signing]\ncertificate = \"sp.crt\"\nkey = { file = \"sp.key\" }\n\n\
            [identity_provider.corp]\nmetadata = \"corp.xml\"\ntitle = \"Example Bank\"\n\n[identity_provider.lab]\nmetadata = \"lab.xml\"\ntitle = \"Laboratory\"\n";
     let lab = text("metadata/idp.xml").replace("https://idp.example.org", "https://lab.example.org");

@@ -9,6 +9,7 @@
 //! is therefore checked like any other, against a realm that does not know it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
@@ -16,7 +17,7 @@ use http_body_util::Full;
 use vestibule_engine::audit::{Ending, Event, Reason};
 use vestibule_engine::identity::{Identity, TenantId, Username};
 use vestibule_engine::route::Found;
-use vestibule_engine::scheme::{Callback, Login, Unavailable};
+use vestibule_engine::scheme::{Callback, Login, LoginFlow, Unavailable};
 use vestibule_engine::secret::Secret;
 use vestibule_engine::tenant::Tenant;
 
@@ -98,17 +99,23 @@ impl Portal {
         };
         let typed = form.text(USERNAME).trim().to_owned();
         let found = self.tenant_of(front, &typed).await?;
-        if let Some(tenant) = found.filter(|tenant| self.ways_in.emergency.contains(&tenant.id)) {
-            // Its users sign in elsewhere, and their portal knows where. Their password was not looked at.
+        let is_elsewhere = |tenant: &Tenant| self.ways_in.emergency.contains(&tenant.id);
+        if let Some(tenant) = found.filter(|tenant| is_elsewhere(tenant)) {
+            // The name ends as its users' do, whoever they are. They sign in elsewhere, and their portal knows where: neither name nor
+            // password was looked at.
             let origin = tenant.portal_origin.as_deref().unwrap_or_default();
             return Ok(reply::redirect(&format!("{origin}{}", Wish::default().address("/login", visit.chosen()))));
         }
-        let Some(tenant) = found.or_else(|| front.tenants.first()) else { return Ok(visit.missing()) };
+        let anybody = || front.tenants.iter().find(|tenant| !is_elsewhere(tenant)).or(front.tenants.first());
+        let Some(tenant) = found.or_else(anybody) else { return Ok(visit.missing()) };
         let name = if found.is_some() { typed } else { format!("{typed}{NOBODY}") };
         let password = form.secret(PASSWORD).cloned().unwrap_or_else(|| Secret::new(String::new()));
         let fields = [(USERNAME.to_owned(), Secret::new(name)), (PASSWORD.to_owned(), password)];
         let accounts = self.ways_in.accounts(&tenant.id);
-        let callback = Callback { request: visit.request, tenant: &tenant.id, form: &fields, accounts, now: visit.now };
+        // A name of nobody is tried at one tenant's realms: whose it could be must not show by how slow the others' are.
+        let flows = front.tenants.iter().filter_map(|tenant| tenant.chain.form_scheme()?.login_flow());
+        let floor = flows.map(LoginFlow::dearest).fold(Duration::ZERO, Duration::max);
+        let callback = Callback { request: visit.request, tenant: &tenant.id, form: &fields, accounts, floor, now: visit.now };
         let scheme = tenant.chain.form_scheme().filter(|_| found.is_some());
         let Some(flow) = tenant.chain.form_scheme().and_then(|scheme| scheme.login_flow()) else { return Ok(visit.missing()) };
         if let Some(tenant) = found {
@@ -153,12 +160,12 @@ impl Portal {
         Ok(response)
     }
 
-    /// Whose user this is: by the suffix of the name, else the only tenant with a user of this name. Every name costs the same
-    /// questions to the store.
+    /// Whose user this is: by the suffix of the name, else the only tenant with a user of this name; none of those whose users sign in
+    /// elsewhere, since where to would tell that there is one. Every name costs the same questions to the store.
     async fn tenant_of<'f>(&self, front: &'f FrontDoor, typed: &str) -> Result<Option<&'f Arc<Tenant>>, Unavailable> {
         let mut owners = Vec::new();
         if let Some(name) = Username::parse(typed) {
-            for tenant in &front.tenants {
+            for tenant in front.tenants.iter().filter(|tenant| !self.ways_in.emergency.contains(&tenant.id)) {
                 if self.engine.admission.knows(&tenant.id, &name).await? {
                     owners.push(tenant);
                 }

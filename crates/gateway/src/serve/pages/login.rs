@@ -98,7 +98,8 @@ impl Portal {
             return self.refuse(visit, &form, &state, Reason::AddressNotListed);
         }
         let accounts = self.ways_in.accounts(&visit.tenant.id);
-        let callback = Callback { request: visit.request, tenant: &visit.tenant.id, form: &form.0, accounts, now: visit.now };
+        let (request, tenant, now) = (visit.request, &visit.tenant.id, visit.now);
+        let callback = Callback { request, tenant, form: &form.0, accounts, floor: Duration::ZERO, now };
         let finished = flow.finish(&callback, &mut visit.trail).await;
         if finished.is_err() {
             let name = Username::parse(visit.tenant.local_name(form.text("username")));

@@ -129,6 +129,7 @@ impl ChangePassword for OwnPasswords {
             source: Some(change.request.client.address),
             // Nobody signs in by this: the session it comes with is as strong as their profile demands.
             level: Level(u8::MAX),
+            floor: Duration::ZERO,
             now: change.now,
         };
         match self.realm.change_password(&self.passwords, &attempt, &self.step, &new, trail).await? {
@@ -226,7 +227,8 @@ impl Portal {
         let Some(flow) = flow(visit) else { return Ok(reply::redirect("/login")) };
         let name = Secret::new(former.user.name.to_string());
         let form = [("username".to_owned(), name), ("password".to_owned(), password.clone())];
-        let callback = Callback { request: visit.request, tenant: &visit.tenant.id, form: &form, accounts: Accounts::All, now: visit.now };
+        let (request, tenant, now) = (visit.request, &visit.tenant.id, visit.now);
+        let callback = Callback { request, tenant, form: &form, accounts: Accounts::All, floor: Duration::ZERO, now };
         let admitted = match flow.finish(&callback, &mut visit.trail).await? {
             Login::Accepted { proof, return_to: _ } => self.admit(visit, *proof).await?.ok(),
             Login::Rejected(_) | Login::Continue(_) => None,
