@@ -122,6 +122,11 @@ impl Active {
         ((1..=MAX_SUBJECT).contains(&name.len()) && !name.chars().any(char::is_control)).then_some(name)
     }
 
+    /// Whether a claim is the value `true`; the text is none.
+    pub fn is_true(&self, claim: &str) -> bool {
+        self.claims.get(claim) == Some(&Value::Bool(true))
+    }
+
     /// The texts of a claim.
     pub fn texts(&self, claim: &str) -> Vec<String> {
         self.claims.get(claim).map(texts).unwrap_or_default()
@@ -191,5 +196,9 @@ mod tests {
     fn a_name_is_one_text() {
         let token = |sub: &str| reading(&active("").replace("\"ada\"", sub)).unwrap().unwrap().name("sub");
         assert_eq!((token("[\"ada\"]"), token("7"), token("\"\""), token("\"a\\nb\"")), (None, None, None, None));
+        for (seen, is_true) in [("true", true), ("false", false), ("\"true\"", false), ("1", false), ("null", false)] {
+            let token = reading(&active(&format!(",\"email_verified\":{seen}"))).unwrap().unwrap();
+            assert_eq!((token.is_true("email_verified"), token.is_true("other")), (is_true, false), "{seen}");
+        }
     }
 }

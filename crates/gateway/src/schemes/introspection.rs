@@ -220,7 +220,10 @@ impl IntrospectionScheme {
 
     /// Whose token it is here.
     async fn owner(&self, tenant: &Tenant, active: &Active, asked: &Asked<'_>) -> Result<Result<Who, Reason>, Unavailable> {
-        let Some(subject) = active.name(&self.settings.subject) else { return Ok(Err(Reason::NoAccount)) };
+        // A mail address names somebody only where the server has seen it to be theirs (OpenID Connect Core 1.0 §5.1): anybody may write
+        // anybody's into their own account.
+        let seen = self.settings.subject != "email" || active.is_true("email_verified");
+        let Some(subject) = active.name(&self.settings.subject).filter(|_| seen) else { return Ok(Err(Reason::NoAccount)) };
         match &self.settings.users {
             FoundBy::Name { suffix } => {
                 let name = Username::parse(&subject).and_then(|name| Username::parse(name.as_str().strip_suffix(suffix.as_str())?));

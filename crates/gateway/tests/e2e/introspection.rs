@@ -139,6 +139,25 @@ fn no_hostile_answer_is_a_yes() {
 }
 
 #[test]
+fn a_mail_address_that_nobody_has_verified_is_no_name() {
+    for users in ["", "users = \"name\"\nsuffix = \"@north.example\""] {
+        let house = House::with(&format!("subject = \"email\"\n{users}"));
+        let (issuer, mail) = (format!("oidc:{}#email", house.provider.issuer()), SUBJECTS[0].2);
+        if users.is_empty() {
+            let link = house.gateway.command(&["user", "link", "ada", "--tenant", "north", "--issuer", &issuer, "--id", mail]);
+            assert!(link.status.success(), "{link:?}");
+        }
+        let answer = house.come("own.ada");
+        assert_eq!(answer.status, 200, "{users}: {answer:?} {}", house.reason(&answer));
+        assert_eq!(house.gateway.application.last().header("x-vestibule-user"), Some("ada"));
+        for token in ["unverified.ada", "unsaid.ada", "worded.ada"] {
+            let answer = house.come(token);
+            assert_eq!((answer.status, house.reason(&answer)), (401, json!("no_account")), "{token}");
+        }
+    }
+}
+
+#[test]
 fn a_token_that_is_good_for_less_is_told_what_it_lacks() {
     let house = House::start();
     let answer = house.come("narrow.ada");

@@ -396,10 +396,11 @@ impl OpenidProvider {
         };
         let inactive = || document(&json!({ "active": false }));
         let person = person.split('.').next().unwrap_or_default();
-        let Some((subject, name, ..)) = find(person) else { return inactive() };
+        let Some((subject, name, email, _)) = find(person) else { return inactive() };
         let mut answer = json!({
             "active": true, "iss": self.issuer(), "sub": subject, "username": name, "aud": "https://app.north.localhost/api",
             "scope": "openid orders.read", "client_id": "a-script", "exp": now() + 300, "token_type": "Bearer",
+            "email": email, "email_verified": true,
         });
         match behaviour {
             "own" => {}
@@ -411,6 +412,9 @@ impl OpenidProvider {
             "wordy" => set(&mut answer, "active", "true"),
             "bound" => set(&mut answer, "cnf", json!({ "jkt": "x" })),
             "nobody" => set(&mut answer, "sub", Value::Null),
+            "unverified" => set(&mut answer, "email_verified", json!(false)),
+            "unsaid" => set(&mut answer, "email_verified", Value::Null),
+            "worded" => set(&mut answer, "email_verified", json!("true")),
             "slow" => tokio::time::sleep(NEVER).await,
             "down" => return status(StatusCode::SERVICE_UNAVAILABLE, "text/plain", "try later".to_owned()),
             "huge" => return status(StatusCode::OK, "application/json", " ".repeat(1 << 20)),
