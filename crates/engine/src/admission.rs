@@ -64,6 +64,11 @@ impl Admission {
         Ok(self.users.by_name(tenant, name).await?.is_some())
     }
 
+    /// Whether this issuer is one of our own realms.
+    pub fn is_local(&self, issuer: &Issuer) -> bool {
+        self.rules.get(issuer).is_some_and(|rules| rules.local)
+    }
+
     /// Whether any profile's passwords are checked elsewhere.
     pub fn delegates(&self) -> bool {
         self.profiles.delegates()

@@ -24,7 +24,7 @@ use super::guard::Form;
 use super::login::{Wish, flow};
 use super::view::{Display, ElsewherePage, Field, PasswordPage, Problem};
 use super::words::Words;
-use super::{Portal, Visit, cookie, landing, reply};
+use super::{Portal, Visit, landing, reply};
 use crate::config::checked::PasswordHelp;
 use crate::realms::local::{self, LocalRealm, NewPassword, Weakness};
 use crate::serve::return_to::ReturnTo;
@@ -216,7 +216,8 @@ impl Portal {
         self.renew(visit, &identity, new, wish).await
     }
 
-    /// Signs in with the new password: a new token for a changed privilege.
+    /// Signs in with the new password: a new token for a changed privilege. Whoever came by others' word signs in by it again, and
+    /// where our form is for emergencies nobody else gets past it.
     async fn renew(
         &self,
         visit: &mut Visit<'_>,
@@ -224,11 +225,15 @@ impl Portal {
         password: &Secret<String>,
         wish: Wish,
     ) -> Result<Response<Full<Bytes>>, Unavailable> {
-        let Some(flow) = flow(visit) else { return Ok(reply::redirect("/login")) };
+        let accounts = self.ways_in.accounts(&visit.tenant.id);
+        let may_sign_in = accounts == Accounts::All || former.user.break_glass;
+        let opens = may_sign_in && self.ways_in.opens(&visit.tenant.id, visit.request.client.address);
+        let flow = flow(visit).filter(|_| opens && self.engine.admission.is_local(&former.issuer));
+        let Some(flow) = flow else { return Ok(reply::redirect(&wish.address("/login", visit.chosen()))) };
         let name = Secret::new(former.user.name.to_string());
         let form = [("username".to_owned(), name), ("password".to_owned(), password.clone())];
         let (request, tenant, now) = (visit.request, &visit.tenant.id, visit.now);
-        let callback = Callback { request, tenant, form: &form, accounts: Accounts::All, floor: Duration::ZERO, now };
+        let callback = Callback { request, tenant, form: &form, accounts, floor: Duration::ZERO, now };
         let admitted = match flow.finish(&callback, &mut visit.trail).await? {
             Login::Accepted { proof, return_to: _ } => self.admit(visit, *proof).await?.ok(),
             Login::Rejected(_) | Login::Continue(_) => None,
@@ -243,7 +248,7 @@ impl Portal {
             None if visit.display == Display::Popup => reply::redirect("/?display=popup"),
             None => reply::redirect("/?notice=password"),
         };
-        reply::set_cookie(&mut response, cookie::set_session(visit.request, &opened).reveal());
+        self.give(visit, &mut response, &opened)?;
         Ok(response)
     }
 

@@ -11,7 +11,7 @@ use http_body_util::BodyExt;
 use vestibule_engine::admission::{Admission, IssuerRules};
 use vestibule_engine::audit::{Decided, Ending, Recorded, Sink};
 use vestibule_engine::chain::{Chain, Link, OnReject};
-use vestibule_engine::clock::ManualClock;
+use vestibule_engine::clock::{Clock, ManualClock};
 use vestibule_engine::csrf::CsrfKey;
 use vestibule_engine::identity::{Issuer, Level, PasswordHash, SchemeName, User, Username};
 use vestibule_engine::policy::Policy;
@@ -193,7 +193,8 @@ impl World {
         });
         let store: Arc<dyn ExpiringStore> = Arc::new(MemoryStore::new(clock.clone()));
         let users = Arc::new(Users::new(durable.clone(), Duration::from_secs(1)));
-        let rules = HashMap::from([(Issuer::from("local"), IssuerRules { local: true })]);
+        let rules = [("local", true), ("idp", false)].map(|(issuer, local)| (Issuer::from(issuer), IssuerRules { local }));
+        let rules = HashMap::from(rules);
         let records = Arc::new(Records::default());
         let engine = Engine {
             routes: Routes::default(),
@@ -659,6 +660,30 @@ async fn a_changed_password_ends_the_other_sessions() {
     let home = browser.follow(&world, seen).await;
     assert!(home.html.contains("Your password is changed."), "{}", home.html);
     assert_eq!(other.get(&world, LOGIN, "/").await.location(), "/login");
+}
+
+#[tokio::test]
+async fn a_changed_password_makes_nobody_a_login_that_they_did_not_have() {
+    let new = "correct horse battery";
+    // By an identity provider; by our own form, before that became the emergency door; and as usual.
+    for (issuer, emergency, after) in [("idp", false, "/login"), ("local", true, "/login"), ("local", false, "/?notice=password")] {
+        let mut world = World::new().await;
+        let mut browser = signed_in(&world, "ada").await;
+        let (sessions, now) = (&world.portal.engine.sessions, world.clock.now());
+        let held = sessions.find(&"north".into(), LOGIN, browser.cookie(LOGIN, "vestibule").unwrap(), now).await.unwrap().unwrap();
+        let vouched = Identity { issuer: issuer.into(), session: None, ..held };
+        let opened = sessions.open(&vouched, LOGIN, now, &mut Trail::new(world.clock.clone())).await.unwrap();
+        browser.0.get_mut(LOGIN).unwrap().insert("vestibule".to_owned(), opened.token.reveal().clone());
+        let emergency = emergency.then(|| "north".into()).into_iter().collect();
+        let ways = WaysIn { emergency, operators_from: vec!["192.0.2.0/24".parse().unwrap()], ..WaysIn::default() };
+        world.portal = world.portal.with_ways_in(ways);
+        let token = browser.get(&world, LOGIN, "/password").await.hidden("token");
+        let fields = [("token", &*token), ("old", "ada-password"), ("new", new), ("repeat", new)];
+        world.events();
+        assert_eq!(browser.post(&world, LOGIN, "/password", &fields).await.location(), after, "{issuer}");
+        let opened = world.events().iter().any(|event| matches!(event, Event::SessionOpened { .. }));
+        assert_eq!(opened, after != "/login", "{issuer}");
+    }
 }
 
 #[tokio::test]
