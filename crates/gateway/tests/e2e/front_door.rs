@@ -546,6 +546,15 @@ fn only_operators_look_up_who_signed_in() {
         let nobody = gateway.send_to(PORTAL, &get(path).browser());
         assert!(nobody.status == 303 && nobody.header("location").unwrap().starts_with("/login?return_to=%2Fhistory"), "{nobody:?}");
     }
+    // Nor an operator who must change the password first.
+    let file = gateway.scratch.write("password", "set by somebody else");
+    let arguments =
+        ["user", "add", "fresh", "--tenant", "north", "--break-glass", "--must-change", "--password-file", file.to_str().unwrap()];
+    assert!(gateway.command(&arguments).status.success());
+    let mut fresh = gateway.browser();
+    fresh.submit_login(&format!("http://{PORTAL}/login"), "fresh", "set by somebody else");
+    let kept_back = fresh.load(&format!("http://{PORTAL}/history?format=csv"));
+    assert_eq!((kept_back.status, kept_back.header("location")), (303, Some("/password")), "{kept_back:?}");
     let mut glass = gateway.browser();
     assert_eq!(glass.submit_login(&format!("http://{PORTAL}/login"), "glass", "break only in need").status, 303);
     assert!(glass.load(&format!("http://{PORTAL}/")).body.contains("href=\"/history\""));

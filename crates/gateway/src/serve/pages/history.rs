@@ -8,7 +8,7 @@ use http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE, X_CONTENT_T
 use http::{HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 use vestibule_engine::audit::callout::Outcome;
-use vestibule_engine::audit::{Callout, Recorded};
+use vestibule_engine::audit::{Callout, Reason, Recorded, Ruling};
 use vestibule_engine::identity::Username;
 use vestibule_engine::scheme::Unavailable;
 use vestibule_engine::store::{HISTORY_KEPT, History};
@@ -31,6 +31,10 @@ impl Portal {
             let path = visit.request.target.path().replace('/', "%2F");
             return Ok(reply::redirect(&format!("/login?return_to={path}")));
         };
+        if self.engine.admission.must_change_password(&identity.user) {
+            visit.refusal = Some((Ruling::Deny, Reason::MustChangePassword));
+            return Ok(reply::redirect("/password"));
+        }
         let (Some(store), true) = (&self.durable, identity.user.is_operator()) else { return Ok(visit.missing()) };
         let first = |name: &str| visit.request.target.query_values(name).into_iter().next().unwrap_or_default();
         let typed = first("user");
