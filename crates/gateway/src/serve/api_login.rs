@@ -15,7 +15,7 @@ use serde::Deserialize;
 use vestibule_engine::audit::{Event, Reason, Ruling, Trail};
 use vestibule_engine::engine::{Ended, Engine};
 use vestibule_engine::identity::{Identity, SchemeName, Username};
-use vestibule_engine::realm::Accounts;
+use vestibule_engine::realm::hashed_name;
 use vestibule_engine::request::{Body, CheckRequest};
 use vestibule_engine::route::Found;
 use vestibule_engine::scheme::{Callback, Login, Unavailable};
@@ -25,7 +25,7 @@ use vestibule_soap::partner_login::{Interface, LoginResult, PartnerLogin, write_
 use zeroize::Zeroizing;
 
 use crate::schemes::login_form::{PASSWORD, USERNAME};
-use crate::serve::pages::is_cross_site;
+use crate::serve::pages::{WaysIn, is_cross_site};
 
 /// Where JSON is spoken.
 pub const JSON_PATH: &str = "/.vestibule/login";
@@ -44,6 +44,7 @@ pub fn is_mounted(found: &Found) -> bool {
 #[derive(Debug)]
 pub struct ApiLogin {
     engine: Arc<Engine>,
+    ways_in: Arc<WaysIn>,
 }
 
 /// How it is spoken.
@@ -70,9 +71,9 @@ enum Refused {
 }
 
 impl ApiLogin {
-    /// Over this engine.
-    pub fn new(engine: Arc<Engine>) -> Self {
-        Self { engine }
+    /// Over this engine. Where a tenant's own form is for emergencies, so is this.
+    pub fn new(engine: Arc<Engine>, ways_in: Arc<WaysIn>) -> Self {
+        Self { engine, ways_in }
     }
 
     /// Answers a request for one of the paths above.
@@ -123,21 +124,33 @@ impl ApiLogin {
             return Err(Refused::Reason(Reason::Csrf));
         }
         let credentials = read(request, dialect)?;
-        let flow = found.tenant.chain.login_scheme().and_then(|scheme| Some((scheme.name().clone(), scheme.login_flow()?)));
+        let flow = found.tenant.chain.form_scheme().and_then(|scheme| Some((scheme.name().clone(), scheme.login_flow()?)));
         let Some((scheme, flow)) = flow else { return Err(Refused::Reason(Reason::SchemeNotConfigured)) };
         let name = Username::parse(found.tenant.local_name(credentials.username.reveal()));
-        match self.try_flow(request, found, flow, credentials, trail).await {
+        let tried = match self.ways_in.opens(&found.tenant.id, request.client.address) {
+            true => self.try_flow(request, found, flow, credentials, trail).await,
+            false => Ok(Err(Reason::AddressNotListed)),
+        };
+        let alarm = |reason: Option<Reason>, trail: &mut Trail| {
+            let known = reason.is_none_or(Reason::names_a_user);
+            let subject = name.as_ref().map(|name| if known { name.to_string() } else { hashed_name(name) });
+            self.ways_in.alarm(request, &found.tenant.id, subject, reason, trail);
+        };
+        match tried {
             Ok(Ok((identity, opened, realm))) => {
+                alarm(None, trail);
                 let subject = identity.user.name.to_string();
                 trail.events.push(Event::LoginSucceeded { scheme: SchemeName::from(channel(dialect)), realm, subject });
                 Ok((identity, opened))
             }
             Ok(Err(reason)) => {
+                alarm(Some(reason), trail);
                 trail.refused(&scheme, name.as_ref(), reason);
                 Err(Refused::Reason(reason))
             }
             Err(down) => {
                 tracing::warn!(request_id = %request.id, error = %down, "a program could not be logged in");
+                alarm(Some(Reason::Unavailable), trail);
                 let delegated = trail.events.iter().any(|event| matches!(event, Event::DelegatedCalled(_)));
                 trail.refused(&scheme, name.as_ref(), Reason::Unavailable);
                 Err(Refused::Down { delegated })
@@ -156,7 +169,8 @@ impl ApiLogin {
         let now = self.engine.clock.now();
         let Credentials { username, password } = credentials;
         let form = [(USERNAME.to_owned(), username), (PASSWORD.to_owned(), password)];
-        let callback = Callback { request, tenant: &found.tenant.id, form: &form, accounts: Accounts::All, floor: Duration::ZERO, now };
+        let (tenant, accounts) = (&found.tenant.id, self.ways_in.accounts(&found.tenant.id));
+        let callback = Callback { request, tenant, form: &form, accounts, floor: Duration::ZERO, now };
         let proof = match flow.finish(&callback, trail).await? {
             Login::Accepted { proof, return_to: _ } => proof,
             Login::Rejected(rejection) => return Ok(Err(rejection.reason)),

@@ -635,6 +635,7 @@ impl Server {
         let Built { engine, passwords, local, delegates, saml, oidc, integrations, tenants } = built;
         let engine = Arc::new(engine);
         let brands = brands(checked)?;
+        let ways_in = Arc::new(ways_in(checked, &tenants)?);
         let changes = Owners::new(checked, &self.house.clock, &passwords, &local);
         let keys = self.house.keys.clone();
         let jwks: pages::Jwks = Arc::new(move || keys.published().body.clone());
@@ -650,7 +651,7 @@ impl Server {
         .with_service_providers(saml)
         .with_relying_parties(oidc)
         .with_integrations(integrations.clone())
-        .with_ways_in(ways_in(checked, &tenants)?)
+        .with_ways_in(ways_in.clone())
         .with_idps(pages::Idps::new(checked));
         let remembered = checked.session.remembered;
         let kept = (!remembered.is_zero()).then(|| KeptPosts::new(&self.page_secret, self.house.expiring.clone(), remembered));
@@ -660,6 +661,7 @@ impl Server {
         let portal = portal.with_histories(self.house.durable.clone()).with_tickets(desk);
         let delegates = Delegates::new(engine.clone(), delegates, tickets);
         let commands = Commands::new(engine.clone(), self.house.expiring.clone(), integrations.clone());
+        let programs = ApiLogin::new(engine.clone(), ways_in);
         let mut upstreams = HashMap::new();
         for (name, upstream) in &checked.upstreams {
             let settings = upstreams::settings(upstream)?;
@@ -672,7 +674,7 @@ impl Server {
             until_over: until_over(&self.shared),
             engine: engine.clone(),
             upstreams,
-            pages: OnControl::new(self.control.clone(), service(portal, delegates, ApiLogin::new(engine.clone()), commands)),
+            pages: OnControl::new(self.control.clone(), service(portal, delegates, programs, commands)),
             answers: Answers { integrations, ..answers(checked, brands) },
             terms: Terms::new(checked.load.clone(), checked.routes.iter().map(|route| (route.name.clone(), route.limits))),
             doors: checked.listeners.iter().map(|listener| door(listener, &forwarding)).collect(),

@@ -93,7 +93,7 @@ pub struct Portal {
     service_providers: HashMap<TenantId, Arc<ServiceProvider>>,
     relying_parties: HashMap<TenantId, Arc<RelyingParty>>,
     integrations: Integrations,
-    ways_in: WaysIn,
+    ways_in: Arc<WaysIn>,
     durable: Option<Arc<dyn DurableStore>>,
     desk: Option<TicketDesk>,
     kept: Option<KeptPosts>,
@@ -129,7 +129,7 @@ impl Portal {
             service_providers: HashMap::new(),
             relying_parties: HashMap::new(),
             integrations: Integrations::new(),
-            ways_in: WaysIn::default(),
+            ways_in: Arc::default(),
             durable: None,
             desk: None,
             kept: None,
@@ -156,7 +156,7 @@ impl Portal {
 
     /// The same with other ways in.
     #[must_use]
-    pub fn with_ways_in(self, ways_in: WaysIn) -> Self {
+    pub fn with_ways_in(self, ways_in: Arc<WaysIn>) -> Self {
         Self { ways_in, ..self }
     }
 

@@ -156,9 +156,14 @@ fn whoever_signs_in_from_a_listed_page_signs_out_who_was_here_before() {
 
 /// A tenant whose people come by an identity provider, and whose form is for emergencies.
 fn emergency(more: &str) -> Gateway {
+    federated("emergency = \"local\"", more)
+}
+
+/// A tenant whose people come by an identity provider.
+fn federated(door: &str, more: &str) -> Gateway {
     let template = CONFIG.replacen(
         "chain = [\"session\", \"basic\", \"form\"]",
-        "chain = [\"session\", \"saml\", \"form\"]\nemergency = \"local\"",
+        &format!("chain = [\"session\", \"saml\", \"form\"]\napi_login = [\"json\"]\n{door}"),
         1,
     ) + "\n[scheme.saml]\ntype = \"saml\"\nidentity_provider = [\"corp\", \"lab\"]\n\n[scheme.saml.signing]\ncertificate = \"sp.crt\"\nkey = { file = \"sp.key\" }\n\n\
            [identity_provider.corp]\nmetadata = \"corp.xml\"\ntitle = \"Example Bank\"\n\n[identity_provider.lab]\nmetadata = \"lab.xml\"\n"
@@ -218,6 +223,34 @@ fn the_emergency_door_is_not_there_for_others() {
     // Whoever has a form from elsewhere posts it for nothing: no password is looked at.
     let answer = gateway.browser().post(PORTAL, "/login", &[("un", "glass"), ("pw", "break only in need")]);
     assert!(answer.status == 403 && !answer.cookies().contains_key("vestibule"), "{answer:?}");
+}
+
+/// Logs in as a program does.
+fn login_as_program(gateway: &Gateway, name: &str, password: &str) -> Answer {
+    let body = serde_json::json!({ "username": name, "password": password }).to_string();
+    gateway.send(&ask("POST", "/.vestibule/login").header("content-type", "application/json").body(body))
+}
+
+#[test]
+fn programs_log_in_beside_an_identity_provider_and_by_the_emergency_door_as_people_do() {
+    let usual = federated("", "");
+    assert_eq!(login_as_program(&usual, ADA.0, ADA.1).status, 200);
+    assert_eq!(login_as_program(&usual, ADA.0, "wrong").status, 401);
+    assert!(alarms(&usual).is_empty());
+
+    let door = emergency("");
+    let ordinary = login_as_program(&door, ADA.0, ADA.1);
+    assert!(ordinary.status == 401 && !ordinary.body.contains("session\":"), "{ordinary:?}");
+    assert_eq!(login_as_program(&door, "glass", "break only in need").status, 200);
+    crate::lifecycle::wait_for(|| alarms(&door).len() == 2);
+    let rung = alarms(&door);
+    assert!(rung[0]["reason"] == "unknown_user" && rung[0]["subject"] != "ada", "{rung:?}");
+    assert_eq!((&rung[1]["subject"], rung[1].get("reason"), &rung[1]["listed"]), (&"glass".into(), None, &true.into()));
+
+    let closed = emergency("\n[administrators]\nfrom = [\"10.9.0.0/16\"]\n");
+    assert_eq!(login_as_program(&closed, "glass", "break only in need").status, 401);
+    crate::lifecycle::wait_for(|| alarms(&closed).len() == 1);
+    assert_eq!((&alarms(&closed)[0]["reason"], &alarms(&closed)[0]["listed"]), (&"address_not_listed".into(), &false.into()));
 }
 
 /// A house with a host of no tenant.

@@ -318,14 +318,7 @@ impl Portal {
 
     /// Notes that somebody tried the emergency door.
     fn alarm(&self, visit: &mut Visit<'_>, subject: Option<String>, reason: Option<Reason>) {
-        let tenant = &visit.tenant.id;
-        if !self.ways_in.emergency.contains(tenant) {
-            return;
-        }
-        let address = visit.request.client.address;
-        let listed = self.ways_in.opens(tenant, address);
-        tracing::warn!(request_id = %visit.id, %tenant, %address, listed, "the emergency door is tried");
-        visit.trail.events.push(Event::EmergencyAttempted { subject, listed, reason });
+        self.ways_in.alarm(visit.request, &visit.tenant.id, subject, reason, &mut visit.trail);
     }
 
     /// Uses up a form: of any number of submissions exactly one goes on.

@@ -676,7 +676,7 @@ async fn a_changed_password_makes_nobody_a_login_that_they_did_not_have() {
         browser.0.get_mut(LOGIN).unwrap().insert("vestibule".to_owned(), opened.token.reveal().clone());
         let emergency = emergency.then(|| "north".into()).into_iter().collect();
         let ways = WaysIn { emergency, operators_from: vec!["192.0.2.0/24".parse().unwrap()], ..WaysIn::default() };
-        world.portal = world.portal.with_ways_in(ways);
+        world.portal = world.portal.with_ways_in(Arc::new(ways));
         let token = browser.get(&world, LOGIN, "/password").await.hidden("token");
         let fields = [("token", &*token), ("old", "ada-password"), ("new", new), ("repeat", new)];
         world.events();

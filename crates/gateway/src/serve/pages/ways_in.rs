@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use http::header::ORIGIN;
 use ipnet::IpNet;
+use vestibule_engine::audit::{Event, Reason, Trail};
 use vestibule_engine::identity::TenantId;
 use vestibule_engine::realm::Accounts;
 use vestibule_engine::request::CheckRequest;
@@ -53,6 +54,17 @@ impl WaysIn {
     pub fn opens(&self, tenant: &TenantId, client: IpAddr) -> bool {
         let client = client.to_canonical();
         !self.emergency.contains(tenant) || self.operators_from.iter().any(|net| net.contains(&client))
+    }
+
+    /// Notes that somebody tried the emergency door; `reason` is why in vain.
+    pub fn alarm(&self, request: &CheckRequest, tenant: &TenantId, subject: Option<String>, reason: Option<Reason>, trail: &mut Trail) {
+        if !self.emergency.contains(tenant) {
+            return;
+        }
+        let address = request.client.address;
+        let listed = self.opens(tenant, address);
+        tracing::warn!(request_id = %request.id, %tenant, %address, listed, "the emergency door is tried");
+        trail.events.push(Event::EmergencyAttempted { subject, listed, reason });
     }
 
     /// Whether some page that we do not serve may post logins here.
