@@ -253,6 +253,25 @@ fn programs_log_in_beside_an_identity_provider_and_by_the_emergency_door_as_peop
     assert_eq!((&alarms(&closed)[0]["reason"], &alarms(&closed)[0]["listed"]), (&"address_not_listed".into(), &false.into()));
 }
 
+#[test]
+fn what_a_stranger_writes_into_a_link_does_not_stand_on_the_page() {
+    let gateway = front_door();
+    let shown = |host: &str, return_to: &str| {
+        let encoded = percent_encoding::utf8_percent_encode(return_to, percent_encoding::NON_ALPHANUMERIC).to_string();
+        let page = gateway.send_to(host, &get(&format!("/login?return_to={encoded}")).browser());
+        assert_eq!(page.status, 200, "{return_to}: {page:?}");
+        // Beside what the form sends on, and nobody sees.
+        page.body.lines().filter(|line| !line.contains("type=\"hidden\"")).collect::<Vec<_>>().join("\n")
+    };
+    let application = format!("http://app.north.localhost:{}/page", gateway.public);
+    for host in [FRONT, PORTAL] {
+        assert!(shown(host, &application).contains("app.north.localhost"), "{host}");
+        for text in ["x://Locked. Call 0800 123", "/?x=://Locked.+Call+0800+123", "/page://Locked.Call", "https://Locked.example/"] {
+            assert!(!shown(host, text).contains("Locked"), "{host} {text}");
+        }
+    }
+}
+
 /// A house with a host of no tenant.
 fn front_door() -> Gateway {
     let template = CONFIG

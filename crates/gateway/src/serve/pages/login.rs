@@ -3,6 +3,7 @@
 //! A refused login is answered 403: 401 would have to carry a challenge (RFC 9110 §15.5.2), and browsers answer one with their own
 //! password dialogue; 200 would tell password managers to keep a wrong password.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,6 +16,7 @@ use vestibule_engine::realm::hashed_name;
 use vestibule_engine::scheme::{Callback, Departure, Leads, Login, LoginFlow, Proof, Unavailable, Who};
 use vestibule_engine::session::Opened;
 use vestibule_engine::store::{Insert, Key, Kind};
+use vestibule_engine::tenant::Tenant;
 
 use super::guard::{Form, is_cross_site};
 use super::login_state::{LoginState, LoginStates, MAX_AGE_SECONDS};
@@ -308,12 +310,23 @@ impl Portal {
     ) -> Response<Full<Bytes>> {
         let return_to = state.return_to.as_deref().unwrap_or_default();
         let partner = self.waiting_partner(visit, return_to);
-        let host = || return_to.split_once("://").and_then(|(_, rest)| rest.split(['/', '?']).next());
-        let waiting = partner.as_deref().or_else(host);
+        let found = partner.or_else(|| self.waiting_host(visit, return_to));
+        let waiting = found.as_deref();
         let signed_in_as = session.map(|identity| identity.user.name.as_str());
         let of_anybody = visit.tenant.id.as_str() == FrontDoor::TENANT;
         let page = LoginPage { shell: visit.shell(), state: &state.id, username, signed_in_as, return_to, waiting, of_anybody, problem };
         if of_anybody { reply::page_away(visit, status, &page) } else { reply::page(visit, status, &page) }
+    }
+
+    /// The application that somebody comes from, if it is one: what else an address says is a stranger's text, and none for our page.
+    fn waiting_host(&self, visit: &Visit<'_>, return_to: &str) -> Option<String> {
+        match &self.ways_in.front {
+            Some(front) if visit.tenant.id.as_str() == FrontDoor::TENANT => {
+                let there = |tenant: &Arc<Tenant>| ReturnTo::parse(return_to, tenant.portal_origin.as_deref()?, tenant)?.host();
+                front.tenants.iter().find_map(there)
+            }
+            Some(_) | None => ReturnTo::parse(return_to, &visit.origin, visit.tenant)?.host(),
+        }
     }
 
     /// Notes that somebody tried the emergency door.
