@@ -511,3 +511,38 @@ fn a_stranger_gets_no_answer() {
     let strangers = gateway.audit().into_iter().filter(|record| record["event"] == "request.unreadable" && record["reason"] == "stranger");
     assert_eq!(strangers.count(), 3);
 }
+
+/// Over HTTP/2 nothing has to say that there is a body, so one that Envoy did not bring is not taken for an empty one.
+#[test]
+fn a_body_that_envoy_did_not_bring_is_not_an_empty_one() {
+    let ours = "\n[[route]]\nmatch = \"/ledger\"\npolicies = [\"ledger.cedar\"]\nbody = { limit = \"64KiB\", types = [\"text/xml\"] }\n";
+    let ledger = "@id(\"ledger\") permit(principal, action, resource);\n\
+                  @id(\"no-cancel\") forbid(principal, action, resource) when { resource has operation && resource.operation == \"Cancel\" };";
+    let asks = "                      encode_raw_headers: true\n";
+    let bringing = format!("{asks}                      with_request_body: {{ max_request_bytes: 1048576, pack_as_bytes: true }}\n");
+    for brought in [false, true] {
+        let change = if brought { (asks, bringing.as_str()) } else { ("", "") };
+        let Some(house) = House::open_changed(Front::Envoy, change, ours, &[("ledger.cedar", ledger)]) else { return };
+        let send = |operation: &str, method: &str| {
+            let port = house.address.port();
+            let envelope = format!(
+                "<s:Envelope xmlns:s=\"http://schemas.xmlsoap.org/soap/envelope/\"><s:Body><o:{operation} xmlns:o=\"urn:o\"/></s:Body></s:Envelope>"
+            );
+            let mut curl = Command::new("curl");
+            curl.args(["-sS", "-o", "/dev/null", "-w", "%{http_version} %{http_code}", "--http2-prior-knowledge", "--max-time", "20"]);
+            curl.args(["-X", method, "-T", "-", "-H", "Content-Type: text/xml", "-u", &format!("{}:{}", USERS[1].0, USERS[1].1)]);
+            curl.args(["--resolve", &format!("app.north.localhost:{port}:127.0.0.1")]);
+            curl.arg(format!("http://app.north.localhost:{port}/ledger")).stdin(Stdio::piped()).stdout(Stdio::piped());
+            let mut child = curl.spawn().unwrap();
+            std::io::Write::write_all(&mut child.stdin.take().unwrap(), envelope.as_bytes()).unwrap();
+            String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap()
+        };
+        for method in ["POST", "PUT", "GET"] {
+            let cancelled = send("Cancel", method);
+            assert!(cancelled.starts_with("2 4") || cancelled.starts_with("2 5"), "{brought} {method}: {cancelled}");
+            assert!(house.gateway.application.received().is_empty(), "{brought} {method}");
+        }
+        assert_eq!(send("Read", "POST") == "2 200", brought);
+        house.gateway.application.forget();
+    }
+}

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use http::header::SET_COOKIE;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, SET_COOKIE, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use prost::Message as _;
 use vestibule_engine::request::{Channel, Malformed};
@@ -35,11 +35,22 @@ pub fn described(call: &[u8]) -> Result<Described, Malformed> {
     let headers = fields(&http)?;
     let partial = headers.get(describe::PARTIAL).is_some_and(|value| value == "true");
     let body = if http.raw_body.is_empty() { http.body.into_bytes() } else { http.raw_body };
-    // Without `with_request_body` there is none, and the client's `Content-Length` says that there was one.
-    let absent = body.is_empty() && !partial && headers.get(http::header::CONTENT_LENGTH).is_some_and(|length| length != "0");
-    let absent = absent || (body.is_empty() && headers.contains_key(http::header::TRANSFER_ENCODING));
+    let absent = body.is_empty() && !partial && !is_bodiless(&method, &headers);
     let head = describe::head(method, &http.host, &http.path, headers)?;
     Ok(Described { head, origin: Origin::new(address, channel, sni), body: (!absent).then(|| body.into()) })
+}
+
+/// Whether an empty body is all there was. Without `with_request_body` none comes, and over HTTP/2 nothing else has to say that
+/// there is one (RFC 9113 §8.1.1): so what usually has one has to say that it has none.
+fn is_bodiless(method: &Method, headers: &HeaderMap) -> bool {
+    match headers.get(CONTENT_LENGTH) {
+        Some(length) => length == "0" && !headers.contains_key(TRANSFER_ENCODING),
+        None => {
+            matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
+                && !headers.contains_key(TRANSFER_ENCODING)
+                && !headers.contains_key(CONTENT_TYPE)
+        }
+    }
 }
 
 fn fields(http: &HttpRequest) -> Result<HeaderMap, Malformed> {
@@ -322,6 +333,23 @@ mod tests {
         let sent = HttpRequest { headers: long, body: "hello".into(), ..get("/") };
         assert_eq!(described(&call(sent)).unwrap().body.unwrap(), "hello");
         assert_eq!(described(&call(get("/"))).unwrap().body.unwrap(), "");
+        // Over HTTP/2 nothing but the method may say that there is one.
+        let asked = |method: &str, headers: &[(&str, &str)]| {
+            let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            described(&call(HttpRequest { method: method.into(), headers, ..get("/") })).unwrap().body.is_some()
+        };
+        for (method, headers, known) in [
+            ("POST", &[][..], false),
+            ("PUT", &[("content-type", "text/xml")], false),
+            ("GET", &[("content-type", "text/xml")], false),
+            ("GET", &[("transfer-encoding", "chunked")], false),
+            ("POST", &[("content-length", "0"), ("transfer-encoding", "chunked")], false),
+            ("POST", &[("content-length", "0")], true),
+            ("GET", &[("content-length", "0"), ("content-type", "text/xml")], true),
+            ("HEAD", &[], true),
+        ] {
+            assert_eq!(asked(method, headers), known, "{method} {headers:?}");
+        }
     }
 
     #[test]
