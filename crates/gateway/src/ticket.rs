@@ -144,6 +144,11 @@ impl Ticket {
         Timestamp::from_second(self.authenticated).unwrap_or(Timestamp::UNIX_EPOCH)
     }
 
+    /// Whether it names a holder, and so is nobody else's.
+    pub fn is_bound(&self) -> bool {
+        self.holder.is_some()
+    }
+
     /// The certificate (DER) of the key that its holder has.
     pub fn holder(&self) -> Option<Vec<u8>> {
         STANDARD.decode(self.holder.as_deref()?).ok()

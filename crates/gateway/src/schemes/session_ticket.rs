@@ -127,6 +127,9 @@ impl Scheme for SessionTicketScheme {
                 Err(reason) => return Ok(Outcome::Rejected(Rejection::chain(reason))),
             };
             attributes.extend(ticket.holder().map(|der| (certificate::ATTRIBUTE.to_owned(), vec![STANDARD.encode(der)])));
+        } else if ticket.is_bound() {
+            // It was made for who has that key, and here nobody shows a key.
+            return rejected(Reason::Security(SecurityFault::SignatureMissing));
         }
         Ok(Outcome::Authenticated(Box::new(Proof {
             tenant: asked.found.tenant.id.clone(),

@@ -182,7 +182,7 @@ impl WsSecurity {
             }
             Subject::Ticket => {
                 let ticket = only(ticket::ATTRIBUTE).and_then(|text| tickets.open(&tenant.id, &text));
-                return self.ticket(ticket, holder(accepted), tickets, proven).await;
+                return self.ticket(ticket, accepted, tickets, proven).await;
             }
         };
         let Some(name) = name else { return Ok(self.rejected(Reason::MalformedCredential)) };
@@ -214,7 +214,7 @@ impl WsSecurity {
     async fn ticket(
         &self,
         ticket: Option<Ticket>,
-        holder: Option<(String, Vec<String>)>,
+        accepted: &AcceptedAssertion,
         tickets: &SessionTickets,
         proven: Proven<'_>,
     ) -> Result<Outcome, Unavailable> {
@@ -222,8 +222,12 @@ impl WsSecurity {
         if let Err(reason) = tickets.check(&ticket, proven.asked.now).await? {
             return Ok(self.rejected(reason));
         }
+        // An assertion of others may hold a ticket that was made for somebody else's key.
+        if ticket.is_bound() && !ticket.holder().is_some_and(|der| accepted.confirmed.is_by(&der)) {
+            return Ok(self.rejected(Reason::Security(SecurityFault::UnknownKey)));
+        }
         let mut attributes = ticket.attributes();
-        attributes.extend(holder);
+        attributes.extend(holder(accepted));
         let proof = self.proven(Who::User(ticket.user()), Issuer::from(ticket.issuer.as_str()), ticket.level(), attributes, proven);
         Ok(Outcome::Authenticated(Box::new(Proof { authenticated_at: ticket.authenticated_at(), ..proof })))
     }

@@ -164,6 +164,10 @@ fn a_ticket_that_names_a_key_is_its_holders_alone() {
     assert!(with(envelope(ORDER).as_bytes(), &ticket).status >= 400, "nothing is signed");
     let changed = String::from_utf8(signed()).unwrap().replace(">7<", ">8<");
     assert_eq!(reason(&gateway, &with(changed.as_bytes(), &ticket)), serde_json::json!({ "security": "digest_mismatch" }));
+    // Where no signature is asked for, it is nobody's.
+    let answer = gateway.send(&order(envelope(ORDER).as_bytes()).header("tmsamlsessionticket", &ticket));
+    assert!(answer.status >= 400 && gateway.audit_of(&answer)[0].to_string().contains("signature_missing"), "{answer:?}");
+    assert!(gateway.application.received().is_empty());
     // A ticket that names no key is no use where one is asked for, and where none can be named, none is made.
     first(&gateway, "header", &named(ADA.0, Password::Text(ADA.1)));
     let anybodys = gateway.application.last().header("tmsamlsessionticket").unwrap().to_owned();
