@@ -110,7 +110,9 @@ fn sender(asked: &Asked<'_>) -> Sender {
         (_, Field::One("null")) => Sender::Foreign,
         (_, Field::One(origin)) => {
             let tenant = &asked.found.tenant;
-            let own = origin == request.origin() || tenant.origins.iter().any(|own| own == origin) || tenant.cors.admits(origin);
+            // A page elsewhere is as good as ours for what it may send; browsers ask beforehand for some of that only.
+            let admitted = || tenant.cors.admits(origin) && tenant.cors.permits(&request.method);
+            let own = origin == request.origin() || tenant.origins.iter().any(|own| own == origin) || admitted();
             if own { Sender::Own } else { Sender::Foreign }
         }
         (Field::One(_), Field::None) => Sender::Foreign,
@@ -190,6 +192,19 @@ mod tests {
             (&[], true),
         ] {
             assert_eq!(foreign(Csrf::Origin, &by_session("s"), "POST", headers), refused, "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn a_listed_page_may_send_what_its_list_says() {
+        let mut found = found();
+        let mut tenant = fixtures::tenant("north", crate::chain::Chain::default());
+        tenant.cors = crate::cors::Cors::new(&["https://crm.example.com"], vec![Method::PUT], &[], &[], std::time::Duration::ZERO).unwrap();
+        found.tenant = tenant.into();
+        for (method, refused) in [("PUT", false), ("POST", true), ("DELETE", true)] {
+            let request = request(method, "north.example.com/x", &[("origin", "https://crm.example.com"), (SITE, "same-site")]);
+            let asked = Asked { request: &request, found: &found, now: fixtures::now() };
+            assert_eq!(key().is_foreign(&by_session("s"), &asked), refused, "{method}");
         }
     }
 

@@ -75,6 +75,15 @@ impl Crossing {
         self.tenant.as_ref().zip(asked).is_some_and(|(tenant, method)| tenant.cors.permits(&method))
     }
 
+    /// Whether a listed page sends what its list does not say. Browsers ask beforehand for some methods only (Fetch §2.2.1), and
+    /// send the others with the visitor's cookies at once.
+    pub fn exceeds(&self, request: &CheckRequest) -> bool {
+        let Some(tenant) = self.tenant.as_ref().filter(|_| !self.preflight) else { return false };
+        let own = tenant.origins.iter().any(|own| self.origin == *own);
+        let reads = request.method == Method::HEAD && tenant.cors.permits(&Method::GET);
+        !own && !reads && request.method != Method::OPTIONS && !tenant.cors.permits(&request.method)
+    }
+
     /// Tells the browser with an answer whether the page may read it. What the application says of it does not count.
     pub fn tell(&self, headers: &mut HeaderMap) {
         for name in OURS {

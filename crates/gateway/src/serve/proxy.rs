@@ -288,7 +288,7 @@ impl Passage<'_> {
 
     /// Answers a page of another origin.
     async fn cross(&self, crossing: Crossing, arrived: Arrived, body: Incoming, upgrade: Option<OnUpgrade>) -> Response<Reply> {
-        let mut response = if !crossing.is_preflight() {
+        let mut response = if !crossing.is_preflight() && !crossing.exceeds(&arrived.request) {
             self.pass(arrived, body, upgrade).await
         } else if crossing.admits(&arrived.request) {
             let engine = &self.running.engine;

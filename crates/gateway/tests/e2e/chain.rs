@@ -269,7 +269,7 @@ fn chain_16_a_preflight_never_enters_the_chain_and_refusals_can_be_read() {
         let listed = "https://crm.example.com";
         let template = crate::support::CONFIG.replacen(
             "[tenant.south]",
-            "cors = { origins = [\"https://crm.example.com\", \"https://*.force.test\"] }\n\n[tenant.south]",
+            "cors = { origins = [\"https://crm.example.com\", \"https://*.force.test\"], methods = [\"GET\", \"DELETE\"] }\n\n[tenant.south]",
             1,
         );
         let gateway = Gateway::with(&template).with_users();
@@ -292,6 +292,13 @@ fn chain_16_a_preflight_never_enters_the_chain_and_refusals_can_be_read() {
             assert_eq!(answer.header("access-control-allow-origin").filter(|_| origin != listed), None);
             assert_eq!(gateway.audit_of(&answer)[0]["reason"], "cross_origin");
         }
+        // What browsers ask nobody about is held against the list as well.
+        let (name, value) = gateway.sign_in(ADA.0, ADA.1);
+        gateway.application.forget();
+        let simple = ask("POST", "/api/orders").header("Origin", listed).header("Sec-Fetch-Site", "same-site").cookie(&name, &value);
+        let answer = gateway.send(&simple.header("Content-Type", "text/plain").body("x"));
+        assert_eq!((answer.status, &gateway.audit_of(&answer)[0]["reason"]), (403, &"cross_origin".into()), "{answer:?}");
+        assert_eq!(answer.header("access-control-allow-origin"), Some(listed), "the page may read that");
         // Our own pages are nobody else's to read, and a tenant without a list answers as before.
         for (host, target) in
             [("login.north.localhost", "/login"), ("app.north.localhost", "/.vestibule/landing"), ("app.south.localhost", "/api/orders")]
