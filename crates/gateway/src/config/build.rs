@@ -624,6 +624,7 @@ fn add_routes(routes: &mut Routes, checked: &Checked, house: &House, tenants: &[
         if checked.responses.is_empty() { None } else { Some(Arc::new(ResponseInjector::new(&checked.responses))) };
     let tickets = SessionTicketInjector::new(&checked.responses, house.tickets.clone());
     let tickets = tickets.map(|injector| Arc::new(injector) as Arc<dyn Injector>);
+    let forwarding = checked.forwarding();
     let mut compiled: HashMap<Vec<&Path>, Policy> = HashMap::new();
     for route in &checked.routes {
         let files: Vec<&Path> = route.policies.iter().map(|file| file.path.as_path()).collect();
@@ -644,7 +645,8 @@ fn add_routes(routes: &mut Routes, checked: &Checked, house: &House, tenants: &[
         told.extend(tickets.clone().filter(|_| !route.policies.is_empty()));
         told.extend(ws_security::injector(checked, route, house.tickets.clone())?);
         let strip = tenants.iter().filter(|tenant| serves(&route.scope, tenant)).map(|tenant| {
-            let headers = told.iter().flat_map(|injector| injector.headers());
+            // Proxies that ask forward by themselves, so they are told what may not arrive.
+            let headers = told.iter().flat_map(|injector| injector.headers()).chain(&forwarding);
             let written = checked.tenants.iter().find(|written| written.id == tenant.id);
             let consumed = written.map(|written| integration::consumed(tenant, written, &route.pattern_text)).unwrap_or_default();
             (tenant.id.clone(), Strip::new(headers, consumed))

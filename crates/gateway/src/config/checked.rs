@@ -141,7 +141,7 @@ impl Checked {
 
     /// The headers in which some proxy forwards certificates.
     pub fn forwarding(&self) -> Vec<HeaderName> {
-        self.listeners.iter().filter_map(|listener| Some(listener.forwarded.as_ref()?.header().clone())).collect()
+        self.listeners.iter().filter_map(|listener| listener.forwarded.as_ref()).flat_map(|forwarded| forwarded.headers()).collect()
     }
 
     /// The first realm of ours that a tenant's login asks, and the scheme that asks it: there its users' passwords are set.

@@ -175,6 +175,12 @@ impl ForwardedCertificate {
         &self.header
     }
 
+    /// Every header in which it comes.
+    pub fn headers(&self) -> impl Iterator<Item = HeaderName> {
+        let chain = (self.header == CLIENT_CERT).then(|| HeaderName::from_static(CLIENT_CERT_CHAIN));
+        std::iter::once(self.header.clone()).chain(chain)
+    }
+
     /// What a named proxy says its client showed. An empty header is a client that showed nothing.
     pub fn shown(&self, headers: &HeaderMap, now: Timestamp) -> Shown {
         match self.read(headers, now) {

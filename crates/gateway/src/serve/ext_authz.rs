@@ -232,6 +232,10 @@ pub(in crate::serve) fn meet(passage: &Passage<'_>, dialect: Dialect, head: Head
     let arrived = head.arrive(origin, Shown::Nothing, trusted, passage.id, engine.clock.now());
     let Arrived { mut request, .. } = arrived.map_err(|malformed| passage.unread(malformed))?;
     remove_all(&mut request.headers, dialect.own_headers());
+    // What this proxy wrote for us; of any other spelling, and of other proxies' headers, its client is the author.
+    if let Some(forwarded) = &trusted.certificates {
+        remove_all(&mut request.headers, &forwarded.headers().collect::<Vec<_>>());
+    }
     let found = engine.routes.find(&request);
     match passage.shared.load().enter(&passage.running.terms, &request, found.as_ref().ok()) {
         Ok(place) => Ok(Met { request, found, _place: place }),

@@ -883,7 +883,8 @@ fn door(listener: &config::checked::Listener, forwarding: &[HeaderName]) -> prox
         trusted: TrustedProxies {
             networks: listener.trusted_proxies.clone(),
             certificates: listener.forwarded.clone(),
-            forwarding: forwarding.to_vec(),
+            // A proxy that asks has to hear which of them its client sent.
+            forwarding: if listener.speaks == proxy::Speaks::Proxy { forwarding.to_vec() } else { Vec::new() },
         },
         proxy_protocol: listener.proxy_protocol,
         limits: proxy::Limits {

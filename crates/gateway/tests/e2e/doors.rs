@@ -546,3 +546,25 @@ fn a_body_that_envoy_did_not_bring_is_not_an_empty_one() {
         house.gateway.application.forget();
     }
 }
+
+#[test]
+fn a_header_in_which_another_proxy_forwards_certificates_reaches_nobody() {
+    let certificate = crate::ws_security::pem("ca.crt");
+    for front in FRONTS {
+        let other = format!(
+            "\n[[listen]]\naddress = \"127.0.0.1:{}\"\ntrusted_proxies = [\"192.0.2.1/32\"]\n\
+             forwarded_certificate = {{ header = \"X-SSL-Cert\", ca = [\"ca.crt\"] }}\n",
+            free_port()
+        );
+        let Some(house) = House::open_changed(front, ("", ""), &other, &[("ca.crt", &certificate)]) else { continue };
+        assert_eq!(house.send(&get("/public/x")).status, 200, "{front:?}");
+        house.gateway.application.forget();
+        for name in ["X-SSL-Cert", "x_ssl_cert", "X-SSL_Cert"] {
+            let answer = house.send(&get("/public/x").header(name, "forged"));
+            for received in house.gateway.application.received() {
+                assert!(received.headers.iter().all(|(_, value)| value != "forged"), "{front:?} {name}: {received:?} {}", answer.status);
+            }
+            house.gateway.application.forget();
+        }
+    }
+}
