@@ -9,7 +9,7 @@ pub(in crate::serve) mod describe;
 pub(in crate::serve) mod envoy;
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, COOKIE, SET_COOKIE};
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, SET_COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use vestibule_engine::decision::{Decision, Denial, Grant, Uncarried};
@@ -209,6 +209,8 @@ pub(in crate::serve) struct Allowed {
     pub beside: HeaderMap,
     /// Whether the application's answer is for this client only.
     pub protected: bool,
+    /// Whether the client is an old one, that takes the first cookie for its session.
+    pub program: bool,
 }
 
 async fn consider(passage: &Passage<'_>, dialect: Dialect, described: Described) -> Answer {
@@ -262,10 +264,14 @@ pub(in crate::serve) async fn judge(passage: &Passage<'_>, dialect: Dialect, met
         return passage.refused(&request, &judgement);
     };
     let mut beside = HeaderMap::new();
+    let old = judgement.found.as_ref().and_then(|found| passage.running.answers.integration(&request, found));
+    let program = old.is_some();
     if let Some(opened) = &judgement.opened {
-        let old = judgement.found.as_ref().and_then(|found| passage.running.answers.integration(&request, found));
         let cookie = match old.filter(|_| opened.keeper == Keeper::Program) {
-            Some(of) => Integration::set_cookie(&request, &of.settings().path, opened),
+            Some(of) => {
+                beside.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+                Integration::set_cookie(&request, &of.settings().path, opened)
+            }
             None => (passage.running.session_cookie)(&request, opened),
         };
         if let Ok(cookie) = HeaderValue::from_str(cookie.reveal()) {
@@ -280,7 +286,7 @@ pub(in crate::serve) async fn judge(passage: &Passage<'_>, dialect: Dialect, met
     mark(&mut beside, passage.id, recognised);
     without_our_cookies(&mut request.headers);
     match changes(dialect, &request, grant) {
-        Ok(changes) => Answer::Allow(Box::new(Allowed { changes, beside, protected })),
+        Ok(changes) => Answer::Allow(Box::new(Allowed { changes, beside, protected, program })),
         Err(uncarried) => {
             tracing::warn!(request_id = %passage.id, dialect = dialect.name(), ?uncarried, "the door cannot carry what the route needs");
             let denied = Judgement { decision: Decision::Deny(Denial::Uncarried(uncarried)), ..judgement };

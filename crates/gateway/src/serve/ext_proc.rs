@@ -30,6 +30,7 @@ use crate::serve::body::Reply;
 use crate::serve::ext_authz::envoy::{Field, header_map};
 use crate::serve::ext_authz::{Allowed, Answer, Dialect, Met, describe, judge, meet};
 use crate::serve::grpc::{self, Messages, Status};
+use crate::serve::integration::program::is_session;
 use crate::serve::listen::Peer;
 use crate::serve::proxy::{Passage, Running, Shared, is_our_cookie, is_ours};
 use crate::serve::read::{Head, Origin};
@@ -89,6 +90,8 @@ enum Stage {
 struct Beside {
     headers: HeaderMap,
     protected: bool,
+    /// See [`Allowed::program`].
+    program: bool,
 }
 
 impl Exchange {
@@ -226,7 +229,7 @@ enum Place {
 fn told(answer: Answer, place: Place) -> (ProcessingResponse, Stage) {
     match answer {
         Answer::Allow(allowed) => {
-            let Allowed { changes, beside, protected } = *allowed;
+            let Allowed { changes, beside, protected, program } = *allowed;
             let mut edit = Edit::default();
             for (name, value) in &changes.set {
                 edit.set(name.as_str(), value);
@@ -240,7 +243,7 @@ fn told(answer: Answer, place: Place) -> (ProcessingResponse, Stage) {
                 Place::Head => ProcessingResponse::request_head(common, Awaits::Answer),
                 Place::Body => ProcessingResponse::request_body(common),
             };
-            (response, Stage::Answer(Beside { headers: beside, protected }))
+            (response, Stage::Answer(Beside { headers: beside, protected, program }))
         }
         Answer::Refuse(response) => {
             let (parts, body) = response.into_parts();
@@ -257,13 +260,20 @@ impl Beside {
         let mut edit = Edit::default();
         let ours = headers.keys().filter(|name| is_ours(name.as_str())).map(HeaderName::as_str);
         edit.remove = ours.map(str::to_owned).collect();
-        if headers.get_all(SET_COOKIE).iter().any(|cookie| is_our_cookie(cookie.as_bytes())) {
+        // Ours first: of two sessions old clients take the first cookie's, and never one of that name that is the service's.
+        let is_theirs = |cookie: &&HeaderValue| !is_our_cookie(cookie.as_bytes()) && !(self.program && is_session(cookie));
+        let theirs = headers.get_all(SET_COOKIE);
+        if theirs.iter().any(|cookie| !is_theirs(&cookie)) || (self.program && headers.contains_key(SET_COOKIE)) {
             edit.remove.push(SET_COOKIE.as_str().to_owned());
-            for cookie in headers.get_all(SET_COOKIE).iter().filter(|cookie| !is_our_cookie(cookie.as_bytes())) {
+            for cookie in self.headers.get_all(SET_COOKIE).iter().chain(theirs.iter().filter(is_theirs)) {
                 edit.add(SET_COOKIE.as_str(), cookie);
             }
+            let mut others = self.headers.clone();
+            others.remove(SET_COOKIE);
+            edit.set_all(&others);
+        } else {
+            edit.set_all(&self.headers);
         }
-        edit.set_all(&self.headers);
         // `authentication-chain.md` §6.3: what was protected must not be kept for others.
         if self.protected && !headers.contains_key(CACHE_CONTROL) {
             edit.set(CACHE_CONTROL.as_str(), &HeaderValue::from_static("no-store"));
@@ -317,14 +327,33 @@ mod tests {
         headers.append("x_vestibule_user", HeaderValue::from_static("root"));
         let mut told = HeaderMap::new();
         told.append("x-vestibule-id", HeaderValue::from_static("7"));
-        let edit = Beside { headers: told, protected: true }.edit(&headers);
+        let edit = Beside { headers: told, protected: true, program: false }.edit(&headers);
         assert_eq!(edit.remove, ["x_vestibule_user", "set-cookie"]);
         let set: Vec<(String, Vec<u8>)> =
             edit.set.iter().filter_map(|one| one.header.clone()).map(|field| (field.key, field.raw_value)).collect();
         let expected = [("set-cookie", "theirs=1"), ("x-vestibule-id", "7"), ("cache-control", "no-store")];
         assert_eq!(set, expected.map(|(key, value)| (key.to_owned(), value.as_bytes().to_vec())));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("private"));
-        let quiet = Beside { headers: HeaderMap::new(), protected: true }.edit(&headers);
+        let quiet = Beside { headers: HeaderMap::new(), protected: true, program: false }.edit(&headers);
         assert!(quiet.set.iter().all(|one| one.header.as_ref().is_some_and(|field| field.key != "cache-control")));
+    }
+
+    #[test]
+    fn an_old_client_finds_its_session_first_and_no_other_of_that_name() {
+        let mut headers = HeaderMap::new();
+        for cookie in ["theme=dark", "JSESSIONID=theirs; Path=/", "jsessionid=theirs"] {
+            headers.append(SET_COOKIE, HeaderValue::from_static(cookie));
+        }
+        let cookies = |told: HeaderMap, program: bool| -> (Vec<String>, Vec<String>) {
+            let edit = Beside { headers: told, protected: false, program }.edit(&headers);
+            let set = edit.set.into_iter().filter_map(|one| one.header).filter(|field| field.key == "set-cookie");
+            (edit.remove, set.map(|field| String::from_utf8(field.raw_value).unwrap()).collect())
+        };
+        let ours = HeaderMap::from_iter([(SET_COOKIE, HeaderValue::from_static("JSESSIONID=ours; Path=/Services"))]);
+        let removed = vec!["set-cookie".to_owned()];
+        assert_eq!(cookies(ours, true), (removed.clone(), vec!["JSESSIONID=ours; Path=/Services".to_owned(), "theme=dark".to_owned()]));
+        assert_eq!(cookies(HeaderMap::new(), true), (removed, vec!["theme=dark".to_owned()]));
+        // Elsewhere it is the application's own.
+        assert_eq!(cookies(HeaderMap::new(), false), (Vec::new(), Vec::new()));
     }
 }

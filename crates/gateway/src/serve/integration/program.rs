@@ -56,7 +56,7 @@ impl Program {
 }
 
 /// Whether a cookie has the name of the session's, in whatever spelling clients take for it.
-fn is_session(cookie: &HeaderValue) -> bool {
+pub fn is_session(cookie: &HeaderValue) -> bool {
     let name = cookie.as_bytes().split(|octet| *octet == b'=').next().unwrap_or_default();
     name.trim_ascii().eq_ignore_ascii_case(COOKIE.as_bytes())
 }
