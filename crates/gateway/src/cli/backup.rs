@@ -23,8 +23,6 @@ use crate::store::{embedded, postgres};
 
 /// How long a copy may take. A million users take seconds, a busy disk minutes.
 const PATIENCE: Duration = Duration::from_secs(3600);
-/// The longest life of a token that may be used once. After it nobody needs to remember which ones were.
-const TOKEN_LIFE: Duration = Duration::from_secs(600);
 
 /// Copy the store of the running server into a file
 #[derive(Debug, Args)]
@@ -85,7 +83,7 @@ pub struct Restore {
     /// The backup; none where the store is in PostgreSQL and `pg_restore` has restored it
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
-    /// Since when no gateway has served, in RFC 3339 [default: now]. Where the ids of used tokens are lost, none serves for ten minutes after
+    /// Since when no gateway has served, in RFC 3339 [default: now]. Where the ids of used tokens are lost, none serves after that until no token is alive: ten minutes, or as long as the longest window of the configuration
     #[arg(long, value_name = "TIME")]
     down_since: Option<Timestamp>,
 }
@@ -97,8 +95,8 @@ impl Restore {
         if self.down_since.is_some_and(|since| since > now) {
             return Err(Failure::not_tried("--down-since is in the future"));
         }
-        let not_before = self.down_since.unwrap_or(now) + TOKEN_LIFE;
         let checked = configuration(common)?;
+        let not_before = self.down_since.unwrap_or(now) + checked.once_for();
         match (&checked.store.durable, &self.file) {
             (Durable::Embedded, Some(file)) => embedded(&checked, file, now, not_before, output),
             (Durable::Embedded, None) => Err(Failure::not_tried("name the backup: vestibule restore FILE")),

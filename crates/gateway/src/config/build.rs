@@ -115,6 +115,8 @@ pub struct House {
     pub pages: PageKey,
     /// SessionTickets for services.
     pub tickets: SessionTickets,
+    /// Since when the store knows what was used, if it was restored without that. Until then nobody served.
+    pub knows_since: Option<vestibule_engine::Timestamp>,
     /// How many engines were made.
     pub generations: AtomicU64,
 }

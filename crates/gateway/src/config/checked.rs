@@ -5,6 +5,7 @@
 
 mod integration;
 mod oidc;
+pub mod once;
 mod saml;
 
 use std::collections::BTreeMap;

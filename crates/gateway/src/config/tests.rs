@@ -55,6 +55,23 @@ fn broken_configurations_are_explained_to_the_letter() {
 }
 
 #[test]
+fn a_store_that_forgot_waits_for_the_longest_window() {
+    let house = |name: &str, scheme: &str| {
+        let text = format!(
+            "[[listen]]\naddress = \"127.0.0.1:8080\"\n[tenant.north]\nhosts = [\"north.example\"]\nchain = [\"{name}\"]\n[[route]]\n\
+             match = \"/**\"\npolicies = [\"app.cedar\"]\nbody = {{ limit = \"1MiB\", types = [\"text/xml\"] }}\n\
+             forward = \"http://127.0.0.1:9000\"\n[scheme.{name}]\ntype = \"{name}\"\n{scheme}\n"
+        );
+        read(&text).unwrap_or_else(|problems| panic!("{problems:#?}")).0.once_for().as_secs()
+    };
+    assert_eq!(house("basic", "realm = \"local\""), 600);
+    assert_eq!(house("session-ticket", "max_age = \"1h\""), 3600 + 60 + 2 * 30);
+    assert_eq!(house("session-ticket", "max_age = \"1h\"\nsigned = false"), 600, "there is nothing to remember");
+    let window = "max_age = \"40m\"\nfuture = \"2m\"\nskew = \"1m\"";
+    assert_eq!(house("ws-security", &format!("token = \"username\"\nrealm = \"local\"\n{window}")), 44 * 60);
+}
+
+#[test]
 fn every_example_is_accepted_without_a_warning() {
     let mut seen = 0;
     for entry in std::fs::read_dir(manifest("../../examples")).unwrap() {

@@ -14,6 +14,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use vestibule_engine::Timestamp;
 use vestibule_engine::audit::{Reason, SecurityFault, Trail};
 use vestibule_engine::identity::{Attributes, ExternalId, Issuer, Level, SchemeName, Username, password};
 use vestibule_engine::realm::{Accounts, Answer, Offered, PASSWORD};
@@ -44,6 +45,8 @@ pub struct WsSecurity {
     /// How far a refusal reaches: other schemes for the same token may know the sender.
     reach: Reach,
     consumes: [Place; 1],
+    /// See [`WsSecurity::knowing_since`].
+    knows_since: Option<Timestamp>,
 }
 
 /// How what was proven becomes a user.
@@ -91,7 +94,13 @@ impl Credential {
 impl WsSecurity {
     /// The scheme of this name.
     pub fn new(name: SchemeName, verifier: Verifier, credential: Credential, plain: PlainHttp, reach: Reach) -> Self {
-        Self { name, verifier: Arc::new(verifier), credential, plain, reach, consumes: [Place::SoapToken] }
+        Self { name, verifier: Arc::new(verifier), credential, plain, reach, consumes: [Place::SoapToken], knows_since: None }
+    }
+
+    /// The same over a store that forgot what was used before this: an assertion that was issued earlier, and may be used once or
+    /// with one document, may have been, for its end is its issuer's to choose.
+    pub fn knowing_since(self, knows_since: Option<Timestamp>) -> Self {
+        Self { knows_since, ..self }
     }
 
     fn rejected(&self, reason: Reason) -> Outcome {
@@ -162,6 +171,9 @@ impl WsSecurity {
         proven: Proven<'_>,
     ) -> Result<Outcome, Unavailable> {
         let assertion = accepted.assertion.value();
+        if accepted.is_remembered() && self.knows_since.is_some_and(|since| assertion.issue_instant < since) {
+            return Ok(self.rejected(Reason::Security(SecurityFault::Stale)));
+        }
         let issuer = Issuer::from(assertion.issuer.as_str());
         let tenant = &proven.asked.found.tenant;
         let named = assertion.name_id().map(|name| name.value.as_str());

@@ -200,6 +200,7 @@ pub async fn open(path: PathBuf, purpose: Purpose, clock: Arc<dyn Clock>, inheri
         clock: clock.clone(),
         durable: stores.durable.clone(),
         expiring: stores.expiring.clone(),
+        knows_since: stores.knows_since,
         users: users.clone(),
         pool,
         keys,
@@ -436,6 +437,8 @@ struct Stores {
     expiring: Arc<dyn ExpiringStore>,
     /// The store in a file, if that is where users are: of others copies are made with their own tools.
     embedded: Option<Arc<EmbeddedStore>>,
+    /// See [`build::House::knows_since`].
+    knows_since: Option<Timestamp>,
 }
 
 impl Stores {
@@ -476,15 +479,15 @@ impl Stores {
                 }
             }
         };
-        may_serve(&durable, clock.now()).await?;
+        let knows_since = may_serve(&durable, clock.now()).await?;
         let marked = durable.setting(DEMO).await.map_err(|down| down.to_string())?.is_some();
         match purpose {
             Purpose::Serve if marked => Err("this store was made by `vestibule demo`; serve another one".to_owned()),
             Purpose::Demo if !marked => {
                 durable.setting_or_insert(DEMO, b"1").await.map_err(|down| down.to_string())?;
-                Ok(Self { durable, expiring, embedded: file })
+                Ok(Self { durable, expiring, embedded: file, knows_since })
             }
-            Purpose::Serve | Purpose::Demo => Ok(Self { durable, expiring, embedded: file }),
+            Purpose::Serve | Purpose::Demo => Ok(Self { durable, expiring, embedded: file, knows_since }),
         }
     }
 }
@@ -494,17 +497,17 @@ pub fn database(checked: &Checked) -> PathBuf {
     checked.store.path.join(DATABASE)
 }
 
-/// Refuses while tokens may be alive of which a restored store does not know that they were used.
-async fn may_serve(durable: &Arc<dyn DurableStore>, now: Timestamp) -> Result<(), String> {
+/// Refuses while tokens may be alive of which a restored store does not know that they were used; says since when it knows.
+async fn may_serve(durable: &Arc<dyn DurableStore>, now: Timestamp) -> Result<Option<Timestamp>, String> {
     let noted = durable.setting(NOT_BEFORE).await.map_err(|down| down.to_string())?;
-    let Some(noted) = noted else { return Ok(()) };
+    let Some(noted) = noted else { return Ok(None) };
     let until: Timestamp = std::str::from_utf8(&noted)
         .ok()
         .and_then(|text| text.parse().ok())
         .ok_or("the store says since when it may serve again, but not in words that can be read; restore it again")?;
     match now < until {
         true => Err(format!("the store was restored, and tokens may be alive that were used before: no gateway serves before {until}")),
-        false => Ok(()),
+        false => Ok(Some(until)),
     }
 }
 

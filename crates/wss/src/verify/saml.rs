@@ -57,6 +57,12 @@ pub struct AcceptedAssertion {
 }
 
 impl AcceptedAssertion {
+    /// Whether it has to be remembered until its own end: it may be used once, or with one document.
+    pub fn is_remembered(&self) -> bool {
+        let one_time = self.assertion.value().conditions.as_ref().is_some_and(|conditions| conditions.one_time_use);
+        one_time || matches!(self.confirmed, Confirmed::Bearer | Confirmed::SenderVouches(_))
+    }
+
     pub(super) fn replay(&self, message: &Message, signatures: &[SignedParts], rules: &Rules<'_>) -> Vec<Replay> {
         let assertion = self.assertion.value();
         let once = saml::sp::Once::of(assertion, rules.window.skew);

@@ -82,7 +82,8 @@ impl Schemes<'_> {
             TokenKind::X509 => Credential::X509(Owners::new(security.mapping.clone(), security.suffix.clone(), users)),
             TokenKind::Saml => Credential::Saml { subject: security.subject.clone(), users, tickets: Box::new(self.house.tickets.clone()) },
         };
-        Ok(Arc::new(WsSecurity::new(name.clone(), verifier, credential, self.plain(), reach)))
+        let knows_since = self.house.knows_since;
+        Ok(Arc::new(WsSecurity::new(name.clone(), verifier, credential, self.plain(), reach).knowing_since(knows_since)))
     }
 }
 

@@ -97,7 +97,7 @@ pub struct IdentityProvider {
     #[serde(default = "one_minute")]
     #[schemars(extend("default" = "1m"))]
     pub skew: At<Period>,
-    /// How old an assertion may be, whatever it says itself.
+    /// How old an assertion may be, whatever it says itself; an hour at most.
     #[serde(default = "five_minutes")]
     #[schemars(extend("default" = "5m"))]
     pub max_age: At<Period>,

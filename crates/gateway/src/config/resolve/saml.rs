@@ -15,10 +15,12 @@ use super::saml11::source_twins;
 use crate::config::checked::{Conceded, FoundBy, IdentityProvider, Origin, Pair, Refresh, Resolution, ResolutionEndpoint, Saml, Weakness};
 use crate::config::file::{self, Answers, RequestBinding, SignedPart};
 use crate::config::pem;
-use crate::config::values::{At, Pairs};
+use crate::config::values::{At, Pairs, Period};
 
 /// Clocks may not differ by more (reference: login-saml-delegated, 6.4).
 const MOST_SKEW: Duration = Duration::from_secs(300);
+/// The oldest assertion that may be accepted at all: whoever records one can use it for so long where the store forgets.
+const MOST_AGE: Period = Period::seconds(3600);
 
 impl Resolve<'_> {
     pub(super) fn saml_scheme(&mut self, written: &file::SamlScheme) -> Saml {
@@ -117,6 +119,9 @@ impl Resolve<'_> {
         }
         if written.skew.value.0 > MOST_SKEW {
             self.error(&written.skew, "clocks may differ by five minutes at most");
+        }
+        if written.max_age.value > MOST_AGE {
+            self.error(&written.max_age, format!("a recorded assertion could be used for longer than {MOST_AGE}"));
         }
         if written.unsolicited.value && written.origins.is_empty() {
             self.error(&written.unsolicited, "anybody's page could begin a login with an answer of this identity provider").help =

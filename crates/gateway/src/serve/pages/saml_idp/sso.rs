@@ -28,7 +28,7 @@ use crate::serve::pages::single_logout::{Known, Party};
 use crate::serve::pages::{Portal, Visit, reply};
 
 /// How long somebody may take to sign in; service providers wait no longer either.
-const LONGEST: i64 = 3600;
+const LONGEST: i64 = crate::config::checked::once::LONGEST_SAML_REQUEST.as_secs().cast_signed();
 /// Longest relay state that is carried, in octets. The standard allows 80 (bindings §3.4.3); some send whole addresses.
 pub(super) const LONGEST_RELAY_STATE: usize = 1000;
 /// Longest id of a request, in octets.
