@@ -13,10 +13,10 @@ use crate::support::{Answer, Gateway, ask, get};
 
 const PATH: &str = "5f4dcc3b5aa765d61d8327deb882cf99";
 const PREVIOUS: &str = "0cc175b9c0f1b6a831c399e269772661";
-const OWN: &str = "92eb5ffee6ae2fec3ad71c777531578f";
+pub const OWN: &str = "92eb5ffee6ae2fec3ad71c777531578f";
 const STRICT: &str = "4a8a08f09d37b73795649038408b5f33";
 
-fn gateway(realm: &str) -> Gateway {
+pub fn gateway(realm: &str) -> Gateway {
     let files =
         [("service-password", SERVICE_PASSWORD), ("path", PATH), ("previous-path", PREVIOUS), ("own-path", OWN), ("strict-path", STRICT)];
     Gateway::with_files(&include_str!("delegate.toml").replace("{{realm}}", realm), &files)

@@ -12,6 +12,7 @@ mod browser;
 mod chain;
 mod client_certificates;
 mod cluster;
+mod corpora;
 mod delegate;
 mod delegated;
 mod demo;

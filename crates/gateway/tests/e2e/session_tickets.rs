@@ -9,7 +9,7 @@ use crate::support::{Answer, Ask, Gateway, ask, exchange};
 use crate::ws_security::{ADA, CLIENT, HOUSE, ORDER, PARTNER, add, cut, envelope, files, named, post, reason, signed, written};
 
 /// The house of the security headers, in which services pass tickets on.
-const TICKETS: &str = r#"
+pub const TICKETS: &str = r#"
 [scheme.ticket]
 type = "session-ticket"
 signed = false
@@ -55,6 +55,16 @@ assertion = { issuer = "https://gateway.north.example", audience = "urn:north:ne
 
 const NAMES: [&str; 5] = ["header", "cookie", "bound", "brief", "envelope"];
 
+/// A house in which services pass tickets on, without its own responses.
+pub fn ticketed(house: &str) -> String {
+    let config: Vec<&str> = house.split("\n\n").filter(|part| !part.contains("[response.")).collect();
+    config.join("\n\n").replacen(
+        "chain = [\"signed\", \"asserted\", \"named\", \"basic\"]",
+        "chain = [\"ticket\", \"bound\", \"enveloped\", \"signed\", \"asserted\", \"named\", \"basic\"]",
+        1,
+    )
+}
+
 fn house() -> Gateway {
     let rule = |name: &&str| {
         format!("@id(\"{name}\") @response(\"{name}\") permit(principal, action, resource) when {{ resource.path == \"/told/{name}\" }};\n")
@@ -62,13 +72,7 @@ fn house() -> Gateway {
     let told: String = NAMES.iter().map(rule).collect();
     let files = files(&told);
     let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
-    let config: Vec<&str> = HOUSE.split("\n\n").filter(|part| !part.contains("[response.")).collect();
-    let config = config.join("\n\n").replacen(
-        "chain = [\"signed\", \"asserted\", \"named\", \"basic\"]",
-        "chain = [\"ticket\", \"bound\", \"enveloped\", \"signed\", \"asserted\", \"named\", \"basic\"]",
-        1,
-    );
-    let gateway = Gateway::with_files(&format!("{config}{TICKETS}"), &files);
+    let gateway = Gateway::with_files(&format!("{}{TICKETS}", ticketed(HOUSE)), &files);
     for (name, password) in [PARTNER, ADA, (CLIENT, "never typed by anybody")] {
         add(&gateway, "north", name, password);
     }

@@ -125,6 +125,10 @@ fn a_header_in_another_spelling_goes_no_further() {
             assert!(answer.status >= 400, "{message:?} {answer:?}");
             assert!(gateway.application.received().is_empty(), "{message:?}");
         }
+        // Where nobody read it, because it is no POST, it is the sender's fault all the same.
+        let put = gateway.send(&ask("PUT", "/open").header("Content-Type", &message.0).body(message.1.clone()));
+        assert!((400..500).contains(&put.status) && gateway.application.received().is_empty(), "{message:?} {put:?}");
+        assert_eq!(reason(&gateway, &put), serde_json::json!({ "malformed": "soap" }), "{put:?}");
     }
     // What is no message may be spelled as it likes.
     for (media_type, body) in [("text/xml", "<order note=\"one&#10;two\"/>"), ("application/json", "{\"a\": \"&#101;\"}")] {
