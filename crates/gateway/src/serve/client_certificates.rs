@@ -170,11 +170,6 @@ impl ForwardedCertificate {
         Self { header, trust, held: Cache::new(HELD) }
     }
 
-    /// The header.
-    pub fn header(&self) -> &HeaderName {
-        &self.header
-    }
-
     /// Every header in which it comes.
     pub fn headers(&self) -> impl Iterator<Item = HeaderName> {
         let chain = (self.header == CLIENT_CERT).then(|| HeaderName::from_static(CLIENT_CERT_CHAIN));

@@ -261,11 +261,11 @@ impl Beside {
         let ours = headers.keys().filter(|name| is_ours(name.as_str())).map(HeaderName::as_str);
         edit.remove = ours.map(str::to_owned).collect();
         // Ours first: of two sessions old clients take the first cookie's, and never one of that name that is the service's.
-        let is_theirs = |cookie: &&HeaderValue| !is_our_cookie(cookie.as_bytes()) && !(self.program && is_session(cookie));
+        let is_ours = |cookie: &HeaderValue| is_our_cookie(cookie.as_bytes()) || (self.program && is_session(cookie));
         let theirs = headers.get_all(SET_COOKIE);
-        if theirs.iter().any(|cookie| !is_theirs(&cookie)) || (self.program && headers.contains_key(SET_COOKIE)) {
+        if theirs.iter().any(is_ours) || (self.program && headers.contains_key(SET_COOKIE)) {
             edit.remove.push(SET_COOKIE.as_str().to_owned());
-            for cookie in self.headers.get_all(SET_COOKIE).iter().chain(theirs.iter().filter(is_theirs)) {
+            for cookie in self.headers.get_all(SET_COOKIE).iter().chain(theirs.iter().filter(|cookie| !is_ours(cookie))) {
                 edit.add(SET_COOKIE.as_str(), cookie);
             }
             let mut others = self.headers.clone();
