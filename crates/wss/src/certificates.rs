@@ -8,7 +8,7 @@ mod name;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
@@ -26,13 +26,17 @@ use crate::tokens::Reference;
 
 /// Certificates of one path.
 pub(crate) const MOST_CERTIFICATES: usize = 8;
-/// Paths that are remembered.
+/// Paths that are remembered, each with its first certificate (some 4 KiB).
 const MOST_PATHS: usize = 4096;
 
-/// A certificate, read.
+/// A certificate, read. A copy is another name for the same one.
 #[derive(Clone)]
-pub struct Certificate {
+pub struct Certificate(Arc<Read>);
+
+struct Read {
     der: Vec<u8>,
+    /// Its key, ready to verify with; none of a kind unknown here.
+    keys: TrustedKeys,
     key: KeyId,
     subject: String,
     issuer: String,
@@ -47,7 +51,7 @@ pub struct Certificate {
 
 impl fmt::Debug for Certificate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Certificate({:?}, {})", self.subject, self.key)
+        write!(f, "Certificate({:?}, {})", self.0.subject, self.0.key)
     }
 }
 
@@ -63,7 +67,11 @@ impl Certificate {
             x509_parser::extensions::ParsedExtension::SubjectKeyIdentifier(identifier) => Some(identifier.0.to_vec()),
             _ => None,
         });
-        Ok(Self {
+        let mut keys = TrustedKeys::new();
+        // What of it cannot verify is told by whoever wants to.
+        let _ = keys.add_certificate(der);
+        Ok(Self(Arc::new(Read {
+            keys,
             key: KeyId::of_certificate(der).map_err(|_| Error::Certificate)?,
             subject: certificate.subject().to_string(),
             issuer: certificate.issuer().to_string(),
@@ -75,64 +83,69 @@ impl Certificate {
             not_after: certificate.validity().not_after.timestamp(),
             signs: key_usage.is_none_or(|usage| usage.value.digital_signature() || usage.value.non_repudiation()),
             der: der.to_vec(),
-        })
+        })))
+    }
+
+    /// Its key, to verify with; `None` of a kind unknown here.
+    pub(crate) fn keys(&self) -> Option<&TrustedKeys> {
+        Some(&self.0.keys).filter(|keys| !keys.ids().is_empty())
     }
 
     /// Its octets.
     pub fn der(&self) -> &[u8] {
-        &self.der
+        &self.0.der
     }
 
     /// The name of its key.
     pub fn key(&self) -> KeyId {
-        self.key
+        self.0.key
     }
 
     /// The name of its subject, for people.
     pub fn subject(&self) -> &str {
-        &self.subject
+        &self.0.subject
     }
 
     /// The name of its issuer, for people.
     pub fn issuer(&self) -> &str {
-        &self.issuer
+        &self.0.issuer
     }
 
     /// Its serial number in decimal digits.
     pub fn serial(&self) -> &str {
-        &self.serial
+        &self.0.serial
     }
 
     /// Its SubjectKeyIdentifier extension.
     pub fn subject_key_identifier(&self) -> Option<&[u8]> {
-        self.subject_key_identifier.as_deref()
+        self.0.subject_key_identifier.as_deref()
     }
 
     /// Its SHA-1, which names it and proves nothing.
     pub fn thumbprint(&self) -> &[u8] {
-        &self.thumbprint
+        &self.0.thumbprint
     }
 
     /// Its issuer as XML Signature writes names: the most specific part first.
     pub(crate) fn issuer_written(&self) -> String {
-        name::written(&self.issuer_parts)
+        name::written(&self.0.issuer_parts)
     }
 
     pub(crate) fn is_meant(&self, reference: &Reference) -> bool {
         match reference {
-            Reference::SubjectKeyIdentifier(wanted) => self.subject_key_identifier.as_ref() == Some(wanted),
-            Reference::Thumbprint(wanted) => self.thumbprint == *wanted,
-            Reference::IssuerSerial { issuer, serial } => self.serial == *serial && name::is_same(&self.issuer_parts, issuer),
-            Reference::Certificate(der) => self.der == *der,
+            Reference::SubjectKeyIdentifier(wanted) => self.0.subject_key_identifier.as_ref() == Some(wanted),
+            Reference::Thumbprint(wanted) => self.0.thumbprint == *wanted,
+            Reference::IssuerSerial { issuer, serial } => self.0.serial == *serial && name::is_same(&self.0.issuer_parts, issuer),
+            Reference::Certificate(der) => self.0.der == *der,
             Reference::Id(_) | Reference::Embedded(_) | Reference::Assertion(_) | Reference::Refused(_) => false,
         }
     }
 
     fn check(&self, now: jiff::Timestamp) -> Result<(), CertificateFault> {
-        if !(self.not_before..=self.not_after).contains(&now.as_second()) {
+        if !(self.0.not_before..=self.0.not_after).contains(&now.as_second()) {
             return Err(CertificateFault::Expired);
         }
-        if self.signs { Ok(()) } else { Err(CertificateFault::Usage) }
+        if self.0.signs { Ok(()) } else { Err(CertificateFault::Usage) }
     }
 }
 
@@ -175,7 +188,7 @@ pub struct CertificateStore {
     lists: Vec<CertRevocationList<'static>>,
     revocation: Revocation,
     /// Paths that were found, and until when they hold. A store that is loaded anew begins without.
-    paths: Mutex<HashMap<[u8; 32], i64>>,
+    paths: Mutex<HashMap<[u8; 32], (i64, Certificate)>>,
 }
 
 impl fmt::Debug for CertificateStore {
@@ -252,22 +265,31 @@ impl CertificateStore {
         if chain.len() > MOST_CERTIFICATES {
             return Err(CertificateFault::TooLong);
         }
-        if let Some(known) = self.known.iter().find(|known| known.der == *leaf) {
+        if let Some(known) = self.known_as(leaf) {
             return known.check(now).map(|()| known.clone());
         }
-        let certificate = Certificate::from_der(leaf).map_err(|_| CertificateFault::Unreadable)?;
         let key = replay::hash("path", chain.iter().map(Vec::as_slice));
-        let remembered = self.paths.lock().ok().and_then(|paths| paths.get(&key).copied());
-        if remembered.is_none_or(|until| now.as_second() >= until) {
-            let until = self.path(chain, now)?;
-            if let Ok(mut paths) = self.paths.lock() {
-                if paths.len() >= MOST_PATHS {
-                    paths.clear();
+        let remembered = self.paths.lock().ok().and_then(|paths| paths.get(&key).cloned());
+        let certificate = match remembered {
+            Some((until, certificate)) if now.as_second() < until => certificate,
+            stale => {
+                let read = |der: &[u8]| Certificate::from_der(der).map_err(|_| CertificateFault::Unreadable);
+                let certificate = stale.map_or_else(|| read(leaf), |(_, certificate)| Ok(certificate))?;
+                let until = self.path(chain, now)?;
+                if let Ok(mut paths) = self.paths.lock() {
+                    if paths.len() >= MOST_PATHS {
+                        paths.clear();
+                    }
+                    paths.insert(key, (until, certificate.clone()));
                 }
-                paths.insert(key, until);
+                certificate
             }
-        }
+        };
         certificate.check(now).map(|()| certificate)
+    }
+
+    fn known_as(&self, der: &[u8]) -> Option<&Certificate> {
+        self.known.iter().find(|known| known.der() == der)
     }
 
     /// Finds a path, and says how long it may be remembered: a day at most, never beyond a date in it.
@@ -300,7 +322,7 @@ impl CertificateStore {
         let between = path.intermediate_certificates().map(|one| one.der().as_ref().to_vec());
         for der in between.chain([leaf.as_ref().to_vec()]) {
             let read = Certificate::from_der(&der).map_err(|_| CertificateFault::Unreadable)?;
-            until = until.min(read.not_after);
+            until = until.min(read.0.not_after);
         }
         Ok(until)
     }

@@ -13,8 +13,10 @@ mod signatures;
 pub use saml::{AcceptedAssertion, Confirmed};
 pub use signatures::SignedParts;
 
+use std::sync::Arc;
+
 use vestibule_soap::{Envelope, Target};
-use vestibule_xmlsec::{Document, Limits};
+use vestibule_xmlsec::{Claimed, Document, Limits};
 
 use crate::certificates::Certificate;
 use crate::error::Error;
@@ -37,8 +39,8 @@ const MOST_BINARY_TOKENS: usize = 8;
 #[derive(Debug, Clone)]
 pub struct Message {
     document: Document,
-    envelope: Envelope,
-    outline: Outline,
+    envelope: Arc<Claimed<Envelope>>,
+    outline: Arc<Claimed<Outline>>,
 }
 
 /// What was proven of a message.
@@ -78,14 +80,14 @@ impl Message {
     /// # Errors
     /// As [`Message::read`].
     pub fn of(document: Document) -> Result<Self, Error> {
-        let envelope = Envelope::read(&document)?.sender_says().clone();
-        let outline = document.claim::<Outline>()?.sender_says().clone();
+        let envelope = Arc::new(Envelope::read(&document)?);
+        let outline = Arc::new(document.claim()?);
         Ok(Self { document, envelope, outline })
     }
 
     /// Its envelope. Claims, but for what [`Accepted::covered`] names.
     pub fn envelope(&self) -> &Envelope {
-        &self.envelope
+        self.envelope.sender_says()
     }
 
     /// Its document.
@@ -105,7 +107,7 @@ impl Message {
         let mut offered = Vec::new();
         for header in self.headers_for(role) {
             let Ok(items) = &header.items else { return all.to_vec() };
-            if !self.outline.ciphertexts.is_empty() {
+            if !self.outline().ciphertexts.is_empty() {
                 return all.to_vec();
             }
             let is_there = |wanted: fn(&Item) -> bool| items.iter().any(wanted);
@@ -143,12 +145,12 @@ impl Message {
     }
 
     pub(crate) fn outline(&self) -> &Outline {
-        &self.outline
+        self.outline.sender_says()
     }
 
     pub(crate) fn headers_for<'a>(&'a self, role: &'a Target) -> impl Iterator<Item = &'a SecurityHeader> {
-        let ours = self.envelope.blocks().iter().filter(move |block| block.target == *role);
-        ours.filter_map(|block| self.outline.headers.iter().find(|header| header.place == block.place))
+        let ours = self.envelope().blocks().iter().filter(move |block| block.target == *role);
+        ours.filter_map(|block| self.outline().headers.iter().find(|header| header.place == block.place))
     }
 
     /// The one header for us, of an era that counts.
@@ -185,7 +187,12 @@ impl Message {
 
         let until = timestamp.map_or_else(|| rules.window.end_of(now), |timestamp| timestamp.end(&rules.window));
         let mut replay: Vec<Replay> = username.iter().filter_map(|token| token.replay(&role_name(rules.role), &rules.window)).collect();
-        replay.extend(signatures.iter().map(|signature| signature.once(until)));
+        for once in signatures.iter().map(|signature| signature.once(until)) {
+            // Two signatures that say the same are one condition: a message is no replay of itself.
+            if !replay.contains(&once) {
+                replay.push(once);
+            }
+        }
         replay.extend(assertion.iter().flat_map(|accepted| accepted.replay(&message, &signatures, rules)));
         let covered = coverage.names();
         let trusted = signatures.iter().find(|signature| signature.trusted);
@@ -295,8 +302,8 @@ impl<'h> Contents<'h> {
             found = Some(read.map_err(|error| trace.refuse_xml(name, &error))?);
         }
         // The drafts have it beside the security header.
-        for (place, era, read) in &message.outline.loose_timestamps {
-            let ours = message.envelope.blocks().iter().any(|block| block.place == *place && block.target == *rules.role);
+        for (place, era, read) in &message.outline().loose_timestamps {
+            let ours = message.envelope().blocks().iter().any(|block| block.place == *place && block.target == *rules.role);
             if ours && *era == self.era && self.era != Era::Standard {
                 let read = read.clone().map_err(|error| trace.refuse_xml(name, &error))?;
                 if found.replace(read).is_some() {

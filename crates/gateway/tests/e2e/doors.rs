@@ -153,7 +153,31 @@ impl House {
     }
 
     /// The same, with another chain.
-    pub fn open_chained(front: Front, (omitted, instead): (&str, &str), chain: &str, ours: &str, files: &[(&str, &str)]) -> Option<Self> {
+    pub fn open_chained(front: Front, change: (&str, &str), chain: &str, ours: &str, files: &[(&str, &str)]) -> Option<Self> {
+        Self::open_before(front, change, |put, port| {
+            let read = std::fs::read_to_string(examples().join("vestibule.toml")).unwrap();
+            let config = put(&read).replace("policies/app.cedar", "policy.cedar").replace(CHAIN, chain);
+            let more = "\n[server]\nhealth = \"127.0.0.1:{{health}}\"\ncontrol_socket = \"{{dir}}/admin.sock\"\n\n\
+                        [store]\npath = \"{{dir}}/data\"\n\n[audit]\nto = \"file\"\npath = \"{{dir}}/audit.jsonl\"\n";
+            // Envoy names its own address as that of a client on the same machine, so a password in the clear is not a local one.
+            let conceded = match front {
+                Front::Envoy | Front::EnvoyHttp | Front::EnvoyExtProc => format!(
+                    "\n[[concession]]\nwhat = \"plain-http\"\npartner = \"127.0.0.1:{port}\"\nreason = \"a test\"\nexpires = \"2099-01-01\"\n"
+                ),
+                Front::Nginx | Front::Caddy | Front::Haproxy | Front::Traefik => String::new(),
+            };
+            let policy = [("policy.cedar", POLICY)];
+            Gateway::with_files(&format!("{config}{ours}{more}{conceded}"), &[files, &policy].concat()).with_users()
+        })
+    }
+
+    /// The example's `front` before a gateway of one's own, which `gateway` makes of what puts this house's ports in the place of
+    /// the example's, and of the port of our own pages in this house.
+    pub fn open_before(
+        front: Front,
+        (omitted, instead): (&str, &str),
+        gateway: impl FnOnce(&dyn Fn(&str) -> String, u16) -> Gateway,
+    ) -> Option<Self> {
         let Some(program) = program(front.program()) else {
             let required = std::env::var("VESTIBULE_PEERS").as_deref() == Ok("required");
             assert!(!required || front == Front::Traefik, "{} is missing", front.program());
@@ -163,24 +187,11 @@ impl House {
         let application = Application::start();
         let ports = PORTS.map(|port| if port == 8081 { application.address.port() } else { free_port() });
         let put = |text: &str| with_ports(text, ports);
-        let read = |name: &str| std::fs::read_to_string(examples().join(name)).unwrap();
-        let config = put(&read("vestibule.toml")).replace("policies/app.cedar", "policy.cedar").replace(CHAIN, chain);
-        let more = "\n[server]\nhealth = \"127.0.0.1:{{health}}\"\ncontrol_socket = \"{{dir}}/admin.sock\"\n\n\
-                    [store]\npath = \"{{dir}}/data\"\n\n[audit]\nto = \"file\"\npath = \"{{dir}}/audit.jsonl\"\n";
-        // Envoy names its own address as that of a client on the same machine, so a password in the clear is not a local one.
-        let conceded = match front {
-            Front::Envoy | Front::EnvoyHttp | Front::EnvoyExtProc => format!(
-                "\n[[concession]]\nwhat = \"plain-http\"\npartner = \"127.0.0.1:{}\"\nreason = \"a test\"\nexpires = \"2099-01-01\"\n",
-                ports[2]
-            ),
-            Front::Nginx | Front::Caddy | Front::Haproxy | Front::Traefik => String::new(),
-        };
-        let mut gateway =
-            Gateway::with_files(&format!("{config}{ours}{more}{conceded}"), &[files, &[("policy.cedar", POLICY)]].concat()).with_users();
+        let mut gateway = gateway(&put, ports[2]);
         gateway.application = application;
         let scratch = Scratch::new();
         for name in front.files() {
-            let text = read(name);
+            let text = std::fs::read_to_string(examples().join(name)).unwrap();
             assert!(text.contains(omitted), "the example has no {omitted:?}");
             let text = if omitted.is_empty() { text } else { text.replace(omitted, instead) };
             scratch.write(name, &put(&front.adapt(&text, scratch.path())));

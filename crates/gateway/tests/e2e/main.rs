@@ -67,6 +67,8 @@ mod tunnels;
 mod wire_examples;
 mod ws_security;
 mod ws_security_cluster;
+mod ws_security_corpus;
+mod ws_security_limits;
 mod ws_security_peers;
 mod ws_security_spellings;
 mod xml;

@@ -58,6 +58,11 @@ impl Servers {
 
     /// A policy server, over the example.
     fn open(&self, launch: &Launch, more: &str) -> Gateway {
+        self.open_changed(launch, |config| format!("{config}{more}"), |policy| policy)
+    }
+
+    /// The same, with another configuration and other policies.
+    fn open_changed(&self, launch: &Launch, change: impl Fn(String) -> String, policy: impl Fn(String) -> String) -> Gateway {
         let host = launch.host.unwrap_or(Ipv4Addr::LOCALHOST).to_string();
         let config = example("vestibule.toml")
             .replace("10.0.0.1:9005", "{{host}}:{{port}}")
@@ -71,7 +76,7 @@ impl Servers {
             .replace("tls/", "");
         let (certificate, key) = self.authority.issue("policy.example.com");
         let (issuer, issuer_key, client) = (pem("idp-rsa2048.crt"), pem("idp-rsa2048.key"), pem("client-rsa2048.crt"));
-        let policy = example("policies/orders.cedar");
+        let policy = policy(example("policies/orders.cedar"));
         let files = [
             ("policy-server.pem", certificate.as_str()),
             ("server.key", &key),
@@ -81,7 +86,7 @@ impl Servers {
             ("client-rsa2048.crt", &client),
             ("orders.cedar", &policy),
         ];
-        let gateway = Gateway::launched(launch, &format!("{config}{more}{FOOT}").replace("{{host}}", &host), &files, None);
+        let gateway = Gateway::launched(launch, &format!("{}{FOOT}", change(config)).replace("{{host}}", &host), &files, None);
         add(&gateway, "main", CLIENT, "never typed by anybody");
         gateway
     }
@@ -141,6 +146,17 @@ impl Agent {
     fn wait_for_servers(&self) {
         for _ in 0..600 {
             if self.order(envelope(ORDER).as_bytes()).status == 500 {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        panic!("no policy server answers\n{}", self.log());
+    }
+
+    /// Sends one message until a server, and not Envoy alone, refuses it.
+    fn wait_until_refused(&self) {
+        for _ in 0..200 {
+            if self.order(envelope(ORDER).as_bytes()).header("x-vestibule-id").is_some() {
                 return;
             }
             std::thread::sleep(Duration::from_millis(50));
@@ -264,6 +280,83 @@ fn an_agent_that_does_not_bring_the_whole_body_is_told_no() {
     drop(server);
     assert_eq!(agent.order(&signed()).status, 503);
     assert!(agent.service.received().is_empty());
+}
+
+/// The same agent by `ext_authz`: it brings the body, and forwards the message as it came.
+#[test]
+fn an_agent_asks_by_ext_authz_over_mutual_tls() {
+    if envoy().is_none() {
+        return;
+    }
+    let servers = Servers::new();
+    let ours = |config: String| {
+        let config = config.split("# What the service gets in place").next().unwrap().to_owned();
+        let config = config.replace("\"envoy-ext-proc\"", "\"envoy\"");
+        config.replace("inject   = [\"headers\"]", "inject   = [\"headers\"]\nsecurity_header = \"keep\"")
+    };
+    let open = || servers.open_changed(&Launch::default(), ours, |policy| policy.replace(" @response(\"for-orders\")", ""));
+    let gateways = [open(), open()];
+    let addresses = [gateways[0].address, gateways[1].address];
+    let asking = |body: &'static str| {
+        move |config: String| {
+            let (before, rest) = config.split_once("                  - name: envoy.filters.http.ext_proc\n").unwrap();
+            let (_, after) = rest.split_once("                  - name: envoy.filters.http.router\n").unwrap();
+            format!(
+                "{before}                  - name: envoy.filters.http.ext_authz
+                    typed_config:
+                      \"@type\": type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthz
+                      transport_api_version: V3
+                      failure_mode_allow: false
+                      status_on_error: {{ code: ServiceUnavailable }}
+                      encode_raw_headers: true
+                      {body}
+                      grpc_service: {{ envoy_grpc: {{ cluster_name: policy-servers }}, timeout: 15s }}
+                  - name: envoy.filters.http.router
+{after}"
+            )
+        }
+    };
+    let whole = asking("with_request_body: { max_request_bytes: 1048576, pack_as_bytes: true }");
+    let Some(agent) = Agent::start(&servers, servers.agents.issue("agent"), addresses, &whole) else { return };
+    agent.wait_for_servers();
+    agent.service.forget();
+    let message = signed();
+    let answer = agent.order(&message);
+    assert_eq!(answer.status, 200, "{answer:?} {} {}", gateways[0].log(), agent.log());
+    let seen = agent.service.last();
+    assert_eq!((seen.header("x-vestibule-user"), &seen.body), (Some(CLIENT), &message));
+    agent.service.forget();
+    let changed = String::from_utf8(signed()).unwrap().replace(">7<", ">8<").into_bytes();
+    for (message, word) in [(changed, "wsse:FailedAuthentication"), (envelope(ORDER).into_bytes(), "wsse:InvalidSecurity")] {
+        let answer = agent.order(&message);
+        assert!(answer.status == 500 && answer.body.contains(word), "{answer:?}");
+    }
+
+    // Half a body, none, or one of which nobody says that it is whole, and an agent that is none of ours.
+    for body in ["with_request_body: { max_request_bytes: 1000, allow_partial_message: true, pack_as_bytes: true }", ""] {
+        let Some(agent) = Agent::start(&servers, servers.agents.issue("agent"), addresses, asking(body)) else { return };
+        agent.wait_until_refused();
+        let answer = agent.order(&signed());
+        assert!(answer.status >= 400, "{body}: {answer:?}");
+        assert!(agent.service.received().is_empty(), "{body}");
+    }
+    let stranger = Authority::new("agents").issue("agent");
+    let Some(foreign) = Agent::start(&servers, stranger, addresses, &whole) else { return };
+    assert_eq!(foreign.order(&signed()).status, 503);
+    // One server is gone: the other one decides. Both: nothing passes.
+    let [first, second] = gateways;
+    drop(first);
+    let goes_on = (0..200).any(|_| {
+        std::thread::sleep(Duration::from_millis(50));
+        agent.order(&signed()).status == 200
+    });
+    assert!(goes_on, "{}", agent.log());
+    drop(second);
+    agent.service.forget();
+    for _ in 0..3 {
+        assert_eq!(agent.order(&signed()).status, 503);
+    }
+    assert!(agent.service.received().is_empty() && foreign.service.received().is_empty());
 }
 
 /// A machine of its own: a network namespace, joined to this one by a cable.

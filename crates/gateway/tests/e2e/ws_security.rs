@@ -17,7 +17,8 @@ use vestibule_wss::{
 use vestibule_xmlsec::{DecryptionKeys, Limits, SigningKey, TrustedKeys, WebServices};
 
 use crate::doors::{Front, House};
-use crate::support::{Answer, FAKETIME, Gateway, ask};
+use crate::support::{Answer, Gateway, ask};
+use crate::ws_security_corpus::words;
 
 const SOAP11: &str = "http://schemas.xmlsoap.org/soap/envelope/";
 pub const ORDER: &str = "<o:GetOrder xmlns:o=\"urn:example:orders\"><o:id>7</o:id></o:GetOrder>";
@@ -252,23 +253,30 @@ fn key(name: &str) -> SigningKey<WebServices> {
 
 /// A message of a consumer of our own.
 pub fn written(token: Token<'_>, signer: Option<(&str, KeyReference)>, inside: &str) -> Vec<u8> {
-    let message = Message::read(envelope(inside).as_bytes(), &Limits::SOAP).unwrap();
+    let lifetime = Lifetime::For(jiff::SignedDuration::from_secs(300));
+    written_at(SystemClock::default().now(), lifetime, token, signer, (&envelope(inside), &[Part::Body, Part::Timestamp]))
+}
+
+/// One of another time, over an envelope of which other parts are signed.
+pub fn written_at(
+    now: jiff::Timestamp,
+    lifetime: Lifetime,
+    token: Token<'_>,
+    signer: Option<(&str, KeyReference)>,
+    (envelope, parts): (&str, &[Part]),
+) -> Vec<u8> {
+    let message = Message::read(envelope.as_bytes(), &Limits::SOAP).unwrap();
     let signing = signer.map(|(name, reference)| (key(name), der(&format!("{name}.crt")), reference));
     let header = Header {
         role: &Target::Ultimate,
         must_understand: MustUnderstand::Omitted,
         consumed: Consumed::Kept,
-        lifetime: Lifetime::For(jiff::SignedDuration::from_secs(300)),
+        lifetime,
         token,
-        sign: signing.as_ref().map(|(key, certificate, reference)| SignWith {
-            key,
-            certificate,
-            parts: &[Part::Body, Part::Timestamp],
-            reference: *reference,
-        }),
+        sign: signing.as_ref().map(|(key, certificate, reference)| SignWith { key, certificate, parts, reference: *reference }),
         encrypt: None,
     };
-    header.write(&message, &Limits::SOAP, SystemClock::default().now(), &random()).unwrap()
+    header.write(&message, &Limits::SOAP, now, &random()).unwrap()
 }
 
 pub fn named(name: &str, password: Password<'_>) -> Vec<u8> {
@@ -575,210 +583,6 @@ fn a_vouched_document_is_passed_on_and_no_other() {
     let changed = String::from_utf8(vouched).unwrap().replace(">7<", ">8<");
     assert_eq!(reason(&gateway, &post(&gateway, "/orders", changed.as_bytes())), serde_json::json!({ "security": "digest_mismatch" }));
     assert!(gateway.application.received().is_empty());
-}
-
-/// One recorded message or attack, and the scheme it is for.
-struct Case {
-    name: String,
-    octets: Vec<u8>,
-    token: String,
-    settings: Vec<String>,
-    require: Vec<String>,
-    trust: String,
-    decrypt: bool,
-    /// Issuer, audience, recipient.
-    parties: [String; 3],
-    accepted: bool,
-    reasons: Vec<String>,
-}
-
-fn words(value: &Value) -> Vec<String> {
-    value.as_array().map(|all| all.iter().filter_map(|word| word.as_str().map(str::to_owned)).collect()).unwrap_or_default()
-}
-
-/// The recorded messages, with their settings and with none. A message with two tokens is read by two schemes.
-fn recorded() -> Vec<Case> {
-    let manifest: Value = serde_json::from_slice(&std::fs::read(corpus().join("recorded/manifest.json")).unwrap()).unwrap();
-    let mut cases = Vec::new();
-    for entry in manifest["entries"].as_array().unwrap().iter().filter(|entry| entry["kind"] == "soap") {
-        let file = entry["file"].as_str().unwrap();
-        let octets = std::fs::read(corpus().join("recorded").join(file)).unwrap();
-        let tokens = words(&entry["tokens"]);
-        for (mode, settings, reason) in [("expect", words(&entry["settings"]), "reason"), ("default", Vec::new(), "default_reason")] {
-            let mut reasons = words(&entry["also"]);
-            reasons.extend([reason, "reason"].iter().filter_map(|name| entry[*name].as_str().map(str::to_owned)));
-            let trust = entry["trust_cert"].as_str().map(|path| format!("certificates = [\"{}\"]", path.trim_start_matches("keys/")));
-            let trust = trust.or_else(|| entry["trust_ca"].as_str().map(|path| format!("ca = [\"{}\"]", path.trim_start_matches("keys/"))));
-            for token in &tokens {
-                // One of two tokens may be good where the other is not.
-                let accepted = entry[mode] == "accept";
-                if tokens.len() > 1 && !accepted {
-                    continue;
-                }
-                cases.push(Case {
-                    name: format!("{file} {mode} {token}"),
-                    octets: octets.clone(),
-                    token: token.clone(),
-                    settings: settings.clone(),
-                    require: Vec::new(),
-                    trust: trust.clone().unwrap_or_default(),
-                    decrypt: entry["decrypt_key"].is_string(),
-                    parties: ["idp_entity_id", "sp_entity_id", "acs_url"].map(|name| entry[name].as_str().unwrap_or("urn:none").to_owned()),
-                    accepted,
-                    reasons: reasons.clone(),
-                });
-            }
-        }
-    }
-    cases
-}
-
-/// The attacks that come over TLS, as all does here (loopback counts).
-fn attacks() -> Vec<Case> {
-    let manifest: Value = serde_json::from_slice(&std::fs::read(corpus().join("attacks/wss/manifest.json")).unwrap()).unwrap();
-    let mut cases = Vec::new();
-    for entry in manifest.as_array().unwrap().iter().filter(|entry| entry["channel"] == "tls") {
-        let tokens = words(&entry["tokens"]);
-        let [token] = tokens.as_slice() else { continue };
-        let file = entry["file"].as_str().unwrap();
-        let trust = if token == "saml" { "idp-rsa2048.crt" } else { "client-rsa2048.crt" };
-        cases.push(Case {
-            name: format!("attacks/{file} {:?}", words(&entry["settings"])),
-            octets: std::fs::read(corpus().join("attacks/wss").join(file)).unwrap(),
-            token: token.clone(),
-            settings: words(&entry["settings"]),
-            require: words(&entry["require"]),
-            trust: format!("certificates = [\"{trust}\"]"),
-            decrypt: entry["decrypt_key"].is_string(),
-            parties: ["https://idp.example.org/saml/metadata", "https://gw.example.com/saml/sp", "https://gw.example.com/saml/acs"]
-                .map(str::to_owned),
-            accepted: entry["reason"] == "accept",
-            // The clock goes on while the messages are sent: what was an instant too early is then refused for what it is.
-            reasons: vec![
-                entry["reason"].as_str().unwrap().to_owned(),
-                if file == "created-in-the-future.xml" { "wrong_password" } else { "" }.to_owned(),
-            ],
-        });
-    }
-    cases
-}
-
-/// A house with a tenant for each kind of case, and a service for each case, at which nothing was seen before.
-fn replayed(cases: &[Case]) {
-    if !Path::new(FAKETIME).exists() {
-        return skipped("faketime");
-    }
-    let mut config = HOUSE.split("[tenant.north]").next().unwrap().to_owned();
-    let (mut kinds, mut schemes, mut placed): (Vec<String>, String, Vec<usize>) = (Vec::new(), String::new(), Vec::new());
-    for case in cases {
-        let list = |words: &[String]| words.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(", ");
-        let mut scheme = format!("type = \"ws-security\"\ntoken = \"{}\"\nrequire = [{}]\n", case.token, list(&case.require));
-        match case.token.as_str() {
-            "username" => scheme += &format!("realm = \"partners\"\n{}\n", case.trust),
-            "x509" => scheme += &format!("map = \"common-name\"\n{}\n", case.trust),
-            _ => {
-                let attesters = if case.name.starts_with("attacks/") { ", attesters = [\"client-rsa2048.crt\"]" } else { "" };
-                let [issuer, audience, recipient] = &case.parties;
-                scheme += &format!(
-                    "audience = {audience:?}\nrecipients = [{recipient:?}]\nissuers = [{{ entity_id = {issuer:?}, {}{attesters} }}]\n",
-                    case.trust
-                );
-            }
-        }
-        if case.decrypt {
-            scheme += "decryption_keys = [{ file = \"server-rsa2048.key\" }]\n";
-        }
-        let kind = format!("{scheme}#{:?}", case.settings);
-        let at = kinds.iter().position(|known| *known == kind).unwrap_or_else(|| {
-            kinds.push(kind);
-            let at = kinds.len() - 1;
-            schemes += &format!("\n[scheme.s{at}]\n{scheme}");
-            for setting in &case.settings {
-                schemes += &format!(
-                    "\n[[concession]]\nwhat = \"{setting}\"\npartner = \"s{at}\"\nreason = \"this test\"\nexpires = \"2099-01-01\"\n"
-                );
-            }
-            at
-        });
-        placed.push(at);
-    }
-    for at in 0..kinds.len() {
-        config += &format!("\n[tenant.t{at}]\nhosts = [\"t{at}.localhost:{{{{port}}}}\"]\nchain = [\"s{at}\"]\n");
-    }
-    config += &schemes;
-    config += "\n[realm.partners]\ntype = \"shared-secrets\"\nusers = { file = \"partners\" }\n";
-    for (number, at) in placed.iter().enumerate() {
-        config += &format!(
-            "\n[upstream.u{number}]\nurl = \"http://{{{{app}}}}\"\n\n[[route]]\nhost = \"t{at}.localhost:{{{{port}}}}\"\nmatch = \
-             \"/{number}\"\npolicies = [\"policy.cedar\"]\ninject = [\"headers\"]\nbody = {{ limit = \"8MiB\", types = [\"text/xml\", \
-             \"application/soap+xml\"] }}\nforward = \"u{number}\"\n"
-        );
-    }
-    config += "\n[store]\npath = \"{{dir}}/data\"\n\n[audit]\nto = \"file\"\npath = \"{{dir}}/audit.jsonl\"\n";
-    config += "\n[passwords]\naddress_failures = 1000\naccount_failures = 1000\nfloor = \"0s\"\n";
-    let mut files = vec![
-        ("clock".to_owned(), "2026-03-01 12:01:00".to_owned()),
-        ("partners".to_owned(), "alice:wonderland\njürgen:päss & <wörd>\n".to_owned()),
-    ];
-    for entry in std::fs::read_dir(corpus().join("recorded/keys")).unwrap() {
-        let name = entry.unwrap().file_name().into_string().unwrap();
-        files.push((name.clone(), pem(&name)));
-    }
-    let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
-    let gateway = Gateway::with_files(&config, &files);
-    for (at, kind) in kinds.iter().enumerate() {
-        let users: &[&str] = match () {
-            () if kind.contains("\"username\"") => &["alice", "jürgen"],
-            () if kind.contains("\"x509\"") => &[CLIENT, "leaf-valid.example.com"],
-            () => &["alice@example.org", "alice", "bob@example.org"],
-        };
-        for user in users {
-            add(&gateway, &format!("t{at}"), user, "never typed by anybody");
-        }
-    }
-    let mut wrong = Vec::new();
-    for (number, (case, at)) in cases.iter().zip(&placed).enumerate() {
-        gateway.application.forget();
-        let twelve = case.octets.windows(38).any(|part| part == b"http://www.w3.org/2003/05/soap-envelope".get(..38).unwrap());
-        let media_type = if twelve { "application/soap+xml; charset=utf-8" } else { "text/xml; charset=utf-8" };
-        let request = ask("POST", &format!("/{number}")).header("Content-Type", media_type).body(case.octets.clone());
-        let answer = gateway.send_to(&format!("t{at}.localhost"), &request);
-        let found = if answer.status == 200 { Value::Null } else { reason(&gateway, &answer) };
-        let word = match found["security"].as_str().or(found.as_str()).unwrap_or_default() {
-            // A header for somebody else is none for us; a wrong password is remembered.
-            "nobody" => "no_credentials",
-            "repeated_wrong_password" => "wrong_password",
-            other => other,
-        }
-        .to_owned();
-        let forwarded = gateway.application.received().len();
-        if case.accepted {
-            // Whom the message proves may be no user here; that it is proven is what is asked.
-            if !(answer.status == 200 || matches!(word.as_str(), "unknown_user" | "unknown_certificate")) {
-                wrong.push(format!("{}: {word} instead of accepted", case.name));
-            }
-        } else if answer.status < 400 || forwarded > 0 || !(case.reasons.contains(&word) || (word == "no_password")) {
-            wrong.push(format!("{}: {} {word:?} instead of {:?}", case.name, answer.status, case.reasons));
-        }
-        if answer.status >= 400 && !answer.body.contains("Fault") {
-            wrong.push(format!("{}: no fault: {answer:?}", case.name));
-        }
-    }
-    assert!(wrong.is_empty(), "{} of {}\n{}", wrong.len(), cases.len(), wrong.join("\n"));
-}
-
-#[test]
-fn recorded_messages_have_their_verdicts_at_the_live_door() {
-    let cases = recorded();
-    assert!(cases.iter().filter(|case| case.accepted).count() > 60 && cases.len() > 120, "{}", cases.len());
-    replayed(&cases);
-}
-
-#[test]
-fn attacks_have_their_verdicts_at_the_live_door() {
-    let cases = attacks();
-    assert!(cases.len() > 100, "{}", cases.len());
-    replayed(&cases);
 }
 
 /// The message of the scheme's page is one that is accepted, and its table of concessions has them all.

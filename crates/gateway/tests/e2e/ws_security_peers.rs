@@ -149,6 +149,109 @@ fn apache_cxf_calls_through_the_gateway() {
     });
 }
 
+/// `examples/ws-security` as it stands, but for its addresses: ten lines of zeep.
+#[test]
+fn the_example_of_ten_lines_calls_the_service() {
+    let python = std::env::var("VESTIBULE_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    if !Command::new(&python).args(["-c", "import zeep"]).output().is_ok_and(|output| output.status.success()) {
+        return skipped("zeep");
+    }
+    let example = |name: &str| std::fs::read_to_string(here("../../../examples/ws-security").join(name)).unwrap();
+    let script = example("call.py");
+    assert!(script.lines().filter(|line| !line.trim().is_empty() && !line.starts_with('#')).count() <= 10, "{script}");
+    let config = example("vestibule.toml")
+        .replace("127.0.0.1:8080", "127.0.0.1:{{port}}")
+        .replace("orders.localhost", "localhost:{{port}}")
+        .replace("{ env = \"PARTNERS\" }", "{ file = \"partners\" }")
+        .replace("policies/orders.cedar", "orders.cedar")
+        .replace("127.0.0.1:9000", "{{app}}");
+    let more = "\n[server]\nhealth = \"127.0.0.1:{{health}}\"\ncontrol_socket = \"{{dir}}/admin.sock\"\n\n[store]\npath = \"{{dir}}/data\"\n\n\
+                [audit]\nto = \"file\"\npath = \"{{dir}}/audit.jsonl\"\n";
+    let partners = format!("{}:{}\n", PARTNER.0, PARTNER.1);
+    let policy = example("policies/orders.cedar");
+    let gateway = Gateway::with_files(&format!("{config}{more}"), &[("partners", &partners), ("orders.cedar", &policy)]);
+    let password = gateway.scratch.write("password", PARTNER.1);
+    let output = gateway.command(&[
+        "user",
+        "add",
+        PARTNER.0,
+        "--tenant",
+        "main",
+        "--group",
+        "partners",
+        "--password-file",
+        password.to_str().unwrap(),
+    ]);
+    assert!(output.status.success(), "{output:?}");
+    let body = envelope("<o:Order xmlns:o=\"urn:example:orders\"><o:state>ready</o:state></o:Order>");
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Type: text/xml\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+    gateway.application.answer_raw(head + &body);
+    let script = gateway.scratch.write("call.py", &script.replace("orders.localhost:8080", &format!("localhost:{}", gateway.public)));
+    let call =
+        |password: &str, kind: &[&str]| Command::new(&python).arg(&script).arg(here("data/orders.wsdl")).arg(password).args(kind).output();
+    for kind in [&[][..], &["digest"]] {
+        let output = call(PARTNER.1, kind).unwrap();
+        assert!(String::from_utf8_lossy(&output.stdout).contains("ready"), "{kind:?}: {output:?} {}", gateway.log());
+    }
+    gateway.application.forget();
+    assert!(!call("a wrong guess of it", &[]).unwrap().status.success());
+    assert!(gateway.application.received().is_empty());
+}
+
+/// WSS4J 1.6, Debian's, compiled.
+fn wss4j() -> Option<&'static (String, Scratch)> {
+    static BUILT: OnceLock<Option<(String, Scratch)>> = OnceLock::new();
+    let built = BUILT.get_or_init(|| {
+        let java = Path::new("/usr/share/java");
+        if !java.join("wss4j.jar").exists() || Command::new("javac").arg("-version").output().is_err() {
+            return None;
+        }
+        let made = Scratch::new();
+        let jars = ["wss4j.jar", "xmlsec.jar", "commons-logging.jar", "slf4j-api.jar", "slf4j-nop.jar"];
+        let mut path: Vec<String> = jars.iter().map(|jar| java.join(jar).display().to_string()).collect();
+        path.push(made.path().display().to_string());
+        let path = path.join(":");
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../wss/tests/peers/Wss4jPeer.java");
+        run(Command::new("javac").args(["-nowarn", "-cp", &path, "-d"]).arg(made.path()).arg(source));
+        Some((path, made))
+    });
+    if built.is_none() {
+        skipped("WSS4J");
+    }
+    built.as_ref()
+}
+
+/// Whatever WSS4J 1.6 signs, by each form of reference to its key, is let in, once; changed it is not.
+#[test]
+fn wss4j_messages_are_let_in_at_the_live_door() {
+    let Some((path, _)) = wss4j() else { return };
+    let made = Scratch::new();
+    run(Command::new("java").args(["-cp", path, "Wss4jPeer", "make"]).arg(key("")).arg(made.path()));
+    let gateway = house();
+    let mut signed = 0;
+    for entry in std::fs::read_dir(made.path()).unwrap() {
+        let file = entry.unwrap().path();
+        let name = file.file_name().unwrap().to_str().unwrap();
+        if !name.starts_with("signed-") {
+            continue;
+        }
+        let octets = std::fs::read(&file).unwrap();
+        gateway.application.forget();
+        let changed = String::from_utf8(octets.clone()).unwrap().replace("<o:id>7", "<o:id>8");
+        let refused = post(&gateway, "/orders", changed.as_bytes());
+        assert_eq!(reason(&gateway, &refused), serde_json::json!({ "security": "digest_mismatch" }), "{name}");
+        assert!(gateway.application.received().is_empty());
+        let answer = post(&gateway, "/orders", &octets);
+        assert_eq!(answer.status, 200, "{name}: {answer:?} {:?}", gateway.audit_of(&answer));
+        let seen = gateway.application.last();
+        assert_eq!(seen.header("x-vestibule-user"), Some(CLIENT), "{name}");
+        assert!(!String::from_utf8(seen.body).unwrap().contains("Security"), "{name}");
+        assert_eq!(reason(&gateway, &post(&gateway, "/orders", &octets)), Value::from("replayed"), "{name}");
+        signed += 1;
+    }
+    assert!(signed >= 5, "{signed}");
+}
+
 /// What a service gets from us is read by WSS4J 1.6, and its signature verified by xmlsec1.
 #[test]
 fn wss4j_and_xmlsec1_verify_what_a_service_gets() {
@@ -171,22 +274,13 @@ fn wss4j_and_xmlsec1_verify_what_a_service_gets() {
         })
         .collect();
 
-    let java = Path::new("/usr/share/java");
-    if java.join("wss4j.jar").exists() && Command::new("javac").arg("-version").output().is_ok() {
-        let jars = ["wss4j.jar", "xmlsec.jar", "commons-logging.jar", "slf4j-api.jar", "slf4j-nop.jar"];
-        let mut path: Vec<String> = jars.iter().map(|jar| java.join(jar).display().to_string()).collect();
-        path.push(made.path().display().to_string());
-        let path = path.join(":");
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../wss/tests/peers/Wss4jPeer.java");
-        run(Command::new("javac").args(["-nowarn", "-cp", &path, "-d"]).arg(made.path()).arg(source));
-        let check = |file: &Path| run(Command::new("java").args(["-cp", &path, "Wss4jPeer", "check"]).arg(key("")).arg(file));
+    if let Some((path, _)) = wss4j() {
+        let check = |file: &Path| run(Command::new("java").args(["-cp", path, "Wss4jPeer", "check"]).arg(key("")).arg(file));
         let verdict = check(&written[0]);
         assert!(verdict.contains("\taccept "), "{verdict}");
         let text = std::fs::read_to_string(&written[0]).unwrap();
         let verdict = check(&made.write("changed.xml", &text.replace(">7<", ">8<")));
         assert!(verdict.contains("\treject"), "{verdict}");
-    } else {
-        skipped("WSS4J");
     }
 
     if Command::new("xmlsec1").arg("--version").output().is_err() {

@@ -112,6 +112,12 @@ enum Named {
     Holders,
 }
 
+/// What a signature that counts is verified with.
+enum Standing {
+    Certificate(Certificate),
+    Holders(TrustedKeys),
+}
+
 impl Keyring<'_> {
     fn verify(&self, signature: &ClaimedSignature, trace: &mut Trace) -> Result<SignedParts, Refused> {
         let reference = match &signature.key_info {
@@ -121,12 +127,17 @@ impl Keyring<'_> {
             KeyInfo::Refused(why) => return Err(trace.refuse("key", Reason::ReferenceRefused, *why)),
         };
         let named = self.named(reference).map_err(|(reason, why)| trace.refuse("key", reason, why))?;
-        let (keys, mut found) = self.standing(named, trace)?;
+        let (standing, mut found) = self.standing(named, trace)?;
+        let keys = match &standing {
+            Standing::Certificate(certificate) => certificate.keys(),
+            Standing::Holders(keys) => Some(keys),
+        };
+        let keys = keys.ok_or_else(|| trace.refuse("key", Reason::UnknownKey, CertificateFault::Unreadable.to_string()))?;
 
         let profile = self.rules.concessions.applied_to(Profile::WS_SECURITY);
         let resolver = |reference: vestibule_xmlsec::ElementView<'_, vestibule_xmlsec::Unsigned>| self.token(reference);
         let place = SignedElement::At(&signature.place);
-        let parts = self.message.document().verify_parts_and_tokens(place, &keys, &profile, &resolver);
+        let parts = self.message.document().verify_parts_and_tokens(place, keys, &profile, &resolver);
         found.parts = parts.map_err(|error| trace.refuse_xml("signature", &error))?;
         found.digests.clone_from(&signature.digests);
         if let Some(vestibule_xmlsec::Signer::Key(key)) = found.parts.first().map(Verified::signer) {
@@ -138,45 +149,55 @@ impl Keyring<'_> {
     }
 
     /// Whether the named key counts, and as what.
-    fn standing(&self, named: Named, trace: &mut Trace) -> Result<(TrustedKeys, SignedParts), Refused> {
+    fn standing(&self, named: Named, trace: &mut Trace) -> Result<(Standing, SignedParts), Refused> {
         let name = "key";
-        let mut keys = TrustedKeys::new();
         let holders = self.own.map(saml::Own::holders).unwrap_or_default();
         let chain = match named {
             Named::Holders => {
+                let mut keys = TrustedKeys::new();
                 let ids: Vec<KeyId> = holders.iter().filter_map(|der| keys.add_certificate(der).ok()).collect();
                 let Some(key) = ids.first().copied() else {
                     return Err(trace.refuse(name, Reason::UnknownKey, "the assertion names no holder's key"));
                 };
                 trace.passed(name, "the holder's, as the assertion names it");
-                return Ok((keys, SignedParts::begun(key, None)));
+                return Ok((Standing::Holders(keys), SignedParts::begun(key, None)));
             }
             Named::Chain(chain) => chain,
         };
-        let unreadable = |_| (Reason::UnknownKey, CertificateFault::Unreadable.to_string());
-        let leaf = chain.first().map(|der| Certificate::from_der(der).map_err(unreadable));
-        let leaf = leaf.unwrap_or_else(|| Err((Reason::UnknownKey, "no certificate".to_owned())));
-        let leaf = leaf.map_err(|(reason, why)| trace.refuse(name, reason, why))?;
-        if keys.add_certificate(leaf.der()).is_err() {
+        let judged = self.rules.demand.tokens.iter().any(|token| *token != TokenKind::Saml);
+        let trusted = judged.then(|| self.rules.certificates.judge(&chain, self.now));
+        let vouching = self.own.map(|own| (own, own.issuer.attesters.judge(&chain, self.now)));
+        // Whoever counts was read before.
+        let known =
+            [trusted.as_ref(), vouching.as_ref().map(|(_, judged)| judged)].into_iter().flatten().find_map(|judged| judged.as_ref().ok());
+        let leaf = match (known, chain.first()) {
+            (Some(certificate), _) => Ok(certificate.clone()),
+            (None, Some(der)) => Certificate::from_der(der).map_err(|_| CertificateFault::Unreadable.to_string()),
+            (None, None) => Err("no certificate".to_owned()),
+        };
+        let leaf = leaf.map_err(|why| trace.refuse(name, Reason::UnknownKey, why))?;
+        if leaf.keys().is_none() {
             return Err(trace.refuse(name, Reason::UnknownKey, CertificateFault::Unreadable.to_string()));
         }
         let mut found = SignedParts::begun(leaf.key(), Some(leaf.clone()));
         found.holder = holders.iter().any(|der| KeyId::of_certificate(der).is_ok_and(|key| key == leaf.key()));
         let mut fault = None;
         let mut vouching_is_off = false;
-        if let Some(own) = self.own {
-            match own.issuer.attesters.judge(&chain, self.now) {
+        if let Some((own, judged)) = vouching {
+            match judged {
                 Ok(_) if self.rules.concessions.admit(Concession::SenderVouches) => found.attester = true,
                 Ok(_) => vouching_is_off = own.may_be_vouched_for(),
                 Err(why) => fault = Some(why),
             }
         }
-        if self.rules.demand.tokens.iter().any(|token| *token != TokenKind::Saml) {
-            found.trusted = self.rules.certificates.judge(&chain, self.now).map_err(|why| fault = Some(why)).is_ok();
+        match trusted {
+            Some(Ok(_)) => found.trusted = true,
+            Some(Err(why)) => fault = Some(why),
+            None => {}
         }
         if found.holder || found.attester || found.trusted {
             trace.passed(name, format!("{:?}, serial {}", leaf.subject(), leaf.serial()));
-            return Ok((keys, found));
+            return Ok((Standing::Certificate(leaf), found));
         }
         let fault = fault.unwrap_or(CertificateFault::Unknown);
         let reason = match fault {
