@@ -408,6 +408,69 @@ fn a_body_is_judged_where_the_proxy_brings_it_and_refused_where_it_cannot() {
     }
 }
 
+/// A door that carries another query and another body: what reaches the application is what was judged, with the credentials
+/// taken out of it; a door that cannot do so refuses.
+#[test]
+fn what_was_judged_is_what_envoy_forwards() {
+    let ours = format!(
+        "{ORDERS}\n{}\n[tenant.north.integration]\n\n[scheme.crm]\ntype = \"integration\"\nrealm = \"local\"\n",
+        ORDERS.replace("/orders\"", "/Services/Integration/**\"")
+    );
+    let files = [("orders.cedar", r#"@id("orders") permit(principal, action, resource);"#)];
+    let chain = "chain  = [\"session\", \"crm\", \"basic\", \"form\"]";
+    let ada = |method: &str, target: &str| ask(method, target).basic(USERS[0].0, USERS[0].1);
+    let rewritten = [
+        ("GET", "/page?x=1&odSsoToken=secret&y=2", "/page?x=1&y=2"),
+        ("GET", "/page?odSsoToken=secret&x=1", "/page?x=1"),
+        ("PUT", "/page?x=1&od%53soToken=secret", "/page?x=1"),
+        ("DELETE", "/page?odSsoToken=secret&odSsoToken=another", "/page"),
+        ("PATCH", "/page?x=%20&odSsoTokenG=secret", "/page?x=%20"),
+        ("POST", "/Services/Integration/Order?x=1&odSsoTokenG=secret", "/Services/Integration/Order?x=1"),
+    ];
+    let soap = "<s:Envelope xmlns:s=\"http://schemas.xmlsoap.org/soap/envelope/\"><s:Body><o/></s:Body></s:Envelope>";
+    let send = |house: &House, method: &str, target: &str| match ada(method, target) {
+        ask if method == "POST" => house.send(&ask.header("Content-Type", "text/xml").body(soap)),
+        ask => house.send(&ask),
+    };
+    for front in [Front::EnvoyExtProc, Front::Envoy] {
+        let Some(house) = House::open_chained(front, ("", ""), chain, &ours, &files) else { return };
+        for (method, target, forwarded) in rewritten {
+            house.gateway.application.forget();
+            let answer = send(&house, method, target);
+            if front == Front::Envoy {
+                assert!(answer.status >= 400 && house.gateway.application.received().is_empty(), "{target}: {answer:?}");
+                continue;
+            }
+            assert_eq!(answer.status, 200, "{target}: {answer:?} {:?}", house.gateway.audit_of(&answer));
+            let told = house.gateway.application.last();
+            assert_eq!(told.line, format!("{method} {forwarded} HTTP/1.1"));
+            assert_eq!(told.body, if method == "POST" { soap.as_bytes() } else { b"" });
+            let record = &house.gateway.audit_of(&answer)[0];
+            let path = forwarded.split('?').next().unwrap();
+            assert_eq!((record["method"].as_str(), record["path"].as_str()), (Some(method), Some(path)), "{record}");
+        }
+        // Where there is nothing to take out, the line is the client's, and no header makes another of it.
+        for (method, target) in [("GET", "/page"), ("GET", "/page?a=b&c=%2F..%2F"), ("PATCH", "/page/x%20y"), ("DELETE", "/page?x=1")] {
+            house.gateway.application.forget();
+            let ask = ada(method, target).header("X-Original-URL", "/public/x").header("X-Rewrite-URL", "/public/x");
+            let answer = house.send(&ask.header("X-Envoy-Original-Path", "/public/x").header("X-Envoy-Original-Method", "GET"));
+            assert_eq!(answer.status, 200, "{front:?} {target}: {answer:?}");
+            let told = house.gateway.application.last();
+            assert_eq!(told.line, format!("{method} {target} HTTP/1.1"));
+            assert!(told.headers.iter().all(|(_, value)| !value.contains("/public")), "{front:?} {told:?}");
+        }
+        // Judged by its own method and path, whatever a header says.
+        for (ask, status) in [
+            (ask("DELETE", "/page").basic(USERS[1].0, USERS[1].1).header("X-Envoy-Original-Method", "GET"), 403),
+            (get("/page").header("X-Envoy-Original-Path", "/public/x"), 401),
+        ] {
+            house.gateway.application.forget();
+            let answer = house.send(&ask);
+            assert!(answer.status == status && house.gateway.application.received().is_empty(), "{front:?} {answer:?}");
+        }
+    }
+}
+
 /// Traefik's `ForwardAuth` as its documentation and its code describe it: always GET, the client's headers without those of the
 /// hop, and five of its own about the request.
 #[test]

@@ -317,7 +317,7 @@ fn an_agent_asks_by_ext_authz_over_mutual_tls() {
         }
     };
     let whole = asking("with_request_body: { max_request_bytes: 1048576, pack_as_bytes: true }");
-    let Some(agent) = Agent::start(&servers, servers.agents.issue("agent"), addresses, &whole) else { return };
+    let Some(agent) = Agent::start(&servers, servers.agents.issue("agent"), addresses, whole) else { return };
     agent.wait_for_servers();
     agent.service.forget();
     let message = signed();
@@ -341,7 +341,7 @@ fn an_agent_asks_by_ext_authz_over_mutual_tls() {
         assert!(agent.service.received().is_empty(), "{body}");
     }
     let stranger = Authority::new("agents").issue("agent");
-    let Some(foreign) = Agent::start(&servers, stranger, addresses, &whole) else { return };
+    let Some(foreign) = Agent::start(&servers, stranger, addresses, whole) else { return };
     assert_eq!(foreign.order(&signed()).status, 503);
     // One server is gone: the other one decides. Both: nothing passes.
     let [first, second] = gateways;

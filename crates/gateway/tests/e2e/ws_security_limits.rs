@@ -8,6 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
+use vestibule_engine::clock::{Clock as _, SystemClock};
 use vestibule_wss::{KeyReference, Lifetime, Part, Password, Token};
 
 use crate::support::{Answer, FAKETIME, Gateway, Launch, ask};
@@ -97,7 +98,8 @@ fn every_time_has_its_border_at_the_second() {
     // From 12:01 to 12:05, and made at 12:01.
     let asserted = || std::fs::read(corpus().join("attacks/wss/good-bearer.xml")).unwrap();
     type Make<'a> = &'a dyn Fn() -> Vec<u8>;
-    let borders: [(&str, Make<'_>, &[(i64, &str)]); 6] = [
+    type Instants = &'static [(i64, &'static str)];
+    let borders: [(&str, Make<'_>, Instants); 6] = [
         ("Created, signed", &|| signed(3600), &[(-61, "not_yet_valid"), (-60, ""), (300, ""), (301, "stale")]),
         ("Expires, signed", &|| signed(120), &[(149, ""), (150, "expired")]),
         ("Created of a digest", &digest, &[(-61, "not_yet_valid"), (-60, ""), (300, ""), (301, "stale")]),
@@ -105,7 +107,9 @@ fn every_time_has_its_border_at_the_second() {
         ("Expires beside a password", &|| text(120), &[(149, ""), (150, "expired")]),
         ("NotBefore and NotOnOrAfter", &asserted, &[(29, "not_yet_valid"), (30, ""), (330, "expired")]),
     ];
-    let mut steps: BTreeMap<i64, Vec<(&str, &str, Vec<u8>, &str)>> = BTreeMap::new();
+    /// What it is, where it goes, its octets, and what becomes of it.
+    type Step = (&'static str, &'static str, Vec<u8>, &'static str);
+    let mut steps: BTreeMap<i64, Vec<Step>> = BTreeMap::new();
     for (what, make, instants) in borders {
         for (second, expected) in instants {
             steps.entry(*second).or_default().push((what, "/orders", make(), expected));
@@ -183,7 +187,7 @@ fn referring(references: usize) -> Vec<u8> {
     let mut parts = vec![Part::Body, Part::Timestamp];
     parts.extend((0..references - 2).map(|number| Part::parse(&format!("{{urn:b}}B{number}")).unwrap()));
     let envelope = envelope(ORDER).replace("<s:Body>", &format!("<s:Header>{blocks}</s:Header><s:Body>"));
-    let now = std::time::SystemTime::now().try_into().unwrap();
+    let now = SystemClock::default().now();
     let lifetime = Lifetime::For(SignedDuration::from_secs(300));
     written_at(now, lifetime, Token::Nothing, Some(("client-rsa2048", KeyReference::Direct)), (&envelope, &parts))
 }

@@ -108,7 +108,7 @@ fn gsoap_calls_through_the_gateway() {
     });
 }
 
-/// The folder of Apache CXF's jars, which `.ci/run` fetches from Maven Central. OpenSAML is not there, so it sends no assertions.
+/// The folder of Apache CXF's jars, which `.ci/run` fetches from Maven Central. OpenSAML 5 is not there, so this one sends no assertions.
 fn cxf() -> Option<&'static (String, Scratch)> {
     static BUILT: OnceLock<Option<(String, Scratch)>> = OnceLock::new();
     let built = BUILT.get_or_init(|| {
@@ -147,6 +147,105 @@ fn apache_cxf_calls_through_the_gateway() {
         java.arg(format!("http://{}/orders", gateway.address)).arg(format!("app.north.localhost:{}", gateway.public));
         run(java.args([kind, name, password]).arg(made.path().join("client.p12")))
     });
+}
+
+/// Apache CXF over WSS4J 3 with OpenSAML, compiled, and a folder with its stores.
+fn cxf_saml() -> Option<&'static (String, Scratch)> {
+    static BUILT: OnceLock<Option<(String, Scratch)>> = OnceLock::new();
+    let built = BUILT.get_or_init(|| {
+        let jars = PathBuf::from(std::env::var_os("VESTIBULE_PEERS_BIN")?).join("../../cxf-saml");
+        if !jars.is_dir() || Command::new("javac").arg("-version").output().is_err() {
+            return None;
+        }
+        let made = Scratch::new();
+        let path = format!("{}/*:{}", jars.display(), made.path().display());
+        run(Command::new("javac").args(["-nowarn", "-cp", &path, "-d"]).arg(made.path()).arg(here("peers/CxfSaml.java")));
+        for (store, alias, name) in
+            [("client", "client", "client-rsa2048"), ("issuer", "issuer", "idp-rsa2048"), ("other", "issuer", "other-rsa2048")]
+        {
+            let mut openssl = Command::new("openssl");
+            openssl.args(["pkcs12", "-export", "-name", alias, "-passout", "pass:never typed by anybody", "-out"]);
+            openssl.arg(made.path().join(store).with_extension("p12"));
+            run(openssl.arg("-inkey").arg(key(&format!("{name}.key"))).arg("-in").arg(key(&format!("{name}.crt"))));
+        }
+        let mut keytool = Command::new("keytool");
+        keytool.args(["-importcert", "-noprompt", "-alias", "issuer", "-storetype", "PKCS12", "-storepass", "never typed by anybody"]);
+        run(keytool.arg("-keystore").arg(made.path().join("trust.p12")).arg("-file").arg(key("idp-rsa2048.crt")));
+        Some((path, made))
+    });
+    if built.is_none() {
+        skipped("Apache CXF with OpenSAML");
+    }
+    built.as_ref()
+}
+
+#[test]
+fn apache_cxf_calls_with_assertions_of_opensaml() {
+    let Some((path, made)) = cxf_saml() else { return };
+    let gateway = house();
+    let body = envelope("<o:Order xmlns:o=\"urn:example:orders\"><o:state>ready</o:state></o:Order>");
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Type: text/xml\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+    gateway.application.answer_raw(head + &body);
+    let call = |kind: &str, issuer: &str| {
+        let mut java = Command::new("java");
+        java.args(["-Dsun.net.http.allowRestrictedHeaders=true", "-Dorg.apache.cxf.transport.http.forceURLConnection=true"]);
+        java.args(["-cp", path, "CxfSaml", "call"]).arg(format!("http://{}/orders", gateway.address));
+        java.arg(format!("app.north.localhost:{}", gateway.public)).args([kind, ADA.0]);
+        run(java.arg(made.path().join("client.p12")).arg(made.path().join(issuer)))
+    };
+    for kind in ["20-holder", "11-holder", "20-vouches", "11-vouches"] {
+        let said = call(kind, "issuer.p12");
+        assert!(said.contains("ok ready"), "{kind}: {said} {:?}", gateway.audit().last());
+        let seen = gateway.application.last();
+        assert_eq!(seen.header("x-vestibule-user"), Some(ADA.0), "{kind}");
+        assert!(!String::from_utf8(seen.body).unwrap().contains("Security"), "{kind}");
+    }
+    // Whoever signs for himself is no issuer.
+    gateway.application.forget();
+    for kind in ["20-holder", "11-vouches"] {
+        let said = call(kind, "other.p12");
+        assert!(said.starts_with("fault"), "{kind}: {said}");
+    }
+    assert!(gateway.application.received().is_empty());
+    crate::interop::passed(
+        "Apache CXF over WSS4J 3.0.3 and OpenSAML 4.0.1",
+        "4.0.5",
+        "client",
+        &[
+            "calls with an assertion of SAML 2.0: holder-of-key, sender-vouches (conceded)",
+            "calls with an assertion of SAML 1.1 (conceded): holder-of-key, sender-vouches",
+        ],
+    );
+}
+
+/// What a service gets from us, assertions included, is read by WSS4J 3 with OpenSAML.
+#[test]
+fn wss4j_reads_the_assertions_that_a_service_gets() {
+    let Some((path, made)) = cxf_saml() else { return };
+    let gateway = house();
+    let got = |name: &str, message: &[u8]| {
+        assert_eq!(post(&gateway, &format!("/told/{name}"), message).status, 200, "{}", gateway.log());
+        String::from_utf8(gateway.application.last().body).unwrap()
+    };
+    let check = |name: &str, message: &str| {
+        let mut java = Command::new("java");
+        java.args(["-cp", path, "CxfSaml", "check"]).arg(made.path().join("trust.p12"));
+        run(java.arg(made.write(&format!("{name}.xml"), message)))
+    };
+    let text = named(ADA.0, Password::Text(ADA.1));
+    for name in ["vouched", "vouched11"] {
+        let message = got(name, &text);
+        let said = check(name, &message);
+        assert!(!said.contains("refused") && ["Body", "Timestamp", "Assertion"].iter().all(|part| said.contains(part)), "{said}");
+        let said = check("changed", &message.replace(">7<", ">8<"));
+        assert!(said.contains("refused"), "{said}");
+    }
+    crate::interop::passed(
+        "Apache CXF over WSS4J 3.0.3 and OpenSAML 4.0.1",
+        "4.0.5",
+        "service",
+        &["reads the assertions that a response writes: SAML 2.0 and 1.1, sender-vouches"],
+    );
 }
 
 /// `examples/ws-security` as it stands, but for its addresses: ten lines of zeep.
