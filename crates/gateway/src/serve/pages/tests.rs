@@ -27,6 +27,8 @@ use vestibule_engine::users::Users;
 use super::*;
 use crate::config::checked::PasswordHelp;
 
+mod tokens;
+
 /// A request as a browser's first one.
 pub fn request(method: &str, host: &str, target: &str) -> CheckRequest {
     let host = Host::parse(host).unwrap();
