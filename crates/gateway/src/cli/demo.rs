@@ -21,6 +21,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tokio::net::TcpListener;
 use vestibule_engine::clock::{SystemClock, random};
+use vestibule_engine::identity::User;
 use vestibule_engine::secret::Secret;
 
 use crate::audit::trace::{self, Format};
@@ -49,7 +50,7 @@ pub struct Demo {
 }
 
 /// Who the demo knows: tenant, name, groups, whether the password must be changed first.
-const USERS: [(&str, &str, &[&str], bool); 6] = [
+const USERS: [(&str, &str, &[&str], bool); 7] = [
     ("north", "ada", &["staff", "admins"], false),
     ("north", "bob", &["staff"], false),
     ("north", "new", &["staff"], true),
@@ -57,7 +58,11 @@ const USERS: [(&str, &str, &[&str], bool); 6] = [
     // The north asks the south whether her password is right.
     ("north", DELEGATED, &["staff"], false),
     ("south", DELEGATED, &["staff"], false),
+    ("north", OPERATOR, &[], false),
 ];
+
+/// Who looks up who signed in. Operators use no applications by that.
+const OPERATOR: &str = "ola";
 
 /// Whose password in the north the south checks.
 const DELEGATED: &str = "dee";
@@ -132,7 +137,12 @@ async fn play(port: u16, beside: Option<Kind>) -> Result<Answer, Failure> {
             display_name: None,
             email: None,
             groups: groups.iter().map(|group| (*group).to_owned()).collect(),
-            profile: if (tenant, name) == ("north", DELEGATED) { "partner" } else { "employee" }.to_owned(),
+            profile: match (tenant, name) {
+                ("north", DELEGATED) => "partner",
+                (_, OPERATOR) => User::ADMINISTRATOR,
+                _ => "employee",
+            }
+            .to_owned(),
             must_change_password,
             break_glass: false,
             password: NewPassword::Given(Confidential(Secret::new(password.clone()))),
@@ -143,13 +153,13 @@ async fn play(port: u16, beside: Option<Kind>) -> Result<Answer, Failure> {
         }
         passwords.push(password);
     }
-    let [ada, bob, new, sol, _, dee] = passwords.as_slice() else { return Err(Failure::not_tried("a user is missing")) };
+    let [ada, bob, new, sol, _, dee, ola] = passwords.as_slice() else { return Err(Failure::not_tried("a user is missing")) };
     // It shows one thing more; the demo goes on without it.
     let neighbour =
         plan.as_ref().map(|plan| plan.start(folder.path(), port, north).inspect_err(|why| tracing::warn!(%why, "no proxy asks")));
     let behind = plan.as_ref().filter(|_| matches!(neighbour, Some(Ok(_))));
     let style = Style { colour: io::stdout().is_terminal() && !no_color() };
-    let screen = screen(port, folder.path(), [ada, bob, new, sol, dee, &secret], &service, behind, style);
+    let screen = screen(port, folder.path(), [ada, bob, new, sol, dee, ola, &secret], &service, behind, style);
     let printed = io::stdout().write_all(screen.as_bytes()).and_then(|()| io::stdout().flush());
     printed.map_err(|error| Failure::not_tried(error.to_string()))?;
     open.until_told_to_stop().await;
@@ -274,6 +284,10 @@ hosts = ["app.north.localhost:{port}", "shop.north.localhost:{port}"{more_hosts}
 portal = "login.north.localhost:{port}"
 chain = ["session", "salesforce", "crm", "bearer", "vouched", "basic", "form"]
 api_login = ["json", "soap"]
+
+[tenant.north.host_brand."shop.north.localhost"]
+name = "North's shop"
+accent = "#8a1c4a"
 
 [tenant.north.idp]
 certificate = "idp.crt"
@@ -476,7 +490,7 @@ type Try<'a> = (String, u16, &'a str);
 fn screen(
     port: u16,
     folder: &Path,
-    [ada, bob, new, sol, dee, secret]: [&String; 6],
+    [ada, bob, new, sol, dee, ola, secret]: [&String; 7],
     service: &IdentityService,
     behind: Option<&Plan>,
     style: Style,
@@ -532,6 +546,11 @@ fn screen(
                     format!("curl -i -H 'Accept-Language: de' 'http://login.south.localhost:{port}/login?display=touch'"),
                     200,
                     "its page: three layouts, two languages, each tenant's brand",
+                ),
+                (
+                    format!("curl -i 'http://login.north.localhost:{port}/login?return_to={shop}/'"),
+                    200,
+                    "on the way to the shop it wears the shop's",
                 ),
                 (format!("curl -i http://login.localhost:{port}/login"), 200, "a host of no tenant, for those who do not know theirs"),
                 (format!("curl -i -u new:{new} {app}/api/me"), 403, "must change the password first"),
@@ -638,11 +657,15 @@ fn screen(
         (format!("http://login.north.localhost:{port}/saml/idp/start/east"), "the same, begun at the identity provider"),
         (format!("http://app.old.localhost:{port}/"), "a company whose users sign in there by SAML 1.1, by an artifact"),
         (format!("http://login.north.localhost:{port}/"), "who you are; sign out everywhere, the east included"),
+        (
+            format!("http://login.north.localhost:{port}/history"),
+            "who signed in and who was refused: ola, an operator; others find no such page",
+        ),
     ] {
         let _ = writeln!(text, "  {url}   {}", style.quiet(&format!("# {what}")));
     }
     let _ = writeln!(text, "\n  {:<7} {}", "ada", ada);
-    for (name, password) in [("bob", bob), ("new", new), ("sol", sol), (DELEGATED, dee)] {
+    for (name, password) in [("bob", bob), ("new", new), ("sol", sol), (DELEGATED, dee), (OPERATOR, ola)] {
         let _ = writeln!(text, "  {name:<7} {password}");
     }
     let _ = writeln!(

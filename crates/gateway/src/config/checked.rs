@@ -266,6 +266,8 @@ pub struct Tenant {
     pub domain: Option<String>,
     /// How its pages look.
     pub brand: Brand,
+    /// How pages of some of its hosts look, by the host's name.
+    pub host_brands: Vec<(Arc<str>, Brand)>,
     /// How API clients without credentials are refused.
     pub anonymous_denied: AnonymousDenied,
     /// Where its login page is.

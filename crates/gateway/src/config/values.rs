@@ -1,6 +1,7 @@
 //! The kinds of values a configuration is written in: places, durations, sizes, networks, lists of names.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::net::IpAddr;
 use std::ops::Range;
 use std::time::Duration;
@@ -354,6 +355,28 @@ impl<T> Named<T> {
     /// All names.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|(name, _)| name.value.as_str())
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Named<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visit<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Visit<T> {
+            type Value = Named<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a table of tables")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Named<T>, A::Error> {
+                let mut sections = Vec::new();
+                while let Some(section) = map.next_entry()? {
+                    sections.push(section);
+                }
+                Ok(Named(sections))
+            }
+        }
+        deserializer.deserialize_map(Visit(PhantomData))
     }
 }
 

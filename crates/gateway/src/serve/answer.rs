@@ -68,10 +68,30 @@ pub struct Notice<'a> {
     pub id: RequestId,
     /// Whose brand to wear, if known.
     pub tenant: Option<&'a Tenant>,
+    /// On which of its hosts.
+    pub host: Option<&'a str>,
     /// Where to sign in, if that would help.
     pub sign_in: Option<&'a str>,
     /// The languages that its reader understands, as they came (RFC 9110 §12.5.4).
     pub accept_language: Option<&'a str>,
+}
+
+/// Who reads a page: what is known of them where something fails.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Reader<'a> {
+    /// Whose application they came to.
+    pub tenant: Option<&'a Tenant>,
+    /// On which host.
+    pub host: Option<&'a str>,
+    /// What they understand, as it came (RFC 9110 §12.5.4).
+    pub accept_language: Option<&'a str>,
+}
+
+impl<'a> Reader<'a> {
+    /// The sender of a request.
+    pub fn of(request: &'a CheckRequest, found: Option<&'a Found>) -> Self {
+        Self { tenant: found.map(|found| &*found.tenant), host: Some(request.host.name()), accept_language: accepted(request) }
+    }
 }
 
 /// A page as drawn.
@@ -144,7 +164,7 @@ impl Answers {
             // INVARIANT: the proxy forwards what is allowed; asked about it here, we refuse.
             Decision::Allow(_) => Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, 4, "Internal error"),
         };
-        self.write(refusal, kind, request.id, found.map(|found| &*found.tenant), &request.method, accepted(request))
+        self.write(refusal, kind, request.id, Reader::of(request, found), &request.method)
     }
 
     /// What the client of this request is answered with, if it is an old client of integration services.
@@ -153,14 +173,14 @@ impl Answers {
     }
 
     /// The answer when the upstream, or we, failed.
-    pub fn failed(&self, failure: Failure, kind: ClientKind, id: RequestId, found: Option<&Found>, method: &Method) -> Response<Bytes> {
+    pub fn failed(&self, failure: Failure, kind: ClientKind, id: RequestId, reader: Reader<'_>, method: &Method) -> Response<Bytes> {
         let refusal = match failure {
             Failure::Upstream => Refusal::new(StatusCode::BAD_GATEWAY, 4, "The application did not answer"),
             Failure::UpstreamTimeout => Refusal::new(StatusCode::GATEWAY_TIMEOUT, 4, "The application did not answer in time"),
             Failure::Upload => Refusal::new(StatusCode::REQUEST_TIMEOUT, 2, "The request ended early"),
             Failure::Internal => Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, 4, "Internal error"),
         };
-        self.write(refusal, kind, id, found.map(|found| &*found.tenant), method, None)
+        self.write(refusal, kind, id, reader, method)
     }
 
     /// The same to an old client of integration services; `None` where they have no form for it.
@@ -196,7 +216,6 @@ impl Answers {
     }
 
     fn challenge(&self, request: &CheckRequest, found: Option<&Found>, challenges: &Challenges, kind: ClientKind) -> Response<Bytes> {
-        let tenant = found.map(|found| &*found.tenant);
         let mut refusal = Refusal::new(StatusCode::UNAUTHORIZED, 20, "Access denied");
         refusal.challenges.clone_from(&challenges.http);
         match kind {
@@ -222,7 +241,7 @@ impl Answers {
             refusal.party = Party::Header(FaultCode::InvalidSecurity);
             refusal.sentence = "A security header is required";
         }
-        self.write(refusal, kind, request.id, tenant, &request.method, accepted(request))
+        self.write(refusal, kind, request.id, Reader::of(request, found), &request.method)
     }
 
     fn is_compat(&self, found: Option<&Found>) -> bool {
@@ -310,15 +329,8 @@ impl Answers {
         Ok(refusal)
     }
 
-    fn write(
-        &self,
-        refusal: Refusal,
-        kind: ClientKind,
-        id: RequestId,
-        tenant: Option<&Tenant>,
-        method: &Method,
-        accept_language: Option<&str>,
-    ) -> Response<Bytes> {
+    fn write(&self, refusal: Refusal, kind: ClientKind, id: RequestId, reader: Reader<'_>, method: &Method) -> Response<Bytes> {
+        let Reader { tenant, host, accept_language } = reader;
         let Refusal { mut status, code, sentence, party, challenges, retry, sign_in } = refusal;
         let (body, media_type, policy) = match kind {
             ClientKind::Browser => {
@@ -328,6 +340,7 @@ impl Answers {
                     advice: advice(status),
                     id,
                     tenant,
+                    host,
                     sign_in: sign_in.as_deref(),
                     accept_language,
                 });

@@ -69,7 +69,7 @@ use crate::serve::kept::KeptPosts;
 use crate::serve::listen::{Capacity, Doors, Drained, Listener, ListenerTls};
 use crate::serve::load::Terms;
 use crate::serve::notify;
-use crate::serve::pages::{self, Brand, FrontDoor, PageKey, Portal, TicketDesk, TicketService, WaysIn};
+use crate::serve::pages::{self, Brand, Brands, FrontDoor, PageKey, Portal, TicketDesk, TicketService, WaysIn};
 use crate::serve::proxy::{self, Shared};
 use crate::serve::read::TrustedProxies;
 use crate::serve::tickets::Tickets;
@@ -823,19 +823,24 @@ fn service(portal: Portal, delegates: Delegates, programs: ApiLogin, commands: C
     }))
 }
 
-fn answers(checked: &Checked, brands: HashMap<TenantId, Brand>) -> Answers {
+fn answers(checked: &Checked, brands: HashMap<TenantId, Arc<Brands>>) -> Answers {
     let plain = checked.front_door.as_ref().and_then(|front| dressed(&front.brand).ok()).unwrap_or_else(|| Brand::new("Vestibule"));
+    let plain = Arc::new(Brands::new(plain, Vec::new()));
     let page = move |notice: &Notice<'_>| {
-        let brand = notice.tenant.and_then(|tenant| brands.get(&tenant.id)).unwrap_or(&plain);
-        pages::refusal(brand, notice)
+        let of = notice.tenant.and_then(|tenant| brands.get(&tenant.id)).unwrap_or(&plain);
+        pages::refusal(of.of(notice.host.unwrap_or_default()), notice)
     };
     let compat = |tenant: &&config::checked::Tenant| tenant.anonymous_denied == AnonymousDenied::Compat;
     let compat = checked.tenants.iter().filter(compat).map(|tenant| tenant.id.clone()).collect();
     Answers { compat, integrations: Integrations::new(), page: Arc::new(page) }
 }
 
-fn brands(checked: &Checked) -> Result<HashMap<TenantId, Brand>, String> {
-    checked.tenants.iter().map(|tenant| Ok((tenant.id.clone(), dressed(&tenant.brand)?))).collect()
+fn brands(checked: &Checked) -> Result<HashMap<TenantId, Arc<Brands>>, String> {
+    let of = |tenant: &config::checked::Tenant| {
+        let hosts = tenant.host_brands.iter().map(|(host, brand)| Ok((host.clone(), dressed(brand)?)));
+        Ok::<_, String>(Brands::new(dressed(&tenant.brand)?, hosts.collect::<Result<_, String>>()?))
+    };
+    checked.tenants.iter().map(|tenant| Ok((tenant.id.clone(), Arc::new(of(tenant)?)))).collect()
 }
 
 fn dressed(checked: &config::checked::Brand) -> Result<Brand, String> {
@@ -869,7 +874,11 @@ fn ways_in(checked: &Checked, tenants: &[Arc<Tenant>]) -> Result<WaysIn, String>
     let front = |front: &config::checked::FrontDoor| {
         let hosted = |tenant: &&Arc<Tenant>| tenant.portal.is_some() && tenant.chain.form_scheme().is_some();
         let tenants = tenants.iter().filter(hosted).cloned().collect();
-        Ok::<_, String>(FrontDoor { origin: front.origin.clone(), brand: dressed(&front.brand)?, tenants })
+        Ok::<_, String>(FrontDoor {
+            origin: front.origin.clone(),
+            brands: Arc::new(Brands::new(dressed(&front.brand)?, Vec::new())),
+            tenants,
+        })
     };
     Ok(WaysIn {
         emergency: local.collect(),

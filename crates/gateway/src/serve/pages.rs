@@ -53,7 +53,7 @@ use vestibule_engine::secret::Secret;
 use vestibule_engine::store::{DurableStore, ExpiringStore};
 use vestibule_engine::tenant::Tenant;
 
-pub use brand::Brand;
+pub use brand::{Brand, Brands};
 pub use cookie::COOKIES;
 pub use front_door::tenant as front_door_tenant;
 pub use guard::is_cross_site;
@@ -70,6 +70,7 @@ use crate::schemes::oidc::{self, RelyingParty};
 use crate::schemes::saml::{CONSUMER, LOGOUT, METADATA, ServiceProvider, TARGET};
 use crate::serve::integration::Integrations;
 use crate::serve::kept::{KeptPosts, PATH as KEPT};
+use crate::serve::return_to::ReturnTo;
 use guard::Form;
 use view::{Display, Dress, Shell};
 use words::Words;
@@ -85,7 +86,7 @@ pub struct Portal {
     engine: Arc<Engine>,
     store: Arc<dyn ExpiringStore>,
     key: PageKey,
-    brands: HashMap<TenantId, Brand>,
+    brands: HashMap<TenantId, Arc<Brands>>,
     devices: Arc<KnownDevices>,
     passwords: Option<Arc<dyn ChangePassword>>,
     jwks: Jwks,
@@ -112,7 +113,7 @@ impl Portal {
         engine: Arc<Engine>,
         store: Arc<dyn ExpiringStore>,
         secret: &Secret<[u8; 32]>,
-        brands: HashMap<TenantId, Brand>,
+        brands: HashMap<TenantId, Arc<Brands>>,
         devices: Arc<KnownDevices>,
         passwords: Option<Arc<dyn ChangePassword>>,
         jwks: Jwks,
@@ -260,7 +261,7 @@ impl Portal {
             METADATA | TARGET | "/" | "/.vestibule/landing" | "/.well-known/jwks.json" => Ok(visit.not_allowed("GET, HEAD")),
             "/login" | "/logout" | "/.vestibule/logout" | "/password" => Ok(visit.not_allowed("GET, HEAD, POST")),
             _ => {
-                let asset = if read { assets::serve(request, visit.tenant.id.as_str(), &visit.brand) } else { None };
+                let asset = if read { assets::serve(request, visit.tenant.id.as_str(), &visit.brands) } else { None };
                 Ok(asset.unwrap_or_else(|| visit.missing()))
             }
         }
@@ -270,17 +271,19 @@ impl Portal {
         let tenant = &*found.tenant;
         let portal = tenant.portal.as_ref().is_none_or(|portal| portal.name() == request.host.name());
         let front = self.ways_in.front.as_ref().filter(|_| tenant.id.as_str() == FrontDoor::TENANT);
-        let brand = front
-            .map(|front| &front.brand)
-            .or_else(|| self.brands.get(&tenant.id))
-            .cloned()
-            .unwrap_or_else(|| Brand::new(tenant.title.clone()));
+        let brands = match front {
+            Some(front) => Some(&front.brands),
+            None => self.brands.get(&tenant.id),
+        };
+        let brands = brands.cloned().unwrap_or_else(|| Arc::new(Brands::new(Brand::new(tenant.title.clone()), Vec::new())));
+        let brand = brands.of(request.host.name()).clone();
         let accepted = request.headers.get(http::header::ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
         let words = brand.words(accepted);
-        Visit {
+        let mut visit = Visit {
             request,
             found,
             tenant,
+            brands,
             brand,
             now: self.engine.clock.now(),
             id: request.id.to_string(),
@@ -297,7 +300,10 @@ impl Portal {
             caller: None,
             refusal: None,
             acted_for: None,
-        }
+        };
+        let wanted = ["return_to", "startURL"].iter().find_map(|name| request.target.query_values(name).into_iter().next());
+        visit.wear(wanted.as_deref());
+        visit
     }
 
     /// Whose session this browser has at this host.
@@ -335,7 +341,8 @@ struct Visit<'a> {
     request: &'a CheckRequest,
     found: &'a Found,
     tenant: &'a Tenant,
-    brand: Brand,
+    brands: Arc<Brands>,
+    brand: Arc<Brand>,
     now: Timestamp,
     id: String,
     origin: String,
@@ -377,6 +384,14 @@ impl Visit<'_> {
     /// The layout, where it is not what this browser would be shown anyhow.
     fn chosen(&self) -> Option<Display> {
         (self.display != Display::usual(self.request)).then_some(self.display)
+    }
+
+    /// Puts on the brand of the application that somebody is on the way to.
+    fn wear(&mut self, return_to: Option<&str>) {
+        let wanted = return_to.and_then(|raw| ReturnTo::parse(raw, &self.origin, self.tenant));
+        if let Some(host) = wanted.and_then(|wanted| wanted.host()) {
+            self.brand = self.brands.of(&host).clone();
+        }
     }
 
     fn shell(&self) -> Shell<'_> {

@@ -14,7 +14,8 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use http::header::{
-    CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, PROXY_AUTHENTICATE, SET_COOKIE, TRANSFER_ENCODING, UPGRADE,
+    ACCEPT_LANGUAGE, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, PROXY_AUTHENTICATE, SET_COOKIE,
+    TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::{Body as _, Incoming};
@@ -26,14 +27,14 @@ use vestibule_engine::decision::{Decision, Denial, Grant};
 use vestibule_engine::engine::{Ended, Engine, Judgement};
 use vestibule_engine::identity::Identity;
 use vestibule_engine::inject::{Prepared, prepare};
-use vestibule_engine::request::{Body, Channel, CheckRequest, ClientKind, Malformed, RequestId, Shown};
+use vestibule_engine::request::{Body, Channel, CheckRequest, ClientKind, Host, Malformed, RequestId, Shown};
 use vestibule_engine::route::{Access, BodyNeed, Destination, Found};
 use vestibule_engine::scheme::Unavailable;
 use vestibule_engine::secret::Secret;
 use vestibule_engine::session::{Keeper, Opened};
 
 use crate::forward::{Download, ForwardError, HYPER_MAX_FIELDS, Patient, Upload, Upstream};
-use crate::serve::answer::{Answers, Failure, ID, mark};
+use crate::serve::answer::{Answers, Failure, ID, Reader, mark};
 use crate::serve::body::{BodyBudget, Held, Reply, Unfit};
 use crate::serve::control::{OnControl, OwnPages};
 use crate::serve::cors::Crossing;
@@ -229,7 +230,7 @@ pub async fn handle(shared: &Arc<Shared>, peer: &Arc<Peer>, request: Request<Inc
     let answered = AssertUnwindSafe(passage.answer(request)).catch_unwind().await;
     let mut response = answered.unwrap_or_else(|_| {
         tracing::error!(request_id = %id, "a request handler panicked");
-        passage.own(running.answers.failed(Failure::Internal, ClientKind::Api, id, None, &method))
+        passage.own(running.answers.failed(Failure::Internal, ClientKind::Api, id, Reader::default(), &method))
     });
     if !response.headers().contains_key(ID) {
         mark(response.headers_mut(), id, None);
@@ -439,17 +440,17 @@ impl Passage<'_> {
         *page.method_mut() = request.method.clone();
         *page.headers_mut() = request.headers.clone();
         let Ok(uri) = Uri::try_from(request.target.to_string()) else {
-            return self.failed(Failure::Internal, kind, Some(&found), &request.method);
+            return self.failed(Failure::Internal, kind, Reader::of(&request, Some(&found)), &request.method);
         };
         *page.uri_mut() = uri;
-        let method = request.method.clone();
+        let (method, visitor) = (request.method.clone(), Visitor::of(&request));
         page.extensions_mut().insert(Arc::new(request));
         page.extensions_mut().insert(found.clone());
         match self.running.pages.call(page).await {
             Ok(response) => response.map(Reply::page),
             Err(down) => {
                 tracing::error!(request_id = %self.id, error = %down, "a page failed");
-                self.failed(Failure::Internal, kind, Some(&found), &method)
+                self.failed(Failure::Internal, kind, visitor.reader(&found), &method)
             }
         }
     }
@@ -465,16 +466,16 @@ impl Passage<'_> {
     ) -> Response<Reply> {
         let Grant { principal, injection, found, .. } = grant;
         let kind = request.kind();
-        let method = request.method.clone();
+        let (method, visitor) = (request.method.clone(), Visitor::of(&request));
         let client = request.client.address;
         let is_program = self.running.answers.integration(&request, &found).is_some();
         let Destination::Upstream(name) = &found.route.destination else {
-            return self.failed(Failure::Internal, kind, Some(&found), &method);
+            return self.failed(Failure::Internal, kind, visitor.reader(&found), &method);
         };
         // Without its strip list a route must not forward: nobody would remove the client's identity headers.
         let (Some(upstream), Some(strip)) = (self.running.upstreams.get(name), found.route.strip.get(&found.tenant.id)) else {
             tracing::error!(request_id = %self.id, route = %found.route.name, "the route has no upstream or no strip list");
-            return self.failed(Failure::Internal, kind, Some(&found), &method);
+            return self.failed(Failure::Internal, kind, visitor.reader(&found), &method);
         };
         hop.forget(&mut request.headers);
         let told = Told::of(&request, self.peer);
@@ -492,7 +493,7 @@ impl Passage<'_> {
         };
         let mut onward = Request::new(upload);
         let Ok(uri) = Uri::from_maybe_shared(Bytes::from(target.to_string())) else {
-            return self.failed(Failure::Internal, kind, Some(&found), &method);
+            return self.failed(Failure::Internal, kind, visitor.reader(&found), &method);
         };
         *onward.uri_mut() = uri;
         *onward.method_mut() = method.clone();
@@ -511,7 +512,7 @@ impl Passage<'_> {
                     }
                 };
                 let program = if is_program { self.running.answers.failed_program(failure, kind) } else { None };
-                return program.map_or_else(|| self.failed(failure, kind, Some(&found), &method), |response| self.own(response));
+                return program.map_or_else(|| self.failed(failure, kind, visitor.reader(&found), &method), |response| self.own(response));
             }
         };
         let protocol = response.headers().get(UPGRADE).cloned();
@@ -543,7 +544,7 @@ impl Passage<'_> {
         over: Option<BoxFuture<'static, ()>>,
     ) -> Response<Reply> {
         let (Some((_, client)), Some(protocol)) = (upgrade, protocol) else {
-            return self.failed(Failure::Upstream, ClientKind::Api, None, &Method::GET);
+            return self.failed(Failure::Upstream, ClientKind::Api, Reader::default(), &Method::GET);
         };
         let upstream = hyper::upgrade::on(&mut response);
         tokio::spawn(upgrade::carry(client, upstream, over, self.peer.clone(), self.id));
@@ -559,8 +560,8 @@ impl Passage<'_> {
         response
     }
 
-    fn failed(&self, failure: Failure, kind: ClientKind, found: Option<&Found>, method: &Method) -> Response<Reply> {
-        self.own(self.running.answers.failed(failure, kind, self.id, found, method))
+    fn failed(&self, failure: Failure, kind: ClientKind, reader: Reader<'_>, method: &Method) -> Response<Reply> {
+        self.own(self.running.answers.failed(failure, kind, self.id, reader, method))
     }
 
     /// After a request that two readers may frame differently, nothing more of this connection is believed.
@@ -587,6 +588,25 @@ pub(super) fn tell_token(headers: &mut HeaderMap, token: Option<&Secret<String>>
     let Some(value) = token.and_then(|token| HeaderValue::from_str(token.reveal()).ok()) else { return };
     headers.insert(csrf::TOKEN, value);
     headers.insert(csrf::NAME, HeaderValue::from_static("X-CSRF-TOKEN"));
+}
+
+/// Who would read a page of ours after their request has gone on: people only.
+struct Visitor(Option<(Host, Option<HeaderValue>)>);
+
+impl Visitor {
+    fn of(request: &CheckRequest) -> Self {
+        let reads = request.kind() == ClientKind::Browser;
+        Self(reads.then(|| (request.host.clone(), request.headers.get(ACCEPT_LANGUAGE).cloned())))
+    }
+
+    fn reader<'a>(&'a self, found: &'a Found) -> Reader<'a> {
+        let known = self.0.as_ref();
+        Reader {
+            tenant: Some(&found.tenant),
+            host: known.map(|(host, _)| host.name()),
+            accept_language: known.and_then(|(_, accepted)| accepted.as_ref()?.to_str().ok()),
+        }
+    }
 }
 
 /// What we say of the client to the upstream.

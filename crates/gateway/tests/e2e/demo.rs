@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::doors::program;
-use crate::support::free_port;
+use crate::support::{Browser, free_port};
 
 struct Demo(std::process::Child);
 
@@ -61,6 +61,25 @@ fn a_browser_signs_in_at_another_tenant() {
     let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     println!("{said}");
     assert!(output.status.success() && said.matches("ok   ").count() == 5, "{said}");
+}
+
+#[test]
+fn the_operator_sees_who_signed_in_and_nobody_else_does() {
+    let port = free_port();
+    let (_demo, screen) = start(port, &[]);
+    let portal = format!("http://login.north.localhost:{port}");
+    assert!(screen.iter().any(|line| line.contains(&format!("{portal}/history")) && line.contains("ola")), "{screen:#?}");
+    for (name, status) in [("ada", 404), ("ola", 200)] {
+        let password = screen.iter().find_map(|line| line.trim().strip_prefix(name)?.strip_prefix(' ')).unwrap().trim();
+        let mut browser = Browser::at(([127, 0, 0, 1], port).into(), port);
+        assert_eq!(browser.submit_login(&format!("{portal}/login"), name, password).status, 303, "{name}");
+        // What was decided is written down a little later.
+        crate::lifecycle::wait_for(|| {
+            let page = browser.load(&format!("{portal}/history"));
+            assert_eq!(page.status, status, "{name}: {page:?}");
+            status != 200 || page.body.contains(">ada<")
+        });
+    }
 }
 
 /// Starts the demo, and returns what it prints until it is open.

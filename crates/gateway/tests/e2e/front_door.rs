@@ -65,6 +65,49 @@ fn a_tenant_may_speak_one_language_and_says_what_it_likes() {
 }
 
 #[test]
+fn a_page_wears_the_brand_of_the_host_that_it_belongs_to() {
+    let special = "brand.accent = \"#0b5fff\"\nbrand.support = \"Call 4711.\"\n\n[tenant.north.host_brand.\"shop.north.localhost\"]\n\
+                   name = \"The <shop>\"\naccent = \"#8a1c4a\"\nheading = \"Shop with us\"\n\n[tenant.south]";
+    let gateway = Gateway::with(&CONFIG.replacen("[tenant.south]", special, 1)).with_users();
+    let [app, shop] = ["app", "shop"].map(|name| format!("http://{name}.north.localhost:{}/page", gateway.public));
+    let toward = |page: &str| login(&gateway, &format!("/login?return_to={page}"), &[]);
+    let style = |page: &Answer| {
+        let address = page.body.split("href=\"").find_map(|rest| rest.strip_prefix("/assets/brand-")?.split('"').next()).unwrap();
+        let css = gateway.send_to(PORTAL, &get(&format!("/assets/brand-{address}")));
+        assert_eq!(css.status, 200);
+        css.body
+    };
+    let (plain, dressed): (Answer, Answer) = (toward(&app), toward(&shop));
+    assert!(plain.body.contains("<h1>Sign in</h1>") && !plain.body.contains("shop with"), "{}", plain.body);
+    assert!(dressed.body.contains("<h1>Shop with us</h1>") && dressed.body.contains("The &#60;shop&#62;"), "{}", dressed.body);
+    assert!(dressed.body.contains("Call 4711."), "what it leaves out is the tenant's");
+    assert_ne!(style(&plain), style(&dressed));
+    // Whoever is no application of the tenant has no brand here.
+    assert!(toward("http://shop.north.localhost.evil.example/page").body.contains("<h1>Sign in</h1>"));
+    // The form again, since the password was wrong.
+    let mut browser = gateway.browser();
+    let again = browser.submit_login(&format!("http://{PORTAL}/login?return_to={shop}"), ADA.0, "wrong");
+    assert!(again.status == 403 && again.body.contains("<h1>Shop with us</h1>"), "{again:?}");
+    // And a refusal on the host itself, which carries its style with it; nothing answers behind it.
+    for (host, own) in [("shop.north.localhost", true), ("app.north.localhost", false)] {
+        let mut browser = gateway.browser();
+        assert_eq!(browser.sign_in(ADA.0, ADA.1, host).status, 200);
+        let refused = browser.load(&format!("http://{host}/nowhere/page"));
+        assert!(refused.status == 502 && refused.body.contains("The &#60;shop&#62;") == own, "{host}: {refused:?}");
+    }
+}
+
+#[test]
+fn an_application_that_does_not_answer_is_told_of_in_the_readers_language() {
+    let gateway = Gateway::with(&CONFIG.replace("{{app}}", &format!("127.0.0.1:{}", crate::support::free_port())));
+    let silent = gateway.send(&get("/public/page").browser().header("Accept-Language", "de"));
+    assert_eq!(silent.status, 502);
+    assert!(silent.body.contains("Die Anwendung hat nicht geantwortet") && silent.body.contains("lang=\"de\""), "{silent:?}");
+    let program = gateway.send(&get("/public/page").header("Accept-Language", "de"));
+    assert!(program.status == 502 && program.body.contains("The application did not answer"), "{program:?}");
+}
+
+#[test]
 fn older_names_of_the_parameters_hold_and_passwords_in_addresses_do_not() {
     let gateway = Gateway::start().with_users();
     let port = gateway.public;

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{IdentityProviderRole, Integration};
-use crate::config::values::{At, Period};
+use crate::config::values::{At, Named, Period};
 use crate::serve::pages::words::Language;
 
 /// Whose requests they are.
@@ -35,6 +35,11 @@ pub struct Tenant {
     /// How its pages look.
     #[serde(default)]
     pub brand: Brand,
+    /// How pages look that belong to one of its hosts: those at that host, and those on which somebody signs in on the way to it.
+    /// What is left out is as in `brand`.
+    #[serde(default)]
+    #[schemars(example = serde_json::json!({ "shop.north.example.com": { "name": "The shop", "accent": "#8a1c4a" } }))]
+    pub host_brand: Named<Brand>,
     /// Which pages of other origins may read what its applications answer.
     #[serde(default)]
     pub cors: Option<Cors>,

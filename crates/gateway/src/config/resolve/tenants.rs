@@ -265,6 +265,7 @@ impl Resolve<'_> {
                 integration,
                 origins: origins.into_iter().collect(),
                 brand: self.brand(&written.brand, &title, &written.languages),
+                host_brands: self.host_brands(written, &title),
                 cors: self.cors(written.cors.as_ref(), listeners),
                 id,
                 title,
@@ -596,6 +597,31 @@ impl Resolve<'_> {
         let origin = listeners.first().map(|listener| origin(&host, listener))?;
         let brand = self.brand(&written.brand, "Vestibule", &written.languages);
         Some(FrontDoor { host, origin, brand })
+    }
+
+    /// The brands of single hosts; what they leave out is the tenant's.
+    fn host_brands(&mut self, written: &file::Tenant, title: &str) -> Vec<(Arc<str>, Brand)> {
+        let own: Vec<Host> = written.hosts.iter().chain(&written.portal).filter_map(|at| Host::parse(&at.value).ok()).collect();
+        let mut brands: Vec<(Arc<str>, Brand)> = Vec::new();
+        for (at, special) in &written.host_brand.0 {
+            let host = Host::parse(&at.value).ok().filter(|host| host.port().is_none() && own.iter().any(|own| own.name() == host.name()));
+            let Some(host) = host else {
+                self.error(at, format!("`{}` is none of this tenant's hosts", at.value)).help =
+                    suggest(&at.value, own.iter().map(Host::name)).or_else(|| Some("write it as in hosts, without a port".to_owned()));
+                continue;
+            };
+            let (special, usual) = (special.clone(), written.brand.clone());
+            let both = file::Brand {
+                name: special.name.or(usual.name),
+                logo: special.logo.or(usual.logo),
+                accent: special.accent.or(usual.accent),
+                heading: special.heading.or(usual.heading),
+                aside: special.aside.or(usual.aside),
+                support: special.support.or(usual.support),
+            };
+            brands.push((host.name().into(), self.brand(&both, title, &written.languages)));
+        }
+        brands
     }
 
     fn brand(&mut self, written: &file::Brand, title: &str, languages: &At<Vec<Language>>) -> Brand {

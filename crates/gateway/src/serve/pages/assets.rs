@@ -12,7 +12,7 @@ use http_body_util::Full;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use vestibule_engine::request::CheckRequest;
 
-use super::brand::Brand;
+use super::brand::Brands;
 
 /// How all pages look.
 pub const STYLE: &str = include_str!("../../assets/vestibule.css");
@@ -36,12 +36,12 @@ pub static STYLE_VERSION: LazyLock<String> = LazyLock::new(|| version(STYLE));
 pub static SCRIPT_VERSION: LazyLock<String> = LazyLock::new(|| version(SCRIPT));
 
 /// Answers `/assets/…`; `None` if there is no such asset.
-pub fn serve(request: &CheckRequest, tenant: &str, brand: &Brand) -> Option<Response<Full<Bytes>>> {
+pub fn serve(request: &CheckRequest, tenant: &str, brands: &Brands) -> Option<Response<Full<Bytes>>> {
     let name = request.target.path().strip_prefix("/assets/")?;
     let (content_type, content) = match name {
         "vestibule.css" => ("text/css; charset=utf-8", Bytes::from_static(STYLE.as_bytes())),
         "vestibule.js" => ("text/javascript; charset=utf-8", Bytes::from_static(SCRIPT.as_bytes())),
-        _ if *name == brand_name(tenant) => ("text/css; charset=utf-8", Bytes::from(brand.css()?.to_owned())),
+        _ if *name == brand_name(tenant) => ("text/css; charset=utf-8", Bytes::from(brands.css(request.target.query())?.to_owned())),
         _ => return None,
     };
     let version = version(std::str::from_utf8(&content).ok()?);

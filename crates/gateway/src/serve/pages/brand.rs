@@ -1,6 +1,8 @@
 //! What a tenant's pages wear. Configuration is trusted for taste, not for syntax: a colour is six hexadecimal digits, a
 //! logo an image in a data URI, which browsers never run scripts from.
 
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
@@ -12,7 +14,32 @@ pub const MAX_LOGO: usize = 32 * 1024;
 /// The least contrast of text, WCAG 2.2 §1.4.3.
 const READABLE: f64 = 4.5;
 
-/// A tenant's brand.
+/// What the pages of a tenant wear: its brand, and those of single hosts.
+#[derive(Debug, Clone, Default)]
+pub struct Brands {
+    own: Arc<Brand>,
+    hosts: Vec<(Arc<str>, Arc<Brand>)>,
+}
+
+impl Brands {
+    /// A tenant's brand, and those of some of its hosts by their names.
+    pub fn new(own: Brand, hosts: Vec<(Arc<str>, Brand)>) -> Self {
+        Self { own: Arc::new(own), hosts: hosts.into_iter().map(|(host, brand)| (host, Arc::new(brand))).collect() }
+    }
+
+    /// The brand of pages that belong to this host.
+    pub fn of(&self, host: &str) -> &Arc<Brand> {
+        self.hosts.iter().find(|(name, _)| **name == *host).map_or(&self.own, |(_, brand)| brand)
+    }
+
+    /// The stylesheet of this version; of another, the tenant's own.
+    pub fn css(&self, version: Option<&str>) -> Option<&str> {
+        let mut all = std::iter::once(&self.own).chain(self.hosts.iter().map(|(_, brand)| brand)).filter_map(|brand| brand.css());
+        all.find(|css| version == Some(super::assets::version(css).as_str())).or_else(|| self.own.css())
+    }
+}
+
+/// A brand.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Brand {
     /// The name to show.

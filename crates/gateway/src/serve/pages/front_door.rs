@@ -46,7 +46,7 @@ impl Portal {
             "/" => Ok(visit.not_allowed("GET, HEAD")),
             "/login" => Ok(visit.not_allowed("GET, HEAD, POST")),
             _ => {
-                let asset = if read { assets::serve(visit.request, visit.tenant.id.as_str(), &visit.brand) } else { None };
+                let asset = if read { assets::serve(visit.request, visit.tenant.id.as_str(), &visit.brands) } else { None };
                 Ok(asset.unwrap_or_else(|| visit.missing()))
             }
         }

@@ -85,6 +85,7 @@ impl Portal {
             return Ok(visit.form_unread(StatusCode::BAD_REQUEST));
         }
         visit.display = Display::parse(form.text("display")).unwrap_or(visit.display);
+        visit.wear(Some(form.text("return_to")));
         let mut states = LoginStates::of(visit.request, &self.key, visit.now);
         let state = states.find(form.text("state")).cloned().filter(|_| !is_cross_site(visit.request, &visit.origin));
         let state = match state {

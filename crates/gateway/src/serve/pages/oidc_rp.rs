@@ -78,6 +78,7 @@ impl Portal {
             return Ok(refused(visit, rp, provider, rejection, &Wish::default()));
         };
         let wish = wish_of(visit, journey);
+        visit.wear(journey.return_to.as_deref());
         if journey.arrived.is_some() {
             // The back button, or an address loaded twice: the browser has been where this leads.
             return match former {

@@ -233,6 +233,7 @@ impl Portal {
                 Wish { return_to, ..Wish::default() }
             }
         };
+        visit.wear(wish.return_to.as_ref().map(ToString::to_string).as_deref());
         let (proof, account) = match sp.proof(&answer, &visit.tenant.id, visit.now).await? {
             Ok(found) => found,
             Err(reason) => return Ok(turned_away(visit, sp, provider, reason, &wish)),

@@ -35,6 +35,7 @@ use super::logout::going;
 use super::saml_message::Arrived;
 use super::view::{Participant as Shown, SignedOutPage};
 use super::way_out::WayOut;
+use super::words::Words;
 use super::{Portal, Visit, cookie, reply};
 use crate::schemes::saml::fault;
 
@@ -241,9 +242,9 @@ impl Portal {
             visit.refusal = Some((Ruling::Deny, Reason::Replayed));
             return Ok(visit.problem(
                 StatusCode::CONFLICT,
-                "This sign-out is already done",
-                "It was used once, in this tab or another. Nothing more was done. If you did not expect this, give your administrator this number:",
-                Some(("Go to your applications", "/")),
+                visit.words.out_already_done,
+                visit.words.out_used_once,
+                Some((visit.words.go_to_applications, "/")),
             ));
         }
         let asked_by = AskedBy {
@@ -489,12 +490,7 @@ fn note(visit: &mut Visit<'_>, role: Role, partner: Option<&str>, check: &str, r
 fn unreadable(visit: &mut Visit<'_>, role: Role, reason: SamlFault, why: &str) -> Response<Full<Bytes>> {
     note(visit, role, None, "binding", reason, why);
     visit.refusal = Some((Ruling::Deny, Reason::Saml(reason)));
-    visit.problem(
-        StatusCode::BAD_REQUEST,
-        "That sign-out could not be read",
-        "Nothing was done. Sign out here, or where you came from; if this keeps happening, give its administrator this number:",
-        Some(("Sign out here", "/logout")),
-    )
+    visit.problem(StatusCode::BAD_REQUEST, visit.words.out_unread, visit.words.out_not_done, Some((visit.words.sign_out_here, "/logout")))
 }
 
 /// A message that a check refused.
@@ -505,9 +501,9 @@ fn refused(visit: &mut Visit<'_>, sender: &Correspondent<'_>, rejection: &Reject
     visit.refusal = Some((Ruling::Deny, Reason::Saml(reason)));
     visit.problem(
         StatusCode::FORBIDDEN,
-        &format!("The sign-out by {} was refused", sender.title),
-        "Nothing was done. Sign out here, or where you came from; if this keeps happening, give its administrator this number:",
-        Some(("Sign out here", "/logout")),
+        &Words::fill(visit.words.out_refused, sender.title),
+        visit.words.out_not_done,
+        Some((visit.words.sign_out_here, "/logout")),
     )
 }
 

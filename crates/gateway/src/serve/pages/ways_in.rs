@@ -13,7 +13,7 @@ use vestibule_engine::realm::Accounts;
 use vestibule_engine::request::CheckRequest;
 use vestibule_engine::tenant::Tenant;
 
-use super::Brand;
+use super::Brands;
 
 /// The ways in.
 #[derive(Debug, Default)]
@@ -34,7 +34,7 @@ pub struct FrontDoor {
     /// Its origin as browsers see it.
     pub origin: String,
     /// How it looks.
-    pub brand: Brand,
+    pub brands: Arc<Brands>,
     /// Those whose users may: each has a form, and a portal to which the login is handed over.
     pub tenants: Vec<Arc<Tenant>>,
 }

@@ -210,6 +210,12 @@ words! {
     did_not_confirm: "Did not confirm", "Nicht bestätigt";
     sign_out_at: "Sign out at {}", "Bei {} abmelden";
     sign_in_again: "Sign in again", "Wieder anmelden";
+    sign_out_here: "Sign out here", "Hier abmelden";
+    out_already_done: "This sign-out is already done", "Diese Abmeldung ist schon geschehen";
+    out_used_once: "It was used once, in this tab or another. Nothing more was done. If you did not expect this, give your administrator this number:", "Sie wurde einmal benutzt, in diesem oder einem anderen Tab. Mehr wurde nicht getan. Wenn Sie das nicht erwartet haben, nennen Sie Ihrer Administration diese Nummer:";
+    out_unread: "That sign-out could not be read", "Diese Abmeldung konnte nicht gelesen werden";
+    out_refused: "The sign-out by {} was refused", "Die Abmeldung durch {} wurde abgelehnt";
+    out_not_done: "Nothing was done. Sign out here, or where you came from; if this keeps happening, give its administrator this number:", "Es wurde nichts getan. Melden Sie sich hier ab oder dort, woher Sie kamen; wenn es wieder geschieht, nennen Sie dessen Administration diese Nummer:";
 
     // Passwords
     change_password: "Change password", "Passwort ändern";
@@ -281,6 +287,8 @@ words! {
     many_requests: "Too many requests", "Zu viele Anfragen";
     must_change: "The password must be changed", "Das Passwort muss geändert werden";
     csrf: "Missing or invalid Csrf token", "Das CSRF-Token fehlt oder ist ungültig";
+    foreign_page: "Pages of that origin may not use this application", "Seiten dieser Herkunft dürfen diese Anwendung nicht benutzen";
+    not_carried: "This request cannot be carried this way", "Diese Anfrage lässt sich auf diesem Weg nicht weitergeben";
     unreadable: "The request could not be read", "Die Anfrage konnte nicht gelesen werden";
 
     // Administrators' lists
@@ -327,6 +335,59 @@ mod tests {
             assert_eq!(Language::negotiate(accept, offered), expected, "{accept:?} {offered:?}");
         }
         assert_eq!(Language::negotiate(Some(&"x,".repeat(100_000)), &both), English);
+    }
+
+    /// What is drawn on a page comes from this file: templates hold no word, and the code behind them no sentence.
+    #[test]
+    fn no_page_says_anything_that_does_not_stand_here() {
+        // Said to a program, by SOAP; and what is not there, for a log.
+        const NAMES: [&str; 2] = ["The request was refused", "OpenID provider's session"];
+        let source = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        let files = |folder: &str| -> Vec<std::path::PathBuf> {
+            std::fs::read_dir(source.join(folder)).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file()).collect()
+        };
+        for file in files("templates") {
+            // Outside of tags, expressions and statements; a block that is the value of an attribute has no spaces.
+            let text = std::fs::read_to_string(&file).unwrap();
+            let (mut said, mut within): (String, Option<&str>) = (String::new(), None);
+            let mut rest = text.as_str();
+            while let Some(next) = rest.chars().next() {
+                let ends = ["{{", "{%", "<"].into_iter().zip(["}}", "%}", ">"]).find(|(begin, _)| rest.starts_with(begin));
+                match (within, ends) {
+                    (Some(end), _) if rest.starts_with(end) => {
+                        within = None;
+                        rest = &rest[end.len()..];
+                    }
+                    (None, Some((begin, end))) => {
+                        within = Some(end);
+                        rest = &rest[begin.len()..];
+                    }
+                    (None, None) => {
+                        said.push(next);
+                        rest = &rest[next.len_utf8()..];
+                    }
+                    (Some(_), _) => rest = &rest[next.len_utf8()..],
+                }
+            }
+            let words: Vec<&str> = said.split_whitespace().filter(|word| word.contains(|c: char| c.is_alphabetic())).collect();
+            // Names of classes in a block, and of SAML.
+            assert!(words.iter().all(|word| ["wide", "full", "Format", "SessionIndex"].contains(word)), "{}: {words:?}", file.display());
+        }
+        for file in files("serve/pages").into_iter().chain(files("serve/pages/saml_idp")) {
+            if ["words.rs", "tests.rs"].iter().any(|name| file.ends_with(name)) {
+                continue;
+            }
+            let text = std::fs::read_to_string(&file).unwrap();
+            let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+            for line in code.lines().filter(|line| !line.trim_start().starts_with("//")) {
+                for literal in line.split('"').skip(1).step_by(2) {
+                    let mut letters = literal.chars();
+                    let begins = letters.next().is_some_and(char::is_uppercase) && letters.next().is_some_and(char::is_lowercase);
+                    let sentence = begins && literal.split(' ').count() > 2 && !NAMES.contains(&literal);
+                    assert!(!sentence, "{}: {literal}", file.display());
+                }
+            }
+        }
     }
 
     #[test]
