@@ -72,6 +72,14 @@ impl ReturnTo {
         }
     }
 
+    /// The application as it is shown: its host, and its port where that is not the scheme's own.
+    pub fn application(&self) -> Option<String> {
+        match self {
+            Self::Here(_) => None,
+            Self::Application { origin, .. } => origin.split_once("://").map(|(_, host)| host.to_owned()),
+        }
+    }
+
     /// The address without what precedes the path.
     pub fn path(&self) -> &str {
         match self {

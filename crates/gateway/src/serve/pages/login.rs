@@ -323,10 +323,10 @@ impl Portal {
     fn waiting_host(&self, visit: &Visit<'_>, return_to: &str) -> Option<String> {
         match &self.ways_in.front {
             Some(front) if visit.tenant.id.as_str() == FrontDoor::TENANT => {
-                let there = |tenant: &Arc<Tenant>| ReturnTo::parse(return_to, tenant.portal_origin.as_deref()?, tenant)?.host();
+                let there = |tenant: &Arc<Tenant>| ReturnTo::parse(return_to, tenant.portal_origin.as_deref()?, tenant)?.application();
                 front.tenants.iter().find_map(there)
             }
-            Some(_) | None => ReturnTo::parse(return_to, &visit.origin, visit.tenant)?.host(),
+            Some(_) | None => ReturnTo::parse(return_to, &visit.origin, visit.tenant)?.application(),
         }
     }
 
