@@ -23,7 +23,7 @@ use crate::serve::admin::protocol::{AdminReply, AdminRequest};
 /// For the proxy to answer one probe.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// For a decision to be written down after its answer.
-const WRITTEN: Duration = Duration::from_secs(3);
+const WRITTEN: Duration = Duration::from_secs(10);
 /// Octets of an answer that are read.
 const MAX_ANSWER: usize = 64 * 1024;
 
