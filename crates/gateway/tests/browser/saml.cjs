@@ -54,7 +54,8 @@ const steps = {
     await tab.getByRole("heading", { name: "You are signed out", exact: true }).waitFor();
     await tab.getByText("Signed out", { exact: true }).waitFor();
     await shot(tab, "peer-out");
-    await tab.goto(page);
+    // Another address: a browser may keep a page that says nothing of how long it holds.
+    await tab.goto(`${page}?again`);
     await tab.getByLabel("User name").waitFor();
   },
 };

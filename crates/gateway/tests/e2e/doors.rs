@@ -194,7 +194,9 @@ impl House {
             let text = std::fs::read_to_string(examples().join(name)).unwrap();
             assert!(text.contains(omitted), "the example has no {omitted:?}");
             let text = if omitted.is_empty() { text } else { text.replace(omitted, instead) };
-            scratch.write(name, &put(&front.adapt(&text, scratch.path())));
+            // The folder's name comes last: a number in it may look like a port.
+            let text = put(&front.adapt(&text, Path::new("<folder>"))).replace("<folder>", &scratch.path().display().to_string());
+            scratch.write(name, &text);
         }
         let log = std::fs::File::create(scratch.path().join("log")).unwrap();
         let proxy = front.command(&program, scratch.path(), ports[0]).stdout(Stdio::null()).stderr(log).spawn().unwrap();
