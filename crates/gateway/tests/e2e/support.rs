@@ -557,10 +557,11 @@ impl Gateway {
         answer
     }
 
-    /// Everything the gateway wrote into its audit file, line by line.
+    /// Everything the gateway wrote into its audit file, line by line; without the line that it is just writing.
     pub fn audit(&self) -> Vec<serde_json::Value> {
         let text = std::fs::read_to_string(self.scratch.path().join("audit.jsonl")).unwrap_or_default();
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        let lines = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+        lines.map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
     /// The audit records of one request, once its decision is among them.
