@@ -48,7 +48,7 @@ pub struct Message {
 pub struct Accepted {
     /// The user name, whose password the caller still has to check.
     pub username: Option<UsernameToken>,
-    /// The certificate whose key signed the message.
+    /// The certificate whose key signed what had to be signed of the message.
     pub certificate: Option<Certificate>,
     /// The assertion, and how whoever presents it showed that it may.
     pub assertion: Option<AcceptedAssertion>,
@@ -183,7 +183,7 @@ impl Message {
         let username = contents.username(rules, was_there, now, trace)?;
         let assertion = saml::confirmed(own, &contents, &signatures, rules, now, trace)?;
         let coverage = coverage::Coverage { message: &message, contents: &contents, signatures: &signatures, rules };
-        coverage.check(assertion.as_ref(), trace)?;
+        let signer = coverage.check(assertion.as_ref(), trace)?;
 
         let until = timestamp.map_or_else(|| rules.window.end_of(now), |timestamp| timestamp.end(&rules.window));
         let mut replay: Vec<Replay> = username.iter().filter_map(|token| token.replay(&role_name(rules.role), &rules.window)).collect();
@@ -194,22 +194,10 @@ impl Message {
             }
         }
         replay.extend(assertion.iter().flat_map(|accepted| accepted.replay(&message, &signatures, rules)));
-        let covered = coverage.names();
-        let trusted = signatures.iter().find(|signature| signature.trusted);
-        let certificate = trusted.and_then(|signature| signature.certificate.clone());
-        let wanted = rules.demand.tokens.contains(&TokenKind::X509);
+        let covered = coverage.names(signer);
+        let certificate = signer.and_then(|signature| signature.certificate.clone());
         let message = decryption.run(message.clone(), Stage::AfterSignatures, trace)?;
-        Ok(Accepted {
-            username,
-            certificate: certificate.filter(|_| wanted),
-            assertion,
-            signatures,
-            covered,
-            timestamp,
-            replay,
-            message,
-            checks: Vec::new(),
-        })
+        Ok(Accepted { username, certificate, assertion, signatures, covered, timestamp, replay, message, checks: Vec::new() })
     }
 }
 

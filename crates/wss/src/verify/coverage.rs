@@ -26,7 +26,10 @@ struct Wanted {
 }
 
 impl Coverage<'_> {
-    pub(super) fn check(&self, assertion: Option<&AcceptedAssertion>, trace: &mut Trace) -> Result<(), Refused> {
+    /// The signature by a trusted key that covers what it has to, if one has to. Another that stands beside it, over something
+    /// that nobody reads, says nothing about who sends the message.
+    pub(super) fn check(&self, assertion: Option<&AcceptedAssertion>, trace: &mut Trace) -> Result<Option<&SignedParts>, Refused> {
+        let mut signer: Option<&SignedParts> = None;
         for token in self.rules.demand.tokens {
             let confirmed = assertion.map(|assertion| &assertion.confirmed);
             let parts = parts_of(*token, confirmed, self.rules);
@@ -40,9 +43,14 @@ impl Coverage<'_> {
                 (TokenKind::Saml, Some(Confirmed::HolderByTls(_) | Confirmed::VouchedByTls(_) | Confirmed::Bearer) | None)
                 | (TokenKind::Username, _) => true,
             };
-            self.one_covers(*token, &parts, counts, trace)?;
+            let covering = self.one_covers(*token, &parts, counts, trace)?;
+            match token {
+                TokenKind::X509 => signer = Some(covering),
+                TokenKind::Username => signer = signer.or(Some(covering)),
+                TokenKind::Saml => {}
+            }
         }
-        Ok(())
+        Ok(signer.filter(|signature| signature.trusted))
     }
 
     fn one_covers(
@@ -51,7 +59,7 @@ impl Coverage<'_> {
         parts: &[Part],
         counts: impl Fn(&&SignedParts) -> bool,
         trace: &mut Trace,
-    ) -> Result<(), Refused> {
+    ) -> Result<&SignedParts, Refused> {
         let name = "coverage";
         let mut missing = None;
         for signature in self.signatures.iter().filter(|signature| counts(signature)) {
@@ -63,7 +71,7 @@ impl Coverage<'_> {
             let Some(open) = open else {
                 let parts: Vec<String> = parts.iter().map(Part::name).collect();
                 trace.passed(name, format!("{} for {token:?}", parts.join(", ")));
-                return Ok(());
+                return Ok(signature);
             };
             missing = missing.or(Some(open));
         }
@@ -140,8 +148,9 @@ impl Coverage<'_> {
     }
 
     /// The names of what is covered by any of the signatures that count.
-    pub(super) fn names(&self) -> Vec<String> {
-        let counts = |signature: &&SignedParts| signature.trusted || signature.attester || signature.holder;
+    pub(super) fn names(&self, signer: Option<&SignedParts>) -> Vec<String> {
+        let key = signer.map(|signer| signer.key);
+        let counts = |signature: &&SignedParts| signature.attester || signature.holder || key == Some(signature.key);
         let covered = |place: &Place| self.signatures.iter().filter(counts).any(|signature| signature.covers(place));
         let mut names = Vec::new();
         if covered(self.message.envelope().body()) {

@@ -423,3 +423,51 @@ fn a_vouched_assertion_belongs_to_its_body() {
     assert_ne!(first.1, other.1);
     assert_eq!(first.2, "2026-03-01T12:05:30Z".parse().unwrap());
 }
+
+/// Attack 57 among those who are trusted: what another one signed once stands beside what the sender signs, where nobody reads it. Whose
+/// the message is says the signature over what is read.
+#[test]
+fn a_signature_of_another_over_something_else_makes_nobody_of_the_sender() {
+    let (another, sender) = (Signer::of("client-rsa2048"), Signer::of("other-rsa2048"));
+    let mut world = World::of(&[TokenKind::X509]);
+    world.certificates.know(&der("other-rsa2048.crt")).unwrap();
+    let parts = [Part::Body, Part::Timestamp];
+    let signed = |signer: &Signer, random: u8| {
+        let message = Message::read(envelope(Soap::Soap11, "").as_bytes(), &Limits::SOAP).unwrap();
+        let header = Header { sign: signer.with(&parts, KeyReference::Direct), ..plain() };
+        String::from_utf8(header.write(&message, &Limits::SOAP, now(), &Randomness([random; 32])).unwrap()).unwrap()
+    };
+    let (old, own) = (signed(&another, 8), signed(&sender, 7));
+    let of = |name: &str, end: &str| &old[old.find(name).unwrap()..old.find(end).unwrap() + end.len()];
+    let proof = of("<wsse:BinarySecurityToken", "</wsse:BinarySecurityToken>").to_owned() + of("<ds:Signature ", "</ds:Signature>");
+    let signed = of("<wsu:Timestamp", "</wsu:Timestamp>").to_owned() + of("<s:Body", "</s:Body>");
+    let beside = own.replacen("</env:Header>", &format!("<w xmlns=\"urn:w\">{signed}</w></env:Header>"), 1);
+    let begin = beside.find("<wsse:BinarySecurityToken").unwrap();
+    for text in [
+        format!("{}{proof}{}", &beside[..begin], &beside[begin..]),
+        beside.replacen("</wsse:Security>", &format!("{proof}</wsse:Security>"), 1),
+    ] {
+        let read = accepted(&world, &text);
+        assert_eq!(read.signatures.len(), 2);
+        assert_eq!(read.certificate.unwrap().der(), der("other-rsa2048.crt"));
+    }
+    // Without his own he has nothing.
+    let mine = &own[own.find("<ds:Signature ").unwrap()..own.find("</ds:Signature>").unwrap() + "</ds:Signature>".len()];
+    let stolen = beside.replacen(mine, &proof, 1);
+    assert_eq!(refused(&world, &stolen), Reason::Wrapped);
+}
+
+/// A name with its password, and a signature where that is asked for: it is known by whose key.
+#[test]
+fn the_key_beside_a_name_is_known_where_a_signature_is_asked_for() {
+    let sender = Signer::of("client-rsa2048");
+    let parts = [Part::Body, Part::Timestamp, Part::Token];
+    let token = Token::Username { name: "alice", password: Password::Text("wonderland") };
+    let text = write(&Header { token, sign: sender.with(&parts, KeyReference::Direct), ..plain() }, &envelope(Soap::Soap11, "")).unwrap();
+    let mut world = World::of(&[TokenKind::Username]);
+    assert!(accepted(&world, &text).certificate.is_none(), "nobody asked");
+    world.parts = parts.to_vec();
+    let read = accepted(&world, &text);
+    assert_eq!(read.certificate.unwrap().der(), der("client-rsa2048.crt"));
+    assert_eq!(read.covered, ["body", "timestamp", "token"]);
+}
