@@ -82,22 +82,35 @@ impl Writer {
     }
 
     fn escaped(&mut self, value: &str) {
-        for character in value.chars() {
-            match character {
-                '&' => self.out.push_str("&amp;"),
-                '<' => self.out.push_str("&lt;"),
+        let mut rest = value;
+        // Most values, and all that are base64, are written as they are.
+        while let Some(at) = rest.bytes().position(is_special) {
+            let (plain, special) = rest.split_at(at);
+            self.out.push_str(plain);
+            let mut characters = special.chars();
+            match characters.next() {
+                Some('&') => self.out.push_str("&amp;"),
+                Some('<') => self.out.push_str("&lt;"),
                 // Ends a CDATA section where a naive reader looks for one.
-                '>' => self.out.push_str("&gt;"),
-                '"' => self.out.push_str("&quot;"),
+                Some('>') => self.out.push_str("&gt;"),
+                Some('"') => self.out.push_str("&quot;"),
                 // White space that attribute normalization and line ends would change.
-                '\t' => self.out.push_str("&#9;"),
-                '\n' => self.out.push_str("&#10;"),
-                '\r' => self.out.push_str("&#13;"),
-                '\u{0}'..='\u{1f}' | '\u{fffe}' | '\u{ffff}' => self.failed = true,
-                other => self.out.push(other),
+                Some('\t') => self.out.push_str("&#9;"),
+                Some('\n') => self.out.push_str("&#10;"),
+                Some('\r') => self.out.push_str("&#13;"),
+                Some('\u{0}'..='\u{1f}' | '\u{fffe}' | '\u{ffff}') => self.failed = true,
+                Some(other) => self.out.push(other),
+                None => {}
             }
+            rest = characters.as_str();
         }
+        self.out.push_str(rest);
     }
+}
+
+/// Whether an octet begins a character that is not written as it is, or may be none of XML's: U+FFFE and U+FFFF begin with 0xEF.
+fn is_special(octet: u8) -> bool {
+    matches!(octet, b'&' | b'<' | b'>' | b'"' | ..=0x1f | 0xef)
 }
 
 #[cfg(test)]

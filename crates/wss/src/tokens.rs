@@ -11,9 +11,7 @@ pub(crate) use username::Offered as UsernameOffer;
 pub(crate) use username::password_digest;
 pub use username::{Secret, UsernameToken};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use vestibule_xmlsec::{ElementView, Error as XmlError, Unsigned};
+use vestibule_xmlsec::{ElementView, Error as XmlError, Unsigned, decode_base64};
 
 pub(crate) type View<'t> = ElementView<'t, Unsigned>;
 
@@ -24,8 +22,7 @@ pub(crate) fn base64(element: View<'_>, most: usize) -> Result<Vec<u8>, XmlError
     if text.len() > most.saturating_mul(3) / 2 + 64 {
         return Err(element.unreadable("a value longer than the limit"));
     }
-    let digits: Vec<u8> = text.bytes().filter(|octet| !matches!(octet, b' ' | b'\t' | b'\r' | b'\n')).collect();
-    let octets = STANDARD.decode(digits).map_err(|_| element.unreadable("a value that is not base64"))?;
+    let octets = decode_base64(&text).ok_or_else(|| element.unreadable("a value that is not base64"))?;
     if octets.is_empty() || octets.len() > most {
         return Err(element.unreadable("a value that is empty or longer than the limit"));
     }

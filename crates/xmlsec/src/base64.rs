@@ -6,10 +6,14 @@
 use crate::scan;
 
 /// The octets of a text, or `None` if anything in it is not base64.
-pub(crate) fn decode(text: &str) -> Option<Vec<u8>> {
+pub fn decode(text: &str) -> Option<Vec<u8>> {
     let octets = text.as_bytes();
     if scan::has_space(octets) {
-        let digits: Vec<u8> = octets.iter().copied().filter(|octet| !matches!(octet, b' ' | b'\t' | b'\r' | b'\n')).collect();
+        let lines = octets.split(|octet| matches!(octet, b' ' | b'\t' | b'\r' | b'\n'));
+        let digits = lines.fold(Vec::with_capacity(octets.len()), |mut digits, line| {
+            digits.extend_from_slice(line);
+            digits
+        });
         return decode_digits(&digits);
     }
     decode_digits(octets)

@@ -36,6 +36,7 @@ mod verified;
 mod verify;
 mod write;
 
+pub use base64::decode as decode_base64;
 pub use c14n::{Canonicalization, canonicalize};
 pub use channel::PinnedPeer;
 pub use cipher::{AesSize, OaepHash};
