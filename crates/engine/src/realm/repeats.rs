@@ -12,7 +12,7 @@ use aws_lc_rs::rand::SystemRandom;
 use quick_cache::sync::Cache;
 use subtle::ConstantTimeEq;
 
-use crate::realm::{Attempt, Offered, RealmStep};
+use crate::realm::{Accounts, Attempt, Offered, RealmStep, Then};
 use crate::store::digest;
 
 /// Wrong passwords remembered per account.
@@ -57,9 +57,18 @@ impl Repeats {
             context.update(part);
         };
         add(&account);
-        // What is wrong for one family of realms may be right for another.
+        // What is wrong at one door may be right at another, which asks other realms, or lets other accounts in.
+        add(match attempt.accounts {
+            Accounts::All => b"all",
+            Accounts::Elsewhere => b"elsewhere",
+            Accounts::BreakGlass => b"break glass",
+        });
         for step in steps {
             add(step.realm.name().as_str().as_bytes());
+            add(match step.then {
+                Then::Next => b"next",
+                Then::NextIfUnknown => b"next if unknown",
+            });
         }
         add(password.reveal().as_bytes());
         let mut octets = [0; 32];

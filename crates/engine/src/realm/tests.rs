@@ -193,6 +193,10 @@ impl House {
     }
 
     async fn from(&self, steps: &[RealmStep], name: &str, password: &str, address: &str, known_device: bool) -> Said {
+        self.of(steps, name, password, address, known_device, Accounts::All).await
+    }
+
+    async fn of(&self, steps: &[RealmStep], name: &str, password: &str, address: &str, known_device: bool, accounts: Accounts) -> Said {
         let mut trail = Trail::new(self.clock.clone());
         let client = Client { address: address.parse().unwrap(), channel: Channel::Tls, sni: None, certificate: Default::default() };
         let password = Secret::from(password);
@@ -205,7 +209,7 @@ impl House {
             channel: Channel::Tls,
             deadline: Duration::MAX,
             known_device,
-            accounts: Accounts::All,
+            accounts,
             source: Some(client.address),
             level: PASSWORD,
             floor: Duration::ZERO,
@@ -218,6 +222,25 @@ impl House {
     async fn ask(&self, steps: &[RealmStep], name: &str, password: &str) -> Said {
         self.from(steps, name, password, "192.0.2.1", false).await
     }
+}
+
+#[tokio::test]
+async fn what_is_wrong_at_one_door_may_be_right_at_another() {
+    let house = House::new(at_once());
+    let (corp, local) = (realm("corp", "D", Reason::WrongPassword), realm("local", "I", Reason::WrongPassword));
+    let door = async |family: &[RealmStep], accounts| house.of(family, "ada", "I", "192.0.2.1", false, accounts).await;
+    // The emergency door does not know her, and another service is not told of her: both remember so, each for itself.
+    let own = steps(&[&local]);
+    for accounts in [Accounts::BreakGlass, Accounts::Elsewhere] {
+        assert_eq!(door(&own, accounts).await.reason(), Some(Reason::WrongPassword));
+        assert_eq!(door(&own, accounts).await.reason(), Some(Reason::RepeatedWrongPassword));
+    }
+    assert_eq!(door(&own, Accounts::All).await.accepted_by(), Some("local"));
+    // One that asks the same realms, but where the first has the last word.
+    let (mut exclusive, both) = (steps(&[&corp, &local]), steps(&[&corp, &local]));
+    exclusive[0].then = Then::NextIfUnknown;
+    assert_eq!(door(&exclusive, Accounts::All).await.reason(), Some(Reason::WrongPassword));
+    assert_eq!(door(&both, Accounts::All).await.accepted_by(), Some("local"));
 }
 
 /// No floor: these tests are about counting.
