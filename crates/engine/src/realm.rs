@@ -305,6 +305,18 @@ impl Passwords {
         answer
     }
 
+    /// Waits as long as a failure that began at `since` is kept waiting: for whoever refuses somebody although the password is
+    /// right, which must not show (attack 103).
+    ///
+    /// # Errors
+    /// [`Reason::TooManyWaiting`] where too many of this address wait.
+    pub async fn withhold(&self, steps: &[RealmStep], client: &Client, since: Duration) -> Result<(), Reason> {
+        let seat = self.seats.take(address_range(client.address), self.limits.waiters).ok_or(Reason::TooManyWaiting)?;
+        self.wait(dearest(steps), since).await;
+        drop(seat);
+        Ok(())
+    }
+
     /// Forgets which passwords of an account were wrong: call it when the password was changed.
     pub fn forget(&self, tenant: &TenantId, username: &Username) {
         self.repeats.forget(tenant.as_str(), username.as_str());

@@ -243,6 +243,23 @@ async fn what_is_wrong_at_one_door_may_be_right_at_another() {
     assert_eq!(door(&both, Accounts::All).await.accepted_by(), Some("local"));
 }
 
+#[tokio::test]
+async fn who_is_refused_with_the_right_password_waits_like_the_others() {
+    let floor = Duration::from_millis(40);
+    let clock = Arc::new(SystemClock::default());
+    let limits = Limits { floor, waiters: 1, ..Limits::default() };
+    let passwords = Passwords::new(Arc::new(Shelf::default()), clock.clone(), limits);
+    let slow =
+        Arc::new(Scripted { dearest: Duration::from_millis(80), ..Arc::into_inner(realm("slow", "D", Reason::WrongPassword)).unwrap() });
+    let client = Client { address: "192.0.2.1".parse().unwrap(), channel: Channel::Tls, sni: None, certificate: Default::default() };
+    for (family, least) in [(steps(&[]), 40), (steps(&[&slow]), 80)] {
+        let since = clock.monotonic();
+        let (first, second) = tokio::join!(passwords.withhold(&family, &client, since), passwords.withhold(&family, &client, since));
+        assert!(clock.monotonic().saturating_sub(since) >= Duration::from_millis(least), "{least}");
+        assert_eq!((first, second), (Ok(()), Err(Reason::TooManyWaiting)));
+    }
+}
+
 /// No floor: these tests are about counting.
 fn at_once() -> Limits {
     Limits { floor: Duration::ZERO, address_failures: 1000, waiters: 1000, ..Limits::default() }

@@ -243,7 +243,7 @@ impl Integration {
         if self.settings.passwords == Passwords::DoNot {
             return refused(Reason::NotForPrograms);
         }
-        let tenant = &asked.found.tenant;
+        let (tenant, since) = (&asked.found.tenant, self.family.clock.monotonic());
         let name = self.local_name(tenant, typed.username).and_then(Username::parse);
         let secret = password(typed.password.reveal()).filter(|password| !password.reveal().chars().any(char::is_control));
         let (Some(username), Some(secret)) = (name, secret) else {
@@ -257,7 +257,7 @@ impl Integration {
         if let Some(fingerprint) = &fingerprint
             && let Some(proof) = self.recall(fingerprint, asked, trail).await?
         {
-            return self.groups_admit(proof, &username, typed, asked, trail).await;
+            return self.groups_admit(proof, &username, typed, asked, since, trail).await;
         }
         let offer = Offer {
             request: asked.request,
@@ -287,7 +287,7 @@ impl Integration {
                     self.verified.remember(fingerprint, success, self.family.clock.monotonic());
                 }
                 let proof = self.family.proof(&self.name, &tenant.id, account, &realm, asked.now);
-                let admitted = self.groups_admit(proof, &username, typed, asked, trail).await?;
+                let admitted = self.groups_admit(proof, &username, typed, asked, since, trail).await?;
                 if admitted.is_ok() {
                     let (realm, subject) = (realm.to_string(), username.to_string());
                     trail.events.push(Event::LoginSucceeded { scheme: self.name.clone(), realm, subject });
@@ -308,16 +308,20 @@ impl Integration {
         Ok(Some(self.family.proof(&self.name, &asked.found.tenant.id, account, &realm, at)))
     }
 
-    /// The proof, if it is of somebody who may come, with what the client calls itself.
+    /// The proof, if it is of somebody who may come, with what the client calls itself. Who may not is answered no sooner than a
+    /// wrong password that came at `since`.
     async fn groups_admit(
         &self,
         mut proof: Proof,
         username: &Username,
         typed: &Typed<'_>,
         asked: &Asked<'_>,
+        since: Duration,
         trail: &mut Trail,
     ) -> Result<Result<Proof, Rejection>, Unavailable> {
         if let Some(reason) = self.keeps_out(&proof.who, asked.now).await? {
+            let held = self.family.passwords.withhold(&self.family.steps, &asked.request.client, since).await;
+            let reason = held.err().unwrap_or(reason);
             trail.refused(&self.name, Some(username), reason);
             return Ok(Err(Rejection::chain(reason)));
         }
