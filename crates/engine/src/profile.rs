@@ -79,10 +79,12 @@ impl Profiles {
     /// The realm through which another service checks this user's password, if one does. Operators' passwords are checked
     /// here whatever their profile says, or an outage elsewhere would lock out those who could help.
     pub fn delegate(&self, user: &User) -> Option<&RealmName> {
-        if user.is_operator() {
-            return None;
-        }
-        self.0.get(&user.profile)?.delegated.as_ref()
+        if user.is_operator() { None } else { self.delegate_of(&user.profile) }
+    }
+
+    /// The realm through which another service checks the passwords of a profile's users, if one does.
+    pub fn delegate_of(&self, profile: &ProfileName) -> Option<&RealmName> {
+        self.0.get(profile)?.delegated.as_ref()
     }
 
     /// Whether any profile's passwords are checked elsewhere.

@@ -323,9 +323,13 @@ impl Inner {
     /// Why nobody with this account, or with the one they would get, may enter. Found before the password is tried: afterwards it
     /// would show that it was right.
     fn keeps_out(&self, held: Option<&User>, terms: &Terms) -> Option<Reason> {
+        // A password here must not survive a revocation where it is checked now; that service may be us, and this realm who it asks.
+        let elsewhere = |delegate: Option<&RealmName>| delegate.filter(|_| terms.accounts == Accounts::All).map(|_| Reason::NoPassword);
         match (held, &self.settings.newcomers) {
-            (Some(user), _) => barred(user).or_else(|| terms.bar(user, &self.profiles)),
-            (None, Newcomers::Provisioned(profile)) if terms.accounts == Accounts::All => terms.bar_all(profile, &self.profiles),
+            (Some(user), _) => barred(user).or_else(|| elsewhere(self.profiles.delegate(user))).or_else(|| terms.bar(user, &self.profiles)),
+            (None, Newcomers::Provisioned(profile)) if terms.accounts == Accounts::All => {
+                elsewhere(self.profiles.delegate_of(profile)).or_else(|| terms.bar_all(profile, &self.profiles))
+            }
             (None, Newcomers::Provisioned(_) | Newcomers::Refused) => None,
         }
     }

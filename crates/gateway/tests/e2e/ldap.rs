@@ -493,12 +493,18 @@ fn a_locked_account_ends_the_family() {
 #[test]
 fn the_directory_is_not_asked_for_the_password_of_somebody_who_may_not_enter() {
     let Some(slapd) = Slapd::start() else { return };
+    // Somebody asks the other service.
+    let asked = |toml: &str| toml.replace("[\"corp\", \"local\"]", "[\"elsewhere\", \"corp\", \"local\"]");
     let with = |profile: &str| {
         let toml = include_str!("ldap.toml").replace("{{realm}}", &slapd.plain());
+        let toml = if profile.contains("elsewhere") { asked(&toml) } else { toml };
         Gateway::with_files(&format!("{toml}\n[profile.user]\n{profile}\n"), &[("service-password", SERVICE_PASSWORD)])
     };
     // Not even for one who has no account yet: what a bind says would show by the time, and by what it counts.
     assert_eq!((refusal(&with("level = 20"), ADA.0, ADA.1), slapd.binds(ADA_DN)), ("weak_proof".into(), 0));
+    let elsewhere =
+        format!("delegated = \"elsewhere\"\n\n[realm.elsewhere]\ntype = \"delegated\"\nurl = \"http://127.0.0.1:{}/\"", free_port());
+    assert_eq!((refusal(&with(&elsewhere), ADA.0, ADA.1), slapd.binds(ADA_DN)), ("no_password".into(), 0));
     let gateway = with("level = 10");
     let come = || gateway.send(&get("/api/orders").basic(ADA.0, ADA.1)).status;
     assert_eq!((come(), slapd.binds(ADA_DN)), (200, 1));
@@ -508,6 +514,10 @@ fn the_directory_is_not_asked_for_the_password_of_somebody_who_may_not_enter() {
     wait_for(|| come() == 401);
     let binds = slapd.binds(ADA_DN);
     assert_eq!(refusal(&gateway, ADA.0, ADA.1), "outside_hours");
+    // Her account is of a profile now whose passwords another service checks: one that the directory has opens nothing.
+    gateway.scratch.write("vestibule.toml", &asked(&config).replace("level = 10", &elsewhere));
+    gateway.signal("HUP");
+    wait_for(|| refusal(&gateway, ADA.0, ADA.1) == "no_password");
     let disabled = gateway.command(&["user", "disable", "ada", "--tenant", "north"]);
     assert!(disabled.status.success(), "{disabled:?}");
     assert_eq!(refusal(&gateway, ADA.0, ADA.1), "disabled");
