@@ -84,7 +84,10 @@ pub fn unfetched(path: &Path, now: Timestamp) -> Vec<Unfetched> {
 }
 
 fn source(path: &Path) -> Result<Source, Vec<Problem>> {
-    let unreadable = |why: String| vec![Problem::of_file(path, format!("the configuration cannot be read: {why}"))];
+    let unreadable = |why: String| {
+        let problem = Problem::of_file(path, format!("the configuration cannot be read: {why}"));
+        vec![problem.help("`--config FILE` says where it is; there are some to begin with in examples/, and `vestibule demo` needs none")]
+    };
     let length = std::fs::metadata(path).map_err(|why| unreadable(secrets::reason(&why)))?.len();
     if length > MAX_FILE {
         return Err(unreadable(format!("it is longer than {MAX_FILE} octets")));

@@ -55,6 +55,15 @@ fn broken_configurations_are_explained_to_the_letter() {
 }
 
 #[test]
+fn a_configuration_that_is_not_there_is_advised_about() {
+    for path in ["tests/configurations/nowhere.toml", "tests/configurations"] {
+        let problems = load(&manifest(path), Purpose::Serve, now(), no_findings).unwrap_err();
+        let said: String = problems.iter().map(|problem| problem.render(Colour::Off)).collect();
+        assert!(said.contains("the configuration cannot be read") && said.contains("help: `--config FILE` says where it is"), "{said}");
+    }
+}
+
+#[test]
 fn a_store_that_forgot_waits_for_the_longest_window() {
     let house = |name: &str, scheme: &str| {
         let text = format!(
