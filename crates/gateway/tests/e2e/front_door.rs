@@ -317,10 +317,17 @@ fn what_a_stranger_writes_into_a_link_does_not_stand_on_the_page() {
 
 /// A house with a host of no tenant.
 fn front_door() -> Gateway {
-    let template = CONFIG
+    with_sue(Gateway::with(&front_door_template()).with_users())
+}
+
+fn front_door_template() -> String {
+    CONFIG
         .replacen("[tenant.north]", &format!("[front_door]\nhost = \"{FRONT}:{{{{port}}}}\"\n\n[tenant.north]\ndomain = \"north\""), 1)
-        .replacen("[tenant.south]", "[tenant.south]\ndomain = \"south\"", 1);
-    let gateway = Gateway::with(&template).with_users();
+        .replacen("[tenant.south]", "[tenant.south]\ndomain = \"south\"", 1)
+}
+
+/// The same, with users of the south.
+fn with_sue(gateway: Gateway) -> Gateway {
     for (name, password) in [("ada", "the other ada of the south"), ("sue", "only in the south")] {
         let file = gateway.scratch.write("password", password);
         let added =
@@ -414,9 +421,35 @@ fn who_signs_in_at_no_tenants_host_signs_out_who_was_here_before() {
 #[test]
 fn at_no_tenants_host_nobody_learns_who_exists() {
     let gateway = front_door();
-    let mut said = Vec::new();
     // Two tenants have an ada; of nobody's name, tenant or both; another tenant's password; somebody of no host here.
-    for (name, password) in [("ada", ADA.1), ("nobody@north", "x"), ("ada@west", ADA.1), ("nobody", "x"), ("ada@south", ADA.1)] {
+    all_hear_the_same(&gateway, &[("ada", ADA.1), ("nobody@north", "x"), ("ada@west", ADA.1), ("nobody", "x"), ("ada@south", ADA.1)]);
+    for target in ["/password", "/logout", "/api/orders", "/.vestibule/landing", "/saml/sp/acs"] {
+        assert_eq!(gateway.send_to(FRONT, &get(target).browser()).status, 404, "{target}");
+    }
+}
+
+#[test]
+fn at_no_tenants_host_an_outage_tells_nobody_whose_name_it_is() {
+    // The directory of the north is down; that of the south is none.
+    let template = front_door_template().replacen("\"basic\", \"form\"]", "\"basic\", \"northern\"]", 1)
+        + "\n[scheme.northern]\ntype = \"login-form\"\nrealm = [\"corp\", \"local\"]\n\n[realm.corp]\ntype = \"ldap\"\n\
+           url = \"ldap://127.0.0.1:9\"\nbind_dn = \"cn=vestibule\"\nbind_password = { file = \"service\" }\nbase = \"dc=example\"\n\
+           filter = \"(uid={user})\"\n";
+    let gateway = with_sue(Gateway::with_files(&template, &[("service", "x")]).with_users());
+    all_hear_the_same(&gateway, &[("ada@north", ADA.1), ("nobody@north", "x"), ("sue", "wrong"), ("nobody@south", "x"), ("nobody", "x")]);
+    let answer = sign_in_at_front(&mut gateway.browser(), "", "ada@north", ADA.1);
+    assert!(answer.body.contains("or cannot be checked right now"), "{answer:?}");
+    let refused = |record: &Value| record["event"] == "login.rejected" && record["reason"] == "unavailable";
+    assert!(gateway.audit_of(&answer).iter().any(refused), "{:?}", gateway.audit_of(&answer));
+    // Whom nothing is down for comes in; and who can help the north does, at its own door.
+    assert_eq!(sign_in_at_front(&mut gateway.browser(), "", "sue", "only in the south").status, 303);
+    assert_eq!(gateway.browser().submit_login(&format!("http://{PORTAL}/login"), ADA.0, ADA.1).status, 503);
+}
+
+/// Refused at the host of no tenant, each of these names is answered as the others are.
+fn all_hear_the_same(gateway: &Gateway, tried: &[(&str, &str)]) {
+    let mut said = Vec::new();
+    for (name, password) in tried {
         let mut browser = gateway.browser();
         let answer = sign_in_at_front(&mut browser, "", name, password);
         assert!(answer.status == 403 && !answer.cookies().contains_key("vestibule"), "{name}: {answer:?}");
@@ -431,9 +464,6 @@ fn at_no_tenants_host_nobody_learns_who_exists() {
         said.push(text);
     }
     assert!(said.windows(2).all(|pair| pair[0] == pair[1]), "{said:#?}");
-    for target in ["/password", "/logout", "/api/orders", "/.vestibule/landing", "/saml/sp/acs"] {
-        assert_eq!(gateway.send_to(FRONT, &get(target).browser()).status, 404, "{target}");
-    }
 }
 
 #[test]

@@ -125,10 +125,10 @@ impl Portal {
             Ok(Login::Accepted { proof, return_to: _ }) if scheme.is_some() => proof,
             Ok(Login::Accepted { .. } | Login::Continue(_)) => return self.refuse(visit, &form, &state, Reason::UnknownUser),
             Ok(Login::Rejected(rejection)) => return self.refuse(visit, &form, &state, rejection.reason),
+            // One tenant's realms may be down and another's not, and a name of nobody is asked about somewhere: 503 would tell whose it is.
             Err(down) => {
-                let name = Username::parse(form.text(USERNAME));
-                visit.trail.refused(&visit.scheme(), name.as_ref(), Reason::Unavailable);
-                return Err(down);
+                tracing::warn!(request_id = %visit.id, tenant = %tenant.id, error = %down, "a password could not be checked at the front door");
+                return self.refuse(visit, &form, &state, Reason::Unavailable);
             }
         };
         let realm = proof.issuer.to_string();

@@ -272,8 +272,10 @@ impl Portal {
         } else if reason == Reason::InsecureChannel {
             (StatusCode::FORBIDDEN, words.unprotected, words.use_https)
         } else {
-            // The same for every reason that concerns the account (`authentication-chain.md` §10).
-            (StatusCode::FORBIDDEN, words.mismatch, words.give_number)
+            // The same for every reason that concerns the account (`authentication-chain.md` §10). Where the name decides who is asked,
+            // an outage concerns it, too: it would tell whose the name is.
+            let of_anybody = visit.tenant.id.as_str() == FrontDoor::TENANT;
+            (StatusCode::FORBIDDEN, if of_anybody { words.mismatch_or_outage } else { words.mismatch }, words.give_number)
         };
         let problem = Problem { sentence, advice, id: Some(&visit.id) };
         let shown: String = typed.chars().take(MAX_SHOWN).collect();

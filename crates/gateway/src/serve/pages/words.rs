@@ -124,6 +124,7 @@ words! {
     copy: "Copy", "Kopieren";
     copied: "Copied", "Kopiert";
     mismatch: "That user name and password do not match", "Benutzername und Passwort passen nicht zusammen";
+    mismatch_or_outage: "That user name and password do not match, or cannot be checked right now", "Benutzername und Passwort passen nicht zusammen oder lassen sich gerade nicht prüfen";
     give_number: "Try again, or give your administrator this number:", "Versuchen Sie es noch einmal, oder nennen Sie Ihrer Administration diese Nummer:";
     many_waiting: "Too many sign-ins are waiting", "Zu viele Anmeldungen warten";
     minute: "Try again in a minute; if it lasts, give your administrator this number:", "Versuchen Sie es in einer Minute noch einmal; wenn es anhält, nennen Sie Ihrer Administration diese Nummer:";
