@@ -73,6 +73,9 @@ pub trait Running: Debug + Send + Sync {
     /// The engine in force.
     fn engine(&self) -> Arc<Engine>;
 
+    /// Opens the gates that guesses closed for a name, and forgets which passwords of it were wrong.
+    async fn forgive(&self, tenant: &TenantId, name: &Username, trail: &mut Trail);
+
     /// An engine built from the configuration in force over another expiring store, for one judgement.
     /// What it learns must reach neither the caches nor the gates of the one in force, save through the store.
     ///
@@ -356,6 +359,7 @@ impl Desk<'_> {
             return Err(Refusal::Invalid(format!("there is a user `{}` in tenant `{}` already", user.name, user.tenant)));
         }
         self.changed(Some(&user.tenant), "user.add", label(&user));
+        self.forgive(&user).await;
         Ok(AdminReply::User { user, password: made })
     }
 
@@ -372,6 +376,7 @@ impl Desk<'_> {
     async fn enable(&self, whom: &Whom) -> Result<AdminReply, Refusal> {
         let user = self.update(whom, |user| user.state = AccountState::Active).await?;
         self.changed(Some(&user.tenant), "user.enable", label(&user));
+        self.forgive(&user).await;
         Ok(AdminReply::User { user, password: None })
     }
 
@@ -432,6 +437,7 @@ impl Desk<'_> {
         };
         let user = self.update(whom, set).await?;
         self.changed(Some(&user.tenant), "user.passwd", label(&user));
+        self.forgive(&user).await;
         self.end_all(&user, Ending::PasswordChanged).await?;
         Ok(AdminReply::User { user, password: made })
     }
@@ -488,6 +494,13 @@ impl Desk<'_> {
         let ended = self.engine.sessions.end_all(&user.tenant, user.id, ending, &mut trail).await;
         self.record_all(user, trail);
         Ok(ended?)
+    }
+
+    /// What was guessed before does not count against somebody whom an administrator lets in.
+    async fn forgive(&self, user: &User) {
+        let mut trail = Trail::new(self.engine.clock.clone());
+        self.admin.running.forgive(&user.tenant, &user.name, &mut trail).await;
+        self.record_all(user, trail);
     }
 
     fn record_all(&self, user: &User, trail: Trail) {

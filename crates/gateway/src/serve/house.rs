@@ -24,11 +24,11 @@ use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tower::util::BoxCloneSyncService;
 use vestibule_engine::Timestamp;
-use vestibule_engine::audit::{Event, Recorded, Sink, VERSION};
+use vestibule_engine::audit::{Event, Recorded, Sink, Trail, VERSION};
 use vestibule_engine::clock::{Clock, random};
 use vestibule_engine::csrf::CsrfKey;
 use vestibule_engine::engine::{Engine, Judgement};
-use vestibule_engine::identity::{Identity, TenantId};
+use vestibule_engine::identity::{Identity, TenantId, Username};
 use vestibule_engine::request::{CheckRequest, ClientKind, SECRET_PATHS};
 use vestibule_engine::route::Found;
 use vestibule_engine::scheme::Unavailable;
@@ -676,6 +676,7 @@ impl Server {
         Ok(proxy::Running {
             until_over: until_over(&self.shared),
             engine: engine.clone(),
+            passwords: Some(passwords),
             upstreams,
             pages: OnControl::new(self.control.clone(), service(portal, delegates, programs, commands)),
             answers: Answers { integrations, ..answers(checked, brands) },
@@ -764,6 +765,13 @@ struct Administration(Arc<Server>);
 impl Administered for Administration {
     fn engine(&self) -> Arc<Engine> {
         self.0.shared.wait().running().engine.clone()
+    }
+
+    async fn forgive(&self, tenant: &TenantId, name: &Username, trail: &mut Trail) {
+        let passwords = self.0.shared.wait().running().passwords.clone();
+        if let Some(passwords) = passwords {
+            passwords.open(tenant, name, trail).await;
+        }
     }
 
     fn rehearse(&self, expiring: Arc<dyn ExpiringStore>) -> Result<Engine, String> {

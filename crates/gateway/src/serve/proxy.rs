@@ -27,6 +27,7 @@ use vestibule_engine::decision::{Decision, Denial, Grant};
 use vestibule_engine::engine::{Ended, Engine, Judgement};
 use vestibule_engine::identity::Identity;
 use vestibule_engine::inject::{Prepared, prepare};
+use vestibule_engine::realm::Passwords;
 use vestibule_engine::request::{Body, Channel, CheckRequest, ClientKind, Host, Malformed, RequestId, Shown};
 use vestibule_engine::route::{Access, BodyNeed, Destination, Found};
 use vestibule_engine::scheme::Unavailable;
@@ -71,6 +72,8 @@ pub struct Shared {
 pub struct Running {
     /// Who is asking, may they.
     pub engine: Arc<Engine>,
+    /// What counts guesses, where it is one of ours: an administrator may make it forget somebody's.
+    pub passwords: Option<Arc<Passwords>>,
     /// The applications, by the name routes lead to.
     pub upstreams: HashMap<Arc<str>, Arc<Upstream>>,
     /// Our own endpoints.

@@ -26,6 +26,28 @@ fn a_disabled_user_is_out_at_once_and_everywhere() {
 }
 
 #[test]
+fn whoever_gets_a_new_password_is_not_held_to_what_was_guessed_before() {
+    let gateway = Gateway::start().with_users();
+    let come = |password: &str| gateway.send(&get("/api/orders").basic(ADA.0, password)).status;
+    // The last of them is what she asks for afterwards, since her program sends it anyhow.
+    for wrong in ["1", "2", "3", "4", "what her desk remembers"] {
+        assert_eq!(come(wrong), 401);
+    }
+    assert_eq!(come(ADA.1), 401, "the gate is closed");
+    let file = gateway.scratch.write("password", "what her desk remembers");
+    let set = gateway.command(&["user", "passwd", ADA.0, "--tenant", "north", "--password-file", file.to_str().unwrap()]);
+    assert!(set.status.success(), "{set:?}");
+    assert_eq!(come("what her desk remembers"), 200);
+    assert!(gateway.audit().iter().any(|record| record["event"] == "gate.opened"));
+    // Enabling is the way without a new one.
+    for wrong in ["6", "7", "8", "9", "10"] {
+        assert_eq!(come(wrong), 401);
+    }
+    assert!(gateway.command(&["user", "enable", ADA.0, "--tenant", "north"]).status.success());
+    assert_eq!(come("what her desk remembers"), 200);
+}
+
+#[test]
 fn a_deleted_user_is_nobody_and_whoever_takes_the_name_is_somebody_else() {
     let gateway = Gateway::start().with_users();
     let (name, value) = gateway.sign_in(ADA.0, ADA.1);

@@ -248,6 +248,7 @@ impl Running for Fake {
         Arc::new(self.build(self.expiring.clone()))
     }
     fn rehearse(&self, expiring: Arc<dyn ExpiringStore>) -> Result<Engine, String> {
+    async fn forgive(&self, _: &TenantId, _: &Username, _: &mut Trail) {}
         Ok(self.build(expiring))
     }
     fn preview(&self, _: &CheckRequest, _: &Judgement, kind: ClientKind) -> String {

@@ -107,6 +107,7 @@ impl Plan {
         let over = self.over.clone();
         Running {
             engine: Arc::new(engine(self.login, self.http)),
+            passwords: None,
             upstreams,
             pages: OnControl::new(tokio::runtime::Handle::current(), own_pages()),
             answers: Answers {
