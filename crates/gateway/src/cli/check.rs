@@ -16,6 +16,7 @@ use crate::config::build;
 use crate::config::checked::{Checked, Tenant};
 use crate::config::problem::{Colour, Problem, Severity, tame};
 use crate::config::{self, PolicyFindings, Purpose, schema};
+use crate::serve::proxy::Speaks;
 
 /// Says whether a configuration is valid, and what is wrong with it where.
 #[derive(Debug, clap::Args)]
@@ -108,7 +109,11 @@ fn summary(checked: &Checked, warnings: &[Problem]) -> String {
             0 => "plain HTTP".to_owned(),
             number => format!("TLS, {}", count(number, "certificate")),
         };
-        vec![listener.address.to_string(), channel]
+        let waits = match listener.speaks {
+            Speaks::Questions(_) => format!("whoever asks waits {} s or longer", build::longest(checked).as_secs()),
+            Speaks::Proxy => String::new(),
+        };
+        vec![listener.address.to_string(), channel, waits]
     });
     table(&mut text, "listeners", listeners);
     let certificates = checked.certificates.iter().map(|certificate| {
@@ -188,8 +193,13 @@ fn table(text: &mut String, heading: &str, rows: impl Iterator<Item = Vec<String
 }
 
 fn summary_json(checked: &Checked) -> Value {
-    let listeners =
-        checked.listeners.iter().map(|listener| json!({ "address": listener.address, "tls": !listener.certificates.is_empty() }));
+    let listeners = checked.listeners.iter().map(|listener| {
+        let waits = match listener.speaks {
+            Speaks::Questions(_) => Some(build::longest(checked).as_secs()),
+            Speaks::Proxy => None,
+        };
+        json!({ "address": listener.address, "tls": !listener.certificates.is_empty(), "whoever_asks_waits_seconds": waits })
+    });
     let tenants = checked.tenants.iter().map(|tenant| {
         let hosts: Vec<String> = tenant.hosts.iter().map(ToString::to_string).collect();
         json!({ "name": tenant.id, "hosts": hosts, "portal": tenant.portal.as_ref().map(ToString::to_string), "chain": tenant.chain })
@@ -249,6 +259,17 @@ routes
   south   tenant south              *         /**      protected  http://127.0.0.1:9003
 "
         );
+    }
+
+    #[test]
+    fn whoever_asks_us_is_told_how_long_to_wait() {
+        let Report { text, .. } = check("examples/behind-a-proxy/vestibule.toml", false);
+        let listeners: Vec<&str> = text.split("\nlisteners\n").nth(1).unwrap().lines().take_while(|line| !line.is_empty()).collect();
+        let asking = listeners.iter().filter(|line| line.ends_with("whoever asks waits 11 s or longer")).count();
+        assert_eq!((listeners.len(), asking), (6, 5), "{text}");
+        let said: Value = serde_json::from_str(&check("examples/behind-a-proxy/vestibule.toml", true).text).unwrap();
+        let waits = said["summary"]["listeners"].as_array().unwrap().iter().map(|listener| listener["whoever_asks_waits_seconds"].as_u64());
+        assert_eq!(waits.flatten().collect::<Vec<_>>(), [11; 5]);
     }
 
     #[test]

@@ -74,6 +74,8 @@ mod ws_security;
 
 /// For how long an answer to a password is of use.
 const PASSWORD_TIME: Duration = Duration::from_secs(10);
+/// For the store, and all else that a decision takes.
+const REST: Duration = Duration::from_secs(1);
 /// How long and how much a service is asked about a foreign session (`authentication-chain.md` §2.5).
 const FOREIGN_SERVICE: call::Limits = call::Limits { connect: Duration::from_secs(2), whole: Duration::from_secs(5), octets: 64 * 1024 };
 /// Our own endpoints on the hosts of applications: all of it, so that no application can put a page there.
@@ -140,6 +142,32 @@ pub struct Built {
     pub integrations: Integrations,
     /// The tenants, in file order.
     pub tenants: Vec<Arc<Tenant>>,
+}
+
+/// The longest that it takes to say who asks, where everything that a tenant's chain may ask for one request is as slow as it may be.
+/// A proxy that asks us and waits less takes a wrong password, which waits for a floor, for an outage.
+pub fn longest(checked: &Checked) -> Duration {
+    let step = |name: &SchemeName| match checked.schemes.get(name) {
+        // One family, whatever the number of steps; a message has its own password beside.
+        Some(checked::Scheme::Basic { .. }) | None => Duration::ZERO,
+        Some(checked::Scheme::WsSecurity(_) | checked::Scheme::Integration { .. }) => PASSWORD_TIME,
+        // Whose the session is, and who owns it; the first may lead to another host.
+        Some(checked::Scheme::IdentityUrl(_)) => FOREIGN_SERVICE.whole * 3,
+        Some(checked::Scheme::Introspection(_)) => introspection::LIMITS.whole,
+        Some(
+            checked::Scheme::Session
+            | checked::Scheme::ClientCertificate(_)
+            | checked::Scheme::LoginForm { .. }
+            | checked::Scheme::Saml(_)
+            | checked::Scheme::Oidc(_)
+            | checked::Scheme::SessionTicket(_),
+        ) => Duration::ZERO,
+    };
+    let of = |tenant: &checked::Tenant| {
+        let basic = tenant.chain.iter().any(|name| matches!(checked.schemes.get(name), Some(checked::Scheme::Basic { .. })));
+        tenant.chain.iter().map(step).sum::<Duration>() + if basic { PASSWORD_TIME } else { Duration::ZERO }
+    };
+    checked.tenants.iter().map(of).max().unwrap_or_default() + REST
 }
 
 /// Makes the engine of a configuration over an expiring store.

@@ -39,7 +39,7 @@ use crate::config::checked::{FoundBy, Introspection};
 use crate::forward::{HttpVersion, client_tls};
 
 /// How long and how much the server is asked.
-const LIMITS: Limits = Limits { connect: Duration::from_secs(2), whole: Duration::from_secs(5), octets: MAX_ANSWER };
+pub const LIMITS: Limits = Limits { connect: Duration::from_secs(2), whole: Duration::from_secs(5), octets: MAX_ANSWER };
 /// Questions under way at one time; more are turned away.
 const QUESTIONS: usize = 64;
 /// For how long a no is remembered.
