@@ -33,6 +33,8 @@ pub struct Metadata {
     pub end_session_endpoint: Option<Url>,
     /// Where it says what a token is worth (RFC 8414 §2).
     pub introspection_endpoint: Option<Url>,
+    /// Where it takes refresh tokens back (RFC 8414 §2, RFC 7009).
+    pub revocation_endpoint: Option<Url>,
     /// Whether its answers say whose they are (RFC 9207 §3).
     pub answers_name_issuer: bool,
     /// Algorithms of ours that it signs ID tokens with; empty if it does not say.
@@ -114,6 +116,7 @@ impl Metadata {
             userinfo_endpoint: address(&object, "userinfo_endpoint")?,
             end_session_endpoint: address(&object, "end_session_endpoint")?,
             introspection_endpoint: address(&object, "introspection_endpoint")?,
+            revocation_endpoint: address(&object, "revocation_endpoint")?,
             answers_name_issuer: object.get("authorization_response_iss_parameter_supported") == Some(&Value::Bool(true)),
             id_token_algorithms: named("id_token_signing_alg_values_supported").filter_map(Algorithm::from_name).collect(),
             issuer: found.to_owned(),
@@ -176,6 +179,7 @@ mod tests {
         for (more, reason) in [
             (r#","userinfo_endpoint":"http://op.example.com/u""#, Reason::Malformed),
             (r#","userinfo_endpoint":7"#, Reason::Malformed),
+            (r#","revocation_endpoint":"http://op.example.com/r""#, Reason::Malformed),
             (r#","end_session_endpoint":"javascript:alert(1)""#, Reason::Malformed),
             (r#","issuer":"https://op.example.com/realms/north""#, Reason::Malformed),
             (r#","code_challenge_methods_supported":["plain"]"#, Reason::AlgorithmRefused),

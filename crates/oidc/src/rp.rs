@@ -234,6 +234,11 @@ pub fn refresh(refresh_token: &str) -> [(&'static str, &str); 2] {
     [("grant_type", "refresh_token"), ("refresh_token", refresh_token)]
 }
 
+/// What a refresh token is taken back by: fields of a form (RFC 7009 §2.1).
+pub fn revocation(refresh_token: &str) -> [(&'static str, &str); 2] {
+    [("token", refresh_token), ("token_type_hint", "refresh_token")]
+}
+
 /// What an OP gives for a code (§3.1.3.3).
 pub struct Tokens {
     /// The ID token, not verified yet.

@@ -16,7 +16,7 @@ use async_trait::async_trait;
 use vestibule_engine::Timestamp;
 use vestibule_engine::audit::{OidcFault, Trail};
 use vestibule_engine::clock::Clock;
-use vestibule_engine::identity::SchemeName;
+use vestibule_engine::identity::{SchemeName, TenantId};
 use vestibule_engine::request::CheckRequest;
 use vestibule_engine::scheme::{Asked, Departure, Leads, LoginFlow, Outcome, Place, Scheme, Start, Unavailable};
 use vestibule_engine::users::Users;
@@ -136,6 +136,20 @@ impl RelyingParty {
     /// The sessions there that ours descend from.
     pub fn sessions(&self) -> &OpSessions {
         &self.sessions
+    }
+
+    /// Has the provider forget what sessions that are over could be asked about with: of this one, and `everywhere` of all of its
+    /// user there.
+    ///
+    /// # Errors
+    /// [`Unavailable`] when the store does not answer.
+    pub async fn let_go(&self, tenant: &TenantId, session: &mut OpSession, everywhere: bool, now: Timestamp) -> Result<(), Unavailable> {
+        let Some(provider) = self.provider(&session.provider) else { return Ok(()) };
+        let mut others = if everywhere { self.sessions.take_others(tenant, session).await? } else { Vec::new() };
+        for token in std::iter::once(session).chain(&mut others).filter_map(OpSession::take_refresh_token) {
+            provider.take_back(token, now);
+        }
+        Ok(())
     }
 
     /// The scheme to stand in a chain.

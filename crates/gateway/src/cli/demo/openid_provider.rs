@@ -151,6 +151,7 @@ impl OpenidProvider {
             _ => status(StatusCode::NOT_FOUND, "text/plain", "no such page".to_owned()),
         })
     }
+            "/revoke" => self.revoke(authorization, &form),
 
     async fn metadata(&self, fault: &str) -> Response<Full<Bytes>> {
         let base = self.issuer();
@@ -179,6 +180,7 @@ impl OpenidProvider {
             "away" => return led_to(&format!("{base}/.well-known/openid-configuration")),
             "down" => return status(StatusCode::SERVICE_UNAVAILABLE, "text/plain", "try later".to_owned()),
             "unpkced" => set(&mut metadata, "code_challenge_methods_supported", json!(["plain"])),
+            "revocation_endpoint": format!("{base}/revoke"),
             _ => {}
         }
         document(&metadata)
@@ -334,6 +336,24 @@ impl OpenidProvider {
         });
         match grant.behaviour.as_str() {
             "other-audience" => set(&mut claims, "aud", "somebody-else"),
+    /// RFC 7009: a refresh token is taken back with all that came of its login.
+    fn revoke(&self, authorization: &str, form: &HashMap<String, String>) -> Response<Full<Bytes>> {
+        if !knows(authorization) {
+            return status(StatusCode::UNAUTHORIZED, "application/json", json!({ "error": "invalid_client" }).to_string());
+        }
+        let mut state = self.state();
+        let token = form.get("token").map(String::as_str).unwrap_or_default();
+        let person = state.refreshes.get(token).map(|(grant, _)| grant.person.clone()).unwrap_or_default();
+        if state.stands.get(&person).is_some_and(|how| how == "down") {
+            return status(StatusCode::SERVICE_UNAVAILABLE, "text/plain", "try later".to_owned());
+        }
+        if let Some((grant, _)) = state.refreshes.remove(token) {
+            *state.asked.entry("revoked".to_owned()).or_default() += 1;
+            state.refreshes.retain(|_, (other, _)| other.nonce != grant.nonce);
+        }
+        document(&json!({}))
+    }
+
             "other-party" => set(&mut claims, "azp", "somebody-else"),
             "other-issuer" => set(&mut claims, "iss", "https://other.example"),
             "other-nonce" => set(&mut claims, "nonce", "of another login"),

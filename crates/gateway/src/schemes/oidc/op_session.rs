@@ -17,7 +17,7 @@ use vestibule_engine::scheme::Unavailable;
 use vestibule_engine::session::Sessions;
 use vestibule_engine::store::{ExpiringStore, Group, Insert, Key, Kind, Version, digest};
 use vestibule_oidc::logout::LogoutToken;
-use zeroize::Zeroize as _;
+use zeroize::{Zeroize as _, Zeroizing};
 
 use super::{OpenidProvider, SESSION, Vouched};
 use crate::serve::pages::PageKey;
@@ -100,6 +100,11 @@ impl OpSession {
         }
     }
 
+    /// What the provider is asked with. It is not kept here any more.
+    pub(super) fn take_refresh_token(&mut self) -> Option<Zeroizing<String>> {
+        self.refresh_token.take().map(Zeroizing::new)
+    }
+
     fn groups(&self, tenant: &TenantId) -> Vec<Group> {
         let of = |what, name| group(tenant, &self.issuer, what, name);
         self.session.iter().map(|session| of("sid", session)).chain([of("sub", &self.subject)]).collect()
@@ -157,6 +162,24 @@ impl OpSessions {
     pub async fn take(&self, tenant: &TenantId, name: &str) -> Result<Option<OpSession>, Unavailable> {
         let sealed = self.store.take(&key(tenant, name)).await?;
         Ok(sealed.and_then(|sealed| self.opened(tenant, &sealed)))
+    }
+
+    /// All sessions of the same user there, which nobody finds any more.
+    ///
+    /// # Errors
+    /// See [`OpSessions::keep`].
+    pub(super) async fn take_others(&self, tenant: &TenantId, session: &OpSession) -> Result<Vec<OpSession>, Unavailable> {
+        let (group, mut taken) = (group(tenant, &session.issuer, "sub", &session.subject), Vec::new());
+        let mut after: Option<Key> = None;
+        loop {
+            let page = self.store.list(&group, after.as_ref(), PAGE).await?;
+            let Some(last) = page.last().cloned() else { return Ok(taken) };
+            for key in page {
+                let sealed = self.store.take(&key).await?;
+                taken.extend(sealed.and_then(|sealed| self.opened(tenant, &sealed)).filter(|other| other.user == session.user));
+            }
+            after = Some(last);
+        }
     }
 
     /// Ends what descends from the session or the user that a provider names. What began after it said so goes on.

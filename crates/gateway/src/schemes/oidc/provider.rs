@@ -26,7 +26,7 @@ use vestibule_oidc::discovery::Metadata;
 use vestibule_oidc::jose::{ClientAssertion, IssuerKeys, Purpose as _, SigningKey};
 use vestibule_oidc::jwks::{Jwks, MAX_SET, PublicKey};
 use vestibule_oidc::reason::{Reason, Rejection};
-use vestibule_oidc::rp::{Refreshed, Tokens, of_tokens};
+use vestibule_oidc::rp::{Refreshed, Tokens, of_tokens, revocation};
 use vestibule_oidc::userinfo::{self, UserInfo};
 use zeroize::Zeroizing;
 
@@ -273,6 +273,28 @@ impl OpenidProvider {
         }
         Ok((status == StatusCode::OK, response))
     }
+    /// Gives a refresh token back, where it takes that (RFC 7009). Nobody waits for it, and it is tried once: what cannot be told now
+    /// is told by the end of the session there, or ends by itself.
+    pub(super) fn take_back(self: &Arc<Self>, token: Zeroizing<String>, now: Timestamp) {
+        let provider = self.clone();
+        self.control.spawn(async move {
+            if let Err(down) = provider.revoke(&token, now).await {
+                tracing::warn!(openid_provider = provider.name(), error = %down, "a refresh token could not be taken back");
+            }
+        });
+    }
+
+    async fn revoke(self: &Arc<Self>, token: &str, now: Timestamp) -> Result<(), Unavailable> {
+        let Metadata { revocation_endpoint, issuer, .. } = &self.known().await?.metadata;
+        let Some(endpoint) = revocation_endpoint else { return Ok(()) };
+        let request = form(&self.client, endpoint, &revocation(token), issuer, now)?;
+        match self.call(endpoint, request).await?.map_err(|why| self.down(&why))?.status() {
+            // §2.2: also for a token that it does not know.
+            StatusCode::OK => Ok(()),
+            status => Err(self.down(&format!("{} answered {status}", endpoint.path()))),
+        }
+    }
+
 
     /// What it says of the user beside the ID token (§5.3); nothing where it has no such endpoint.
     pub(super) async fn userinfo(&self, known: &Known, access_token: &str, subject: &str) -> Result<Option<UserInfo>, Failure> {

@@ -263,6 +263,7 @@ impl Refresher {
         if let Some(token) = &refresh_token {
             let keep = |session: &mut OpSession| session.refresh_token = Some(token.to_string());
             if !self.change(identity, &session.name, asking, keep).await? {
+                provider.take_back(token.clone(), now);
                 return Err(Failure::Refused(ended("the session ended meanwhile")));
             }
         }

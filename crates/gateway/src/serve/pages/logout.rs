@@ -50,12 +50,13 @@ impl Portal {
         if !self.allows(visit, &form, &identity, PURPOSE) {
             return Ok(visit.forged());
         }
-        if form.text("everywhere").is_empty() {
-            self.engine.sessions.end(&identity, Ending::Logout, &mut visit.trail).await?;
-        } else {
+        let everywhere = !form.text("everywhere").is_empty();
+        if everywhere {
             self.engine.sessions.end_all(&visit.tenant.id, identity.user.id, Ending::LogoutEverywhere, &mut visit.trail).await?;
+        } else {
+            self.engine.sessions.end(&identity, Ending::Logout, &mut visit.trail).await?;
         }
-        let out = self.way_out(visit, &identity).await?;
+        let out = self.way_out(visit, &identity, everywhere).await?;
         let told = match &identity.session {
             Some(session) => self.tell_participants(visit, session.login, out.as_ref()).await?,
             None => None,

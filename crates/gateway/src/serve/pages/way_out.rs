@@ -19,11 +19,12 @@ pub(super) struct WayOut {
 }
 
 impl Portal {
-    /// Where somebody who signed out goes on to sign out at their provider.
-    pub(super) async fn way_out(&self, visit: &Visit<'_>, identity: &Identity) -> Result<Option<WayOut>, Unavailable> {
+    /// Where somebody who signed out, here or `everywhere`, goes on to sign out at their provider.
+    pub(super) async fn way_out(&self, visit: &Visit<'_>, identity: &Identity, everywhere: bool) -> Result<Option<WayOut>, Unavailable> {
         let Some(rp) = self.relying_party(visit) else { return Ok(None) };
         let Some(name) = identity.attributes.get(SESSION).and_then(|names| names.first()) else { return Ok(None) };
-        let Some(session) = rp.sessions().take(&visit.tenant.id, name).await? else { return Ok(None) };
+        let Some(mut session) = rp.sessions().take(&visit.tenant.id, name).await? else { return Ok(None) };
+        rp.let_go(&visit.tenant.id, &mut session, everywhere, visit.now).await?;
         let Some(provider) = rp.provider(&session.provider) else { return Ok(None) };
         let location = rp.end_session_url(provider, &session.id_token);
         Ok(location.map(|location| WayOut { to: provider.title().to_owned(), location }))

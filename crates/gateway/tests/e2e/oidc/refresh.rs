@@ -6,7 +6,7 @@ use super::{CLIENT_SECRET, CONFIG, House, SUBJECTS, link, section};
 use crate::cluster;
 use crate::openid_provider::OpenidProvider;
 use crate::peers::{self, Postgres};
-use crate::support::{Answer, Browser, Gateway, exchange, get};
+use crate::support::{Answer, Browser, Gateway, exchange, get, hidden_fields};
 
 /// Asks again after a second.
 const EAGER: &str = "scopes = [\"profile\", \"offline_access\"]\nrefresh = \"1s\"\ngroup_claim = \"groups\"\n\
@@ -194,4 +194,32 @@ fn of_two_nodes_one_asks() {
     let status = |node: &Gateway| node.send(&get("/api/orders").cookie("vestibule", &cookie)).status;
     wait_for(|| status(&house.gateway) == 401);
     wait_for(|| status(&other) == 401);
+}
+
+#[test]
+fn whoever_signs_out_leaves_nothing_to_ask_with() {
+    let house = House::watchful("");
+    let sign_out = |browser: &mut Browser<'_>, more: &[(&str, &str)]| {
+        let page = browser.load(&format!("http://{}/logout", super::PORTAL));
+        let hidden = hidden_fields(&page.body);
+        let mut fields: Vec<(&str, &str)> = hidden.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        fields.extend(more);
+        browser.post(super::PORTAL, "/logout", &fields)
+    };
+    let (mut desk, mut phone, _bob) = (house.signed_in("ada"), house.signed_in("ada"), house.signed_in("bob"));
+    assert_eq!(sign_out(&mut desk, &[]).status, 200);
+    wait_for(|| house.asked("revoked") == 1);
+    assert_eq!(house.load(&mut phone).status, 200, "another session of hers goes on");
+    // Everywhere: those of her other sessions, too, and nobody else's.
+    let _tablet = house.signed_in("ada");
+    assert_eq!(sign_out(&mut phone, &[("everywhere", "yes")]).status, 200);
+    wait_for(|| house.asked("revoked") == 3);
+    // A provider that does not take it back keeps nobody here.
+    let mut again = house.signed_in("ada");
+    house.stands("ada", "down");
+    assert_eq!(sign_out(&mut again, &[]).status, 200);
+    wait_for(|| house.gateway.log().contains("a refresh token could not be taken back"));
+    assert_eq!(house.load(&mut again).status, 303);
+    assert_eq!((house.asked("revoked"), house.asked("/revoke")), (3, 4));
+    assert!(!house.gateway.log().contains("refresh-"), "{}", house.gateway.log());
 }
