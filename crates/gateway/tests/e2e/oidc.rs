@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::openid_provider::{CLIENT_SECRET, OpenidProvider, SUBJECTS};
 use crate::support::{Answer, Browser, Gateway, exchange, get};
+use crate::shown::Shown;
 
 const PORTAL: &str = "login.north.localhost";
 const CONFIG: &str = include_str!("oidc/oidc.toml");
@@ -140,6 +141,34 @@ fn somebody_signs_in_and_is_at_the_page_they_asked_for() {
 }
 
 #[test]
+/// What the page of the scheme shows of the wire is what goes over it.
+#[test]
+fn the_page_of_the_scheme_is_true() {
+    let house = House::start("").linked();
+    let mut shown = Shown::on("oidc.md");
+    shown.know("host", &format!("app.north.localhost:{}", house.gateway.public));
+    shown.know("portal", &format!("{PORTAL}:{}", house.gateway.public));
+    shown.next(|octets| exchange(house.gateway.address, octets));
+    let away = shown.next(|octets| exchange(house.gateway.address, octets));
+    let address = format!("{}&login_hint=own.ada", away.header("location").unwrap());
+    let address = url::Url::parse(&address).unwrap();
+    let back = exchange(house.provider.address, &get(&address[url::Position::BeforePath..]).octets("op.localhost"));
+    let back = url::Url::parse(back.header("location").unwrap()).unwrap();
+    for (name, value) in back.query_pairs() {
+        match &*name {
+            "code" => shown.know("code", &value),
+            "iss" => shown.know("issuer", &url::form_urlencoded::byte_serialize(value.as_bytes()).collect::<String>()),
+            _ => {}
+        }
+    }
+    shown.next(|octets| exchange(house.gateway.address, octets));
+    for path in ["/token", "/userinfo"] {
+        let request = exchange(house.provider.address, &get(&format!("/received?path={path}")).octets("op.localhost"));
+        shown.asked(&request.body);
+    }
+    shown.end();
+}
+
 fn no_hostile_answer_signs_anybody_in_and_all_are_told_the_same() {
     let house = House::start("").linked();
     for (behaviour, reason, check) in [

@@ -1,5 +1,5 @@
 //! What a page of `docs/schemes` shows of the wire, exchange after exchange: each `http` block is sent as it stands there, and its
-//! `http-answer` has to be found in the answer.
+//! `http-answer` has to be found in the answer. What we send to others by ourselves stands in blocks of `http-asked`.
 //!
 //! `{{word}}` stands for what differs from run to run. A word that is known is what it is; one that is not yet known is learned
 //! from where it stands in an answer.
@@ -11,6 +11,7 @@ use crate::support::Answer;
 pub struct Shown {
     page: String,
     exchanges: std::vec::IntoIter<(String, String)>,
+    asked: std::vec::IntoIter<String>,
     words: BTreeMap<String, String>,
 }
 
@@ -25,7 +26,7 @@ impl Shown {
         let (asked, answered) = (blocks("http"), blocks("http-answer"));
         assert!(!asked.is_empty() && asked.len() == answered.len(), "{page}: {} and {}", asked.len(), answered.len());
         let exchanges = asked.into_iter().zip(answered).collect::<Vec<_>>().into_iter();
-        Self { page: page.to_owned(), exchanges, words: BTreeMap::new() }
+        Self { page: page.to_owned(), exchanges, asked: blocks("http-asked").into_iter(), words: BTreeMap::new() }
     }
 
     /// A word is known.
@@ -59,9 +60,15 @@ impl Shown {
         answer
     }
 
-    /// Every exchange was sent.
+    /// Holds what somebody was asked, all of it, against what the page shows next of that.
+    pub fn asked(&mut self, found: &str) {
+        let shown = self.asked.next().unwrap_or_else(|| panic!("{} shows no more", self.page));
+        assert!(self.learn(&shown, found.trim_end(), true), "{}: {shown}\n{found}", self.page);
+    }
+
+    /// Every exchange was sent, and all was asked.
     pub fn end(mut self) {
-        assert!(self.exchanges.next().is_none(), "{} shows more", self.page);
+        assert!(self.exchanges.next().is_none() && self.asked.next().is_none(), "{} shows more", self.page);
     }
 
     fn fill(&self, text: &str) -> String {

@@ -65,6 +65,8 @@ struct State {
     asked: HashMap<String, u32>,
     count: u32,
 }
+    /// By path: the last request, as far as it says anything.
+    received: HashMap<String, String>,
 
 #[derive(Debug, Clone)]
 struct Grant {
@@ -98,6 +100,7 @@ impl OpenidProvider {
         let provider = Arc::new(Self { address, host: host.to_owned(), state: Mutex::new(state) });
         let served = provider.clone();
         tokio::spawn(async move {
+            received: HashMap::new(),
             while let Ok((stream, _)) = listener.accept().await {
                 let provider = served.clone();
                 tokio::spawn(async move {
@@ -132,6 +135,9 @@ impl OpenidProvider {
         Ok(match path {
             "/keys" => self.keys(),
             "/keys/none" => document(&json!({ "keys": [] })),
+        let said = String::from_utf8_lossy(&body);
+        let received = format!("{} {path} HTTP/1.1\nauthorization: {authorization}\n\n{said}", head.method);
+        self.state().received.insert(path.to_owned(), received);
             "/keys/slow" => {
                 tokio::time::sleep(NEVER).await;
                 self.keys()
@@ -154,6 +160,10 @@ impl OpenidProvider {
             "/revoke" => self.revoke(authorization, &form),
 
     async fn metadata(&self, fault: &str) -> Response<Full<Bytes>> {
+            "/received" => {
+                let of = query.get("path").and_then(|path| self.state().received.get(path).cloned());
+                status(StatusCode::OK, "text/plain", of.unwrap_or_default())
+            }
         let base = self.issuer();
         let own = if fault.is_empty() { base.clone() } else { format!("{base}/{fault}") };
         let mut metadata = json!({
