@@ -261,6 +261,7 @@ mod tests {
     use async_trait::async_trait;
 
     use super::*;
+    use crate::clock::{Clock as _, SystemClock};
     use crate::fixtures::{self, FakeStore, ada, admission, identity, now, request, session, tenant, trail, user};
     use crate::identity::{Level, User};
     use crate::request::CheckRequest;
@@ -610,5 +611,30 @@ mod tests {
         assert_eq!(realms, ["a", "b"]);
         assert!(challenges.attempted && !challenges.login);
         assert!(chain.has(&"a".into()) && !chain.has(&"c".into()));
+    }
+
+    /// Five steps before the one that answers add at most 25 µs; here the unoptimised code of a test does it in less.
+    #[tokio::test]
+    async fn steps_that_do_not_apply_are_nearly_free() {
+        let cost = async |absent: usize| {
+            let links = (0..absent).map(|_| step("absent", Act::Absent)).chain([step("basic", Act::Prove)]);
+            let links = links.map(|step| Link { scheme: Arc::new(step), on_reject: OnReject::Continue, remember: false });
+            let found = Found { tenant: Arc::new(tenant("north", Chain::new(links.collect()))), ..fixtures::found() };
+            let (request, admission) = (request("GET", "north.example.com/", &[]), admission(&FakeStore::of([ada()])));
+            let (clock, asked) = (SystemClock::default(), Asked { request: &request, found: &found, now: now() });
+            let mut least = Duration::MAX;
+            for _ in 0..20 {
+                let began = clock.monotonic();
+                for _ in 0..100 {
+                    let mut trail = trail();
+                    let standing = found.tenant.chain.run(&asked, &admission, &mut trail).await;
+                    assert!(matches!(standing, Standing::Known { .. }) && trail.steps.len() == absent + 1);
+                }
+                least = least.min(clock.monotonic().saturating_sub(began) / 100);
+            }
+            least
+        };
+        let (alone, sixth) = (cost(0).await, cost(5).await);
+        assert!(sixth.saturating_sub(alone) < Duration::from_micros(25), "{alone:?} alone, {sixth:?} as the sixth");
     }
 }
