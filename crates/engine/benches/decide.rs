@@ -171,6 +171,7 @@ fn table(count: usize, chain: Chain) -> Result<Routes, Failure> {
         let route = Route {
             name: format!("route-{number}").as_str().into(),
             access: Access::Protected,
+            level: Default::default(),
             policy: policy.clone(),
             injectors: Vec::new(),
             strip: HashMap::new(),

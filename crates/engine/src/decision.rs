@@ -84,6 +84,8 @@ pub enum Denial {
     CrossOrigin,
     /// The password must be changed first. 403, or a redirect to that page.
     MustChangePassword,
+    /// The route asks for a stronger proof. 403, or a journey to one.
+    WeakProof,
     /// What the application should be told could not be made. 500, nothing is forwarded.
     Injection(String),
     /// The door it came by cannot carry what the route needs. 501, nothing is forwarded.
@@ -156,6 +158,7 @@ impl Denial {
             Self::Csrf => Reason::Csrf,
             Self::CrossOrigin => Reason::CrossOrigin,
             Self::MustChangePassword => Reason::MustChangePassword,
+            Self::WeakProof => Reason::WeakProof,
             Self::Injection(_) => Reason::Injection,
             Self::Uncarried(what) => Reason::Uncarried(*what),
             Self::Shed(what, _) => Reason::Shed(*what),

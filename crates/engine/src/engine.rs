@@ -203,7 +203,10 @@ impl Engine {
         if self.admission.must_change_password(&identity.user) {
             return Some(Denial::MustChangePassword);
         }
-        self.csrf.is_foreign(identity, asked).then_some(Denial::Csrf)
+        if self.csrf.is_foreign(identity, asked) {
+            return Some(Denial::Csrf);
+        }
+        (identity.level < route.level).then_some(Denial::WeakProof)
     }
 
     /// The token for a page that was just read: of the session just opened, if one was.

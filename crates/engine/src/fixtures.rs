@@ -61,6 +61,7 @@ pub(crate) fn route(name: &str) -> Route {
     Route {
         name: name.into(),
         access: Access::Protected,
+        level: Default::default(),
         policy: crate::policy::Policy::any_user(),
         injectors: Vec::new(),
         strip: HashMap::new(),

@@ -233,7 +233,7 @@ impl fmt::Debug for PasswordHash {
 }
 
 /// How strongly somebody proved who they are; higher is stronger. A password is 10.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Level(pub u8);
 

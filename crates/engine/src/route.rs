@@ -16,7 +16,7 @@ use http::{HeaderMap, HeaderName, Method};
 
 use crate::basic;
 use crate::decision::Denial;
-use crate::identity::{RouteName, TenantId, Username};
+use crate::identity::{Level, RouteName, TenantId, Username};
 use crate::inject::{Injector, Strip};
 use crate::policy::Policy;
 use crate::request::{CheckRequest, Host, Malformed, Target};
@@ -38,6 +38,8 @@ pub struct Route {
     pub name: RouteName,
     /// Whether anonymous may pass.
     pub access: Access,
+    /// The least strength of a proof that will do; nothing of who is anonymous on an open route.
+    pub level: Level,
     /// What guards it.
     pub policy: Policy,
     /// What the application is told, in order.

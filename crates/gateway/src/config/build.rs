@@ -684,6 +684,7 @@ fn add_routes(routes: &mut Routes, checked: &Checked, house: &House, tenants: &[
         let built = Route {
             name: route.name.clone(),
             access: route.access,
+            level: route.level,
             policy,
             strip: strip.collect(),
             injectors: told,
@@ -796,6 +797,7 @@ fn own(text: &str) -> Route {
     Route {
         name: format!("own:{text}").as_str().into(),
         access: Access::Open,
+        level: Default::default(),
         policy: Policy::default(),
         injectors: Vec::new(),
         strip: HashMap::new(),

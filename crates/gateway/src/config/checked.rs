@@ -22,9 +22,9 @@ use rustls::sign::CertifiedKey;
 
 use vestibule_engine::Timestamp;
 use vestibule_engine::cors::Cors;
-use vestibule_engine::identity::{GroupName, ProfileName, RealmName, ResponseName, RouteName, SchemeName, TenantId, Username};
+use vestibule_engine::identity::{GroupName, Level, ProfileName, RealmName, ResponseName, RouteName, SchemeName, TenantId, Username};
 use vestibule_engine::profile::Profiles;
-use vestibule_engine::realm;
+use vestibule_engine::realm::{self, PASSWORD};
 use vestibule_engine::request::Host;
 use vestibule_engine::route;
 use vestibule_engine::secret::Secret;
@@ -39,6 +39,7 @@ use crate::audit::syslog;
 use crate::call::Reach;
 use crate::realms::local::MINIMUM_LENGTH;
 use crate::realms::{delegated, ldap};
+use crate::schemes::client_certificate::KEY;
 use crate::schemes::identity_url;
 use crate::schemes::owners::Mapping;
 use crate::serve::client_certificates::{ClientTrust, ForwardedCertificate};
@@ -425,6 +426,8 @@ pub struct Route {
     pub methods: Vec<http::Method>,
     /// Whether anonymous may pass.
     pub access: route::Access,
+    /// The least strength of a proof that will do; some scheme of each tenant can give it.
+    pub level: Level,
     /// What guards it; empty for open routes only.
     pub policies: Vec<Arc<PolicyFile>>,
     /// The injectors; each is in [`Checked::injectors`], no two set the same header.
@@ -530,6 +533,23 @@ pub enum Scheme {
     },
     /// A ticket that another service of this installation passed on.
     SessionTicket(SessionTicket),
+}
+
+impl Scheme {
+    /// The strongest proof that it gives by itself.
+    pub fn strongest(&self) -> Level {
+        match self {
+            Self::Session => Level::default(),
+            Self::Basic { .. } | Self::LoginForm { .. } | Self::IdentityUrl(_) | Self::Introspection(_) | Self::Integration { .. } => {
+                PASSWORD
+            }
+            Self::ClientCertificate(_) | Self::WsSecurity(_) => KEY,
+            Self::Saml(saml) => saml.providers.iter().map(|provider| provider.contexts().strongest()).max().unwrap_or(PASSWORD),
+            Self::Oidc(oidc) => oidc.providers.iter().map(|provider| provider.contexts().strongest()).max().unwrap_or(PASSWORD),
+            // As strong as what the service saw that passed it on.
+            Self::SessionTicket(_) => Level(u8::MAX),
+        }
+    }
 }
 
 /// How users are found by their certificates.

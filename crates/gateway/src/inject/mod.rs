@@ -128,6 +128,7 @@ mod tests {
         let route = Route {
             name: "app".into(),
             access: Access::Open,
+            level: Default::default(),
             policy: Policy::default(),
             injectors: Vec::new(),
             strip: HashMap::new(),

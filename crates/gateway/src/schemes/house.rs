@@ -120,6 +120,7 @@ fn found() -> Found {
     let route = Route {
         name: "api".into(),
         access: Access::Protected,
+        level: Default::default(),
         policy: Policy::default(),
         injectors: Vec::new(),
         strip: HashMap::new(),

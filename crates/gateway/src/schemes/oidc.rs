@@ -207,7 +207,7 @@ impl RelyingParty {
             client_id: &settings.client_id,
             redirect_uri: &self.redirect_uri(provider),
             scopes: &settings.scopes,
-            contexts: &settings.contexts,
+            contexts: &settings.contexts().wanted(start.level.unwrap_or_default()),
             max_age: settings.max_age,
             anew: start.anew,
             hint: hint.as_deref(),

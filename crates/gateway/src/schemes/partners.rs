@@ -1,6 +1,8 @@
 //! Who elsewhere may sign visitors in, by whatever protocol, and to whom of them a visitor is led.
 
-use vestibule_engine::identity::SchemeName;
+use std::collections::BTreeMap;
+
+use vestibule_engine::identity::{Level, SchemeName};
 
 /// Somebody who may sign visitors in.
 #[derive(Debug, Clone, Copy)]
@@ -13,8 +15,48 @@ pub struct Partner<'a> {
     pub hosts: &'a [String],
     /// Domains of mail addresses whose owners are led to it, lower case.
     pub domains: &'a [String],
+    /// The strongest proof that it can be asked for.
+    pub strongest: Level,
     /// The scheme that speaks its protocol.
     pub scheme: &'a SchemeName,
+}
+
+/// How strong a proof is of which nothing is known; as strong as a password.
+pub const USUAL: Level = Level(10);
+
+/// Authentication contexts of a partner (SAML core §3.3.2.2.1, OpenID Connect Core §2 `acr`).
+#[derive(Debug, Clone, Copy)]
+pub struct Contexts<'a> {
+    /// Those of which one is demanded whatever is asked for; empty for any.
+    pub demanded: &'a [String],
+    /// What they are worth; others are [`USUAL`].
+    pub levels: &'a BTreeMap<String, Level>,
+}
+
+impl<'a> Contexts<'a> {
+    /// What a login in one of these contexts is worth.
+    pub fn level<'c>(&self, found: impl IntoIterator<Item = &'c str>) -> Level {
+        found.into_iter().filter_map(|context| self.levels.get(context)).max().copied().unwrap_or(USUAL)
+    }
+
+    /// The strongest that may be asked for.
+    pub fn strongest(&self) -> Level {
+        self.worth().map(|(_, level)| level).max().unwrap_or(USUAL).max(USUAL)
+    }
+
+    /// What to ask for, so that the proof is as strong as `least`.
+    pub fn wanted(&self, least: Level) -> Vec<String> {
+        match least > USUAL {
+            true => self.worth().filter(|(_, level)| *level >= least).map(|(context, _)| context.to_owned()).collect(),
+            false => self.demanded.to_vec(),
+        }
+    }
+
+    fn worth(&self) -> impl Iterator<Item = (&'a str, Level)> {
+        let demanded = self.demanded;
+        let levels = self.levels.iter().map(|(context, level)| (context.as_str(), *level));
+        levels.filter(move |(context, _)| demanded.is_empty() || demanded.iter().any(|one| one == context))
+    }
 }
 
 /// What there is to tell whose users a visitor belongs to.

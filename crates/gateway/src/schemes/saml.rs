@@ -260,8 +260,8 @@ impl ServiceProvider {
             allow_create: true,
             ..NameIdPolicy::default()
         });
-        request.requested_context =
-            (!settings.contexts.is_empty()).then(|| RequestedContext { comparison: Comparison::Exact, classes: settings.contexts.clone() });
+        let classes = settings.contexts().wanted(start.level.unwrap_or_default());
+        request.requested_context = (!classes.is_empty()).then_some(RequestedContext { comparison: Comparison::Exact, classes });
         let relay_state = RelayState::sent(start.login)?;
         match settings.binding {
             RequestBinding::Redirect => {

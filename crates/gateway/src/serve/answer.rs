@@ -28,6 +28,8 @@ use crate::serve::integration::Integrations;
 /// Redirects to the login within [`BOUNCE_SECONDS`] after which we stop and show a page instead.
 const MAX_BOUNCES: u32 = 10;
 const BOUNCE_SECONDS: u32 = 30;
+/// What the login page calls the least strength of the proof that is wanted.
+pub const LEVEL: &str = "level";
 /// Counts them. Tells nobody anything, so it needs no protection.
 pub const BOUNCE_COOKIE: &str = "vestibule-bounces";
 /// `authentication-chain.md` §6.1: when to try again after an outage.
@@ -157,6 +159,7 @@ impl Answers {
         let refusal = match &judgement.decision {
             Decision::Challenge(challenges) => return self.challenge(request, found, challenges, kind),
             Decision::Fail(_) => Refusal::new(StatusCode::SERVICE_UNAVAILABLE, 4, "Service unavailable").later(RETRY_SECONDS),
+            Decision::Deny(Denial::WeakProof) if let Some(response) = raise(request, judgement, kind) => return response,
             Decision::Deny(denial) => match self.denied(request, found, denial, kind) {
                 Ok(refusal) => refusal,
                 Err(redirect) => return *redirect,
@@ -221,9 +224,8 @@ impl Answers {
         match kind {
             ClientKind::Browser if challenges.login => {
                 if let Some(login) = found.and_then(|found| login_url(request, found)) {
-                    let bounces = request.cookies(BOUNCE_COOKIE).next().and_then(|count| count.parse().ok()).unwrap_or(0_u32);
-                    if bounces < MAX_BOUNCES {
-                        return bounce(&login, bounces + 1);
+                    if let Some(response) = bounce(request, &login) {
+                        return response;
                     }
                     refusal.sentence = "Signing in did not last. Check that cookies are allowed";
                     refusal.sign_in = Some(login);
@@ -316,6 +318,7 @@ impl Answers {
                 }
                 Refusal::new(StatusCode::FORBIDDEN, 5, "The password must be changed")
             }
+            Denial::WeakProof => Refusal { party: Party::Denied, ..Refusal::new(StatusCode::FORBIDDEN, 5, "A stronger sign-in is needed") },
             Denial::Uncarried(_) => Refusal::new(StatusCode::NOT_IMPLEMENTED, 4, "This request cannot be carried this way"),
             Denial::Injection(_) => Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, 4, "Internal error"),
             // RFC 6585 §4: a client that asks too much; else we, or the application, are asked too much.
@@ -475,6 +478,16 @@ fn login_url(request: &CheckRequest, found: &Found) -> Option<String> {
     Some(format!("{portal}/login?return_to={return_to}"))
 }
 
+/// Sends a browser whose session is too weak to a login that is strong enough. Who brings anything else would bring it again.
+fn raise(request: &CheckRequest, judgement: &Judgement, kind: ClientKind) -> Option<Response<Bytes>> {
+    let found = judgement.found.as_ref()?;
+    let in_session = judgement.identity.as_ref().is_some_and(|identity| identity.session.is_some());
+    if kind != ClientKind::Browser || !in_session || found.tenant.chain.login_scheme().is_none() {
+        return None;
+    }
+    bounce(request, &format!("{}&{LEVEL}={}", login_url(request, found)?, found.route.level.0))
+}
+
 fn redirect(location: &str) -> Response<Bytes> {
     let mut response = Response::new(Bytes::new());
     *response.status_mut() = StatusCode::SEE_OTHER;
@@ -485,13 +498,18 @@ fn redirect(location: &str) -> Response<Bytes> {
     response
 }
 
-fn bounce(login: &str, count: u32) -> Response<Bytes> {
+/// Sends a browser to the login, unless it was sent there too often of late.
+fn bounce(request: &CheckRequest, login: &str) -> Option<Response<Bytes>> {
+    let bounces = request.cookies(BOUNCE_COOKIE).next().and_then(|count| count.parse().ok()).unwrap_or(0_u32);
+    if bounces >= MAX_BOUNCES {
+        return None;
+    }
     let mut response = redirect(login);
-    let cookie = format!("{BOUNCE_COOKIE}={count}; Path=/; Max-Age={BOUNCE_SECONDS}; HttpOnly; SameSite=Lax");
+    let cookie = format!("{BOUNCE_COOKIE}={}; Path=/; Max-Age={BOUNCE_SECONDS}; HttpOnly; SameSite=Lax", bounces + 1);
     if let Ok(cookie) = HeaderValue::try_from(cookie) {
         response.headers_mut().append(SET_COOKIE, cookie);
     }
-    response
+    Some(response)
 }
 
 /// The decision id on every answer.

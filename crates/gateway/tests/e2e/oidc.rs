@@ -3,14 +3,15 @@
 mod logout;
 pub mod peer;
 mod refresh;
+mod step_up;
 
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
 use crate::openid_provider::{CLIENT_SECRET, OpenidProvider, SUBJECTS};
-use crate::support::{Answer, Browser, Gateway, exchange, get};
 use crate::shown::Shown;
+use crate::support::{Answer, Browser, Gateway, exchange, get};
 
 const PORTAL: &str = "login.north.localhost";
 const CONFIG: &str = include_str!("oidc/oidc.toml");
@@ -140,7 +141,6 @@ fn somebody_signs_in_and_is_at_the_page_they_asked_for() {
     }
 }
 
-#[test]
 /// What the page of the scheme shows of the wire is what goes over it.
 #[test]
 fn the_page_of_the_scheme_is_true() {
@@ -169,6 +169,7 @@ fn the_page_of_the_scheme_is_true() {
     shown.end();
 }
 
+#[test]
 fn no_hostile_answer_signs_anybody_in_and_all_are_told_the_same() {
     let house = House::start("").linked();
     for (behaviour, reason, check) in [

@@ -37,6 +37,10 @@ pub const SUBJECTS: [(&str, &str, &str, &str); 3] = [
     ("248289761002", "bob", "bob@north.example", "crew"),
     ("248289761003", "zoe", "zoe@north.example", "guests"),
 ];
+/// Authentication contexts that it knows: a password, and a second factor beside.
+pub const FIRST_FACTOR: &str = "urn:demo:password";
+/// See [`FIRST_FACTOR`].
+pub const SECOND_FACTOR: &str = "urn:demo:second-factor";
 /// Far longer than anybody waits.
 const NEVER: Duration = Duration::from_secs(3600);
 
@@ -61,12 +65,12 @@ struct State {
     stands: HashMap<String, String>,
     /// By user name: the last session.
     sessions: HashMap<String, String>,
+    /// By path: the last request, as far as it says anything.
+    received: HashMap<String, String>,
     /// How often each endpoint was asked.
     asked: HashMap<String, u32>,
     count: u32,
 }
-    /// By path: the last request, as far as it says anything.
-    received: HashMap<String, String>,
 
 #[derive(Debug, Clone)]
 struct Grant {
@@ -77,6 +81,8 @@ struct Grant {
     challenge: String,
     issuer: String,
     scope: String,
+    /// How the user signed in.
+    context: String,
 }
 
 impl OpenidProvider {
@@ -94,13 +100,13 @@ impl OpenidProvider {
             refreshes: HashMap::new(),
             stands: HashMap::new(),
             sessions: HashMap::new(),
+            received: HashMap::new(),
             asked: HashMap::new(),
             count: 0,
         };
         let provider = Arc::new(Self { address, host: host.to_owned(), state: Mutex::new(state) });
         let served = provider.clone();
         tokio::spawn(async move {
-            received: HashMap::new(),
             while let Ok((stream, _)) = listener.accept().await {
                 let provider = served.clone();
                 tokio::spawn(async move {
@@ -129,15 +135,15 @@ impl OpenidProvider {
         let authorization = head.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let path = head.uri.path();
         *self.state().asked.entry(path.to_owned()).or_default() += 1;
+        let said = String::from_utf8_lossy(&body);
+        let received = format!("{} {path} HTTP/1.1\nauthorization: {authorization}\n\n{said}", head.method);
+        self.state().received.insert(path.to_owned(), received);
         if let Some(fault) = path.strip_suffix("/.well-known/openid-configuration") {
             return Ok(self.metadata(fault.trim_start_matches('/')).await);
         }
         Ok(match path {
             "/keys" => self.keys(),
             "/keys/none" => document(&json!({ "keys": [] })),
-        let said = String::from_utf8_lossy(&body);
-        let received = format!("{} {path} HTTP/1.1\nauthorization: {authorization}\n\n{said}", head.method);
-        self.state().received.insert(path.to_owned(), received);
             "/keys/slow" => {
                 tokio::time::sleep(NEVER).await;
                 self.keys()
@@ -145,6 +151,7 @@ impl OpenidProvider {
             "/authorize" => self.authorize(&query, head.uri.query().unwrap_or_default()),
             "/token" => self.token(authorization, &form).await,
             "/userinfo" => self.userinfo(authorization.strip_prefix("Bearer ").unwrap_or_default()),
+            "/revoke" => self.revoke(authorization, &form),
             "/introspect" => self.introspect(authorization, &form).await,
             "/end" => led_to(query.get("post_logout_redirect_uri").map_or("/", String::as_str)),
             "/logout-token" => self.logout_token(&query),
@@ -153,17 +160,16 @@ impl OpenidProvider {
                 self.state().stands.insert(of("person"), of("how"));
                 document(&json!({}))
             }
-            "/asked" => document(&json!(self.state().asked)),
-            _ => status(StatusCode::NOT_FOUND, "text/plain", "no such page".to_owned()),
-        })
-    }
-            "/revoke" => self.revoke(authorization, &form),
-
-    async fn metadata(&self, fault: &str) -> Response<Full<Bytes>> {
             "/received" => {
                 let of = query.get("path").and_then(|path| self.state().received.get(path).cloned());
                 status(StatusCode::OK, "text/plain", of.unwrap_or_default())
             }
+            "/asked" => document(&json!(self.state().asked)),
+            _ => status(StatusCode::NOT_FOUND, "text/plain", "no such page".to_owned()),
+        })
+    }
+
+    async fn metadata(&self, fault: &str) -> Response<Full<Bytes>> {
         let base = self.issuer();
         let own = if fault.is_empty() { base.clone() } else { format!("{base}/{fault}") };
         let mut metadata = json!({
@@ -174,6 +180,7 @@ impl OpenidProvider {
             "jwks_uri": format!("{base}/keys"),
             "end_session_endpoint": format!("{base}/end"),
             "introspection_endpoint": format!("{base}/introspect"),
+            "revocation_endpoint": format!("{base}/revoke"),
             "authorization_response_iss_parameter_supported": true,
             "response_types_supported": ["code"],
             "subject_types_supported": ["public"],
@@ -190,7 +197,6 @@ impl OpenidProvider {
             "away" => return led_to(&format!("{base}/.well-known/openid-configuration")),
             "down" => return status(StatusCode::SERVICE_UNAVAILABLE, "text/plain", "try later".to_owned()),
             "unpkced" => set(&mut metadata, "code_challenge_methods_supported", json!(["plain"])),
-            "revocation_endpoint": format!("{base}/revoke"),
             _ => {}
         }
         document(&metadata)
@@ -238,6 +244,13 @@ impl OpenidProvider {
                 challenge: of("code_challenge"),
                 issuer: of("issuer"),
                 scope: of("scope"),
+                context: match behaviour {
+                    // Asked for a second factor, and content with the first.
+                    "weak" => FIRST_FACTOR,
+                    _ if of("acr_values").split(' ').any(|wanted| wanted == SECOND_FACTOR) => SECOND_FACTOR,
+                    _ => FIRST_FACTOR,
+                }
+                .to_owned(),
             };
             state.codes.insert(code.clone(), grant);
             answer.push(("code", code));
@@ -323,29 +336,6 @@ impl OpenidProvider {
         document(&answer)
     }
 
-    /// Access token and ID token, with whatever is wrong with them.
-    fn tokens(&self, grant: &Grant) -> Value {
-        let mut state = self.state();
-        state.count += 1;
-        let (access, session) = (format!("access-{}", state.count), format!("session-{}", state.count));
-        state.tokens.insert(access.clone(), if grant.behaviour == "swapped" { "zoe".to_owned() } else { grant.person.clone() });
-        state.sessions.insert(grant.person.clone(), session.clone());
-        if grant.behaviour == "rotated"
-            && let Ok(key) = fresh_key()
-        {
-            state.key = key;
-        }
-        let now = now();
-        let (subject, name, email, groups) = find(&grant.person).copied().unwrap_or_default();
-        let groups = if state.stands.get(name).is_some_and(|how| how == "moved") { "guests" } else { groups };
-        let hash = digest(&SHA256, access.as_bytes());
-        let mut claims = json!({
-            "iss": grant.issuer, "sub": subject, "aud": CLIENT, "exp": now + 300, "iat": now, "auth_time": now, "nonce": grant.nonce,
-            "sid": session, "acr": "urn:demo:password", "preferred_username": name, "email": email, "email_verified": true,
-            "groups": [groups], "at_hash": URL_SAFE_NO_PAD.encode(hash.as_ref().get(..16).unwrap_or_default()),
-        });
-        match grant.behaviour.as_str() {
-            "other-audience" => set(&mut claims, "aud", "somebody-else"),
     /// RFC 7009: a refresh token is taken back with all that came of its login.
     fn revoke(&self, authorization: &str, form: &HashMap<String, String>) -> Response<Full<Bytes>> {
         if !knows(authorization) {
@@ -364,6 +354,29 @@ impl OpenidProvider {
         document(&json!({}))
     }
 
+    /// Access token and ID token, with whatever is wrong with them.
+    fn tokens(&self, grant: &Grant) -> Value {
+        let mut state = self.state();
+        state.count += 1;
+        let (access, session) = (format!("access-{}", state.count), format!("session-{}", state.count));
+        state.tokens.insert(access.clone(), if grant.behaviour == "swapped" { "zoe".to_owned() } else { grant.person.clone() });
+        state.sessions.insert(grant.person.clone(), session.clone());
+        if grant.behaviour == "rotated"
+            && let Ok(key) = fresh_key()
+        {
+            state.key = key;
+        }
+        let now = now();
+        let (subject, name, email, groups) = find(&grant.person).copied().unwrap_or_default();
+        let groups = if state.stands.get(name).is_some_and(|how| how == "moved") { "guests" } else { groups };
+        let hash = digest(&SHA256, access.as_bytes());
+        let mut claims = json!({
+            "iss": grant.issuer, "sub": subject, "aud": CLIENT, "exp": now + 300, "iat": now, "auth_time": now, "nonce": grant.nonce,
+            "sid": session, "acr": grant.context, "preferred_username": name, "email": email, "email_verified": true,
+            "groups": [groups], "at_hash": URL_SAFE_NO_PAD.encode(hash.as_ref().get(..16).unwrap_or_default()),
+        });
+        match grant.behaviour.as_str() {
+            "other-audience" => set(&mut claims, "aud", "somebody-else"),
             "other-party" => set(&mut claims, "azp", "somebody-else"),
             "other-issuer" => set(&mut claims, "iss", "https://other.example"),
             "other-nonce" => set(&mut claims, "nonce", "of another login"),

@@ -13,6 +13,7 @@ use vestibule_oidc::jose::Algorithm;
 
 use super::FoundBy;
 pub use crate::config::file::{OnProviderOutage, OpLogout};
+use crate::schemes::partners::Contexts;
 
 /// A relying party.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,6 +83,13 @@ pub struct OpenidProvider {
     pub near: Vec<String>,
     /// Roots its certificates must descend from; empty means the system's.
     pub ca: Vec<CertificateDer<'static>>,
+}
+
+impl OpenidProvider {
+    /// How users sign in there.
+    pub fn contexts(&self) -> Contexts<'_> {
+        Contexts { demanded: &self.contexts, levels: &self.levels }
+    }
 }
 
 /// How a client says who it is.

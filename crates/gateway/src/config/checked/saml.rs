@@ -14,6 +14,7 @@ use vestibule_xmlsec::{Concession, KeyId, Profile};
 
 use super::Origin;
 pub use crate::config::file::{Logout, RequestBinding};
+use crate::schemes::partners::Contexts;
 
 /// A service provider.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,6 +99,13 @@ pub struct IdentityProvider {
     pub logout: Logout,
     /// What was conceded to it.
     pub weaknesses: Vec<Weakness>,
+}
+
+impl IdentityProvider {
+    /// How users sign in there.
+    pub fn contexts(&self) -> Contexts<'_> {
+        Contexts { demanded: &self.contexts, levels: &self.levels }
+    }
 }
 
 /// An identity provider of SAML 1.1.

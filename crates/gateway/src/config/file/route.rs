@@ -36,6 +36,11 @@ pub struct Route {
     /// `protected`: only callers that the chain recognises and a policy permits. `open`: anonymous may pass, too.
     #[serde(default)]
     pub access: At<Access>,
+    /// The least strength of a proof that will do: 10 is a password, 20 a key; what an identity provider's contexts are worth its
+    /// `levels` say. A browser whose session is weaker is sent to sign in by a stronger way, everybody else is refused.
+    #[serde(default)]
+    #[schemars(with = "Option<u8>", example = 20)]
+    pub level: Option<At<u8>>,
     /// Cedar files that guard it. A protected route needs at least one; without a permit nobody passes.
     #[serde(default)]
     #[schemars(with = "Vec<String>", example = ["policies/api.cedar"])]

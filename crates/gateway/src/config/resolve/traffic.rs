@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method};
 
-use vestibule_engine::identity::{ResponseName, RouteName, TenantId};
+use vestibule_engine::identity::{Level, ResponseName, RouteName, TenantId};
 use vestibule_engine::request::Host;
 use vestibule_engine::route::{Access, BodyNeed, Csrf, Pattern, Scope};
 
 use super::Resolve;
-use crate::config::checked::{Fact, Injector, Listener, Origin, Response, Route, Tenant, Upstream};
+use crate::config::checked::{Fact, Injector, Listener, Origin, Response, Route, Scheme, Tenant, Upstream};
 use crate::config::file::{self, Http2, UpstreamHost};
 use crate::config::pem;
 use crate::config::problem::suggest;
@@ -289,6 +289,7 @@ impl Resolve<'_> {
             let methods = self.methods(&written.methods);
             let pattern = self.pattern(&written.pattern, &methods);
             let access = self.access(written, scope.as_ref(), tenants, &hosts);
+            let level = self.level(written, scope.as_ref(), tenants, &hosts);
             let policies = written.policies.iter().filter_map(|at| self.policy(at)).collect();
             let inject = self.route_injectors(&written.inject, injectors);
             let upstream = match &written.forward {
@@ -310,6 +311,7 @@ impl Resolve<'_> {
                 pattern,
                 methods,
                 access,
+                level,
                 policies,
                 inject,
                 upstream,
@@ -466,13 +468,8 @@ impl Resolve<'_> {
                     self.error(&written.pattern, "no policy permits anybody on this protected route").help =
                         Some("add policies = [\"policies/app.cedar\"], or write access = \"open\" to let anonymous pass".to_owned());
                 }
-                let reached = tenants.iter().filter(|tenant| match scope {
-                    Some(Scope::Host(host)) => hosts.get(host.name()).is_some_and(|owner| owner.id == tenant.id),
-                    Some(Scope::Tenant(id)) => tenant.id == *id,
-                    Some(Scope::Everywhere) => true,
-                    None => false,
-                });
-                if let Some(tenant) = reached.into_iter().find(|tenant| tenant.chain.is_empty()) {
+                let mut reached = tenants.iter().filter(|tenant| reaches(scope, tenant, hosts));
+                if let Some(tenant) = reached.find(|tenant| tenant.chain.is_empty()) {
                     let written_chain = self.file.tenant.find(tenant.id.as_str()).map(|at| at.value.chain.value.is_empty());
                     // A chain whose entries were refused has been reported at its own place.
                     if written_chain == Some(true) {
@@ -486,6 +483,25 @@ impl Resolve<'_> {
                 Access::Protected
             }
         }
+    }
+
+    /// The least strength of a proof, if everybody whose route it is can bring one.
+    fn level(&mut self, written: &file::Route, scope: Option<&Scope>, tenants: &[Tenant], hosts: &HashMap<&str, &Tenant>) -> Level {
+        let Some(at) = &written.level else { return Level::default() };
+        let least = Level(at.value);
+        if written.access.value == file::Access::Open {
+            self.error(at, "an open route lets anonymous pass, so a least strength would keep nobody out").help =
+                Some("remove `level`, or write access = \"protected\"".to_owned());
+        }
+        let strongest = |tenant: &Tenant| tenant.chain.iter().filter_map(|name| self.schemes.get(name)).map(Scheme::strongest).max();
+        let weak = |tenant: &&Tenant| reaches(scope, tenant, hosts) && strongest(tenant).is_some_and(|strongest| strongest < least);
+        if let Some(tenant) = tenants.iter().find(weak) {
+            self.error(at, format!("nobody of `{}` could prove themselves so strongly", tenant.id)).help = Some(
+                "a password is 10, a key 20; give an identity provider's contexts their worth in its `levels`, or narrow the route"
+                    .to_owned(),
+            );
+        }
+        least
     }
 
     fn route_injectors(&mut self, written: &[At<String>], injectors: &BTreeMap<Arc<str>, Injector>) -> Vec<Arc<str>> {
@@ -558,5 +574,15 @@ impl Resolve<'_> {
             limit: usize::try_from(limit.0).unwrap_or(usize::MAX),
             types: written.types.value.iter().map(|at| at.value.to_ascii_lowercase()).collect(),
         }
+    }
+}
+
+/// Whether a route takes requests of a tenant.
+fn reaches(scope: Option<&Scope>, tenant: &Tenant, hosts: &HashMap<&str, &Tenant>) -> bool {
+    match scope {
+        Some(Scope::Host(host)) => hosts.get(host.name()).is_some_and(|owner| owner.id == tenant.id),
+        Some(Scope::Tenant(id)) => tenant.id == *id,
+        Some(Scope::Everywhere) => true,
+        None => false,
     }
 }

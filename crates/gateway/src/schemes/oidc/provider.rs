@@ -48,8 +48,6 @@ const STALE: Duration = Duration::from_secs(24 * 3600);
 const ANEW: Duration = Duration::from_secs(60);
 /// How often it is tried again to look while the provider is away.
 const AGAIN: Duration = Duration::from_secs(30);
-/// How strong a proof is of which nothing is known; as strong as a password.
-const USUAL: Level = Level(10);
 
 /// An OpenID provider.
 #[derive(Debug)]
@@ -126,7 +124,8 @@ impl OpenidProvider {
     /// It, as one among those who may sign visitors in.
     pub fn partner<'a>(&'a self, scheme: &'a SchemeName) -> Partner<'a> {
         let settings = &*self.settings;
-        Partner { name: &settings.name, title: &settings.title, hosts: &settings.hosts, domains: &settings.domains, scheme }
+        let strongest = settings.contexts().strongest();
+        Partner { name: &settings.name, title: &settings.title, hosts: &settings.hosts, domains: &settings.domains, strongest, scheme }
     }
 
     /// How the users it vouches for are linked.
@@ -151,7 +150,7 @@ impl OpenidProvider {
     }
 
     pub(super) fn level(&self, context: Option<&str>) -> Level {
-        context.and_then(|context| self.settings.levels.get(context)).copied().unwrap_or(USUAL)
+        self.settings.contexts().level(context)
     }
 
     /// What is known of it without asking.
@@ -273,6 +272,7 @@ impl OpenidProvider {
         }
         Ok((status == StatusCode::OK, response))
     }
+
     /// Gives a refresh token back, where it takes that (RFC 7009). Nobody waits for it, and it is tried once: what cannot be told now
     /// is told by the end of the session there, or ends by itself.
     pub(super) fn take_back(self: &Arc<Self>, token: Zeroizing<String>, now: Timestamp) {
@@ -294,7 +294,6 @@ impl OpenidProvider {
             status => Err(self.down(&format!("{} answered {status}", endpoint.path()))),
         }
     }
-
 
     /// What it says of the user beside the ID token (§5.3); nothing where it has no such endpoint.
     pub(super) async fn userinfo(&self, known: &Known, access_token: &str, subject: &str) -> Result<Option<UserInfo>, Failure> {

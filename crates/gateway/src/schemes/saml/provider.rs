@@ -17,9 +17,6 @@ use super::signed;
 use crate::config::checked::{self, Weakness};
 use crate::schemes::partners::Partner;
 
-/// How strong a proof is of which nothing is known; as strong as a password.
-const USUAL: Level = Level(10);
-
 /// An identity provider.
 #[derive(Debug)]
 pub struct IdentityProvider {
@@ -82,7 +79,8 @@ impl IdentityProvider {
     /// It, as one among those who may sign visitors in.
     pub fn partner<'a>(&'a self, scheme: &'a SchemeName) -> Partner<'a> {
         let settings = &*self.settings;
-        Partner { name: &settings.name, title: &settings.title, hosts: &settings.hosts, domains: &settings.domains, scheme }
+        let strongest = settings.contexts().strongest();
+        Partner { name: &settings.name, title: &settings.title, hosts: &settings.hosts, domains: &settings.domains, strongest, scheme }
     }
 
     /// How the users it vouches for are linked.
@@ -131,7 +129,7 @@ impl IdentityProvider {
     }
 
     pub(super) fn level(&self, accepted: &Accepted) -> Level {
-        classes(accepted).into_iter().filter_map(|class| self.settings.levels.get(class)).max().copied().unwrap_or(USUAL)
+        self.settings.contexts().level(classes(accepted))
     }
 
     /// Shows the operator how far the clocks are apart before anybody is refused for it.

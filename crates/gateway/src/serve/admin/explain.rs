@@ -171,6 +171,7 @@ fn detail(decision: &Decision) -> Option<String> {
             Denial::CrossOrigin => Some("a page of an origin that is not listed asks what it may send".to_owned()),
             Denial::Csrf => Some("a foreign page may have made the browser send this".to_owned()),
             Denial::MustChangePassword => Some("the password must be changed first".to_owned()),
+            Denial::WeakProof => Some("the route asks for a stronger proof".to_owned()),
             Denial::Injection(why) => Some(why.clone()),
             Denial::Uncarried(_) => Some("the door it came by cannot carry what the route needs".to_owned()),
             Denial::Shed(what, _) => Some(format!("more is asked than `{}` allows", what.word())),

@@ -220,6 +220,7 @@ impl Fake {
                 let route = Route {
                     name: format!("{name}{pattern}").as_str().into(),
                     access,
+                    level: Default::default(),
                     policy: Policy::default(),
                     injectors: vec![injector.clone()],
                     strip: strip.clone(),
@@ -247,8 +248,8 @@ impl Running for Fake {
     fn engine(&self) -> Arc<Engine> {
         Arc::new(self.build(self.expiring.clone()))
     }
-    fn rehearse(&self, expiring: Arc<dyn ExpiringStore>) -> Result<Engine, String> {
     async fn forgive(&self, _: &TenantId, _: &Username, _: &mut Trail) {}
+    fn rehearse(&self, expiring: Arc<dyn ExpiringStore>) -> Result<Engine, String> {
         Ok(self.build(expiring))
     }
     fn preview(&self, _: &CheckRequest, _: &Judgement, kind: ClientKind) -> String {

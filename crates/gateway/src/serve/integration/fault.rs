@@ -92,9 +92,12 @@ pub fn refuse(request: &CheckRequest, decision: &Decision) -> Option<Response<By
         },
         Decision::Deny(denial) => match denial {
             Denial::Rejected(rejection) => return rejected(request, rejection.reason),
-            Denial::Policy(_) | Denial::PolicyError(_) | Denial::Csrf | Denial::CrossOrigin | Denial::MustChangePassword => {
-                NO_RIGHTS.answer(SAID)
-            }
+            Denial::Policy(_)
+            | Denial::PolicyError(_)
+            | Denial::Csrf
+            | Denial::CrossOrigin
+            | Denial::MustChangePassword
+            | Denial::WeakProof => NO_RIGHTS.answer(SAID),
             Denial::Malformed(Malformed::SoapAction) => ACTION.answer(SAID),
             Denial::Shed(Shed::AddressRate | Shed::AddressRequests | Shed::RouteRate, seconds) => {
                 let wait = seconds.saturating_mul(1000);

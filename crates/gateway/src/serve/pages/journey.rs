@@ -10,6 +10,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use vestibule_engine::Timestamp;
 use vestibule_engine::clock::random;
+use vestibule_engine::identity::Level;
 use vestibule_engine::request::{CheckRequest, cookies};
 use vestibule_engine::scheme::Unavailable;
 
@@ -53,9 +54,16 @@ pub struct Journey {
     /// Whether nobody was to be asked.
     #[serde(rename = "v", skip_serializing_if = "std::ops::Not::not", default)]
     pub passive: bool,
+    /// The least strength of the proof that is wanted.
+    #[serde(rename = "l", skip_serializing_if = "is_any", default)]
+    pub level: Level,
     /// When its answer arrived.
     #[serde(rename = "d", skip_serializing_if = "Option::is_none", default)]
     pub arrived: Option<i64>,
+}
+
+fn is_any(level: &Level) -> bool {
+    *level == Level::default()
 }
 
 /// All journeys of one browser at one host, oldest first.

@@ -11,8 +11,8 @@ use http::{HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 use vestibule_engine::Timestamp;
 use vestibule_engine::audit::{Ending, Event, Reason};
-use vestibule_engine::identity::{Identity, Username};
-use vestibule_engine::realm::hashed_name;
+use vestibule_engine::identity::{Identity, Level, Username};
+use vestibule_engine::realm::{self, hashed_name};
 use vestibule_engine::scheme::{Callback, Departure, Leads, Login, LoginFlow, Proof, Unavailable, Who};
 use vestibule_engine::session::Opened;
 use vestibule_engine::store::{Insert, Key, Kind};
@@ -27,6 +27,7 @@ use super::{Portal, Visit, cookie, landing, reply};
 use crate::schemes::accounts::Account;
 use crate::schemes::known_device;
 use crate::schemes::login_form::{PASSWORD, USERNAME};
+use crate::serve::answer::LEVEL;
 use crate::serve::return_to::ReturnTo;
 
 /// Longest user name shown again, in characters.
@@ -46,10 +47,12 @@ impl Portal {
             // The name that older login pages have for it (`login-saml-delegated.md` §8.1).
             return_to: first("return_to").or_else(|| first("startURL")).and_then(|raw| ReturnTo::parse(&raw, &visit.origin, visit.tenant)),
             bind: first("bind").filter(|bind| landing::is_bind(bind)),
+            level: first(LEVEL).and_then(|level| level.parse().ok()).map(Level).unwrap_or_default(),
             again: target.query_values("round").iter().any(|round| round == "2"),
         };
         if let Some(identity) = &session
             && !prompted
+            && identity.level >= wish.level
         {
             return self.onward(visit, identity, &wish).await;
         }
@@ -61,7 +64,8 @@ impl Portal {
             Some(_) | None => visit.found.tenant.chain.login_scheme(),
         };
         let Some(scheme) = scheme else { return Ok(visit.missing()) };
-        let away = scheme.login_flow().is_some_and(|flow| flow.leads() == Leads::Away);
+        // Our own form asks for a password, and for nothing stronger.
+        let away = wish.level > realm::PASSWORD || scheme.login_flow().is_some_and(|flow| flow.leads() == Leads::Away);
         if away {
             return self.lead_away(visit, wish, prompted).await;
         }
@@ -126,7 +130,7 @@ impl Portal {
         let wish = Wish {
             return_to: state.return_to.and_then(|raw| ReturnTo::parse(&raw, &visit.origin, visit.tenant)),
             bind: state.bind,
-            again: false,
+            ..Wish::default()
         };
         self.alarm(visit, Some(identity.user.name.to_string()), None);
         // A page of another origin posts without the session's cookie.
@@ -366,6 +370,8 @@ pub(super) struct Wish {
     pub return_to: Option<ReturnTo>,
     /// The browser the hand-over is bound to.
     pub bind: Option<String>,
+    /// The least strength of the proof that is wanted.
+    pub level: Level,
     /// The landing has already sent the browser back once.
     pub again: bool,
 }
@@ -379,6 +385,9 @@ impl Wish {
         }
         if let Some(bind) = &self.bind {
             query.append_pair("bind", bind);
+        }
+        if self.level > Level::default() {
+            query.append_pair(LEVEL, &self.level.0.to_string());
         }
         if let Some(display) = display {
             query.append_pair("display", display.as_str());

@@ -22,7 +22,7 @@ use vestibule_oidc::rp::{Answer, Login};
 use super::guard::Form;
 use super::journey::{self, Journeys};
 use super::login::{Vouched, Wish};
-use super::saml_sp::{sorry, wish_of};
+use super::saml_sp::{sorry, too_weak, wish_of};
 use super::{Portal, Visit, reply};
 use crate::schemes::oidc::{Failure, JWKS, OpSession, OpenidProvider, RelyingParty, SESSION, fault};
 
@@ -104,6 +104,9 @@ impl Portal {
             Err(Reason::Replayed) if let Some(former) = &former => return self.onward(visit, former, &wish).await,
             Err(reason) => return Ok(turned_away(visit, rp, provider, reason, &wish)),
         };
+        if identity.level < journey.level {
+            return Ok(too_weak(visit, Some((rp.name(), &wish))));
+        }
         let mut response = match former {
             // Ten tabs make one login.
             Some(former) if self.is_same_login(&former, &identity) && former.level >= identity.level && !journey.anew => {

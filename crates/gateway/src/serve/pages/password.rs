@@ -170,7 +170,7 @@ impl Portal {
         let wish = Wish {
             return_to: target.query_values("return_to").first().and_then(|raw| ReturnTo::parse(raw, &visit.origin, visit.tenant)),
             bind: target.query_values("bind").into_iter().next().filter(|bind| landing::is_bind(bind)),
-            again: false,
+            ..Wish::default()
         };
         Ok(self.password_page(visit, &identity, &wish, StatusCode::OK, None))
     }
@@ -193,7 +193,7 @@ impl Portal {
         let wish = Wish {
             return_to: ReturnTo::parse(form.text("return_to"), &visit.origin, visit.tenant),
             bind: Some(form.text("bind").to_owned()).filter(|bind| landing::is_bind(bind)),
-            again: false,
+            ..Wish::default()
         };
         let again = |visit: &Visit<'_>, field, sentence: &str, advice: &str| {
             // A slip of the hand is no refusal: only what was checked has a number to ask about.

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use http::{Method, Response};
 use http_body_util::Full;
 use vestibule_engine::audit::SamlFault;
+use vestibule_engine::identity::Level;
 use vestibule_engine::request::Body;
 use vestibule_engine::scheme::{Start, Unavailable};
 use vestibule_engine::store::{Insert, Key, Kind};
@@ -149,6 +150,7 @@ impl Portal {
             bind: None,
             anew: false,
             passive: false,
+            level: Level::default(),
             arrived: None,
         })?;
         let start = Start {

@@ -15,7 +15,8 @@ use http::{HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 use vestibule_engine::Timestamp;
 use vestibule_engine::audit::{Event, Reason, Ruling, SamlFault};
-use vestibule_engine::identity::Identity;
+use vestibule_engine::identity::{Identity, SchemeName};
+use vestibule_engine::realm::PASSWORD;
 use vestibule_engine::request::form_values;
 use vestibule_engine::scheme::{Proof, Start, Unavailable, Who};
 
@@ -79,7 +80,11 @@ impl Portal {
 
     /// Sends a visitor to an identity provider, or lets them choose one.
     pub(super) async fn lead_away(&self, visit: &mut Visit<'_>, wish: Wish, anew: bool) -> Result<Response<Full<Bytes>>, Unavailable> {
-        let partners = self.partners(visit);
+        let mut partners = self.partners(visit);
+        partners.retain(|partner| partner.strongest >= wish.level);
+        if partners.is_empty() {
+            return Ok(too_weak(visit, None));
+        }
         let (request, target) = (visit.request, &visit.request.target);
         let first = |name: &str| target.query_values(name).into_iter().next();
         let (named, hint) = (first("idp"), first("login_hint"));
@@ -108,6 +113,7 @@ impl Portal {
             bind: wish.bind,
             anew,
             passive: is_passive(request),
+            level: wish.level,
             arrived: None,
         })?;
         let start = Start {
@@ -117,7 +123,7 @@ impl Portal {
             seed: &self.seed(&journey.id),
             return_to: journey.return_to.clone(),
             idp: Some(journey.provider.clone()),
-            level: None,
+            level: Some(journey.level),
             anew,
             now: visit.now,
         };
@@ -158,7 +164,7 @@ impl Portal {
             .tenant
             .chain
             .form_scheme()
-            .filter(|_| !self.ways_in.emergency.contains(&visit.tenant.id))
+            .filter(|_| !self.ways_in.emergency.contains(&visit.tenant.id) && wish.level <= PASSWORD)
             .map(|_| wish.local_form(visit.chosen()));
         let return_to = wish.return_to.as_ref().map(ToString::to_string).unwrap_or_default();
         let page = ChoicePage {
@@ -168,6 +174,7 @@ impl Portal {
             hint: hint.unwrap_or_default(),
             return_to: &return_to,
             bind: wish.bind.as_deref().unwrap_or_default(),
+            level: wish.level.0,
             form: form.as_deref(),
         };
         reply::page_away(visit, StatusCode::OK, &page)
@@ -256,6 +263,9 @@ impl Portal {
             Err(Reason::Replayed) if former.is_some() => return self.welcome_back(visit, former, &wish).await,
             Err(reason) => return Ok(turned_away(visit, sp, provider, reason, &wish)),
         };
+        if journey.is_some_and(|journey| identity.level < journey.level) {
+            return Ok(too_weak(visit, Some((sp.name(), &wish))));
+        }
         let (name, indexes) = answer.session();
         let known = name.filter(|_| provider.settings().saml11.is_none()).map(|name| Known {
             party: Party::IdentityProvider(realm.clone()),
@@ -441,6 +451,18 @@ pub(super) fn sorry(visit: &Visit<'_>, wish: &Wish) -> Response<Full<Bytes>> {
     visit.problem(StatusCode::FORBIDDEN, visit.words.not_signed_in, visit.words.begin_again, Some((visit.words.sign_in_again, &again)))
 }
 
+/// Nobody here can prove themselves so strongly; or somebody did not, by this scheme, and may try again.
+pub(super) fn too_weak(visit: &mut Visit<'_>, again: Option<(&SchemeName, &Wish)>) -> Response<Full<Bytes>> {
+    let words = visit.words;
+    match again {
+        None => visit.refusal = Some((Ruling::Deny, Reason::WeakProof)),
+        Some((scheme, _)) => visit.rejected_by(scheme, None, Reason::WeakProof),
+    }
+    let again = again.map(|(_, wish)| wish.address("/login", visit.chosen()));
+    let way = again.as_deref().map(|address| (words.sign_in_again, address));
+    visit.problem(StatusCode::FORBIDDEN, words.too_weak, words.second_factor, way)
+}
+
 pub(super) fn going_round(visit: &mut Visit<'_>, title: &str) -> Response<Full<Bytes>> {
     visit.refusal = Some((Ruling::Deny, Reason::Loop));
     let advice = Words::fill(visit.words.round_advice, title);
@@ -458,6 +480,7 @@ pub(super) fn wish_of(visit: &Visit<'_>, journey: &Journey) -> Wish {
     Wish {
         return_to: journey.return_to.as_deref().and_then(|raw| ReturnTo::parse(raw, &visit.origin, visit.tenant)),
         bind: journey.bind.clone(),
+        level: journey.level,
         again: false,
     }
 }

@@ -209,6 +209,7 @@ impl World {
         let route = Route {
             name: "own".into(),
             access: Access::Open,
+            level: Default::default(),
             policy: Policy::default(),
             injectors: Vec::new(),
             strip: HashMap::new(),

@@ -153,6 +153,8 @@ pub struct ChoicePage<'a> {
     pub return_to: &'a str,
     /// The browser the hand-over is bound to.
     pub bind: &'a str,
+    /// The least strength of the proof that is wanted.
+    pub level: u8,
     /// The form for those who have a password here.
     pub form: Option<&'a str>,
 }
@@ -500,8 +502,16 @@ mod tests {
             .map(|(title, is_out, cannot_be_asked)| Participant { title, is_out, cannot_be_asked });
         let providers = [(HOSTILE.to_owned(), "/login?idp=corp".to_owned()), ("Lab".to_owned(), "/login?idp=lab".to_owned())];
         let form = Some("/login?login=true");
-        let choice =
-            ChoicePage { shell: shell.clone(), providers: &providers, by_mail: true, hint: HOSTILE, return_to: HOSTILE, bind: "", form };
+        let choice = ChoicePage {
+            shell: shell.clone(),
+            providers: &providers,
+            by_mail: true,
+            hint: HOSTILE,
+            return_to: HOSTILE,
+            bind: "",
+            level: 0,
+            form,
+        };
         let rows: Vec<Vec<String>> = [("ada", "Success"), (HOSTILE, "Invalid login"), (LONG, "Restricted time")]
             .map(|(user, status)| {
                 ["2026-11-21 18:00:00", user, "2001:db8::1234:5678:9abc", "form", "local", status, ID].map(str::to_owned).to_vec()

@@ -180,6 +180,8 @@ words! {
     begin_here: "Begin signing in here. If it keeps happening, give your administrator this number:", "Beginnen Sie die Anmeldung hier. Wenn es wieder geschieht, nennen Sie Ihrer Administration diese Nummer:";
     not_signed_in: "You could not be signed in", "Sie konnten nicht angemeldet werden";
     begin_again: "Begin again here. If it keeps happening, give your administrator this number:", "Beginnen Sie hier noch einmal. Wenn es wieder geschieht, nennen Sie Ihrer Administration diese Nummer:";
+    too_weak: "A stronger sign-in is needed", "Eine stärkere Anmeldung ist nötig";
+    second_factor: "This page asks for more than you showed, such as a second factor. Sign in that way, or give your administrator this number:", "Diese Seite verlangt mehr, als Sie gezeigt haben, etwa einen zweiten Faktor. Melden Sie sich so an, oder nennen Sie Ihrer Administration diese Nummer:";
     round: "Your browser is going round in circles", "Ihr Browser dreht sich im Kreis";
     round_advice: "{} signed you in several times within a minute, and the page still asked who you are. Allow cookies for this site, wait a minute, and open the page again. If it keeps happening, give your administrator this number:", "{} hat Sie innerhalb einer Minute mehrmals angemeldet, und die Seite hat immer noch gefragt, wer Sie sind. Erlauben Sie Cookies für diese Seite, warten Sie eine Minute, und öffnen Sie die Seite noch einmal. Wenn es wieder geschieht, nennen Sie Ihrer Administration diese Nummer:";
 

@@ -173,6 +173,7 @@ fn engine(login: bool, http: bool) -> Engine {
         Arc::new(Route {
             name: name.into(),
             access,
+            level: Default::default(),
             policy: Default::default(),
             injectors: vec![injector.clone()],
             strip: HashMap::from([(tenant_id.clone(), strip.clone())]),

@@ -132,6 +132,7 @@ async fn every_token_of_the_corpus_is_judged_at_its_door_as_its_line_says() {
                         bind: None,
                         anew: false,
                         passive: false,
+                        level: Default::default(),
                         arrived: None,
                     })
                     .unwrap();
