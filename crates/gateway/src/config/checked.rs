@@ -3,9 +3,11 @@
 //! Plain owned data without places in a file; `build.rs` makes the engine of it. Made only by
 //! [`super::resolve::resolve`], so whoever holds a [`Checked`] need not check again.
 
+mod concession;
 mod integration;
 mod oidc;
 pub mod once;
+mod realms;
 mod saml;
 
 use std::collections::BTreeMap;
@@ -22,7 +24,7 @@ use rustls::sign::CertifiedKey;
 
 use vestibule_engine::Timestamp;
 use vestibule_engine::cors::Cors;
-use vestibule_engine::identity::{GroupName, Level, ProfileName, RealmName, ResponseName, RouteName, SchemeName, TenantId, Username};
+use vestibule_engine::identity::{GroupName, Level, ProfileName, RealmName, ResponseName, RouteName, SchemeName, TenantId};
 use vestibule_engine::profile::Profiles;
 use vestibule_engine::realm::{self, PASSWORD};
 use vestibule_engine::request::Host;
@@ -33,27 +35,27 @@ use vestibule_saml::Idp;
 use vestibule_saml::binding::RelayState;
 use vestibule_saml::idp::RegisteredSp;
 use vestibule_saml::names::name_id;
-use vestibule_soap::delegated::Tolerance;
 
 use crate::audit::syslog;
 use crate::call::Reach;
 use crate::realms::local::MINIMUM_LENGTH;
-use crate::realms::{delegated, ldap};
 use crate::schemes::client_certificate::KEY;
 use crate::schemes::identity_url;
 use crate::schemes::owners::Mapping;
 use crate::serve::client_certificates::{ClientTrust, ForwardedCertificate};
+use crate::serve::load;
 use crate::serve::pages::words::Language;
 use crate::serve::proxy::Speaks;
 use crate::serve::proxy_protocol::ProxyProtocol;
-use crate::serve::{delegate, load};
 use crate::store::{postgres, redis};
 
 pub use crate::config::file::{Algorithm, AnonymousDenied, ApiLogin, Emergency, Http2, LoginHost, SecurityHeader, UpstreamHost};
 pub use crate::inject::headers::Fact;
 pub use crate::realms::hashing::Cost;
+pub use concession::{Conceded, Concession, SAML11_ISSUED, SAML11_UNPROVEN_ARTIFACTS};
 pub use integration::Integration;
 pub use oidc::{ClientAuthentication, Introspection, Oidc, OnProviderOutage, OpLogout, OpenidProvider};
+pub use realms::{Delegate, Delegated, Ldap, LdapProtection, LdapServer, PasswordHelp, Realm};
 pub use saml::{
     FoundBy, IdentityProvider, Logout, Pair, Refresh, RequestBinding, Resolution, ResolutionEndpoint, Saml, SourceSite, Weakness,
 };
@@ -586,138 +588,6 @@ pub struct IdentityUrl {
     pub remember: bool,
 }
 
-/// Who checks passwords.
-#[derive(Debug, Clone)]
-pub enum Realm {
-    /// Our own users.
-    Local {
-        /// The shortest new password, in characters.
-        minimum_length: usize,
-    },
-    /// A directory.
-    Ldap(Box<Ldap>),
-    /// A service that is asked.
-    Delegated(Box<Delegated>),
-    /// Passwords that both sides keep, by user name.
-    SharedSecrets(BTreeMap<Username, Secret<String>>),
-}
-
-impl Realm {
-    /// What follows when it does not accept.
-    pub fn then(&self) -> realm::Then {
-        match self {
-            Self::Ldap(ldap) if ldap.exclusive => realm::Then::NextIfUnknown,
-            // It says that it does not know whomever it does not check.
-            Self::Delegated(_) => realm::Then::NextIfUnknown,
-            Self::Local { .. } | Self::Ldap(_) | Self::SharedSecrets(_) => realm::Then::Next,
-        }
-    }
-}
-
-/// A directory that checks passwords.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ldap {
-    /// Its servers, in the order in which they are tried; at least one.
-    pub servers: Vec<LdapServer>,
-    /// Roots their certificates must descend from; empty means the system's.
-    pub ca: Vec<CertificateDer<'static>>,
-    /// The service account.
-    pub bind_dn: String,
-    /// Its password, not empty.
-    pub bind_password: Secret<String>,
-    /// Below which entry people are.
-    pub base: String,
-    /// How far below.
-    pub reach: ldap::Reach,
-    /// Which of them has the name.
-    pub filter: ldap::filter::Template,
-    /// How it speaks.
-    pub dialect: ldap::Dialect,
-    /// Which attribute says what.
-    pub mapping: ldap::Mapping,
-    /// Where groups come from.
-    pub groups: ldap::Groups,
-    /// What happens to newcomers.
-    pub newcomers: ldap::Newcomers,
-    /// Realms behind it are asked only about names it does not know.
-    pub exclusive: bool,
-    /// Attempts at one time.
-    pub connections: usize,
-    /// For one attempt.
-    pub time_limit: Duration,
-    /// How long what was read of somebody holds.
-    pub refresh: Duration,
-}
-
-/// A server of a directory.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LdapServer {
-    /// Its name, or its address without brackets.
-    pub host: String,
-    /// Its port.
-    pub port: u16,
-    /// How what is said there is protected.
-    pub protection: LdapProtection,
-}
-
-/// How what is said to a directory is protected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LdapProtection {
-    /// TLS from the first octet.
-    Ldaps,
-    /// TLS before anything is said.
-    StartTls,
-    /// Not at all: loopback, or conceded.
-    Plain,
-}
-
-/// A service that is asked whether a password is right.
-#[derive(Debug, Clone)]
-pub struct Delegated {
-    /// Its host, without brackets.
-    pub host: String,
-    /// Its port.
-    pub port: u16,
-    /// Path and query.
-    pub path: Secret<String>,
-    /// Whether TLS is spoken.
-    pub tls: bool,
-    /// Roots its certificate must descend from; empty means the system's.
-    pub ca: Vec<CertificateDer<'static>>,
-    /// What we show it.
-    pub client_certificate: Option<Arc<CertifiedKey>>,
-    /// What it calls a user.
-    pub username: delegated::UsernameSource,
-    /// Calls at one time.
-    pub calls: usize,
-    /// Waiting logins.
-    pub waiting: usize,
-    /// For one login.
-    pub time_limit: Duration,
-    /// How much of an answer may be off.
-    pub tolerance: Tolerance,
-    /// Also asked about logins from where they may not come.
-    pub force_callout: bool,
-}
-
-/// An endpoint that others ask.
-#[derive(Debug, Clone)]
-pub struct Delegate {
-    /// What it is made of.
-    pub settings: delegate::Settings,
-    /// Who checks the passwords.
-    pub realms: Vec<RealmName>,
-}
-
-/// What those are told who would change a password that is kept elsewhere.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct PasswordHelp {
-    /// A sentence.
-    pub text: Option<String>,
-    /// Where they change it.
-    pub url: Option<String>,
-}
-
 /// What the application is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Injector {
@@ -822,78 +692,4 @@ pub struct Audit {
     pub file: Option<PathBuf>,
     /// This collector.
     pub syslog: Option<syslog::Settings>,
-}
-
-/// Something that weakens the installation.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Concession {
-    /// What.
-    pub what: Conceded,
-    /// Why.
-    pub reason: String,
-    /// The last day on which it holds, UTC.
-    pub expires: jiff::civil::Date,
-}
-
-/// What can be conceded, and to whom.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Conceded {
-    /// Requests in the clear on this address.
-    PlainHttp(SocketAddr),
-    /// Passwords in the clear on the way to the directory of this realm.
-    PlainLdap(RealmName),
-    /// Passwords in the clear on the way to the service of this realm.
-    PlainDelegated(RealmName),
-    /// A login page on the application's host of this tenant.
-    LoginOnApplicationHost(TenantId),
-    /// Something weaker in the messages of this scheme.
-    WsSecurity(SchemeName, vestibule_wss::Concession),
-    /// Addresses that are not public for the hosts of this scheme.
-    PrivateAddresses(SchemeName),
-    /// Sessions of this scheme that may be another's than the one whose identity they read.
-    SessionOwnerUnchecked(SchemeName),
-    /// Session ids in paths of this tenant's integration services.
-    SessionIdInUrl(TenantId),
-    /// An algorithm or a form of old in the messages of this identity provider.
-    Saml(Weakness, Arc<str>),
-    /// Assertions of SAML 1.1 for this service provider.
-    Saml11Issued(Arc<str>),
-    /// That this service provider fetches them without proving who it is.
-    Saml11UnprovenArtifacts(Arc<str>),
-}
-
-/// The word of [`Conceded::Saml11Issued`].
-pub const SAML11_ISSUED: &str = "saml11-issued";
-/// The word of [`Conceded::Saml11UnprovenArtifacts`].
-pub const SAML11_UNPROVEN_ARTIFACTS: &str = "saml11-unproven-artifacts";
-
-impl Conceded {
-    /// The word of the configuration.
-    pub fn word(&self) -> &'static str {
-        match self {
-            Self::PlainHttp(_) => "plain-http",
-            Self::PlainLdap(_) => "plain-ldap",
-            Self::PlainDelegated(_) => "plain-delegated",
-            Self::LoginOnApplicationHost(_) => "login-on-application-host",
-            Self::WsSecurity(_, concession) => concession.word(),
-            Self::PrivateAddresses(_) => "private-addresses",
-            Self::SessionOwnerUnchecked(_) => "session-owner-unchecked",
-            Self::SessionIdInUrl(_) => "session-id-in-url",
-            Self::Saml(weakness, _) => weakness.word(),
-            Self::Saml11Issued(_) => SAML11_ISSUED,
-            Self::Saml11UnprovenArtifacts(_) => SAML11_UNPROVEN_ARTIFACTS,
-        }
-    }
-
-    /// To whom.
-    pub fn partner(&self) -> String {
-        match self {
-            Self::PlainHttp(address) => address.to_string(),
-            Self::PlainLdap(realm) | Self::PlainDelegated(realm) => realm.to_string(),
-            Self::LoginOnApplicationHost(tenant) | Self::SessionIdInUrl(tenant) => tenant.to_string(),
-            Self::WsSecurity(scheme, _) => scheme.to_string(),
-            Self::PrivateAddresses(scheme) | Self::SessionOwnerUnchecked(scheme) => scheme.to_string(),
-            Self::Saml(_, provider) | Self::Saml11Issued(provider) | Self::Saml11UnprovenArtifacts(provider) => provider.to_string(),
-        }
-    }
 }
