@@ -5,14 +5,15 @@
 
 mod federation;
 mod owners;
+mod secrets;
+mod signals;
+mod stores;
+mod tunnels;
 mod upstreams;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::fs;
-use std::io::Write as _;
-use std::net::{IpAddr, TcpListener};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -21,19 +22,17 @@ use std::time::Duration;
 use async_trait::async_trait;
 use http::{HeaderName, Request, Response};
 use tokio::runtime::Handle;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tower::util::BoxCloneSyncService;
 use vestibule_engine::Timestamp;
 use vestibule_engine::audit::{Event, Recorded, Sink, Trail, VERSION};
-use vestibule_engine::clock::{Clock, random};
+use vestibule_engine::clock::Clock;
 use vestibule_engine::csrf::CsrfKey;
 use vestibule_engine::engine::{Engine, Judgement};
-use vestibule_engine::identity::{Identity, TenantId, Username};
+use vestibule_engine::identity::{TenantId, Username};
 use vestibule_engine::request::{CheckRequest, ClientKind, SECRET_PATHS};
 use vestibule_engine::route::Found;
 use vestibule_engine::scheme::Unavailable;
 use vestibule_engine::secret::Secret;
-use vestibule_engine::store::memory::{MemoryDurableStore, MemoryStore};
 use vestibule_engine::store::{DurableStore, ExpiringStore, Key, Kind};
 use vestibule_engine::tenant::Tenant;
 use vestibule_engine::users::Users;
@@ -44,12 +43,12 @@ use crate::audit::log::Log;
 use crate::audit::meter::{self, Meter};
 use crate::audit::{Audit, FanOut};
 use crate::config::build::{self, Built, House};
-use crate::config::checked::{AnonymousDenied, Checked, Durable, Emergency, Expiring};
+use crate::config::checked::{AnonymousDenied, Checked, Emergency};
 use crate::config::problem::{Colour, Problem};
 use crate::config::reload::{self, Cause, Watch};
 use crate::config::{self, Instead, Purpose};
 use crate::forward::Upstream;
-use crate::keys::{KeyEncryptionKey, KeyRing};
+use crate::keys::KeyRing;
 use crate::realms::hashing::{HashingPool, wrapping};
 use crate::realms::operators::{Operators, operators};
 use crate::schemes::integration::token::TokenKey;
@@ -74,27 +73,21 @@ use crate::serve::proxy::{self, Shared};
 use crate::serve::read::TrustedProxies;
 use crate::serve::tickets::Tickets;
 use crate::store::embedded::EmbeddedStore;
-use crate::store::postgres::PostgresStore;
-use crate::store::redis::RedisStore;
-use crate::store::split::Split;
 use crate::ticket::SessionTickets;
 
 use owners::{Hashes, InForce, Keys, Owners};
+use secrets::{Secrets, sealing_key};
+pub use secrets::{held_sealing_key, opens, sealing_file};
+use signals::Signals;
+pub use signals::Told;
+use stores::Stores;
+pub use stores::{NOT_BEFORE, database};
+use tunnels::until_over;
 
-/// The file of the embedded store, in the store's directory.
-const DATABASE: &str = "vestibule.db";
-/// The file of the key-encryption key, where the configuration names none.
-const SEALING_KEY: &str = "sealing.key";
-/// What marks a store that was made for a demonstration.
-const DEMO: &str = "demo";
-/// The setting that says from when on a restored store may serve.
-pub const NOT_BEFORE: &str = "serve-not-before";
 /// How long a start waits until all users are read.
 const SURVEY: Duration = Duration::from_secs(2);
 /// Jobs that may wait to be hashed, per lane.
 const HASHING_QUEUE: usize = 256;
-/// How often a tunnel's identity is asked whether it still holds.
-const TUNNEL_CHECK: Duration = Duration::from_secs(1);
 
 /// Why the house could not be opened.
 #[derive(Debug)]
@@ -117,33 +110,6 @@ impl From<String> for Refused {
 /// When the system gives no threads.
 pub fn control_runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("control").build()
-}
-
-/// What somebody told a house to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Told {
-    /// To end.
-    Stop,
-    /// To make room for another program.
-    HandOver,
-}
-
-/// What ends us or makes room for a successor. Caught before anybody is told that we serve: a signal that nobody catches kills.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    upgrade: Signal,
-}
-
-impl Signals {
-    fn catch() -> Result<Self, String> {
-        let catch = |kind| signal(kind).map_err(|why| format!("signals cannot be received: {why}"));
-        Ok(Self {
-            terminate: catch(SignalKind::terminate())?,
-            interrupt: catch(SignalKind::interrupt())?,
-            upgrade: catch(SignalKind::user_defined2())?,
-        })
-    }
 }
 
 /// A house that is open.
@@ -273,25 +239,18 @@ impl fmt::Debug for Open {
 impl Open {
     /// Waits for SIGTERM or SIGINT.
     pub async fn until_told_to_stop(&mut self) {
-        tokio::select! {
-            _ = self.signals.terminate.recv() => {}
-            _ = self.signals.interrupt.recv() => {}
-        }
+        self.signals.stop().await;
     }
 
     /// Waits for SIGTERM or SIGINT, or for SIGUSR2 while the successor accepts the configuration.
     pub async fn until_told(&mut self, successor: &Successor) -> Told {
-        loop {
-            tokio::select! {
-                _ = self.signals.terminate.recv() => return Told::Stop,
-                _ = self.signals.interrupt.recv() => return Told::Stop,
-                _ = self.signals.upgrade.recv() => {}
-            }
+        while self.signals.any().await == Told::HandOver {
             match tokio::task::block_in_place(|| successor.check(&self.server.path)) {
                 Ok(()) => return Told::HandOver,
                 Err(why) => tracing::error!("no successor takes over:\n{why}"),
             }
         }
+        Told::Stop
     }
 
     /// What administrators act on.
@@ -430,165 +389,6 @@ fn bind(checked: &Checked, mut inherited: Inherited) -> Result<Vec<Listener>, St
         tracing::warn!(%address, "a socket was handed over that no [[listen]] names; it is closed");
     }
     bound
-}
-
-struct Stores {
-    durable: Arc<dyn DurableStore>,
-    expiring: Arc<dyn ExpiringStore>,
-    /// The store in a file, if that is where users are: of others copies are made with their own tools.
-    embedded: Option<Arc<EmbeddedStore>>,
-    /// See [`build::House::knows_since`].
-    knows_since: Option<Timestamp>,
-}
-
-impl Stores {
-    async fn open(checked: &Checked, purpose: Purpose, clock: &Arc<dyn Clock>) -> Result<Self, String> {
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&checked.store.path)
-            .map_err(|error| format!("the store's directory {} cannot be made: {error}", checked.store.path.display()))?;
-        let control = Handle::current();
-        let memory = || Arc::new(MemoryStore::new(clock.clone()));
-        let embedded = || {
-            let store = EmbeddedStore::open(&database(checked), clock.clone());
-            store.map(Arc::new).map_err(|error| error.to_string())
-        };
-        let mut file = None;
-        let (durable, expiring): (Arc<dyn DurableStore>, Arc<dyn ExpiringStore>) = match (&checked.store.durable, &checked.store.expiring) {
-            (Durable::Embedded, expiring) => {
-                let store = embedded()?;
-                file = Some(store.clone());
-                match expiring {
-                    Expiring::Memory => (store, memory()),
-                    Expiring::Embedded | Expiring::Postgres | Expiring::Redis(_) => (store.clone(), store),
-                }
-            }
-            (Durable::Memory, Expiring::Embedded) => (Arc::new(MemoryDurableStore::default()), embedded()?),
-            (Durable::Memory, _) => (Arc::new(MemoryDurableStore::default()), memory()),
-            (Durable::Postgres(settings), expiring) => {
-                let store = PostgresStore::open(settings, clock.clone(), &control).await.map_err(|error| error.to_string())?;
-                let store = Arc::new(store);
-                match expiring {
-                    Expiring::Redis(settings) => {
-                        let fleeting = RedisStore::open(settings, clock.clone(), &control).await.map_err(|down| down.to_string())?;
-                        let split = Split { lasting: store.clone(), fleeting: Arc::new(fleeting) };
-                        (store, Arc::new(split))
-                    }
-                    Expiring::Postgres | Expiring::Embedded | Expiring::Memory => (store.clone(), store),
-                }
-            }
-        };
-        let knows_since = may_serve(&durable, clock.now()).await?;
-        let marked = durable.setting(DEMO).await.map_err(|down| down.to_string())?.is_some();
-        match purpose {
-            Purpose::Serve if marked => Err("this store was made by `vestibule demo`; serve another one".to_owned()),
-            Purpose::Demo if !marked => {
-                durable.setting_or_insert(DEMO, b"1").await.map_err(|down| down.to_string())?;
-                Ok(Self { durable, expiring, embedded: file, knows_since })
-            }
-            Purpose::Serve | Purpose::Demo => Ok(Self { durable, expiring, embedded: file, knows_since }),
-        }
-    }
-}
-
-/// The file of an embedded store.
-pub fn database(checked: &Checked) -> PathBuf {
-    checked.store.path.join(DATABASE)
-}
-
-/// Refuses while tokens may be alive of which a restored store does not know that they were used; says since when it knows.
-async fn may_serve(durable: &Arc<dyn DurableStore>, now: Timestamp) -> Result<Option<Timestamp>, String> {
-    let noted = durable.setting(NOT_BEFORE).await.map_err(|down| down.to_string())?;
-    let Some(noted) = noted else { return Ok(None) };
-    let until: Timestamp = std::str::from_utf8(&noted)
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .ok_or("the store says since when it may serve again, but not in words that can be read; restore it again")?;
-    match now < until {
-        true => Err(format!("the store was restored, and tokens may be alive that were used before: no gateway serves before {until}")),
-        false => Ok(Some(until)),
-    }
-}
-
-/// The file of the key-encryption key, where the configuration names none.
-pub fn sealing_file(checked: &Checked) -> PathBuf {
-    checked.store.path.join(SEALING_KEY)
-}
-
-/// The key that seals private keys at rest, if there is one already.
-///
-/// # Errors
-/// When it cannot be read.
-pub fn held_sealing_key(checked: &Checked) -> Result<Option<KeyEncryptionKey>, String> {
-    match checked.keys.key_encryption_key.is_some() || sealing_file(checked).exists() {
-        true => sealing_key(checked).map(Some),
-        false => Ok(None),
-    }
-}
-
-/// Whether a key-encryption key opens the secret that the pages of a store are sealed with.
-pub fn opens(sealing: &KeyEncryptionKey, sealed: &Secret<Vec<u8>>) -> bool {
-    sealing.open(&secret_context("pages"), sealed.reveal()).is_ok()
-}
-
-fn secret_context(name: &str) -> [&[u8]; 2] {
-    [b"secret", name.as_bytes()]
-}
-
-/// The key that seals private keys at rest: from the configuration, else from a file beside the store.
-fn sealing_key(checked: &Checked) -> Result<KeyEncryptionKey, String> {
-    let octets = match &checked.keys.key_encryption_key {
-        Some(octets) => octets.clone(),
-        None => made_or_read(&sealing_file(checked))?,
-    };
-    let octets: [u8; 32] = octets.reveal().as_slice().try_into().map_err(|_| "the key-encryption key has not 32 octets".to_owned())?;
-    KeyEncryptionKey::new(&Secret::new(octets)).map_err(|error| error.to_string())
-}
-
-fn made_or_read(path: &Path) -> Result<Secret<Vec<u8>>, String> {
-    let at = |error: std::io::Error| format!("{}: {error}", path.display());
-    let fresh = random::<32>().map_err(|down| down.to_string())?;
-    match fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
-        Ok(mut file) => {
-            file.write_all(&fresh).and_then(|()| file.sync_all()).map_err(at)?;
-            Ok(Secret::new(fresh.to_vec()))
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => fs::read(path).map(Secret::new).map_err(at),
-        Err(error) => Err(at(error)),
-    }
-}
-
-/// What the gateway seals and signs its own notes to browsers with; the same on all nodes.
-struct Secrets {
-    pages: Secret<[u8; 32]>,
-    csrf: Secret<[u8; 32]>,
-    devices: Secret<[u8; 32]>,
-    audit: Secret<[u8; 32]>,
-    tokens: Secret<[u8; 32]>,
-}
-
-impl Secrets {
-    async fn load(store: &Arc<dyn DurableStore>, sealing: &KeyEncryptionKey) -> Result<Self, String> {
-        let one = async |name: &str| {
-            let setting = format!("secret:{name}");
-            let context = secret_context(name);
-            let fresh = random::<32>().map_err(|down| down.to_string())?;
-            let sealed = sealing.seal(&context, &fresh).map_err(|error| error.to_string())?;
-            let stands = store.setting_or_insert(&setting, &sealed).await.map_err(|down| down.to_string())?;
-            let opened = sealing.open(&context, &stands);
-            let opened = opened.map_err(|_| "the store was sealed under another key-encryption key; restore that key".to_owned())?;
-            let octets: [u8; 32] = opened.reveal().as_slice().try_into().map_err(|_| format!("the stored secret {name} is damaged"))?;
-            Ok::<_, String>(Secret::new(octets))
-        };
-        Ok(Self {
-            pages: one("pages").await?,
-            csrf: one("csrf").await?,
-            devices: one("devices").await?,
-            audit: one("audit").await?,
-            tokens: one("tokens").await?,
-        })
-    }
 }
 
 /// What a reload acts on.
@@ -916,26 +716,6 @@ fn door(listener: &config::checked::Listener, forwarding: &[HeaderName]) -> prox
             ..proxy::Limits::default()
         },
     }
-}
-
-/// Ends when an identity no longer holds, which is asked every second.
-fn until_over(shared: &Arc<OnceLock<Arc<Shared>>>) -> proxy::UntilOver {
-    // It is part of what is shared, and must not keep that alive.
-    let shared = Arc::downgrade(shared);
-    Arc::new(move |identity: Arc<Identity>, client: IpAddr| {
-        let shared = shared.clone();
-        Box::pin(async move {
-            loop {
-                tokio::time::sleep(TUNNEL_CHECK).await;
-                // Under the configuration in force, not the one under which the tunnel was opened.
-                let Some(engine) = shared.upgrade().and_then(|shared| Some(shared.get()?.running().engine.clone())) else { return };
-                // An outage is no logout; the store is asked again in a second.
-                if let Ok(false) = engine.holds(&identity, client).await {
-                    return;
-                }
-            }
-        })
-    })
 }
 
 /// What a reload cannot change.
