@@ -1,15 +1,16 @@
 //! What must hold for any octets that a browser or a responder brings with SAML 1.1. Run by libFuzzer in `fuzz/`, and over the corpus
 //! by `cargo test`.
 
+#[path = "keys.rs"]
+mod keys;
+
 use std::sync::OnceLock;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use vestibule_saml::binding::{Artifact, ArtifactQuery, Post};
 use vestibule_saml::protocol::ArtifactRequest11;
 use vestibule_saml::sp::{Expectations, Requests, Saml11, TrustedIdp};
 use vestibule_saml::{Signature, Sp};
-use vestibule_xmlsec::{DecryptionKeys, TrustedKeys};
+use vestibule_xmlsec::DecryptionKeys;
 
 /// Whoever is believed is whom the corpus has signed: nobody else has the key.
 pub fn consume(octets: &[u8]) {
@@ -39,11 +40,7 @@ pub fn consume(octets: &[u8]) {
 fn parties() -> &'static (Sp, TrustedIdp) {
     static PARTIES: OnceLock<(Sp, TrustedIdp)> = OnceLock::new();
     PARTIES.get_or_init(|| {
-        let pem = include_str!("../../corpus/recorded/keys/idp-rsa2048.crt");
-        let body: String = pem.lines().filter(|line| !line.starts_with("-----")).collect();
-        let mut keys = TrustedKeys::new();
-        keys.add_certificate(&STANDARD.decode(body).expect("a certificate")).expect("a key");
-        let idp = TrustedIdp { saml11: Saml11::Allowed, ..TrustedIdp::new("https://idp.example.org/saml11", keys) };
+        let idp = TrustedIdp { saml11: Saml11::Allowed, ..TrustedIdp::new("https://idp.example.org/saml11", keys::trusted()) };
         let sp = Sp {
             entity_id: "https://gw.example.com/saml11/sp".to_owned(),
             acs_urls: vec!["https://gw.example.com/fed/sp/samlv11sso".to_owned()],

@@ -1,16 +1,17 @@
 //! What must hold for any octets that a browser or a partner brings with SAML 2.0, in a form, a query, an envelope or as metadata. Run by
 //! libFuzzer in `fuzz/`, and over the corpus by `cargo test`.
 
+#[path = "keys.rs"]
+mod keys;
+
 use std::sync::OnceLock;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use vestibule_saml::binding::{Artifact, ArtifactQuery, Post, Redirect};
 use vestibule_saml::metadata::{Metadata, Trust};
 use vestibule_saml::protocol::{AuthnRequest, LogoutRequest};
 use vestibule_saml::sp::{Expectations, Requests, TrustedIdp, Unsolicited};
 use vestibule_saml::{Incoming, Signature, Sp};
-use vestibule_xmlsec::{DecryptionKeys, TrustedKeys};
+use vestibule_xmlsec::DecryptionKeys;
 
 const SLO: &str = "https://gw.example.com/saml/slo";
 
@@ -65,11 +66,8 @@ fn respond(octets: &[u8]) {
 fn parties() -> &'static (Sp, TrustedIdp) {
     static PARTIES: OnceLock<(Sp, TrustedIdp)> = OnceLock::new();
     PARTIES.get_or_init(|| {
-        let pem = include_str!("../../corpus/recorded/keys/idp-rsa2048.crt");
-        let body: String = pem.lines().filter(|line| !line.starts_with("-----")).collect();
-        let mut keys = TrustedKeys::new();
-        keys.add_certificate(&STANDARD.decode(body).expect("a certificate")).expect("a key");
-        let idp = TrustedIdp { unsolicited: Unsolicited::Allowed, ..TrustedIdp::new("https://idp.example.org/saml/metadata", keys) };
+        let idp =
+            TrustedIdp { unsolicited: Unsolicited::Allowed, ..TrustedIdp::new("https://idp.example.org/saml/metadata", keys::trusted()) };
         let sp = Sp {
             entity_id: "https://gw.example.com/saml/sp".to_owned(),
             acs_urls: vec!["https://gw.example.com/saml/acs".to_owned()],
