@@ -136,6 +136,11 @@ pub struct LdapRealm {
     /// directory is down, sessions go on.
     #[serde(default = "quarter_of_an_hour")]
     pub refresh: At<Period>,
+    /// How many wrong passwords lock an account in the directory itself. `check` warns unless `account_failures` of
+    /// `[passwords]` is fewer, for otherwise outsiders can lock people out of everything, not only of the gateway.
+    #[serde(default)]
+    #[schemars(with = "Option<u32>", example = 10)]
+    pub locks_after: Option<At<u32>>,
 }
 
 fn quarter_of_an_hour() -> At<Period> {

@@ -67,6 +67,11 @@ impl Resolve<'_> {
             self.error(&written.timeout, format!("one attempt may take {LONGEST} at most"));
         }
         let refresh = self.positive(&written.refresh);
+        let ours = self.file.passwords.account_failures.value;
+        if let Some(limit) = written.locks_after.as_ref().filter(|limit| limit.value <= ours) {
+            let warning = format!("with account_failures = {ours} here, outsiders can lock an account in the directory");
+            self.warn(limit, warning).help = Some("make account_failures in [passwords] fewer than this".to_owned());
+        }
         let newcomers = match written.provision {
             true => Newcomers::Provisioned(ProfileName::from(written.profile.value.as_str())),
             false => Newcomers::Refused,
