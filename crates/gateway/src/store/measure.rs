@@ -176,12 +176,13 @@ async fn fill(store: &Arc<dyn ExpiringStore>, from: usize, to: usize) {
     }
 }
 
-/// The median of look-ups of sessions drawn from all.
-async fn look_up(store: &Arc<dyn ExpiringStore>, all: usize) -> Duration {
+/// The median of look-ups of sessions drawn from all, others in each `round`; `before` each, something else happens.
+async fn look_up(store: &Arc<dyn ExpiringStore>, all: usize, round: usize, before: &impl AsyncFn()) -> Duration {
     let mut took = Vec::new();
-    for turn in 0..LOOK_UPS {
+    for turn in round * LOOK_UPS..(round + 1) * LOOK_UPS {
         // A step that shares no factor with any size here visits them all over the place.
         let key = key(turn * 7_368_787 % all);
+        before().await;
         let began = Instant::now();
         assert!(store.get(&key).await.unwrap().is_some());
         took.push(began.elapsed());
@@ -213,22 +214,33 @@ async fn look_up_warm(store: Arc<dyn ExpiringStore>) -> Duration {
 /// `reader` is the same store for who only looks up: of PostgreSQL's connections that one knows one, whoever else wrote by many.
 async fn measured(name: &str, store: Arc<dyn ExpiringStore>, reader: Arc<dyn ExpiringStore>) {
     let (few, many) = (1000, many());
+    let quiet = async || {};
+    // What was read before is out of date then, whatever the store keeps of it.
+    let written = async || {
+        assert!(store.increment(&Key::of(&tenant(), Kind::Throttle, &[b"others"]), DAY).await.unwrap() > 0);
+    };
     fill(&store, 0, few).await;
     // Once without being counted: statements are prepared, pages are read.
-    look_up(&reader, few).await;
+    look_up(&reader, few, 0, &quiet).await;
     let warm = look_up_warm(store.clone()).await;
-    let small = look_up(&reader, few).await;
+    let small = look_up(&reader, few, 1, &quiet).await;
+    let small_beside = look_up(&reader, few, 2, &written).await;
     let began = Instant::now();
     fill(&store, few, many).await;
     let opened = (many - few) as f64 / began.elapsed().as_secs_f64();
-    look_up(&reader, many).await;
-    let large = look_up(&reader, many).await;
+    look_up(&reader, many, 0, &quiet).await;
+    let large = look_up(&reader, many, 1, &quiet).await;
+    let large_beside = look_up(&reader, many, 2, &written).await;
     println!(
-        "{name:>10}: warm {:>7.1} us, cold {:>7.1} us with {few}, {:>7.1} us with {many}, ratio {:.2}; {opened:.0} opened/s",
+        "{name:>10}: warm {:>7.1} us, cold {:>7.1} us with {few}, {:>7.1} us with {many}, ratio {:.2}; each after a write {:>7.1} and {:>7.1} us, \
+         ratio {:.2}; {opened:.0} opened/s",
         micros(warm),
         micros(small),
         micros(large),
-        micros(large) / micros(small)
+        micros(large) / micros(small),
+        micros(small_beside),
+        micros(large_beside),
+        micros(large_beside) / micros(small_beside),
     );
 }
 
