@@ -308,6 +308,29 @@ pub(crate) mod tests {
         Cli::command().debug_assert();
     }
 
+    /// The Markdown files below a folder.
+    fn pages(folder: &Path) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let below = |path: PathBuf| if path.is_dir() { pages(&path) } else { vec![path] };
+        entries.flat_map(below).filter(|path| path.extension().is_some_and(|extension| extension == "md")).collect()
+    }
+
+    #[test]
+    fn every_command_of_the_documents_is_understood() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let mut understood = 0;
+        for page in [pages(&root.join("docs")), pages(&root.join("examples")), vec![root.join("README.md")]].concat() {
+            let text = std::fs::read_to_string(&page).unwrap().replace("\\\n", " ").replace("$(date +%F)", "2026-11-28");
+            for line in text.lines().map(str::trim_start).filter(|line| line.starts_with("vestibule ")) {
+                let words = line.split_whitespace().take_while(|word| !matches!(*word, ">" | "<" | "&" | "|" | "#"));
+                let parsed = Cli::try_parse_from(words);
+                assert!(parsed.is_ok(), "{}: {line}: {}", page.display(), parsed.unwrap_err());
+                understood += 1;
+            }
+        }
+        assert!(understood >= 20, "{understood}");
+    }
+
     #[test]
     fn common_options_stand_anywhere() {
         for line in [
