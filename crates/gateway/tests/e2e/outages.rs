@@ -112,10 +112,31 @@ fn a_redis_that_is_cut_off_lets_nobody_in_and_loses_nothing() {
 }
 
 #[test]
+fn a_redis_that_falls_silent_lets_nobody_in_and_loses_nothing() {
+    let (Some(postgres), Some(redis)) = (Postgres::start(), Redis::start(&[])) else { return };
+    let wire = Wire::to(redis.port);
+    let scene = Scene::begin(&over(postgres.port, Some(wire.port)));
+    wire.silence(true);
+    scene.is_out();
+    wire.silence(false);
+    scene.ends_well();
+}
+
+#[test]
 fn a_slow_database_is_waited_for_and_a_too_slow_one_is_an_outage() {
     let Some(postgres) = Postgres::start() else { return };
     let wire = Wire::to(postgres.port);
-    let scene = Scene::begin(&over(wire.port, None));
+    slows_down(Scene::begin(&over(wire.port, None)), &wire);
+}
+
+#[test]
+fn a_slow_redis_is_waited_for_and_a_too_slow_one_is_an_outage() {
+    let (Some(postgres), Some(redis)) = (Postgres::start(), Redis::start(&[])) else { return };
+    let wire = Wire::to(redis.port);
+    slows_down(Scene::begin(&over(postgres.port, Some(wire.port))), &wire);
+}
+
+fn slows_down(scene: Scene, wire: &Wire) {
     wire.delay(Duration::from_millis(50));
     scene.load.phase();
     for (who, status) in [(SESSION, 200), (PASSWORD, 200), (ENDED, 401), (STRANGER, 401)] {
