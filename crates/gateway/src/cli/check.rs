@@ -64,7 +64,7 @@ pub fn run(arguments: &Arguments, file: &Path, json: bool, colour: Colour, now: 
         return Report { text: schema::reference(), code: 0 };
     }
     let readable = std::fs::metadata(file).is_ok_and(|about| about.is_file()) && std::fs::File::open(file).is_ok();
-    let loaded = config::load(file, Purpose::Serve, now, policies);
+    let loaded = config::load(file, Purpose::Check, now, policies);
     let code = match (&loaded, readable) {
         (Ok(_), _) => 0,
         (Err(_), true) => 1,

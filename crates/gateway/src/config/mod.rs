@@ -33,6 +33,8 @@ const MAX_FILE: u64 = 16 << 20;
 pub enum Purpose {
     /// To serve. Nothing made for tests and demonstrations is admitted.
     Serve,
+    /// To say what is wrong. As to serve, but metadata that a start fetches may not be there yet.
+    Check,
     /// To demonstrate or to test: the store may be the memory.
     Demo,
 }

@@ -177,6 +177,20 @@ impl<'a> Mapping<'a> {
         (of(self.display_name), of(self.email))
     }
 
+    /// The name of an account that is made.
+    fn name_of(&self, id: &ExternalId, stated: &dyn Stated) -> Option<Username> {
+        match self.user_name {
+            Some(name) => only(stated, name).and_then(|name| Username::parse(&name)),
+            None => Username::parse(&id.id),
+        }
+    }
+
+    /// An account of the same name is never taken for a newcomer's.
+    fn taken(&self, name: &Username) -> Reason {
+        tracing::error!(partner = self.partner, %name, "somebody new has the name of another account here");
+        Reason::NoAccount
+    }
+
     /// What is kept with the session.
     pub fn kept(&self, stated: &dyn Stated) -> Attributes {
         let mut kept = Attributes::new();
@@ -204,6 +218,21 @@ impl Account<'_> {
     /// Whether it is to be made.
     pub fn is_new(&self) -> bool {
         self.profile.is_some()
+    }
+
+    /// Whether it could be made now, to be asked before the word that makes it is spent: once the operator has mended what is in the
+    /// way, the same word is good still.
+    ///
+    /// # Errors
+    /// [`Unavailable`] when the store does not answer.
+    pub async fn may_be_made(&self, who: &Who, tenant: &TenantId) -> Result<Result<(), Reason>, Unavailable> {
+        let Who::External(id) = who else { return Ok(Ok(())) };
+        let Some(name) = self.mapping.name_of(id, self.stated) else { return Ok(Err(Reason::NoAccount)) };
+        match self.users.by_name(tenant, &name).await? {
+            // Two first logins at once: the other one made it.
+            Some(user) if !user.external_ids.contains(id) => Ok(Err(self.mapping.taken(&name))),
+            Some(_) | None => Ok(Ok(())),
+        }
     }
 
     /// Makes the account of `who`, or brings it up to date. Returns whose it is if it is another than before; `Err` may not enter.
@@ -235,11 +264,7 @@ impl Account<'_> {
         trail: &mut Trail,
     ) -> Result<Result<UserId, Reason>, Unavailable> {
         let mapping = self.mapping;
-        let name = match mapping.user_name {
-            Some(name) => only(self.stated, name).and_then(|name| Username::parse(&name)),
-            None => Username::parse(&id.id),
-        };
-        let Some(name) = name else { return Ok(Err(Reason::NoAccount)) };
+        let Some(name) = mapping.name_of(id, self.stated) else { return Ok(Err(Reason::NoAccount)) };
         let (display_name, email) = mapping.shown(self.stated);
         let user = User {
             id: UserId(RequestId::new(now)?.0),
@@ -266,8 +291,7 @@ impl Account<'_> {
         if let Some(user) = self.users.by_external_id(tenant, id).await? {
             return mapping.refresh(self.users, user.id, self.stated).await.map(|refreshed| refreshed.map(|_| user.id));
         }
-        tracing::error!(partner = mapping.partner, name = %user.name, "somebody new has the name of another account here");
-        Ok(Err(Reason::NoAccount))
+        Ok(Err(mapping.taken(&user.name)))
     }
 }
 

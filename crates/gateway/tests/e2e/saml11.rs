@@ -3,7 +3,7 @@
 //! The messages that each break one rule are those of `corpus/attacks/saml11`; the rules of HTTP and of memory (A1, A7, A8, P1, P14)
 //! are held here. Peers have their own file.
 
-mod hostile;
+pub mod hostile;
 mod mutual_tls;
 mod old_clients;
 

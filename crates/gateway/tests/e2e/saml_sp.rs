@@ -478,6 +478,28 @@ fn an_answer_that_was_used_brings_nobody_back_what_they_have_lost() {
     assert!(!of_dora("show"));
 }
 
+/// Nobody was let in by it, so nothing was used up: the operator mends what was in the way, and the same answer is good, once.
+#[test]
+fn an_answer_that_a_taken_name_kept_out_is_good_once_that_is_mended() {
+    let Some(peer) = Peer::new("corp", "idp-rsa2048") else { return };
+    let gateway = house(&peer, "provision = true\nname = \"uid\"");
+    let peer = peer.meets(&gateway);
+    let mut browser = gateway.browser();
+    let away = depart(&mut browser, &page(&gateway, "/page"));
+    let answer = peer.answers(&away, "x-4711", json!({"attributes": {"uid": ["bob"]}}));
+    let as_it_left = browser.clone();
+    for _ in 0..2 {
+        let kept_out = bring(&mut browser, &answer);
+        assert_eq!((kept_out.status, reason(&gateway, &kept_out).0), (403, json!("no_account")));
+    }
+    link(&gateway, &peer, "bob", "x-4711");
+    let arrived = bring(&mut browser, &answer);
+    assert_eq!(follow(&mut browser, &arrived).status, 200);
+    assert_eq!(gateway.application.last().header("x-vestibule-user"), Some("bob"));
+    let again = bring(&mut as_it_left.clone(), &answer);
+    assert_eq!((again.status, reason(&gateway, &again).0), (403, json!("replayed")));
+}
+
 #[test]
 fn a_login_that_the_identity_provider_begins_is_asked_about_before_it_replaces_anybody() {
     let Some(peer) = Peer::new("corp", "idp-rsa2048") else { return };

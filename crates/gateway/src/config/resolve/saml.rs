@@ -9,7 +9,7 @@ use vestibule_saml::names::binding;
 use vestibule_saml::sp::{Demand, TrustedIdp};
 use vestibule_xmlsec::KeyId;
 
-use super::Resolve;
+use super::{Purpose, Resolve};
 use super::directory::is_loopback;
 use super::saml11::source_twins;
 use crate::config::checked::{Conceded, FoundBy, IdentityProvider, Origin, Pair, Refresh, Resolution, ResolutionEndpoint, Saml, Weakness};
@@ -107,6 +107,9 @@ impl Resolve<'_> {
     }
 
     fn identity_provider(&mut self, at: &At<String>, written: &file::IdentityProvider, one_of_many: bool) -> Option<IdentityProvider> {
+        if self.awaits_metadata(&at.value, written) {
+            return None;
+        }
         let entity = self.metadata(written)?;
         let saml11 = written.saml11.as_ref().map(|site| self.source_site(at, site, &entity));
         let wanted = match written.binding.value {
@@ -261,6 +264,23 @@ impl Resolve<'_> {
             every,
             file: self.path(&written.metadata.value),
         })
+    }
+
+    /// Whether the metadata are still to be fetched, by a start that knows who has to have signed them. What else is said of this
+    /// identity provider cannot be held against them yet.
+    fn awaits_metadata(&mut self, name: &str, written: &file::IdentityProvider) -> bool {
+        let at = &written.metadata;
+        let (Purpose::Check, Some(asked), false) = (self.purpose, &written.refresh, self.path(&at.value).exists()) else { return false };
+        let name: Arc<str> = name.into();
+        if self.refresh(&name, written).is_none_or(|refresh| refresh.keys.is_empty()) {
+            return false;
+        }
+        for weakness in Weakness::ALL {
+            self.is_conceded(&Conceded::Saml(weakness, name.clone()));
+        }
+        self.warn(at, format!("the metadata `{}` are not there yet", at.value.display())).help =
+            Some(format!("the next start fetches them from {}, if the pinned key has signed them; check again then", asked.value.url.value));
+        true
     }
 
     fn metadata(&mut self, written: &file::IdentityProvider) -> Option<Entity> {

@@ -110,14 +110,15 @@ pub async fn fetch_missing(path: &Path, now: Timestamp, control: &Handle) {
 /// Fetches and judges what is not there yet, and puts it there.
 async fn begin(one: &Unfetched, now: Timestamp, control: &Handle) -> Result<(), String> {
     let octets = fetch(&one.refresh, control).await?;
-    let (read, keys, entity_id) = (octets.clone(), one.refresh.keys.clone(), one.entity_id.clone());
-    let judged = tokio::task::spawn_blocking(move || judge_first(entity_id.as_deref(), &read, &keys, now)).await;
+    let (read, keys, entity_id, tls) = (octets.clone(), one.refresh.keys.clone(), one.entity_id.clone(), one.refresh.origin.tls);
+    let judged = tokio::task::spawn_blocking(move || judge_first(entity_id.as_deref(), &read, &keys, tls, now)).await;
     judged.map_err(|why| why.to_string())??;
     replace(&one.refresh.file, &octets).map_err(|why| format!("{} cannot be written: {why}", one.refresh.file.display()))
 }
 
-/// Whether what was fetched may be the first that is believed: signed by a pinned key, and about one identity provider.
-fn judge_first(entity_id: Option<&str>, octets: &[u8], keys: &[Vec<u8>], now: Timestamp) -> Result<(), String> {
+/// Whether what was fetched may be the first that is believed: signed by a pinned key, and about one identity provider. `tls`: nobody
+/// on the way can have put it in the place of something newer.
+fn judge_first(entity_id: Option<&str>, octets: &[u8], keys: &[Vec<u8>], tls: bool, now: Timestamp) -> Result<(), String> {
     let pinned = pinned(keys)?;
     if keys.is_empty() {
         return Err("no key is pinned for them".to_owned());
@@ -131,6 +132,10 @@ fn judge_first(entity_id: Option<&str>, octets: &[u8], keys: &[Vec<u8>], now: Ti
     let (Some(entity), None) = (fitting.next(), fitting.next()) else {
         return Err("they do not describe one identity provider".to_owned());
     };
+    // Nothing is there to hold them against: what was signed years ago, with a key that was withdrawn since, would be the first.
+    if !tls && entity.valid_until.is_none() {
+        return Err("they say no end, and come without TLS: they could be of any age".to_owned());
+    }
     TrustedIdp::from_metadata(entity).map(drop).map_err(|why| why.to_string())
 }
 
@@ -419,7 +424,7 @@ mod tests {
         let pinned = [certificate("idp-rsa2048.crt")];
         let verdict = |octets: &[u8]| {
             let again = judge(&held(&one), octets, &pinned, &Profile::SAML, true, now()).map(drop);
-            let first = judge_first(None, octets, &pinned, now());
+            let first = judge_first(None, octets, &pinned, true, now());
             (again, first)
         };
         assert_eq!(verdict(good.as_bytes()), (Ok(()), Ok(())), "what they are made from is good");
@@ -481,10 +486,10 @@ mod tests {
         let stranger = Entity { entity_id: "https://other.example.org".to_owned(), ..one.clone() };
         let stranger = signed(&stranger, "idp-rsa2048");
         assert!(judge(&held(&one), stranger.as_bytes(), &pinned, &Profile::SAML, true, now()).is_err());
-        assert!(judge_first(Some("https://idp.example.org"), stranger.as_bytes(), &pinned, now()).is_err());
+        assert!(judge_first(Some("https://idp.example.org"), stranger.as_bytes(), &pinned, true, now()).is_err());
         let over = signed(&entity(&["idp-rsa2048.crt"], Some("2026-02-01T00:00:00Z"), ORIGIN), "idp-rsa2048");
-        assert!(judge_first(None, over.as_bytes(), &pinned, now()).is_err(), "they have ended");
-        assert!(judge_first(None, good.as_bytes(), &[], now()).is_err(), "nobody vouches for the first");
+        assert!(judge_first(None, over.as_bytes(), &pinned, true, now()).is_err(), "they have ended");
+        assert!(judge_first(None, good.as_bytes(), &[], true, now()).is_err(), "nobody vouches for the first");
         // And the project's corpus.
         let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../corpus/attacks/saml");
         let mut seen = 0;
@@ -495,6 +500,21 @@ mod tests {
             seen += 1;
         }
         assert!(seen > 100, "{seen}");
+    }
+
+    /// Whoever is on the way could begin with what was signed long ago.
+    #[test]
+    fn without_tls_the_first_say_until_when_they_hold() {
+        let key = vestibule_xmlsec::SigningKey::<vestibule_xmlsec::IdentityProvider>::from_pkcs8("idp", &certificate("idp-rsa2048.key"), None);
+        let key = key.unwrap();
+        let pinned = [certificate("idp-rsa2048.crt")];
+        for (until, tls, taken) in
+            [(Some("2026-04-01T00:00:00Z"), false, true), (None, false, false), (None, true, true), (Some("2026-02-01T00:00:00Z"), false, false)]
+        {
+            let text = entity(&["idp-rsa2048.crt"], until, ORIGIN).signed("_m1", &key).unwrap();
+            let found = judge_first(None, text.as_str().as_bytes(), &pinned, tls, now());
+            assert_eq!(found.is_ok(), taken, "{until:?} {tls} {found:?}");
+        }
     }
 
     /// The same with an address in the place of its own.

@@ -77,12 +77,12 @@ impl Stores {
         let knows_since = may_serve(&durable, clock.now()).await?;
         let marked = durable.setting(DEMO).await.map_err(|down| down.to_string())?.is_some();
         match purpose {
-            Purpose::Serve if marked => Err("this store was made by `vestibule demo`; serve another one".to_owned()),
+            Purpose::Serve | Purpose::Check if marked => Err("this store was made by `vestibule demo`; serve another one".to_owned()),
             Purpose::Demo if !marked => {
                 durable.setting_or_insert(DEMO, b"1").await.map_err(|down| down.to_string())?;
                 Ok(Self { durable, expiring, embedded: file, knows_since })
             }
-            Purpose::Serve | Purpose::Demo => Ok(Self { durable, expiring, embedded: file, knows_since }),
+            Purpose::Serve | Purpose::Check | Purpose::Demo => Ok(Self { durable, expiring, embedded: file, knows_since }),
         }
     }
 }

@@ -19,6 +19,7 @@ use vestibule_engine::store::{Insert, Key, Kind};
 use vestibule_engine::tenant::Tenant;
 
 use super::guard::{Form, is_cross_site};
+use super::logout::forget_partner;
 use super::login_state::{LoginState, LoginStates, MAX_AGE_SECONDS};
 use super::single_logout::Known;
 use super::view::{Display, LeavingPage, LoginPage, Problem};
@@ -72,8 +73,8 @@ impl Portal {
         let typed = first("un").or_else(|| first("login_hint")).unwrap_or_default();
         let typed: String = typed.chars().filter(|c| !c.is_control()).take(MAX_SHOWN).collect();
         let mut response = self.form(visit, StatusCode::OK, session.as_ref(), wish, None, &typed, None)?;
-        if asks("login") && visit.request.cookies(cookie::provider_name(visit.request)).next().is_some() {
-            reply::set_cookie(&mut response, &cookie::set_provider(visit.request, ""));
+        if asks("login") {
+            forget_partner(visit, &mut response);
         }
         Ok(response)
     }
@@ -199,6 +200,9 @@ impl Portal {
     ) -> Result<Result<Identity, Reason>, Unavailable> {
         let mut rest = Proof { replay: Vec::new(), ..proof.clone() };
         let admitted = if account.is_new() {
+            if let Err(reason) = account.may_be_made(&proof.who, &visit.tenant.id).await? {
+                return Ok(Err(reason));
+            }
             match self.engine.admission.spend(&proof, visit.tenant, visit.now).await? {
                 Ok(()) => None,
                 Err(rejection) => return Ok(Err(rejection.reason)),

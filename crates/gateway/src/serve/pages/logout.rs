@@ -67,6 +67,7 @@ impl Portal {
             (told, _) => reply::redirect(told.as_deref().unwrap_or(path)),
         };
         reply::set_cookie(&mut response, &cookie::clear_session(visit.request));
+        forget_partner(visit, &mut response);
         Ok(response)
     }
 }
@@ -83,5 +84,14 @@ fn signed_out(visit: &Visit<'_>) -> Response<Full<Bytes>> {
     if visit.request.cookies(cookie::session_name(visit.request)).next().is_some() {
         reply::set_cookie(&mut response, &cookie::clear_session(visit.request));
     }
+    forget_partner(visit, &mut response);
     response
+}
+
+/// Takes the name of the identity provider to which this browser would be led without being asked: whoever signed out, or wants our
+/// own form, chooses anew (`login-saml-delegated.md` §5.3).
+pub(super) fn forget_partner(visit: &Visit<'_>, response: &mut Response<Full<Bytes>>) {
+    if visit.request.cookies(cookie::provider_name(visit.request)).next().is_some() {
+        reply::set_cookie(response, &cookie::set_provider(visit.request, ""));
+    }
 }

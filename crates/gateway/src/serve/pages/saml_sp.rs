@@ -25,6 +25,7 @@ use self::arrival::text_of;
 pub use self::inspect::PATH as INSPECT;
 use super::journey::{self, Journey, Journeys};
 use super::login::{Vouched, Wish, depart};
+use super::logout::forget_partner;
 use super::single_logout::{Known, Party, Role};
 use super::view::{ChoicePage, SwitchPage};
 use super::words::Words;
@@ -94,8 +95,13 @@ impl Portal {
             .and_then(|text| String::from_utf8(text).ok());
         let host = wish.return_to.as_ref().and_then(ReturnTo::host);
         let clues = Clues { named: named.as_deref(), hint: hint.as_deref(), host: host.as_deref(), remembered: remembered.as_deref() };
+        let gone = !partners.iter().any(|partner| remembered.as_deref() == Some(partner.name));
         let Some(partner) = choose(&partners, &clues) else {
-            return Ok(if is_passive(request) { unasked(&wish) } else { self.choice(visit, &partners, &wish, hint.as_deref()) });
+            let mut response = if is_passive(request) { unasked(&wish) } else { self.choice(visit, &partners, &wish, hint.as_deref()) };
+            if gone {
+                forget_partner(visit, &mut response);
+            }
+            return Ok(response);
         };
         let chain = &visit.found.tenant.chain;
         let scheme = chain.links().iter().map(|link| &link.scheme).find(|scheme| scheme.name() == partner.scheme);

@@ -31,7 +31,7 @@ use vestibule_saml::sp::TrustedIdp;
 use vestibule_saml::{NameId, Rejection};
 
 use self::partner::Correspondent;
-use super::logout::going;
+use super::logout::{forget_partner, going};
 use super::saml_message::Arrived;
 use super::view::{Participant as Shown, SignedOutPage};
 use super::way_out::WayOut;
@@ -401,10 +401,11 @@ impl Portal {
         Ok(response)
     }
 
-    /// Takes the cookie of a session that is over. One that lives is not what the partner meant.
+    /// Takes the cookies of a session that is over. One that lives is not what the partner meant.
     async fn forget_ended(&self, visit: &mut Visit<'_>, response: &mut Response<Full<Bytes>>) -> Result<(), Unavailable> {
         if self.session(visit).await?.is_none() {
             reply::set_cookie(response, &cookie::clear_session(visit.request));
+            forget_partner(visit, response);
         }
         Ok(())
     }

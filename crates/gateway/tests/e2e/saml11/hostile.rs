@@ -12,6 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use vestibule_saml::binding::Artifact;
 
+use super::old_clients::with_services;
 use super::{corpus, entries, list, string, verdict};
 use crate::support::{Answer, Ask, Gateway, Scratch, ask, get};
 
@@ -20,6 +21,9 @@ const ORIGIN: &str = "https://idp.example.org";
 const IDP: &str = "https://idp.example.org/saml11";
 const CLOCK: &str = "2026-03-01 12:01:00";
 const LIBRARY: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
+
+/// Where an old client is on its way to.
+const SERVICES: &str = "https://app.example.com/Services/Integration?command=ssologin&ssoid=north-sso";
 
 /// Messages in which nobody says who they are.
 const NAMELESS: [&str; 2] = ["x24_response11_status.xml", "post-no-issuer.xml"];
@@ -42,11 +46,15 @@ impl Responder {
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let octets = says.lock().unwrap().clone();
+                let answer = |question: &str| {
+                    assert!(question.contains("<samlp:AssertionArtifact>AAH0"), "{question}");
+                    octets
+                };
                 match &config {
-                    None => drop(serve(stream, &octets)),
+                    None => drop(serve(stream, answer)),
                     Some(config) => {
                         let connection = rustls::ServerConnection::new(config.clone()).unwrap();
-                        drop(serve(rustls::StreamOwned::new(connection, stream), &octets));
+                        drop(serve(rustls::StreamOwned::new(connection, stream), answer));
                     }
                 }
             }
@@ -74,7 +82,8 @@ fn server_tls(responder: &Responder) -> Arc<rustls::ServerConfig> {
     Arc::new(builder.with_no_client_auth().with_single_cert(chain, key).unwrap())
 }
 
-fn serve(stream: impl std::io::Read + Write, says: &[u8]) -> std::io::Result<()> {
+/// Answers one question over SOAP.
+pub fn serve(stream: impl std::io::Read + Write, answer: impl FnOnce(&str) -> Vec<u8>) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream);
     let mut length = 0;
     loop {
@@ -89,12 +98,11 @@ fn serve(stream: impl std::io::Read + Write, says: &[u8]) -> std::io::Result<()>
     }
     let mut body = vec![0; length];
     reader.read_exact(&mut body)?;
-    let question = String::from_utf8(body).unwrap();
-    assert!(question.contains("<samlp:AssertionArtifact>AAH0"), "{question}");
+    let says = answer(&String::from_utf8(body).unwrap());
     let status = if says.windows(7).any(|part| part == b"S:Fault") { "500 Internal Server Error" } else { "200 OK" };
     let stream = reader.get_mut();
     write!(stream, "HTTP/1.1 {status}\r\nContent-Type: text/xml\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", says.len())?;
-    stream.write_all(says)?;
+    stream.write_all(&says)?;
     stream.flush()
 }
 
@@ -107,6 +115,10 @@ struct House {
 
 impl House {
     fn start(settings: &[&str], consumer: &str, certificate: &str) -> Self {
+        Self::with(str::to_owned, settings, consumer, certificate)
+    }
+
+    fn with(more: impl Fn(&str) -> String, settings: &[&str], consumer: &str, certificate: &str) -> Self {
         let tls = settings.contains(&"saml11_channel");
         let responder = Responder::start(tls);
         let mut site = String::new();
@@ -142,7 +154,7 @@ impl House {
             ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
             ("TZ", "UTC".to_owned()),
         ];
-        let gateway = Gateway::at_time(&config, &files, &clock);
+        let gateway = Gateway::at_time(&more(&config), &files, &clock);
         Self { gateway, responder, consumer: consumer.to_owned(), fetched: std::cell::Cell::new(0) }
     }
 
@@ -188,6 +200,49 @@ impl House {
         }
     }
 
+    /// Brings a message as a program of old would, on its way to the services.
+    fn bring_as_program(&self, file: &Path, entry: &Value) -> Option<String> {
+        const PAGE: &str = "https%3A%2F%2Fapp.example.com%2Fpage";
+        let octets = std::fs::read(file).unwrap();
+        let services = percent_encoding::utf8_percent_encode(SERVICES, percent_encoding::NON_ALPHANUMERIC).to_string();
+        let onward = |octets: Vec<u8>| String::from_utf8(octets).unwrap().replacen(PAGE, &services, 1);
+        let ask = match string(entry, "kind") {
+            "saml11-response" => {
+                ask("POST", &self.consumer).form(&[("SAMLResponse", &STANDARD.encode(&octets)), ("TARGET", SERVICES)])
+            }
+            "saml11-form" => {
+                ask("POST", &self.consumer).header("Content-Type", "application/x-www-form-urlencoded").body(onward(octets))
+            }
+            "saml11-query" => get(&format!("{}?{}", self.consumer, onward(octets))),
+            "saml11-answer" => {
+                *self.responder.says.lock().unwrap() = octets;
+                get(&format!("{}?TARGET={services}&SAMLart={}", self.consumer, self.artifact()))
+            }
+            other => panic!("{other}"),
+        };
+        let ask = ask.header("X-Forwarded-Proto", "https").header("X-Forwarded-For", "192.0.2.7");
+        let (name, answer) = (file.display().to_string(), self.gateway.send_to("app.example.com", &ask));
+        match answer.status {
+            302 => {
+                let location = answer.header("location").unwrap();
+                assert!(location.contains("odSsoTokenG=") && location.starts_with("https://app.example.com/Services/"), "{name}: {location}");
+                None
+            }
+            400 | 403 => {
+                assert!(answer.header("location").is_none() && !answer.body.contains("odSsoToken"), "{name}: {answer:?}");
+                Some(self.reason(&name, &answer))
+            }
+            _ => panic!("{name}: {answer:?} {}", self.gateway.log()),
+        }
+    }
+
+    /// An artifact that nobody has seen.
+    fn artifact(&self) -> String {
+        self.fetched.set(self.fetched.get() + 1);
+        let artifact = Artifact::Saml11 { source_id: Artifact::source_id_of(IDP), handle: [self.fetched.get(); 20] };
+        artifact.to_base64().replace('+', "%2B")
+    }
+
     /// Sets out, comes back with an artifact that nobody has seen, and has the responder say this.
     fn fetch(&self, says: Vec<u8>) -> Answer {
         *self.responder.says.lock().unwrap() = says;
@@ -195,10 +250,7 @@ impl House {
         let location = leaving.header("location").unwrap_or_else(|| panic!("{leaving:?} {}", self.gateway.log()));
         let (_, target) = location.split_once("TARGET=").unwrap();
         let (name, cookie) = leaving.cookies().into_iter().find(|(name, _)| name.starts_with("__Host-vestibule-login")).unwrap();
-        self.fetched.set(self.fetched.get() + 1);
-        let artifact = Artifact::Saml11 { source_id: Artifact::source_id_of(IDP), handle: [self.fetched.get(); 20] };
-        let artifact = artifact.to_base64().replace('+', "%2B");
-        self.send(get(&format!("{}?TARGET={target}&SAMLart={artifact}", self.consumer)).cookie(&name, &cookie))
+        self.send(get(&format!("{}?TARGET={target}&SAMLart={}", self.consumer, self.artifact())).cookie(&name, &cookie))
     }
 
     fn reason(&self, name: &str, answer: &Answer) -> String {
@@ -247,6 +299,99 @@ fn every_message_meets_the_running_gateway_as_its_manifest_says() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(accepted >= 15 && refused >= 100, "{accepted} {refused}");
+}
+
+/// The same at the door of programs, on the application's host: no browser, no login that was begun, and the way on to the services.
+#[test]
+fn every_message_meets_the_door_of_programs_as_its_manifest_says() {
+    if !Path::new(LIBRARY).exists() {
+        assert!(std::env::var("VESTIBULE_PEERS").as_deref() != Ok("required"), "libfaketime is missing");
+        println!("SKIPPED: libfaketime is not installed");
+        return;
+    }
+    let mut houses: BTreeMap<String, House> = BTreeMap::new();
+    let (mut wrong, mut accepted, mut refused) = (Vec::new(), 0, 0);
+    for (file, entry) in entries(&["saml11-response", "saml11-form", "saml11-query", "saml11-answer"]) {
+        let (settings, certificate) = (list(&entry, "settings"), string(&entry, "trust_cert"));
+        // Without SAML 1.1 this is no address of ours.
+        if settings.is_empty() {
+            continue;
+        }
+        let consumer = string(&entry, "acs_url").strip_prefix("https://gw.example.com").unwrap();
+        let services = |template: &str| with_services(template, "https://idp.example.org/its?TARGET=${TARGET}");
+        let start = || House::with(services, &settings, consumer, certificate);
+        let name = file.file_name().unwrap().to_str().unwrap();
+        let expected = match name {
+            // What a browser is let in without, is elsewhere to a program.
+            "form-target-elsewhere.form" | "form-target-script.form" => Some(vec!["unsupported"]),
+            // The message is for somebody whom the name of no account fits, or is fetched, and nothing is there.
+            _ => verdict(&entry, true),
+        };
+        let found = match &expected {
+            None => {
+                let house = start();
+                *house.responder.says.lock().unwrap() = std::fs::read(corpus("attacks/saml11/answer-good.xml")).unwrap();
+                house.bring_as_program(&file, &entry)
+            }
+            Some(_) => houses.entry(format!("{settings:?} {consumer} {certificate}")).or_insert_with(start).bring_as_program(&file, &entry),
+        };
+        match (&expected, &found) {
+            (None, None) => accepted += 1,
+            (Some(_), Some(found)) if found == "wrong_issuer" && NAMELESS.iter().any(|nameless| name == *nameless) => refused += 1,
+            (Some(reasons), Some(found)) if reasons.contains(&found.as_str()) => refused += 1,
+            (_, _) => wrong.push(format!("{name} {settings:?}: expected {expected:?}, found {found:?}")),
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(accepted >= 10 && refused >= 100, "{accepted} {refused}");
+}
+
+/// Every hostile file of both corpora at the doors of the source site: the responder is no oracle, the transfer service leads nowhere.
+#[test]
+fn hostile_messages_get_nothing_from_the_source_site() {
+    let source = super::source(crate::support::CONFIG, &super::destination_metadata(super::free_port(), &["artifact-01"]), "", &[]);
+    let mut browser = source.browser();
+    let begun = format!("http://{}:{}/saml/idp/transfer?providerId={}&TARGET=x", super::PORTAL, source.public, super::SP);
+    let location = super::leads_to(&super::sign_in(&mut browser, &begun, "ada", super::PASSWORD));
+    assert!(location.contains("SAMLart="), "{location}");
+    let session = browser.cookie(super::PORTAL, "vestibule").unwrap();
+    let encode = |octets: &[u8]| percent_encoding::percent_encode(octets, percent_encoding::NON_ALPHANUMERIC).to_string();
+    let mut seen = 0;
+    for family in ["saml", "saml11"] {
+        for entry in std::fs::read_dir(corpus("attacks").join(family)).unwrap() {
+            let path = entry.unwrap().path();
+            let octets = std::fs::read(&path).unwrap();
+            let responder = |body: Vec<u8>| ask("POST", "/saml/idp/responder").header("Content-Type", "text/xml").body(body);
+            let envelope = [&b"<S:Envelope xmlns:S=\"http://schemas.xmlsoap.org/soap/envelope/\"><S:Body>"[..], &octets, b"</S:Body></S:Envelope>"];
+            let mut asks = vec![responder(octets.clone()), responder(envelope.concat())];
+            let transfer = |query: String| get(&format!("/saml/idp/transfer?{query}")).browser().cookie("vestibule", &session);
+            match path.extension().and_then(|extension| extension.to_str()) {
+                Some("form" | "query") => asks.push(transfer(String::from_utf8(octets.clone()).unwrap().trim().to_owned())),
+                Some("xml") => {
+                    asks.push(transfer(format!("providerId={}&TARGET={}", super::SP, encode(octets.get(..4096).unwrap_or(&octets)))));
+                    asks.push(transfer(format!("providerId={}&TARGET=x", encode(octets.get(..4096).unwrap_or(&octets)))));
+                }
+                Some(_) | None => continue,
+            }
+            for (door, ask) in asks.iter().enumerate() {
+                let answer = source.send_to(super::PORTAL, ask);
+                let fault = door < 2 && answer.status == 500 && answer.body.contains("Fault>");
+                // What is longer than a request line may be, is no request.
+                assert!(fault || (400..500).contains(&answer.status), "{} at door {door}: {answer:?}", path.display());
+                assert!(!answer.body.contains("Assertion ") && answer.header("location").is_none(), "{}: {answer:?}", path.display());
+                if answer.header("x-vestibule-id").is_some() {
+                    let records = source.audit_of(&answer);
+                    let decided = records.iter().find(|record| record["event"] == "request.decided").unwrap();
+                    assert!(!decided["reason"].is_null(), "{}: {records:?}", path.display());
+                }
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen > 900, "only {seen} messages");
+    // And whoever is signed in is signed in still.
+    let again = super::leads_to(&browser.visit(&begun));
+    assert!(again.contains("SAMLart="), "{again}");
 }
 
 /// One artifact, brought a hundred times at once by the browser it belongs to: resolved once, and one session.

@@ -8,6 +8,13 @@ use crate::support::{Ask, exchange};
 
 const SERVICES: &str = "/Services/Integration";
 
+/// The same house with services for old clients, which sign in at this address.
+pub fn with_services(template: &str, its_url: &str) -> String {
+    template
+        .replace("chain = [\"session\", \"saml\"]", &format!("chain = [\"session\", \"crm\", \"saml\"]\n\n[tenant.north.integration]\nssoid = \"north-sso\"\nspacing = \"0s\"\nits_url = \"{its_url}\""))
+        .replace("[scheme.saml]", "[[route]]\nmatch = \"/Services/Integration/**\"\npolicies = [\"policy.cedar\"]\ninject = [\"headers\"]\nbody = { limit = \"1MiB\", types = [\"text/xml\"] }\nforward = \"http://{{app}}\"\n\n[scheme.crm]\ntype = \"integration\"\nrealm = \"local\"\n\n[scheme.saml]")
+}
+
 /// The company's identity provider, and its services.
 struct Company {
     source: Gateway,
@@ -24,13 +31,11 @@ impl Company {
         let template = include_str!("destination.toml")
             .replace("{{transfer}}", &transfer)
             .replace("identity_provider = \"old\"", &format!("identity_provider = \"old\"\nentity_id = \"{SP}\"\n{signing}"))
-            .replace("chain = [\"session\", \"saml\"]", &format!("chain = [\"session\", \"crm\", \"saml\"]\n\n[tenant.north.integration]\nssoid = \"north-sso\"\nspacing = \"0s\"\nits_url = \"{transfer}\""))
-            .replace("[scheme.saml]", "[[route]]\nmatch = \"/Services/Integration/**\"\npolicies = [\"policy.cedar\"]\ninject = [\"headers\"]\nbody = { limit = \"1MiB\", types = [\"text/xml\"] }\nforward = \"http://{{app}}\"\n\n[scheme.crm]\ntype = \"integration\"\nrealm = \"local\"\n\n[scheme.saml]")
             .replace("{{more}}", "")
             .replace("{{site}}", "");
         let (certificate, key) = (recorded("sp-rsa2048.crt"), recorded("sp-rsa2048.key"));
         let files = [("old.xml", metadata.as_str()), ("sp.crt", &certificate), ("sp.key", &key)];
-        let destination = Gateway::at(public, &template, &files);
+        let destination = Gateway::at(public, &with_services(&template, &transfer), &files);
         Self { source, destination }
     }
 

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
+use std::sync::{Arc, Mutex};
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::hmac;
@@ -14,11 +15,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 use vestibule_engine::store::digest;
+use vestibule_saml::binding::Artifact;
 
 use super::{corpus, text};
 use crate::support::{Answer, Ask, Gateway, ask};
 
 const HOST: &str = "gw.example.com";
+const SOAP: &str = "http://schemas.xmlsoap.org/soap/envelope/";
 const ORIGIN: &str = "https://idp.example.org";
 /// The installation's key-encryption key.
 const KEK: [u8; 32] = *b"0123456789abcdef0123456789abcdef";
@@ -189,6 +192,62 @@ fn every_hostile_response_is_refused_by_the_running_gateway() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(refused > 100, "{refused}");
+}
+
+/// Attacks D1 in what stands behind an artifact: a responder of the test says it when it is asked, each under the question's id, signed
+/// anew where the file is signed, or nothing but the id would be refused.
+#[test]
+fn every_hostile_answer_to_an_artifact_is_refused_by_the_running_gateway_for_what_it_is() {
+    if !Path::new(LIBRARY).exists() {
+        assert!(std::env::var("VESTIBULE_PEERS").as_deref() != Ok("required"), "libfaketime is missing");
+        println!("SKIPPED: libfaketime is not installed");
+        return;
+    }
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://127.0.0.1:{}/artifact", listener.local_addr().unwrap().port());
+    let says: Arc<Mutex<String>> = Arc::default();
+    let said = says.clone();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let envelope = said.lock().unwrap().clone();
+            drop(crate::saml11::hostile::serve(stream, |question| addressed(&envelope, question)));
+        }
+    });
+    let (folder, manifest) = attacks("saml");
+    let entries: Vec<&Value> = manifest.iter().filter(|entry| entry["kind"] == "saml20-artifact").collect();
+    let (issuer, certificate) = (string(entries[0], "idp_entity_id"), string(entries[0], "trust_cert"));
+    let house = House::answered(issuer, CLOCK, &[], certificate, Some(&address));
+    let mut wrong = Vec::new();
+    for (number, entry) in entries.iter().enumerate() {
+        *says.lock().unwrap() = std::fs::read_to_string(folder.join(string(entry, "file"))).unwrap();
+        let handle = [u8::try_from(number).unwrap(); 20];
+        let artifact = Artifact::Saml20 { endpoint_index: 0, source_id: Artifact::source_id_of(issuer), handle };
+        let state = string(entry, "in_response_to").strip_prefix('_').unwrap();
+        let link = format!("/saml/sp/acs?SAMLart={}&RelayState={state}", artifact.to_base64().replace('+', "%2B"));
+        let found = house.carry(entry, ask("GET", &link));
+        let expected = Some(string(entry, "reason")).filter(|reason| *reason != "accept");
+        if found.as_deref() != expected {
+            wrong.push(format!("{}: {found:?}, expected {expected:?}", string(entry, "file")));
+        }
+    }
+    assert!(wrong.is_empty() && entries.len() == 7, "{}\n{}", entries.len(), wrong.join("\n"));
+}
+
+/// What a file says in answer to this question.
+fn addressed(envelope: &str, question: &str) -> Vec<u8> {
+    use vestibule_xmlsec::{Document, IdentityProvider, Limits, Placement, SignedElement, SigningKey};
+    const SAMLP: &str = "urn:oasis:names:tc:SAML:2.0:protocol";
+    let id = question.split(" ID=\"").nth(1).unwrap().split('"').next().unwrap();
+    let answer = envelope.replace("InResponseTo=\"_resolve\"", &format!("InResponseTo=\"{id}\""));
+    // The first signature behind the answer's head is the answer's.
+    let (before, head) = answer.split_at(answer.find("<samlp:ArtifactResponse").unwrap());
+    let (Some(begin), Some(end)) = (head.find("<ds:Signature "), head.find("</ds:Signature>")) else { return answer.into_bytes() };
+    let unsigned = format!("{before}{}{}", &head[..begin], &head[end + "</ds:Signature>".len()..]);
+    let key = SigningKey::<IdentityProvider>::from_pkcs8("idp", &text_of("keys/idp-rsa2048.key"), None).unwrap();
+    let document = Document::parse(unsigned.as_bytes(), &Limits::MESSAGE).unwrap();
+    let path = [(SOAP, "Envelope"), (SOAP, "Body"), (SAMLP, "ArtifactResponse")];
+    let placement = Placement::After("urn:oasis:names:tc:SAML:2.0:assertion", "Issuer");
+    document.sign_enveloped(SignedElement::Path(&path), placement, &[], &key).unwrap_or_else(|_| answer.into_bytes())
 }
 
 /// Attacks D1 against single logout: whatever is brought to its address, in either role of a message, ends nobody's session.
@@ -390,8 +449,14 @@ impl House {
 
     /// One that believes whoever is called so.
     fn of(issuer: &str, clock: &str, case: &[String], certificate: &str) -> Self {
+        Self::answered(issuer, clock, case, certificate, None)
+    }
+
+    /// One that is answered by artifacts, which are resolved at this address.
+    fn answered(issuer: &str, clock: &str, case: &[String], certificate: &str, resolved_at: Option<&str>) -> Self {
         let unsolicited = if case.iter().any(|setting| setting == "allow_unsolicited") { "unsolicited = true" } else { "" };
-        let mut config = include_str!("fixtures.toml").replace("{{unsolicited}}", unsolicited);
+        let answers = resolved_at.map_or("", |_| "\nanswers = \"artifact\"");
+        let mut config = include_str!("fixtures.toml").replace("{{unsolicited}}", &format!("{unsolicited}{answers}"));
         let words = case.iter().filter_map(|setting| match setting.strip_prefix("legacy_") {
             Some(weakness) => Some(format!("saml-{weakness}")),
             None => Some(setting.clone()).filter(|setting| setting == "saml11"),
@@ -403,8 +468,11 @@ impl House {
         }
         let pem = text(certificate);
         let body: String = pem.lines().filter(|line| !line.starts_with("-----")).collect();
+        let resolution = resolved_at.map_or_else(String::new, |at| {
+            format!(r#"<ArtifactResolutionService Binding="urn:oasis:names:tc:SAML:2.0:bindings:SOAP" Location="{at}" index="0"/>"#)
+        });
         let metadata = format!(
-            r#"<EntityDescriptor xmlns="urn:oasis:names:tc:SAML:2.0:metadata" entityID="{issuer}"><IDPSSODescriptor protocolSupportEnumeration="urn:oasis:names:tc:SAML:2.0:protocol"><KeyDescriptor><KeyInfo xmlns="http://www.w3.org/2000/09/xmldsig#"><X509Data><X509Certificate>{body}</X509Certificate></X509Data></KeyInfo></KeyDescriptor><SingleSignOnService Binding="urn:oasis:names:tc:SAML:2.0:bindings:HTTP-Redirect" Location="https://idp.example.org/saml/sso"/></IDPSSODescriptor></EntityDescriptor>"#
+            r#"<EntityDescriptor xmlns="urn:oasis:names:tc:SAML:2.0:metadata" entityID="{issuer}"><IDPSSODescriptor protocolSupportEnumeration="urn:oasis:names:tc:SAML:2.0:protocol"><KeyDescriptor><KeyInfo xmlns="http://www.w3.org/2000/09/xmldsig#"><X509Data><X509Certificate>{body}</X509Certificate></X509Data></KeyInfo></KeyDescriptor>{resolution}<SingleSignOnService Binding="urn:oasis:names:tc:SAML:2.0:bindings:HTTP-Redirect" Location="https://idp.example.org/saml/sso"/></IDPSSODescriptor></EntityDescriptor>"#
         );
         let (sp_certificate, sp_key) = (text("keys/sp-rsa2048.crt"), text("keys/sp-rsa2048.key"));
         let sealing = STANDARD.encode(KEK);
@@ -428,13 +496,17 @@ impl House {
     }
 
     fn bring(&self, entry: &Value, fill: impl FnOnce(Ask) -> Ask) -> Option<String> {
-        let mut post = ask("POST", "/saml/acs").browser().header("Origin", ORIGIN).header("Sec-Fetch-Site", "cross-site");
-        post = post.header("X-Forwarded-Proto", "https").header("X-Forwarded-For", "192.0.2.7");
+        self.carry(entry, fill(ask("POST", "/saml/acs").header("Origin", ORIGIN).header("Sec-Fetch-Site", "cross-site")))
+    }
+
+    /// Sends as the browser that began the login of the entry.
+    fn carry(&self, entry: &Value, ask: Ask) -> Option<String> {
+        let mut ask = ask.browser().header("X-Forwarded-Proto", "https").header("X-Forwarded-For", "192.0.2.7");
         if let Some(id) = entry["in_response_to"].as_str() {
             let journey = id.strip_prefix('_').unwrap();
-            post = post.cookie(&format!("__Host-vestibule-login.{journey}"), &self.journey(journey));
+            ask = ask.cookie(&format!("__Host-vestibule-login.{journey}"), &self.journey(journey));
         }
-        let answer = self.gateway.send_to(HOST, &fill(post));
+        let answer = self.gateway.send_to(HOST, &ask);
         let file = string(entry, "file");
         match answer.status {
             303 => {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{CONFIG, PORTAL, Peer, bring, depart, follow, house, link, page, start, text};
+use super::{CONFIG, ORIGIN, PORTAL, Peer, bring, depart, follow, house, link, page, start, text};
 use crate::interop::passed;
 use crate::support::{Answer, Browser, Gateway, hidden_fields};
 
@@ -230,4 +230,37 @@ fn a_logout_may_be_local() {
     let over = leave(&mut browser, &gateway);
     assert!(over.body.contains("Cannot be asked") && over.body.contains("signed out here"), "{}", over.body);
     assert!(!is_signed_in(&mut browser, &gateway));
+}
+
+/// The cookie that a login begun there leaves leads back there, until somebody signs out, here or there, or wants our own form.
+#[test]
+fn whoever_signs_out_is_not_led_back_unasked() {
+    let (Some(corp), Some(lab)) = (Peer::new("corp", "idp-rsa2048"), Peer::new("lab", "idp-rsa4096")) else { return };
+    let gateway = start(&[(&corp, &format!("unsolicited = true\norigins = [\"{ORIGIN}\"]")), (&lab, "")], "");
+    let corp = corp.meets(&gateway);
+    link(&gateway, &corp, "ada", "ada-at-corp");
+    let portal = format!("http://{PORTAL}:{}", gateway.public);
+    let sp = format!("{portal}/saml/sp/metadata");
+    type Leave<'a> = &'a dyn Fn(&mut Browser<'_>) -> Answer;
+    let here: Leave<'_> = &|browser| leave(browser, &gateway);
+    let there: Leave<'_> = &|browser| {
+        let job = json!({"do": "logout", "user": "ada-at-corp", "sp": sp, "destination": slo(&gateway), "binding": "redirect"});
+        bring_logout(browser, &corp.ask(job))
+    };
+    let form: Leave<'_> = &|browser| browser.load(&format!("{portal}/login?login&prompt=login"));
+    for (name, leaves) in [("here", here), ("there", there), ("our form", form)] {
+        let mut browser = gateway.browser();
+        let acs = format!("{portal}/saml/sp/acs");
+        let answer =
+            corp.ask(json!({"do": "unsolicited", "user": "ada-at-corp", "sp": sp, "acs": acs, "relay_state": page(&gateway, "/page")}));
+        let arrived = bring(&mut browser, &answer);
+        assert_eq!(follow(&mut browser, &arrived).status, 200);
+        let onward = browser.load(&format!("{portal}/login?prompt=login"));
+        assert!(onward.header("location").is_some_and(|location| location.starts_with(&corp.entity_id())), "{name}: {onward:?}");
+        let left = leaves(&mut browser);
+        assert!(matches!(left.status, 200 | 303), "{name}: {left:?}");
+        assert_eq!(browser.cookie(PORTAL, "vestibule-idp"), None, "{name}");
+        let chosen = browser.load(&format!("{portal}/login?prompt=login"));
+        assert!(chosen.status == 200 && chosen.body.contains("idp=lab"), "{name}: {chosen:?}");
+    }
 }

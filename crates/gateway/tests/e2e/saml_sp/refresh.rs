@@ -112,6 +112,13 @@ fn a_gateway_begins_with_an_address_alone_where_a_pinned_key_signs_what_is_there
     let again = std::fs::read_to_string(&other).unwrap().replace("fetched.xml", "forged.xml");
     let other = gateway.scratch.write("other.toml", &again);
     signed(&peer, "2101-01-01T00:00:00Z", "idp-rsa4096").clone_into(&mut published.lock().unwrap());
+    // What is not there yet is no mistake of the configuration, where a start may fetch it; without a key it would have to be put there.
+    let said = gateway.command(&["check", "--config", other.to_str().unwrap()]);
+    let text = String::from_utf8_lossy(&said.stdout).into_owned();
+    assert!(said.status.success(), "{text}");
+    assert!(text.contains("the metadata `forged.xml` are not there yet") && text.contains(&format!("fetches them from http://localhost:{port}/")), "{text}");
+    let unpinned = gateway.scratch.write("unpinned.toml", &again.replace(", key = \"federation.crt\"", ""));
+    assert_eq!(gateway.command(&["check", "--config", unpinned.to_str().unwrap()]).status.code(), Some(1));
     let mut serve = std::process::Command::new(env!("CARGO_BIN_EXE_vestibule"));
     let refused = serve.args(["serve", "--config", other.to_str().unwrap()]).output().unwrap();
     assert!(!refused.status.success(), "{refused:?}");
