@@ -180,11 +180,28 @@ impl Sessions {
         now: Timestamp,
         trail: &mut Trail,
     ) -> Result<Opened, Unavailable> {
+        self.open_beside(identity, host, ends, now, trail, |_| std::future::ready(Ok(()))).await
+    }
+
+    /// The same, and writes at the same time what belongs to the session: a store that commits together what waits together has one
+    /// commit of both.
+    ///
+    /// # Errors
+    /// As [`Sessions::open`], and those of `beside`.
+    pub async fn open_beside<F: Future<Output = Result<(), Unavailable>> + Send>(
+        &self,
+        identity: &Identity,
+        host: &str,
+        ends: Option<Timestamp>,
+        now: Timestamp,
+        trail: &mut Trail,
+        beside: impl FnOnce(SessionRef) -> F + Send,
+    ) -> Result<Opened, Unavailable> {
         // The limit is kept as an earlier beginning, so that one rule ends every session.
         let latest = ends.and_then(|ends| ends.checked_sub(signed(self.settings.absolute)).ok());
         let began = latest.map_or(now, |latest| latest.min(now));
         let record = Record { began, ..self.record_of(identity, host, now).await? };
-        let opened = self.insert(&identity.user, &record, now, trail).await?;
+        let opened = self.insert_beside(&identity.user, &record, now, trail, beside).await?;
         self.end(identity, Ending::Renewed, trail).await?;
         Ok(opened)
     }
@@ -549,20 +566,35 @@ impl Sessions {
     }
 
     async fn insert(&self, user: &User, record: &Record, now: Timestamp, trail: &mut Trail) -> Result<Opened, Unavailable> {
+        self.insert_beside(user, record, now, trail, |_| std::future::ready(Ok(()))).await
+    }
+
+    async fn insert_beside<F: Future<Output = Result<(), Unavailable>> + Send>(
+        &self,
+        user: &User,
+        record: &Record,
+        now: Timestamp,
+        trail: &mut Trail,
+        beside: impl FnOnce(SessionRef) -> F + Send,
+    ) -> Result<Opened, Unavailable> {
         let tenant = &user.tenant;
         let octets = random::<32>()?;
         let key = Key::from_digest(tenant, Kind::Session, &self.digest(tenant, &octets));
         let value = record.encode().ok_or_else(too_long)?;
         let groups = [user_group(tenant, user.id), login_group(tenant, record.login)];
         let limit = Some((&groups[0], self.settings.per_user.max(1)));
+        let first = self.store.insert(&key, &value, self.time_to_live(record, user, now), &groups, limit);
+        let (mut inserted, written) = tokio::join!(first, beside(self.reference(key.clone(), record)));
+        written?;
         for _ in 0..MOST_EVICTED {
-            match self.store.insert(&key, &value, self.time_to_live(record, user, now), &groups, limit).await? {
+            match inserted? {
                 Insert::Inserted => {
                     return Ok(self.opened(user, key, &octets, record, trail));
                 }
                 Insert::Full => self.make_room(user, trail).await?,
                 Insert::Exists => break,
             }
+            inserted = self.store.insert(&key, &value, self.time_to_live(record, user, now), &groups, limit).await;
         }
         Err(Unavailable::new("store", "a new session was refused"))
     }

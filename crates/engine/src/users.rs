@@ -21,6 +21,8 @@ const CACHED: usize = 100_000;
 pub struct Users {
     store: Arc<dyn DurableStore>,
     cache: Cache<UserId, (Arc<User>, Timestamp)>,
+    /// Who was called so last. Only a hint: the user's own copy says whether the link holds.
+    linked: Cache<(TenantId, ExternalId), UserId>,
     epoch: CachedEpoch,
     changes: Watch,
 }
@@ -44,7 +46,7 @@ impl Users {
     pub fn new(store: Arc<dyn DurableStore>, revocation_lag: Duration) -> Self {
         let changes = Watch::new(store.changes(), revocation_lag);
         let epoch = CachedEpoch { value: AtomicU64::new(0), read: AtomicI64::new(i64::MIN) };
-        Self { store, cache: Cache::new(CACHED), epoch, changes }
+        Self { store, cache: Cache::new(CACHED), linked: Cache::new(CACHED), epoch, changes }
     }
 
     /// The store beneath, for those who change users.
@@ -119,6 +121,27 @@ impl Users {
     /// [`Unavailable`] when the store does not answer.
     pub async fn by_external_id(&self, tenant: &TenantId, id: &ExternalId) -> Result<Option<Arc<User>>, Unavailable> {
         Ok(self.store.user_by_external_id(tenant, id).await?.map(Arc::new))
+    }
+
+    /// The same from the cache, while that may be trusted.
+    ///
+    /// # Errors
+    /// [`Unavailable`] when the store does not answer and the cache may not.
+    pub async fn linked(&self, tenant: &TenantId, id: &ExternalId, now: Timestamp) -> Result<Option<Arc<User>>, Unavailable> {
+        let name = (tenant.clone(), id.clone());
+        if let Some(user) = self.linked.get(&name)
+            && let Some(user) = self.by_id(user, now).await?
+            && user.tenant == *tenant
+            && user.external_ids.contains(id)
+        {
+            return Ok(Some(user));
+        }
+        let user = self.by_external_id(tenant, id).await?;
+        match &user {
+            Some(user) => self.linked.insert(name, user.id),
+            None => drop(self.linked.remove(&name)),
+        }
+        Ok(user)
     }
 }
 
@@ -205,6 +228,28 @@ mod tests {
         assert!(store.update_user(&User { epoch: 1, ..ada.clone() }, 0).await.unwrap());
         assert_eq!(users.by_id(ada.id, now).await.unwrap().unwrap().epoch, 1);
         assert!(Arc::ptr_eq(&untouched, &users.by_id(bob.id, now).await.unwrap().unwrap()));
+    }
+
+    #[tokio::test]
+    async fn a_link_is_found_without_the_store_while_it_holds() {
+        let (store, users, ada) = users().await;
+        let (tenant, now) = (TenantId::from("north"), Timestamp::UNIX_EPOCH);
+        let link = ExternalId { issuer: "saml:corp".into(), id: "a-1".to_owned() };
+        assert_eq!(users.linked(&tenant, &link, now).await.unwrap(), None);
+        let linked = User { external_ids: vec![link.clone()], ..ada.clone() };
+        assert!(store.update_user(&linked, 0).await.unwrap());
+        users.linked(&tenant, &link, now).await.unwrap().unwrap();
+        let first = users.linked(&tenant, &link, now).await.unwrap().unwrap();
+        assert!(Arc::ptr_eq(&first, &users.linked(&tenant, &link, now).await.unwrap().unwrap()), "from the cache");
+        assert_eq!(users.linked(&"south".into(), &link, now).await.unwrap(), None);
+        // It goes over to another user.
+        assert!(store.update_user(&User { external_ids: Vec::new(), ..linked }, 0).await.unwrap());
+        assert_eq!(users.linked(&tenant, &link, now).await.unwrap(), None);
+        let bob = User { external_ids: vec![link.clone()], ..conformance::user(&tenant, "bob").unwrap() };
+        assert!(store.insert_user(&bob).await.unwrap());
+        assert_eq!(users.linked(&tenant, &link, now).await.unwrap().unwrap().id, bob.id);
+        assert!(store.remove_user(bob.id).await.unwrap());
+        assert_eq!(users.linked(&tenant, &link, now).await.unwrap(), None);
     }
 
     #[tokio::test]

@@ -253,29 +253,72 @@ pub struct Rejection {
 #[derive(Debug, Default)]
 pub(crate) struct Trace {
     checks: Vec<Check>,
+    terse: bool,
     pub(crate) status: Option<Box<Status>>,
 }
 
+/// The text of a detail, or what writes it once it is wanted.
+pub(crate) trait Detail {
+    fn text(self) -> String;
+}
+
+impl Detail for &str {
+    fn text(self) -> String {
+        self.to_owned()
+    }
+}
+
+impl Detail for String {
+    fn text(self) -> String {
+        self
+    }
+}
+
+impl<F: FnOnce() -> String> Detail for F {
+    fn text(self) -> String {
+        self()
+    }
+}
+
 impl Trace {
-    pub(crate) fn passed(&mut self, name: &'static str, detail: impl Into<String>) {
+    /// One that keeps no detail of what holds: nobody reads it where a login is let in.
+    pub(crate) fn terse() -> Self {
+        Self { terse: true, ..Self::default() }
+    }
+
+    /// Another one that keeps as much.
+    pub(crate) fn apart(&self) -> Self {
+        Self { terse: self.terse, ..Self::default() }
+    }
+
+    pub(crate) fn passed(&mut self, name: &'static str, detail: impl Detail) {
         self.note(name, Outcome::Passed, detail);
     }
 
-    pub(crate) fn failed(&mut self, name: &'static str, reason: Reason, detail: impl Into<String>) {
+    pub(crate) fn failed(&mut self, name: &'static str, reason: Reason, detail: impl Detail) {
         self.note(name, Outcome::Failed(reason), detail);
     }
 
-    pub(crate) fn skipped(&mut self, name: &'static str, detail: impl Into<String>) {
+    pub(crate) fn skipped(&mut self, name: &'static str, detail: impl Detail) {
         self.note(name, Outcome::Skipped, detail);
     }
 
-    fn note(&mut self, name: &'static str, outcome: Outcome, detail: impl Into<String>) {
+    fn note(&mut self, name: &'static str, outcome: Outcome, detail: impl Detail) {
+        let kept = match outcome {
+            Outcome::Failed(_) => true,
+            Outcome::Passed | Outcome::Skipped => !self.terse,
+        };
         // What a sender wrote stands in it; an operator's log is not filled by that.
-        let detail = detail.into().chars().take(LONGEST_DETAIL).collect();
+        let mut detail = if kept { detail.text() } else { String::new() };
+        if detail.len() > LONGEST_DETAIL
+            && let Some((end, _)) = detail.char_indices().nth(LONGEST_DETAIL)
+        {
+            detail.truncate(end);
+        }
         self.checks.push(Check { name, outcome, detail });
     }
 
-    pub(crate) fn check(&mut self, name: &'static str, holds: bool, reason: Reason, detail: impl Into<String>) {
+    pub(crate) fn check(&mut self, name: &'static str, holds: bool, reason: Reason, detail: impl Detail) {
         if holds { self.passed(name, detail) } else { self.failed(name, reason, detail) }
     }
 
@@ -297,8 +340,8 @@ impl Trace {
     }
 
     /// The refusal where going on is impossible.
-    pub(crate) fn refuse(mut self, name: &'static str, reason: Reason, detail: impl Into<String>) -> Rejection {
-        let detail = detail.into();
+    pub(crate) fn refuse(mut self, name: &'static str, reason: Reason, detail: impl Detail) -> Rejection {
+        let detail = detail.text();
         self.failed(name, reason, detail.clone());
         match self.verdict() {
             Err(rejection) => rejection,

@@ -166,9 +166,26 @@ impl Sp {
     /// # Errors
     /// As [`Sp::consume`].
     pub fn judge(&self, received: &Received, expected: &Expectations<'_>, now: Timestamp) -> Result<Accepted, Rejection> {
-        let mut trace = Trace::default();
+        self.judge_into(Trace::default(), received, expected, now)
+    }
+
+    /// The same for a login that waits: the checks that hold come without their details, which cost as much as making them.
+    ///
+    /// # Errors
+    /// As [`Sp::consume`].
+    pub fn judge_tersely(&self, received: &Received, expected: &Expectations<'_>, now: Timestamp) -> Result<Accepted, Rejection> {
+        self.judge_into(Trace::terse(), received, expected, now)
+    }
+
+    fn judge_into(
+        &self,
+        mut trace: Trace,
+        received: &Received,
+        expected: &Expectations<'_>,
+        now: Timestamp,
+    ) -> Result<Accepted, Rejection> {
         trace.status = Some(received.response().status.clone()).filter(|status| !status.is_success()).map(Box::new);
-        trace.passed("document", format!("{} octets", received.size()));
+        trace.passed("document", || format!("{} octets", received.size()));
         if received.response().version == Version::Saml11 && expected.idp.saml11 == Saml11::Refused {
             return Err(trace.refuse("enabled", Reason::NotEnabled, "SAML 1.1 is not enabled for this identity provider"));
         }
@@ -246,7 +263,8 @@ impl Sp {
             Version::Saml11 => &["1.0", "1.1"],
         };
         let holds = admitted.contains(&stated_version.as_str());
-        trace.check("version", holds, Reason::WrongVersion, format!("expected {}, found {stated_version:?}", admitted.join(" or ")));
+        let detail = || format!("expected {}, found {stated_version:?}", admitted.join(" or "));
+        trace.check("version", holds, Reason::WrongVersion, detail);
 
         match (received.resolution(), expected.resolved) {
             // What was fetched comes in an envelope, and what a browser brings does not.
@@ -273,11 +291,11 @@ impl Sp {
             (None, Some(_)) => trace.failed("resolution", Reason::Malformed, "expected an ArtifactResponse, found a Response"),
             (Some(_), None) => trace.failed("resolution", Reason::Malformed, "expected a Response, found an ArtifactResponse"),
         }
-        let codes = [Some(status.code.as_str()), status.subcode.as_deref()].into_iter().flatten().collect::<Vec<_>>().join(" / ");
-        trace.check("status", status.is_success(), Reason::StatusNotSuccess, format!("found {codes}"));
+        let codes = || [Some(status.code.as_str()), status.subcode.as_deref()].into_iter().flatten().collect::<Vec<_>>().join(" / ");
+        trace.check("status", status.is_success(), Reason::StatusNotSuccess, || format!("found {}", codes()));
 
         if let Some(issuer) = issuer {
-            let detail = format!("expected {:?}, found {issuer:?}", expected.idp.entity_id);
+            let detail = || format!("expected {:?}, found {issuer:?}", expected.idp.entity_id);
             trace.check("response issuer", *issuer == expected.idp.entity_id, Reason::WrongIssuer, detail);
         }
         let (name, reason) = match version {
@@ -285,7 +303,7 @@ impl Sp {
             Version::Saml11 => ("recipient", Reason::WrongRecipient),
         };
         match destination {
-            Some(destination) => trace.check(name, self.is_ours(destination), reason, self.beside(destination)),
+            Some(destination) => trace.check(name, self.is_ours(destination), reason, || self.beside(destination)),
             // Bindings §3.5.5.2: what is signed as a whole says where it was sent.
             None if received.must_name_destination() => trace.failed(name, reason, self.beside("none")),
             None => trace.skipped(name, "the response names none"),
@@ -312,7 +330,7 @@ impl Sp {
         // Core §2.4.1: any one of them suffices. The first that holds is taken, else the first says why none does.
         let mut first = None;
         for confirmation in usual {
-            let mut attempt = Trace::default();
+            let mut attempt = trace.apart();
             let answered = self.check_one(&mut attempt, confirmation, presented);
             match attempt.verdict() {
                 Ok(checks) => {
@@ -335,7 +353,7 @@ impl Sp {
                 // Profiles §4.1.4.2: Recipient must be our consumer, or an assertion stolen elsewhere works here too.
                 let recipient = confirmation.recipient.as_deref();
                 let holds = recipient.is_some_and(|recipient| self.is_ours(recipient));
-                trace.check("recipient", holds, Reason::WrongRecipient, self.beside(recipient.unwrap_or("none")));
+                trace.check("recipient", holds, Reason::WrongRecipient, || self.beside(recipient.unwrap_or("none")));
                 match confirmation.not_on_or_after {
                     Some(end) => rules::check_end(trace, "confirmation time", end, skew, now),
                     None => trace.failed("confirmation time", Reason::Malformed, "a bearer confirmation without NotOnOrAfter"),
@@ -371,7 +389,8 @@ impl Sp {
             (Some(_), Requests::Unknown) => trace.skipped("in response to", "the open requests are not known"),
             (Some(answered), Requests::Open(open)) => {
                 let holds = open.contains(&answered.as_str());
-                trace.check("in response to", holds, Reason::WrongInResponseTo, format!("expected one of {open:?}, found {answered:?}"));
+                let detail = || format!("expected one of {open:?}, found {answered:?}");
+                trace.check("in response to", holds, Reason::WrongInResponseTo, detail);
             }
             // SAML 1.1 has no requests; that it is enabled is the concession.
             (None, Requests::Open(_) | Requests::Unknown) => {
@@ -410,7 +429,8 @@ fn check_statements(trace: &mut Trace, assertion: &Assertion, idp: &TrustedIdp, 
     }
     for statement in &assertion.authn {
         let ahead = statement.instant.duration_since(now);
-        trace.check("authentication", ahead <= idp.skew, Reason::NotYetValid, format!("signed in at {}, now {now}", statement.instant));
+        let detail = || format!("signed in at {}, now {now}", statement.instant);
+        trace.check("authentication", ahead <= idp.skew, Reason::NotYetValid, detail);
     }
     let end = assertion.authn.iter().filter_map(|statement| statement.session_not_on_or_after).min();
     if let Some(end) = end {

@@ -101,6 +101,7 @@ impl<'a> Mapping<'a> {
         subject: &Subject,
         stated: &'a dyn Stated,
         tenant: &TenantId,
+        now: Timestamp,
     ) -> Result<Result<(Who, Account<'a>), Reason>, Unavailable> {
         let mut account = Account { mapping: self, users, stated, profile: None };
         let found = match self.users {
@@ -113,7 +114,7 @@ impl<'a> Mapping<'a> {
             }
             FoundBy::Link => {
                 let id = ExternalId { issuer: self.issuer.clone(), id: subject.id.clone() };
-                match users.by_external_id(tenant, &id).await? {
+                match users.linked(tenant, &id, now).await? {
                     Some(user) => user,
                     // Where no account is to be made, admission says that nobody is linked.
                     None => {
@@ -130,26 +131,25 @@ impl<'a> Mapping<'a> {
     ///
     /// # Errors
     /// [`Unavailable`] when the store does not answer.
-    pub async fn refresh(&self, users: &Users, id: UserId, stated: &dyn Stated) -> Result<Result<bool, Reason>, Unavailable> {
+    pub async fn refresh(
+        &self,
+        users: &Users,
+        id: UserId,
+        stated: &dyn Stated,
+        now: Timestamp,
+    ) -> Result<Result<bool, Reason>, Unavailable> {
+        // Mostly it says what it said before, and nobody has to be asked.
+        if let Some(user) = users.by_id(id, now).await?
+            && self.renewed(&user, stated).is_ok_and(|renewed| renewed == *user)
+        {
+            return Ok(Ok(false));
+        }
         let store = users.store();
         for _ in 0..ATTEMPTS {
             let Some(user) = store.user(id).await? else { return Ok(Err(Reason::UnknownUser)) };
-            // Nothing is written into an account that this issuer could not open.
-            if let Some(reason) = barred(&user) {
-                return Ok(Err(reason));
-            }
-            if user.is_operator() {
-                return Ok(Err(Reason::SubjectNotAllowed));
-            }
-            let groups = self.groups(stated).unwrap_or_else(|| user.groups.clone());
-            let lost = user.groups.iter().any(|group| !groups.contains(group));
-            let (display_name, email) = self.shown(stated);
-            let renewed = User {
-                display_name: display_name.or_else(|| user.display_name.clone()),
-                email: email.or_else(|| user.email.clone()),
-                groups,
-                epoch: if lost { user.epoch.saturating_add(1) } else { user.epoch },
-                ..user.clone()
+            let renewed = match self.renewed(&user, stated) {
+                Ok(renewed) => renewed,
+                Err(reason) => return Ok(Err(reason)),
             };
             if renewed == user {
                 return Ok(Ok(false));
@@ -159,6 +159,26 @@ impl<'a> Mapping<'a> {
             }
         }
         Err(Unavailable::new("store", "the user is being changed all the time"))
+    }
+
+    /// The account as its issuer describes it. Nothing is written into one that this issuer could not open.
+    fn renewed(&self, user: &User, stated: &dyn Stated) -> Result<User, Reason> {
+        if let Some(reason) = barred(user) {
+            return Err(reason);
+        }
+        if user.is_operator() {
+            return Err(Reason::SubjectNotAllowed);
+        }
+        let groups = self.groups(stated).unwrap_or_else(|| user.groups.clone());
+        let lost = user.groups.iter().any(|group| !groups.contains(group));
+        let (display_name, email) = self.shown(stated);
+        Ok(User {
+            display_name: display_name.or_else(|| user.display_name.clone()),
+            email: email.or_else(|| user.email.clone()),
+            groups,
+            epoch: if lost { user.epoch.saturating_add(1) } else { user.epoch },
+            ..user.clone()
+        })
     }
 
     fn groups(&self, stated: &dyn Stated) -> Option<Vec<GroupName>> {
@@ -248,7 +268,7 @@ impl Account<'_> {
     ) -> Result<Result<Option<UserId>, Reason>, Unavailable> {
         match (who, self.profile) {
             (Who::User(id), _) => {
-                self.mapping.refresh(self.users, *id, self.stated).await.map(|kept| kept.map(|changed| changed.then_some(*id)))
+                self.mapping.refresh(self.users, *id, self.stated, now).await.map(|kept| kept.map(|changed| changed.then_some(*id)))
             }
             (Who::External(id), Some(profile)) => self.welcome(id, profile, tenant, now, trail).await.map(|made| made.map(Some)),
             (Who::External(_), None) => Ok(Ok(None)),
@@ -289,7 +309,7 @@ impl Account<'_> {
         }
         // Two first logins at once: the other one made it.
         if let Some(user) = self.users.by_external_id(tenant, id).await? {
-            return mapping.refresh(self.users, user.id, self.stated).await.map(|refreshed| refreshed.map(|_| user.id));
+            return mapping.refresh(self.users, user.id, self.stated, now).await.map(|refreshed| refreshed.map(|_| user.id));
         }
         Ok(Err(mapping.taken(&user.name)))
     }

@@ -231,7 +231,7 @@ impl ServiceProvider {
         let refuse = |rejection| refusal(Some(provider), claimed.clone(), rejection);
         let idp = provider.trusted(now).map_err(|detail| refuse_for(Some(provider), "metadata", Reason::Expired, detail))?;
         let expected = Expectations { idp, requests: Requests::Open(&requests), resolved };
-        let accepted = self.sp.judge(received, &expected, now).map_err(refuse)?;
+        let accepted = self.sp.judge_tersely(received, &expected, now).map_err(refuse)?;
         provider.check_context(&accepted).map_err(|(check, reason, detail)| refuse_for(Some(provider), check, reason, detail))?;
         provider.note_skew(accepted.measured_skew);
         Ok(Answer { provider: place, accepted })

@@ -1,7 +1,7 @@
 //! The one bridge from the data threads to the control runtime.
 //!
 //! Our own pages hash passwords, read stores and render; a data thread that waited for that would stop
-//! forwarding for everybody on its core.
+//! forwarding for everybody on its core. What costs no more than a decision stays where it is.
 
 use std::convert::Infallible;
 
@@ -30,13 +30,13 @@ impl<T> OnControl<T> {
 }
 
 impl OnControl<OwnPages> {
-    /// Asks our pages.
+    /// Asks our pages, on the control runtime unless it is `brief`. Whoever asked may go meanwhile: what was begun is done and recorded.
     ///
     /// # Errors
     /// [`Unavailable`] if the page panicked or the runtime is shutting down.
-    pub async fn call(&self, request: Request<axum::body::Body>) -> Result<Response<axum::body::Body>, Unavailable> {
-        let pages = self.inner.clone();
-        let answered = self.handle.spawn(pages.oneshot(request)).await;
+    pub async fn call(&self, request: Request<axum::body::Body>, brief: bool) -> Result<Response<axum::body::Body>, Unavailable> {
+        let pages = self.inner.clone().oneshot(request);
+        let answered = if brief { tokio::spawn(pages) } else { self.handle.spawn(pages) }.await;
         match answered.map_err(|error| Unavailable::new("pages", error))? {
             Ok(response) => Ok(response),
             Err(never) => match never {},

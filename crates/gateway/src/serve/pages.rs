@@ -35,6 +35,8 @@ mod way_out;
 mod ways_in;
 pub mod words;
 
+pub use saml_sp::is_brief;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;

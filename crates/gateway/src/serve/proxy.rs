@@ -46,6 +46,7 @@ use crate::serve::kept::{self, KeptPosts};
 use crate::serve::listen::Peer;
 use crate::serve::load::{Load, Terms};
 use crate::serve::operation;
+use crate::serve::pages;
 use crate::serve::proxy_protocol::ProxyProtocol;
 use crate::serve::read::{Arrived, Hop, TrustedProxies, read, remove_all};
 use crate::serve::upgrade;
@@ -447,9 +448,10 @@ impl Passage<'_> {
         };
         *page.uri_mut() = uri;
         let (method, visitor) = (request.method.clone(), Visitor::of(&request));
+        let brief = pages::is_brief(&request);
         page.extensions_mut().insert(Arc::new(request));
         page.extensions_mut().insert(found.clone());
-        match self.running.pages.call(page).await {
+        match self.running.pages.call(page, brief).await {
             Ok(response) => response.map(Reply::page),
             Err(down) => {
                 tracing::error!(request_id = %self.id, error = %down, "a page failed");

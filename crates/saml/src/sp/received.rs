@@ -177,7 +177,7 @@ impl Received {
             outer.names.push("the channel");
             outer.covering = Some(self.document.clone().vouched_by_channel(peer.clone()));
         }
-        trace.passed("signature", outer.names.join(" and "));
+        trace.passed("signature", || outer.names.join(" and "));
         let Some(covering) = inner.or_else(|| outer.covering.clone()) else {
             return Err(trace.refuse("signature", Reason::SignatureMissing, "nothing is signed"));
         };

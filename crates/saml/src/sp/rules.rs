@@ -55,8 +55,10 @@ impl<'a> AssertionRules<'a> {
 
     pub(super) fn check(&self, trace: &mut Trace, assertion: &Assertion, now: Timestamp) {
         let usual = assertion.issuer_format.as_deref().is_none_or(|format| format == name_id::ENTITY);
-        let format = if usual { String::new() } else { format!(" of format {:?}", assertion.issuer_format) };
-        let detail = format!("expected {:?}, found {:?}{format}", self.issuer, assertion.issuer);
+        let detail = || {
+            let format = if usual { String::new() } else { format!(" of format {:?}", assertion.issuer_format) };
+            format!("expected {:?}, found {:?}{format}", self.issuer, assertion.issuer)
+        };
         trace.check("issuer", usual && assertion.issuer == self.issuer, Reason::WrongIssuer, detail);
 
         let Some(conditions) = &assertion.conditions else {
@@ -68,7 +70,7 @@ impl<'a> AssertionRules<'a> {
         trace.check("conditions", conditions.unknown.is_empty(), Reason::Malformed, detail);
         if let Some(begin) = conditions.not_before {
             let holds = begin.duration_since(now) <= self.skew;
-            trace.check("not before", holds, Reason::NotYetValid, clocks(begin, self.skew, now));
+            trace.check("not before", holds, Reason::NotYetValid, || clocks(begin, self.skew, now));
         }
         match (conditions.not_on_or_after, conditions.not_before) {
             (Some(end), begin) => {
@@ -93,12 +95,13 @@ impl<'a> AssertionRules<'a> {
         let restrictions = &conditions.audiences;
         let named = !restrictions.is_empty() || self.audiences == Audiences::IfNamed;
         let holds = named && restrictions.iter().all(|any| any.iter().any(|one| one == self.audience));
-        trace.check("audience", holds, Reason::WrongAudience, format!("expected {:?}, found {restrictions:?}", self.audience));
+        let detail = || format!("expected {:?}, found {restrictions:?}", self.audience);
+        trace.check("audience", holds, Reason::WrongAudience, detail);
     }
 
     fn check_age(&self, trace: &mut Trace, assertion: &Assertion, now: Timestamp) {
         let age = now.duration_since(assertion.issue_instant);
-        let detail = format!("issued {}, now {now}", assertion.issue_instant);
+        let detail = || format!("issued {}, now {now}", assertion.issue_instant);
         if -age > self.skew {
             trace.failed("age", Reason::NotYetValid, detail);
         } else if self.max_age.is_some_and(|most| age > most.saturating_add(self.skew)) {
@@ -112,7 +115,7 @@ impl<'a> AssertionRules<'a> {
 /// A message that names a peer of a channel has to be of that very peer.
 pub(super) fn check_signer(trace: &mut Trace, signer: &Signer, issuer: &str) {
     match signer {
-        Signer::Key(key) => trace.passed("signer", format!("key {key}")),
+        Signer::Key(key) => trace.passed("signer", || format!("key {key}")),
         Signer::Channel(peer) => {
             let detail = format!("the channel of {:?}, expected {issuer:?}", peer.partner());
             trace.check("signer", peer.partner() == issuer, Reason::WrongIssuer, detail);
@@ -122,7 +125,7 @@ pub(super) fn check_signer(trace: &mut Trace, signer: &Signer, issuer: &str) {
 
 pub(super) fn check_end(trace: &mut Trace, name: &'static str, end: Timestamp, skew: SignedDuration, now: Timestamp) {
     let holds = now.duration_since(end) < skew;
-    trace.check(name, holds, Reason::Expired, clocks(end, skew, now));
+    trace.check(name, holds, Reason::Expired, || clocks(end, skew, now));
 }
 
 fn clocks(bound: Timestamp, skew: SignedDuration, now: Timestamp) -> String {

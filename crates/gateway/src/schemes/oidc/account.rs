@@ -33,7 +33,7 @@ impl RelyingParty {
     ) -> Result<Result<(Proof, Account<'a>), Reason>, Unavailable> {
         let (mapping, token) = (mapping(provider), vouched.id_token.token());
         let Some(subject) = subject(provider, vouched) else { return Ok(Err(Reason::NoAccount)) };
-        let (who, account) = match mapping.find(&self.users, &subject, vouched, tenant).await? {
+        let (who, account) = match mapping.find(&self.users, &subject, vouched, tenant, now).await? {
             Ok(found) => found,
             Err(reason) => return Ok(Err(reason)),
         };

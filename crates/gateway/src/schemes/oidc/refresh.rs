@@ -306,7 +306,7 @@ impl Refresher {
     ) -> Result<Option<Reason>, Failure> {
         let mut mapping = account::mapping(provider);
         mapping.groups = mapping.groups.filter(|(claim, _)| stated.speaks_of(claim));
-        if let Err(reason) = mapping.refresh(&self.rp.users, session.user, stated).await? {
+        if let Err(reason) = mapping.refresh(&self.rp.users, session.user, stated, self.clock.now()).await? {
             return Ok(Some(reason));
         }
         let Some(login) = identity.session.as_ref().map(|session| session.login) else { return Ok(None) };

@@ -26,7 +26,7 @@ impl ServiceProvider {
         let assertion = answer.accepted.assertion.value();
         let Some(subject) = subject(provider, assertion) else { return Ok(Err(Reason::NoAccount)) };
         let mapping = mapping(provider);
-        let (who, account) = match mapping.find(&self.users, &subject, assertion, tenant).await? {
+        let (who, account) = match mapping.find(&self.users, &subject, assertion, tenant, now).await? {
             Ok(found) => found,
             Err(reason) => return Ok(Err(reason)),
         };

@@ -14,13 +14,13 @@ use vestibule_engine::audit::{Ending, Event, Reason};
 use vestibule_engine::identity::{Identity, Level, Username};
 use vestibule_engine::realm::{self, hashed_name};
 use vestibule_engine::scheme::{Callback, Departure, Leads, Login, LoginFlow, Proof, Unavailable, Who};
-use vestibule_engine::session::Opened;
+use vestibule_engine::session::{Opened, SessionRef};
 use vestibule_engine::store::{Insert, Key, Kind};
 use vestibule_engine::tenant::Tenant;
 
 use super::guard::{Form, is_cross_site};
-use super::logout::forget_partner;
 use super::login_state::{LoginState, LoginStates, MAX_AGE_SECONDS};
+use super::logout::forget_partner;
 use super::single_logout::Known;
 use super::view::{Display, LeavingPage, LoginPage, Problem};
 use super::ways_in::FrontDoor;
@@ -161,13 +161,20 @@ impl Portal {
             let ending = if former.user.id == identity.user.id { Ending::Renewed } else { Ending::Switched };
             self.engine.sessions.end(&former, ending, &mut visit.trail).await?;
         }
-        let opened =
-            self.engine.sessions.open_until(&identity, visit.request.host.name(), vouched.ends, visit.now, &mut visit.trail).await?;
-        identity.session = Some(opened.session.clone());
         let subject = identity.user.name.to_string();
-        if let Some(known) = &vouched.known {
-            self.take_part(visit, &opened.session, &subject, known).await?;
-        }
+        let (tenant, now, known) = (&visit.tenant.id, visit.now, vouched.known.as_ref());
+        let beside = |session: SessionRef| {
+            let subject = &subject;
+            async move {
+                match known {
+                    Some(known) => self.take_part(tenant, &session, subject, known, now).await,
+                    None => Ok(()),
+                }
+            }
+        };
+        let host = visit.request.host.name();
+        let opened = self.engine.sessions.open_beside(&identity, host, vouched.ends, now, &mut visit.trail, beside).await?;
+        identity.session = Some(opened.session.clone());
         visit.trail.events.push(Event::LoginSucceeded { scheme: identity.scheme.clone(), realm, subject });
         let mut response = self.onward(visit, &identity, wish).await?;
         self.give(visit, &mut response, &opened)?;

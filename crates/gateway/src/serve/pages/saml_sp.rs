@@ -11,13 +11,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::ORIGIN;
-use http::{HeaderValue, Response, StatusCode};
+use http::{HeaderValue, Method, Response, StatusCode};
 use http_body_util::Full;
 use vestibule_engine::Timestamp;
 use vestibule_engine::audit::{Event, Reason, Ruling, SamlFault};
 use vestibule_engine::identity::{Identity, SchemeName};
 use vestibule_engine::realm::PASSWORD;
-use vestibule_engine::request::form_values;
+use vestibule_engine::request::{Body, CheckRequest, form_values};
 use vestibule_engine::scheme::{Proof, Start, Unavailable, Who};
 
 pub(super) use self::arrival::Brought;
@@ -36,6 +36,13 @@ use crate::serve::return_to::ReturnTo;
 
 /// XML above this many octets is not read on the threads that answer (architecture §1).
 const LONG: usize = 64 * 1024;
+
+/// Whether a request is an answer that costs no more than a decision about a signed message does: then it is judged on the thread
+/// that read it.
+pub fn is_brief(request: &CheckRequest) -> bool {
+    let short = matches!(&request.body, Body::Whole(octets) if octets.len() <= LONG);
+    short && request.method == Method::POST && request.target.path() == CONSUMER
+}
 
 const ANSWERED: &str = "vestibule answered cookie v1";
 const REMEMBERED: &str = "vestibule idp cookie v1";
@@ -137,6 +144,9 @@ impl Portal {
         let mut response = depart(visit, departure);
         for cookie in &cookies {
             reply::set_cookie(&mut response, cookie);
+        }
+        if gone {
+            forget_partner(visit, &mut response);
         }
         Ok(response)
     }
@@ -287,7 +297,7 @@ impl Portal {
                     && covers(&former, &identity, vouched.ends) =>
             {
                 if let (Some(session), Some(known)) = (&former.session, &vouched.known) {
-                    self.take_part(visit, session, former.user.name.as_str(), known).await?;
+                    self.take_part(&visit.tenant.id, session, former.user.name.as_str(), known, visit.now).await?;
                 }
                 self.onward(visit, &former, &wish).await?
             }

@@ -19,8 +19,10 @@ use bytes::Bytes;
 use http::{Response, StatusCode};
 use http_body_util::Full;
 use serde::{Deserialize, Serialize};
+use vestibule_engine::Timestamp;
 use vestibule_engine::audit::{Ending, Event, Reason, Ruling, SamlFault};
 use vestibule_engine::clock::random;
+use vestibule_engine::identity::TenantId;
 use vestibule_engine::scheme::Unavailable;
 use vestibule_engine::session::{LoginId, SessionRef};
 use vestibule_engine::store::{Group, Insert, Key, Kind as StoreKind, digest};
@@ -168,7 +170,14 @@ enum Told {
 
 impl Portal {
     /// Remembers that a partner took part in the login of `session`.
-    pub(super) async fn take_part(&self, visit: &Visit<'_>, session: &SessionRef, user: &str, known: &Known) -> Result<(), Unavailable> {
+    pub(super) async fn take_part(
+        &self,
+        tenant: &TenantId,
+        session: &SessionRef,
+        user: &str,
+        known: &Known,
+        now: Timestamp,
+    ) -> Result<(), Unavailable> {
         let participant = Participant {
             party: known.party.clone(),
             name: known.name.value.clone(),
@@ -180,10 +189,10 @@ impl Portal {
             user: user.to_owned(),
         };
         let value = serde_json::to_vec(&participant).map_err(|why| Unavailable::new("participant", why))?;
-        let left = Duration::try_from(session.until.duration_since(visit.now)).unwrap_or(Duration::ZERO);
-        let groups = [login_group(visit, session.login), name_group(visit, &participant.party, &participant.name)];
+        let left = Duration::try_from(session.until.duration_since(now)).unwrap_or(Duration::ZERO);
+        let groups = [login_group(tenant, session.login), name_group(tenant, &participant.party, &participant.name)];
         // Once more in the same login, a transient name is another one, and so may the index be: all must be found.
-        let key = Key::of(&visit.tenant.id, StoreKind::Session, &[b"saml participant", &value]);
+        let key = Key::of(tenant, StoreKind::Session, &[b"saml participant", &value]);
         match self.store.insert(&key, &value, left.max(Duration::from_secs(1)), &groups, None).await? {
             Insert::Inserted | Insert::Exists => Ok(()),
             Insert::Full => Err(Unavailable::new("store", "no room for participants of a login")),
@@ -255,7 +264,7 @@ impl Portal {
         };
         let mut run = Run { asked_by: Some(asked_by), ..Run::default() };
         let mut ended = HashSet::new();
-        for participant in self.members(&name_group(visit, &sender.party, &request.name_id.value)).await? {
+        for participant in self.members(&name_group(&visit.tenant.id, &sender.party, &request.name_id.value)).await? {
             let Some(login) = participant.login().filter(|_| participant.is_meant(&sender.party, request)) else { continue };
             if !ended.insert(login) {
                 continue;
@@ -268,7 +277,7 @@ impl Portal {
         let response = self.next(visit, run).await?;
         // Last: what a store that fails kept from being done is done when the request comes again.
         for login in ended {
-            self.store.remove_group(&login_group(visit, login)).await?;
+            self.store.remove_group(&login_group(&visit.tenant.id, login)).await?;
         }
         match self.store.insert(&once, &[], sender.remembered(), &[], None).await? {
             // The same one beside this did the same.
@@ -420,13 +429,13 @@ impl Portal {
     /// Everybody who took part in a login; from now on nobody does.
     async fn leave(&self, visit: &Visit<'_>, login: LoginId) -> Result<Vec<Participant>, Unavailable> {
         let found = self.participants(visit, login).await?;
-        self.store.remove_group(&login_group(visit, login)).await?;
+        self.store.remove_group(&login_group(&visit.tenant.id, login)).await?;
         Ok(found)
     }
 
     /// Everybody who takes part in a login.
     async fn participants(&self, visit: &Visit<'_>, login: LoginId) -> Result<Vec<Participant>, Unavailable> {
-        let found = self.members(&login_group(visit, login)).await?;
+        let found = self.members(&login_group(&visit.tenant.id, login)).await?;
         // Told once each: of several names in one login the last, with all its indexes.
         let mut participants: Vec<Participant> = Vec::new();
         for participant in found.into_iter().rev() {
@@ -508,15 +517,15 @@ fn refused(visit: &mut Visit<'_>, sender: &Correspondent<'_>, rejection: &Reject
     )
 }
 
-fn login_group(visit: &Visit<'_>, login: LoginId) -> Group {
-    Group::of(&visit.tenant.id, StoreKind::Session, format_args!("saml:{login}"))
+fn login_group(tenant: &TenantId, login: LoginId) -> Group {
+    Group::of(tenant, StoreKind::Session, format_args!("saml:{login}"))
 }
 
-fn name_group(visit: &Visit<'_>, party: &Party, name: &str) -> Group {
+fn name_group(tenant: &TenantId, party: &Party, name: &str) -> Group {
     let [role, partner] = party.parts();
     let octets = digest(&[role, partner, name.as_bytes()]);
     let text: String = octets.iter().map(|octet| format!("{octet:02x}")).collect();
-    Group::of(&visit.tenant.id, StoreKind::Session, format_args!("saml-name:{text}"))
+    Group::of(tenant, StoreKind::Session, format_args!("saml-name:{text}"))
 }
 
 /// What remembers that a request came.

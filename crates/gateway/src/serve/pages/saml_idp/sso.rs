@@ -225,7 +225,7 @@ impl Portal {
         if let (Some(session), Some(index)) = (&identity.session, &login.authn.session_index) {
             let party = Party::ServiceProvider(partner.name.to_string());
             let known = Known { party, name: login.name_id.clone(), indexes: vec![index.clone()] };
-            self.take_part(visit, session, identity.user.name.as_str(), &known).await?;
+            self.take_part(&visit.tenant.id, session, identity.user.name.as_str(), &known, visit.now).await?;
         }
         self.issued(visit, partner, identity, &login);
         self.deliver(visit, federation, partner, &request.acs, &issued, pending.relay_state.as_deref()).await
