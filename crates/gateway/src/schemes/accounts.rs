@@ -37,6 +37,8 @@ pub struct Mapping<'a> {
     pub users: &'a FoundBy,
     /// The profile of accounts that are made; `None` makes none.
     pub provision: Option<&'a ProfileName>,
+    /// Where it may say another of these profiles.
+    pub profiles: Option<&'a (String, BTreeMap<String, ProfileName>)>,
     /// Where the login name of an account that is made stands; `None` for the subject.
     pub user_name: Option<&'a str>,
     /// Where the name to show stands.
@@ -118,7 +120,10 @@ impl<'a> Mapping<'a> {
                     Some(user) => user,
                     // Where no account is to be made, admission says that nobody is linked.
                     None => {
-                        account.profile = self.provision.filter(|_| subject.lasts == Lasts::Beyond);
+                        account.profile = match self.profile(stated) {
+                            Ok(profile) => profile.filter(|_| subject.lasts == Lasts::Beyond),
+                            Err(reason) => return Ok(Err(reason)),
+                        };
                         return Ok(Ok((Who::External(id), account)));
                     }
                 }
@@ -195,6 +200,16 @@ impl<'a> Mapping<'a> {
             (!value.is_empty() && value.len() <= 256 && !value.chars().any(char::is_control)).then_some(value)
         };
         (of(self.display_name), of(self.email))
+    }
+
+    /// The profile of an account that is made; `None` makes none. One that is not listed is not to be had.
+    fn profile(&self, stated: &dyn Stated) -> Result<Option<&'a ProfileName>, Reason> {
+        let (Some(_), Some((place, names))) = (self.provision, self.profiles) else { return Ok(self.provision) };
+        match stated.values(place).as_slice() {
+            [] => Ok(self.provision),
+            [one] => names.get(one).map(Some).ok_or(Reason::NoAccount),
+            [_, _, ..] => Err(Reason::NoAccount),
+        }
     }
 
     /// The name of an account that is made.

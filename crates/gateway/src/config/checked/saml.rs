@@ -75,6 +75,8 @@ pub struct IdentityProvider {
     pub users: FoundBy,
     /// The profile of accounts that are made; `None` makes none.
     pub provision: Option<ProfileName>,
+    /// The attribute that chooses another profile, and which its values stand for.
+    pub profiles: Option<(String, BTreeMap<String, ProfileName>)>,
     /// The attribute with the login name of an account that is made; `None` for the subject.
     pub user_name: Option<String>,
     /// The attribute with the name to show.

@@ -126,6 +126,14 @@ pub struct IdentityProvider {
     #[serde(default = "user")]
     #[schemars(with = "String")]
     pub profile: At<String>,
+    /// The attribute that chooses among `profiles` for an account that is made; whoever has none gets `profile`.
+    #[serde(default)]
+    #[schemars(with = "Option<String>", example = &"role")]
+    pub profile_attribute: Option<At<String>>,
+    /// Its values, each with the profile it stands for here. An account for another value is not made.
+    #[serde(default)]
+    #[schemars(example = serde_json::json!({ "cn=clerks": "clerk" }))]
+    pub profiles: Option<At<Pairs>>,
     /// The attribute with the login name of an account that is made. Without it, the subject.
     #[serde(default)]
     #[schemars(example = &"uid")]

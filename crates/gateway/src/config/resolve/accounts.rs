@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use vestibule_engine::identity::{GroupName, User};
+use vestibule_engine::identity::{GroupName, ProfileName, User};
 
 use super::Resolve;
 use crate::config::checked::FoundBy;
@@ -42,6 +42,22 @@ impl Resolve<'_> {
         }
     }
 
+    /// Where a partner chooses the profile of an account that is made, and among which.
+    pub(super) fn profiles_there(
+        &mut self,
+        place: Option<&At<String>>,
+        names: Option<&At<Pairs>>,
+        provision: &At<bool>,
+    ) -> Option<(String, BTreeMap<String, ProfileName>)> {
+        for (_, here) in names.into_iter().flat_map(|names| &names.value.0) {
+            self.profile_of_made(here);
+        }
+        if let Some(at) = place.filter(|_| !provision.value) {
+            self.error(at, "no account is made whose profile could be chosen").help = Some("add provision = true".to_owned());
+        }
+        self.names_there(place, names, ("attribute", "profile_attribute", "profile"))
+    }
+
     /// Where a partner says groups, and what they mean here. `what` is the kind of place, `setting` what names it.
     pub(super) fn groups_there(
         &mut self,
@@ -49,17 +65,27 @@ impl Resolve<'_> {
         names: Option<&At<Pairs>>,
         (what, setting): (&str, &str),
     ) -> Option<(String, BTreeMap<String, GroupName>)> {
+        self.names_there(place, names, (what, setting, "group"))
+    }
+
+    fn names_there<N: for<'n> From<&'n str>>(
+        &mut self,
+        place: Option<&At<String>>,
+        names: Option<&At<Pairs>>,
+        (what, setting, thing): (&str, &str, &str),
+    ) -> Option<(String, BTreeMap<String, N>)> {
         match (place, names) {
             (Some(place), Some(names)) => {
-                let names = names.value.0.iter().map(|(there, here)| (there.value.clone(), GroupName::from(here.value.as_str())));
+                let names = names.value.0.iter().map(|(there, here)| (there.value.clone(), N::from(here.value.as_str())));
                 Some((place.value.clone(), names.collect()))
             }
             (Some(place), None) => {
-                self.error(place, "no group there has a name here").help = Some("add groups = { \"there\" = \"here\" }".to_owned());
+                self.error(place, format!("no {thing} there has a name here")).help =
+                    Some(format!("add {thing}s = {{ \"there\" = \"here\" }}"));
                 None
             }
             (None, Some(names)) => {
-                self.error(names, format!("nothing says which {what} holds groups")).help = Some(format!("add {setting}"));
+                self.error(names, format!("nothing says which {what} holds {thing}s")).help = Some(format!("add {setting}"));
                 None
             }
             (None, None) => None,

@@ -9,9 +9,9 @@ use vestibule_saml::names::binding;
 use vestibule_saml::sp::{Demand, TrustedIdp};
 use vestibule_xmlsec::KeyId;
 
-use super::{Purpose, Resolve};
 use super::directory::is_loopback;
 use super::saml11::source_twins;
+use super::{Purpose, Resolve};
 use crate::config::checked::{Conceded, FoundBy, IdentityProvider, Origin, Pair, Refresh, Resolution, ResolutionEndpoint, Saml, Weakness};
 use crate::config::file::{self, Answers, RequestBinding, SignedPart};
 use crate::config::pem;
@@ -139,6 +139,7 @@ impl Resolve<'_> {
         }
         let users = self.found_by(&written.users, &written.suffix, one_of_many, Some(&written.provision));
         self.profile_of_made(&written.profile);
+        let profiles = self.profiles_there(written.profile_attribute.as_ref(), written.profiles.as_ref(), &written.provision);
         let groups = self.groups_there(written.group_attribute.as_ref(), written.groups.as_ref(), ("attribute", "group_attribute"));
         let name: Arc<str> = at.value.as_str().into();
         let resolution = self.resolution(&name, written, &entity);
@@ -169,6 +170,7 @@ impl Resolve<'_> {
             subject: written.subject.clone(),
             users,
             provision: written.provision.value.then(|| ProfileName::from(written.profile.value.as_str())),
+            profiles,
             user_name: written.name.clone(),
             display_name: written.display_name.clone(),
             email: written.email.clone(),
@@ -278,8 +280,10 @@ impl Resolve<'_> {
         for weakness in Weakness::ALL {
             self.is_conceded(&Conceded::Saml(weakness, name.clone()));
         }
-        self.warn(at, format!("the metadata `{}` are not there yet", at.value.display())).help =
-            Some(format!("the next start fetches them from {}, if the pinned key has signed them; check again then", asked.value.url.value));
+        self.warn(at, format!("the metadata `{}` are not there yet", at.value.display())).help = Some(format!(
+            "the next start fetches them from {}, if the pinned key has signed them; check again then",
+            asked.value.url.value
+        ));
         true
     }
 

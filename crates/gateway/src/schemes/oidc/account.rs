@@ -92,6 +92,7 @@ pub(super) fn mapping(provider: &OpenidProvider) -> Mapping<'_> {
         partner: provider.name(),
         users: &settings.users,
         provision: settings.provision.as_ref(),
+        profiles: None,
         user_name: settings.user_name.as_deref(),
         display_name: settings.display_name.as_deref(),
         email: settings.email.as_deref(),

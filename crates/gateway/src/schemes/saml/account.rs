@@ -60,6 +60,7 @@ fn mapping(provider: &IdentityProvider) -> Mapping<'_> {
         partner: provider.name(),
         users: &settings.users,
         provision: settings.provision.as_ref(),
+        profiles: settings.profiles.as_ref(),
         user_name: settings.user_name.as_deref(),
         display_name: settings.display_name.as_deref(),
         email: settings.email.as_deref(),

@@ -505,12 +505,16 @@ mod tests {
     /// Whoever is on the way could begin with what was signed long ago.
     #[test]
     fn without_tls_the_first_say_until_when_they_hold() {
-        let key = vestibule_xmlsec::SigningKey::<vestibule_xmlsec::IdentityProvider>::from_pkcs8("idp", &certificate("idp-rsa2048.key"), None);
+        let key =
+            vestibule_xmlsec::SigningKey::<vestibule_xmlsec::IdentityProvider>::from_pkcs8("idp", &certificate("idp-rsa2048.key"), None);
         let key = key.unwrap();
         let pinned = [certificate("idp-rsa2048.crt")];
-        for (until, tls, taken) in
-            [(Some("2026-04-01T00:00:00Z"), false, true), (None, false, false), (None, true, true), (Some("2026-02-01T00:00:00Z"), false, false)]
-        {
+        for (until, tls, taken) in [
+            (Some("2026-04-01T00:00:00Z"), false, true),
+            (None, false, false),
+            (None, true, true),
+            (Some("2026-02-01T00:00:00Z"), false, false),
+        ] {
             let text = entity(&["idp-rsa2048.crt"], until, ORIGIN).signed("_m1", &key).unwrap();
             let found = judge_first(None, text.as_str().as_bytes(), &pinned, tls, now());
             assert_eq!(found.is_ok(), taken, "{until:?} {tls} {found:?}");

@@ -23,7 +23,7 @@ const CLOCK: &str = "2026-03-01 12:01:00";
 const LIBRARY: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
 
 /// Where an old client is on its way to.
-const SERVICES: &str = "https://app.example.com/Services/Integration?command=ssologin&ssoid=north-sso";
+const SERVICES: &str = "/Services/Integration?command=ssologin&ssoid=north-sso";
 
 /// Messages in which nobody says who they are.
 const NAMELESS: [&str; 2] = ["x24_response11_status.xml", "post-no-issuer.xml"];
@@ -207,12 +207,8 @@ impl House {
         let services = percent_encoding::utf8_percent_encode(SERVICES, percent_encoding::NON_ALPHANUMERIC).to_string();
         let onward = |octets: Vec<u8>| String::from_utf8(octets).unwrap().replacen(PAGE, &services, 1);
         let ask = match string(entry, "kind") {
-            "saml11-response" => {
-                ask("POST", &self.consumer).form(&[("SAMLResponse", &STANDARD.encode(&octets)), ("TARGET", SERVICES)])
-            }
-            "saml11-form" => {
-                ask("POST", &self.consumer).header("Content-Type", "application/x-www-form-urlencoded").body(onward(octets))
-            }
+            "saml11-response" => ask("POST", &self.consumer).form(&[("SAMLResponse", &STANDARD.encode(&octets)), ("TARGET", SERVICES)]),
+            "saml11-form" => ask("POST", &self.consumer).header("Content-Type", "application/x-www-form-urlencoded").body(onward(octets)),
             "saml11-query" => get(&format!("{}?{}", self.consumer, onward(octets))),
             "saml11-answer" => {
                 *self.responder.says.lock().unwrap() = octets;
@@ -225,7 +221,7 @@ impl House {
         match answer.status {
             302 => {
                 let location = answer.header("location").unwrap();
-                assert!(location.contains("odSsoTokenG=") && location.starts_with("https://app.example.com/Services/"), "{name}: {location}");
+                assert!(location.contains("odSsoTokenG=") && location.contains("/Services/Integration?"), "{name}: {location}");
                 None
             }
             400 | 403 => {
@@ -362,7 +358,8 @@ fn hostile_messages_get_nothing_from_the_source_site() {
             let path = entry.unwrap().path();
             let octets = std::fs::read(&path).unwrap();
             let responder = |body: Vec<u8>| ask("POST", "/saml/idp/responder").header("Content-Type", "text/xml").body(body);
-            let envelope = [&b"<S:Envelope xmlns:S=\"http://schemas.xmlsoap.org/soap/envelope/\"><S:Body>"[..], &octets, b"</S:Body></S:Envelope>"];
+            let envelope =
+                [&b"<S:Envelope xmlns:S=\"http://schemas.xmlsoap.org/soap/envelope/\"><S:Body>"[..], &octets, b"</S:Body></S:Envelope>"];
             let mut asks = vec![responder(octets.clone()), responder(envelope.concat())];
             let transfer = |query: String| get(&format!("/saml/idp/transfer?{query}")).browser().cookie("vestibule", &session);
             match path.extension().and_then(|extension| extension.to_str()) {
@@ -376,10 +373,12 @@ fn hostile_messages_get_nothing_from_the_source_site() {
             for (door, ask) in asks.iter().enumerate() {
                 let answer = source.send_to(super::PORTAL, ask);
                 let fault = door < 2 && answer.status == 500 && answer.body.contains("Fault>");
-                // What is longer than a request line may be, is no request.
-                assert!(fault || (400..500).contains(&answer.status), "{} at door {door}: {answer:?}", path.display());
-                assert!(!answer.body.contains("Assertion ") && answer.header("location").is_none(), "{}: {answer:?}", path.display());
-                if answer.header("x-vestibule-id").is_some() {
+                // TARGET is the destination's own affair: a short one is carried, to the registered address.
+                let carried = door == 2 && answer.header("location").is_some_and(|location| location.starts_with("/saml/idp/continue?"));
+                let refused = (400..500).contains(&answer.status) && answer.header("location").is_none();
+                assert!(fault || carried || refused, "{} at door {door}: {answer:?}", path.display());
+                assert!(!answer.body.contains("Assertion "), "{}: {answer:?}", path.display());
+                if !carried && answer.header("x-vestibule-id").is_some() {
                     let records = source.audit_of(&answer);
                     let decided = records.iter().find(|record| record["event"] == "request.decided").unwrap();
                     assert!(!decided["reason"].is_null(), "{}: {records:?}", path.display());

@@ -116,7 +116,11 @@ fn a_gateway_begins_with_an_address_alone_where_a_pinned_key_signs_what_is_there
     let said = gateway.command(&["check", "--config", other.to_str().unwrap()]);
     let text = String::from_utf8_lossy(&said.stdout).into_owned();
     assert!(said.status.success(), "{text}");
-    assert!(text.contains("the metadata `forged.xml` are not there yet") && text.contains(&format!("fetches them from http://localhost:{port}/")), "{text}");
+    assert!(
+        text.contains("the metadata `forged.xml` are not there yet")
+            && text.contains(&format!("fetches them from http://localhost:{port}/")),
+        "{text}"
+    );
     let unpinned = gateway.scratch.write("unpinned.toml", &again.replace(", key = \"federation.crt\"", ""));
     assert_eq!(gateway.command(&["check", "--config", unpinned.to_str().unwrap()]).status.code(), Some(1));
     let mut serve = std::process::Command::new(env!("CARGO_BIN_EXE_vestibule"));
