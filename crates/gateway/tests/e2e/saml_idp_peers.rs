@@ -115,8 +115,23 @@ fn python_service_providers_accept_our_logins() {
         let read = python(peer, doing("read_response", json!({"message": message, "request": made["id"]})), Some(&idp));
         assert_eq!(read["attributes"]["groups"], json!(["admins", "staff"]), "{peer}: {read}");
         assert_eq!(read["name"].as_str().unwrap().len(), 64, "{peer}: {read}");
+        // It ends the login, and believes our answer.
+        let job = doing("make_logout", json!({"name": read["name"], "index": read["index"]}));
+        let over = python(peer, job, Some(&idp));
+        let answered = browser.load(over["url"].as_str().unwrap());
+        let location = answered.header("location").unwrap_or_else(|| panic!("{peer}: {:?}", gateway.audit_of(&answered)));
+        assert!(location.starts_with(SP_SLO), "{peer}: {location}");
+        let done = python(peer, doing("read_logout_answer", json!({"url": location, "request": over["id"]})), Some(&idp));
+        assert_eq!(done["done"], true, "{peer}: {done}");
+        assert!(browser.visit(&format!("http://{PORTAL}/")).body.contains("<h1>Sign in</h1>"), "{peer}");
+        // Begun here.
+        let page = sign_in(&mut browser, &format!("http://{PORTAL}/saml/idp/start/peer"), "ada", PASSWORD);
+        let message = &posted(&page)["SAMLResponse"];
+        let read = python(peer, doing("read_response", json!({"message": message})), Some(&idp));
+        assert_eq!(read["attributes"]["uid"], json!(["ada"]), "{peer}: {read}");
         let (name, version) = if peer.starts_with("pysaml2") { ("pysaml2", "7.5.5") } else { ("python3-saml", "1.16.0") };
-        passed(name, version, "service provider", &["login begun there, assertion and response signed in turn, encrypted"]);
+        let flows = ["login begun at either side, assertion and response signed in turn, encrypted", "logout begun there"];
+        passed(name, version, "service provider", &flows);
     }
 }
 
@@ -160,13 +175,13 @@ impl Drop for NodeSaml {
 fn node_saml_signs_in_and_out() {
     let Some(mut peer) = NodeSaml::start() else { return };
     let (key, cert) = (recorded("sp-rsa2048.key"), recorded("sp-rsa2048.crt"));
-    let open = |idp: &str, sso: &str, slo: &str| json!({"do": "open", "sp": SP, "acs": ACS, "key": key, "cert": cert, "idp": idp, "sso": sso, "slo": slo, "idpCert": recorded("idp-rsa2048.crt")});
-    let own = peer.ask(open("https://idp.example.org", "https://idp.example.org/sso", "https://idp.example.org/slo"));
+    let open = |idp: &str, sso: &str, slo: &str, unsolicited: bool| json!({"do": "open", "unsolicited": unsolicited, "sp": SP, "acs": ACS, "key": key, "cert": cert, "idp": idp, "sso": sso, "slo": slo, "idpCert": recorded("idp-rsa2048.crt")});
+    let own = peer.ask(open("https://idp.example.org", "https://idp.example.org/sso", "https://idp.example.org/slo", false));
     // Its metadata name no address for logouts; its logout still works, and ends on our page.
     let gateway = house_for(own["metadata"].as_str().unwrap(), "");
     let (_, entity) = metadata_of(&gateway);
     let role = entity.idp.as_ref().unwrap();
-    peer.ask(open(&entity.entity_id, &role.sso[0].location, &role.slo[0].location));
+    peer.ask(open(&entity.entity_id, &role.sso[0].location, &role.slo[0].location, false));
     let url = peer.ask(json!({"do": "request", "state": "here"}))["url"].as_str().unwrap().to_owned();
     let mut browser = gateway.browser();
     let page = sign_in(&mut browser, &url, "ada", PASSWORD);
@@ -178,7 +193,12 @@ fn node_saml_signs_in_and_out() {
     let out = browser.visit(&url);
     assert!(out.status == 200 && out.body.contains("You are signed out"), "{out:?}");
     assert!(browser.visit(&format!("http://{PORTAL}/")).body.contains("<h1>Sign in</h1>"));
-    passed("@node-saml/node-saml", "5.1.0", "service provider", &["login and logout begun there, encrypted"]);
+    // Begun here, which it takes where it is told to.
+    peer.ask(open(&entity.entity_id, &role.sso[0].location, &role.slo[0].location, true));
+    let page = sign_in(&mut browser, &format!("http://{PORTAL}/saml/idp/start/peer"), "ada", PASSWORD);
+    let read = peer.ask(json!({"do": "response", "message": posted(&page)["SAMLResponse"]}));
+    assert_eq!(read["profile"]["uid"], "ada", "{read}");
+    passed("@node-saml/node-saml", "5.1.0", "service provider", &["login begun at either side, encrypted", "logout begun there"]);
 }
 
 /// An Apache that protects `/secure`, on a free port of `sp.localhost`, with what it started beside it.

@@ -8,6 +8,7 @@ mod channel;
 mod fixtures;
 mod inspect;
 mod logout;
+mod nodes;
 mod refresh;
 
 use std::io::Write;
@@ -210,6 +211,28 @@ fn somebody_signs_in_and_is_at_the_page_they_asked_for() {
     assert!(explained.contains("corp: ") && explained.contains("expected ") && explained.contains("found "), "{explained}");
     assert!(!stolen.body.contains("expected"), "{}", stolen.body);
     passed("pysaml2", "7.5.5", "identity provider", &["login begun here, requests signed"]);
+}
+
+/// pysaml2 encrypts by 3DES, which is a concession.
+#[test]
+fn an_encrypted_assertion_of_pysaml2_is_read_where_its_cipher_is_conceded() {
+    let Some(peer) = Peer::new("corp", "idp-rsa2048") else { return };
+    let concession = "\n[[concession]]\nwhat = \"saml-3des\"\npartner = \"corp\"\nreason = \"what it does\"\nexpires = \"9999-12-31\"\n";
+    for (concessions, status) in [("", 403), (concession, 303)] {
+        let gateway = start(&[(&peer, "")], concessions);
+        let peer = peer.clone().meets(&gateway);
+        link(&gateway, &peer, "ada", "ada-at-corp");
+        let mut browser = gateway.browser();
+        let away = depart(&mut browser, &page(&gateway, "/page"));
+        let answer = peer.answers(&away, "ada-at-corp", json!({"encrypt": true}));
+        assert!(answer["xml"].as_str().unwrap().contains("EncryptedAssertion>"), "{answer}");
+        let arrived = bring(&mut browser, &answer);
+        assert_eq!(arrived.status, status, "{:?}", gateway.audit_of(&arrived));
+        if status == 403 {
+            assert_eq!(reason(&gateway, &arrived).0, json!({"saml": "algorithm_refused"}));
+        }
+    }
+    passed("pysaml2", "7.5.5", "identity provider", &["assertion encrypted by 3DES (conceded)"]);
 }
 
 /// What the page of the scheme shows of the wire is what goes over it.
@@ -476,6 +499,30 @@ fn an_answer_that_was_used_brings_nobody_back_what_they_have_lost() {
     assert!(of_dora("delete"));
     replayed(&mut as_it_left.clone(), &more);
     assert!(!of_dora("show"));
+}
+
+#[test]
+fn an_identity_provider_chooses_among_the_profiles_that_it_was_given() {
+    let Some(peer) = Peer::new("corp", "idp-rsa2048") else { return };
+    let settings = "provision = true\nname = \"uid\"\nprofile_attribute = \"role\"\nprofiles = { \"cn=clerks\" = \"clerk\" }";
+    let gateway = house(&peer, settings);
+    let peer = peer.meets(&gateway);
+    for (name, roles, profile) in
+        [("dora", json!(["cn=clerks"]), Some("clerk")), ("emil", json!([]), Some("user")), ("fay", json!(["cn=chiefs"]), None)]
+    {
+        let mut browser = gateway.browser();
+        let away = depart(&mut browser, &page(&gateway, "/page"));
+        let arrived = bring(&mut browser, &peer.answers(&away, name, json!({"attributes": {"uid": [name], "role": roles}})));
+        match profile {
+            Some(profile) => {
+                assert_eq!(arrived.status, 303, "{arrived:?}");
+                let shown = gateway.command(&["user", "show", name, "--tenant", "north", "--json"]);
+                let shown: Value = serde_json::from_slice(&shown.stdout).unwrap();
+                assert_eq!(shown["profile"], profile, "{shown}");
+            }
+            None => assert_eq!((arrived.status, reason(&gateway, &arrived).0), (403, json!("no_account"))),
+        }
+    }
 }
 
 /// Nobody was let in by it, so nothing was used up: the operator mends what was in the way, and the same answer is good, once.

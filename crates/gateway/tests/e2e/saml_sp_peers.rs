@@ -13,7 +13,7 @@ use crate::keycloak::{self, Keycloak};
 use crate::peers::is_there;
 use crate::saml_sp::{CONFIG, ORIGIN, bring, depart, follow, page, text};
 use crate::simplesamlphp::{Settings, SimpleSamlPhp};
-use crate::support::{Gateway, exchange, get};
+use crate::support::{Gateway, exchange, get, hidden_fields};
 
 const PORTAL: &str = "login.north.localhost";
 
@@ -116,6 +116,7 @@ fn simplesamlphp_signs_in_and_out_in_a_browser() {
 fn samlify(modules: &Path, mut job: Value) -> Value {
     job["entity_id"] = json!(format!("{ORIGIN}/samlify"));
     job["sso"] = json!(format!("{ORIGIN}/samlify/sso"));
+    job["slo"] = json!(format!("{ORIGIN}/samlify/slo"));
     job["key"] = json!(text("keys/idp-rsa2048.key"));
     job["cert"] = json!(text("keys/idp-rsa2048.crt"));
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/samlify_idp.cjs");
@@ -129,15 +130,17 @@ fn samlify(modules: &Path, mut job: Value) -> Value {
 }
 
 #[test]
-fn samlify_signs_in() {
+fn samlify_signs_in_and_out() {
     let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
     let modules = std::env::var_os("NODE_PATH").map_or_else(|| home.join(".cache/vestibule/peers/node_modules"), PathBuf::from);
     if !is_there(modules.join("samlify").exists(), "samlify") {
         return;
     }
     let metadata = samlify(&modules, json!({"do": "metadata"}));
-    let gateway = house(metadata["metadata"].as_str().unwrap(), "", &[]);
+    let settings = format!("unsolicited = true\norigins = [\"{ORIGIN}\"]");
+    let gateway = house(metadata["metadata"].as_str().unwrap(), &settings, &[]);
     let ours = gateway.send_to(PORTAL, &get("/saml/sp/metadata")).body;
+    let portal = format!("http://{PORTAL}:{}/", gateway.public);
     for encrypt in [false, true] {
         let mut browser = gateway.browser();
         let away = depart(&mut browser, &page(&gateway, "/page"));
@@ -145,8 +148,35 @@ fn samlify_signs_in() {
         let arrived = bring(&mut browser, &answer);
         assert_eq!(follow(&mut browser, &arrived).status, 200, "{:?}", gateway.audit_of(&arrived));
         assert_eq!(gateway.application.last().header("x-vestibule-user"), Some("alice"));
+        // It ends the login.
+        let over = samlify(&modules, json!({"do": "logout", "sp_metadata": ours, "user": "alice"}));
+        let answered = browser.load(over["url"].as_str().unwrap());
+        let location = answered.header("location").unwrap_or_else(|| panic!("{:?}", gateway.audit_of(&answered))).to_owned();
+        let read = samlify(&modules, json!({"do": "logout_end", "sp_metadata": ours, "url": location}));
+        assert_eq!(read["in_response_to"], over["id"], "{read}");
+        assert_eq!(browser.load(&page(&gateway, "/page")).status, 303, "signed out");
+
+        // It begins one, and we end that.
+        let answer = samlify(&modules, json!({"do": "answer", "sp_metadata": ours, "user": "alice", "encrypt": encrypt}));
+        let arrived = bring(&mut browser, &answer);
+        assert_eq!(follow(&mut browser, &arrived).status, 200, "{:?}", gateway.audit_of(&arrived));
+        let asked = browser.load(&format!("{portal}logout"));
+        let hidden = hidden_fields(&asked.body);
+        let hidden: Vec<(&str, &str)> = hidden.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let onward = browser.post(PORTAL, "/logout", &hidden);
+        let leaving = browser.visit(onward.header("location").unwrap_or_else(|| panic!("{onward:?}")));
+        let url = leaving.header("refresh").and_then(|value| value.strip_prefix("0; url=")).unwrap_or_else(|| panic!("{leaving:?}"));
+        let told = samlify(&modules, json!({"do": "logout_answer", "sp_metadata": ours, "url": url}));
+        assert_eq!(told["name"], "alice");
+        let end = browser.load(told["url"].as_str().unwrap());
+        assert!(end.status == 200 && end.body.contains("The peer</span><span class=\"outcome\">Signed out"), "{end:?}");
     }
-    passed("samlify", "2.13.1", "identity provider", &["login begun here, request signed, assertion encrypted by AES-GCM"]);
+    passed(
+        "samlify",
+        "2.13.1",
+        "identity provider",
+        &["login begun at either side, request signed, assertion encrypted by AES-GCM", "single logout begun at either side"],
+    );
 }
 
 #[test]

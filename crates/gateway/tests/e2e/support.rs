@@ -676,6 +676,11 @@ impl Browser<'_> {
         Self { of: PhantomData, through, public, jar: BTreeMap::new(), at: None }
     }
 
+    /// The same browser, led to another node from now on.
+    pub fn through<'o>(self, node: &'o Gateway) -> Browser<'o> {
+        Browser { of: PhantomData, through: node.browser().through, public: self.public, jar: self.jar, at: self.at }
+    }
+
     /// Loads a page without following redirects. Ports in URLs do not matter: there is one gateway.
     pub fn load(&mut self, url: &str) -> Answer {
         let url = match &self.at {

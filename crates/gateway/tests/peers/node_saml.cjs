@@ -9,7 +9,7 @@ const jobs = {
     provider = new SAML({
       callbackUrl: job.acs, issuer: job.sp, entryPoint: job.sso, logoutUrl: job.slo, idpIssuer: job.idp, idpCert: job.idpCert ?? "none",
       privateKey: job.key, publicCert: job.cert, decryptionPvk: job.key, signatureAlgorithm: "sha256", digestAlgorithm: "sha256",
-      identifierFormat: job.format ?? null, validateInResponseTo: "always", wantAssertionsSigned: true, wantAuthnResponseSigned: true,
+      identifierFormat: job.format ?? null, validateInResponseTo: job.unsolicited ? "ifPresent" : "always", wantAssertionsSigned: true, wantAuthnResponseSigned: true,
     });
     return { metadata: provider.generateServiceProviderMetadata(job.cert, job.cert) };
   },

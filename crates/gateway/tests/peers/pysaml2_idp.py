@@ -65,6 +65,7 @@ def response(server, sp, acs, in_response_to):
         identity=job.get("attributes", {}), in_response_to=in_response_to, destination=acs, sp_entity_id=sp, userid=job["user"], name_id=name_id(),
         authn={"class_ref": job.get("context", PASSWORDPROTECTEDTRANSPORT), "authn_auth": job["entity_id"]},
         sign_response=sign in ("response", "both"), sign_assertion=sign in ("assertion", "both"),
+        encrypt_assertion=job.get("encrypt", False), encrypted_advice_attributes=False,
         sign_alg=ds.SIG_RSA_SHA256, digest_alg=ds.DIGEST_SHA256,
         session_not_on_or_after=in_a_while(seconds=job["session_seconds"]) if "session_seconds" in job else None)
     return text(str(answer))

@@ -1,6 +1,7 @@
 """pysaml2 as the other side. A list of jobs comes as JSON on standard input, their answers go to
 standard output as JSON."""
 import json, os, sys, tempfile
+from urllib.parse import parse_qs, urlsplit
 
 from saml2 import BINDING_HTTP_POST, BINDING_HTTP_REDIRECT, BINDING_SOAP
 from saml2 import xmldsig as ds
@@ -56,7 +57,7 @@ def sp():
                 "single_logout_service": [(job["sp_slo"], BINDING_HTTP_REDIRECT)],
             },
             "authn_requests_signed": True, "want_assertions_signed": job.get("want_assertions_signed", False),
-            "want_response_signed": False, "allow_unsolicited": False,
+            "want_response_signed": False, "allow_unsolicited": "request" not in job,
         }}, **common("sp-rsa2048")})
 
 
@@ -77,7 +78,8 @@ def run(do):
         return {"id": message.id, "issuer": message.issuer.text, "acs": message.assertion_consumer_service_url, "force": message.force_authn}
     if do == "read_response":
         client = Saml2Client(config=sp())
-        response = client.parse_authn_request_response(job["message"], BINDING_HTTP_POST, {job["request"]: "/"})
+        open_requests = {job["request"]: "/"} if "request" in job else {}
+        response = client.parse_authn_request_response(job["message"], BINDING_HTTP_POST, open_requests)
         found = response.assertion
         return {"name": response.get_subject().text, "attributes": response.ava, "index": found.authn_statement[0].session_index}
     if do == "make_request":
@@ -97,10 +99,15 @@ def run(do):
         return {"xml": text(made)}
     if do == "make_logout":
         client = Saml2Client(config=sp())
-        name = NameID(format=NAMEID_FORMAT_PERSISTENT, text="alice <&>")
-        identifier, request = client.create_logout_request(job["slo"], job["idp"], name_id=name, session_indexes=["_s1", "_s2"])
+        name = NameID(format=NAMEID_FORMAT_PERSISTENT, text=job.get("name", "alice <&>"))
+        indexes = [job["index"]] if "index" in job else ["_s1", "_s2"]
+        identifier, request = client.create_logout_request(job["slo"], job["idp"], name_id=name, session_indexes=indexes)
         made = client.apply_binding(BINDING_HTTP_REDIRECT, text(request), job["slo"], "state", sign=True, sigalg=ds.SIG_RSA_SHA256)
         return {"id": identifier, "url": dict(made["headers"])["Location"]}
+    if do == "read_logout_answer":
+        query = {name: values[0] for name, values in parse_qs(urlsplit(job["url"]).query).items()}
+        answer = Saml2Client(config=sp()).parse_logout_request_response(query["SAMLResponse"], BINDING_HTTP_REDIRECT)
+        return {"done": answer.response.in_response_to == job["request"] and answer.status_ok()}
     if do == "read_logout":
         server = Server(config=idp())
         request = server.parse_logout_request(job["message"], BINDING_HTTP_POST)

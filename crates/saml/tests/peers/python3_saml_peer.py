@@ -1,10 +1,11 @@
 """python3-saml as the other side. A list of jobs comes as JSON on standard input, their answers go to
 standard output as JSON."""
 import json, sys
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from onelogin.saml2.auth import OneLogin_Saml2_Auth
 from onelogin.saml2.idp_metadata_parser import OneLogin_Saml2_IdPMetadataParser
+from onelogin.saml2.logout_response import OneLogin_Saml2_Logout_Response
 from onelogin.saml2.response import OneLogin_Saml2_Response
 from onelogin.saml2.settings import OneLogin_Saml2_Settings
 
@@ -50,14 +51,22 @@ def run(do):
         return {"sp": OneLogin_Saml2_Settings(settings(), sp_validation_only=True).get_sp_metadata().decode()}
     if do == "read_response":
         response = OneLogin_Saml2_Response(OneLogin_Saml2_Settings(settings()), job["message"])
-        response.is_valid(request_to(job["acs"]), job["request"], raise_exceptions=True)
+        response.is_valid(request_to(job["acs"]), job.get("request"), raise_exceptions=True)
         return {"name": response.get_nameid(), "attributes": response.get_attributes(), "index": response.get_session_index()}
     auth = OneLogin_Saml2_Auth(request_to(job["acs"]), settings())
     if do == "make_request":
         return {"url": auth.login(return_to="https://gw.example.com/a b?c=d&e", force_authn=True), "id": auth.get_last_request_id()}
     if do == "make_logout":
-        return {"url": auth.logout(return_to="https://gw.example.com/", name_id="alice <&>", session_index="_s1",
-                                   name_id_format="urn:oasis:names:tc:SAML:2.0:nameid-format:persistent")}
+        url = auth.logout(return_to="https://gw.example.com/", name_id=job.get("name", "alice <&>"), session_index=job.get("index", "_s1"),
+                          name_id_format="urn:oasis:names:tc:SAML:2.0:nameid-format:persistent")
+        return {"url": url, "id": auth.get_last_request_id()}
+    if do == "read_logout_answer":
+        query = urlsplit(job["url"]).query
+        get = {name: values[0] for name, values in parse_qs(query).items()}
+        answer = OneLogin_Saml2_Logout_Response(OneLogin_Saml2_Settings(settings()), get["SAMLResponse"])
+        known = {**request_to(job["sp_slo"]), "get_data": get, "query_string": query, "validate_signature_from_qs": True}
+        answer.is_valid(known, job["request"], raise_exceptions=True)
+        return {"done": answer.get_status() == "urn:oasis:names:tc:SAML:2.0:status:Success"}
     raise ValueError(do)
 
 
