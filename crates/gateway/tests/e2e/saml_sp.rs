@@ -518,7 +518,7 @@ fn an_identity_provider_chooses_among_the_profiles_that_it_was_given() {
                 assert_eq!(arrived.status, 303, "{arrived:?}");
                 let shown = gateway.command(&["user", "show", name, "--tenant", "north", "--json"]);
                 let shown: Value = serde_json::from_slice(&shown.stdout).unwrap();
-                assert_eq!(shown["profile"], profile, "{shown}");
+                assert_eq!(shown["user"]["profile"], profile, "{shown}");
             }
             None => assert_eq!((arrived.status, reason(&gateway, &arrived).0), (403, json!("no_account"))),
         }
