@@ -138,6 +138,8 @@ pub enum Uncarried {
     Query,
     /// It cannot set a header to a value that is no text.
     Header,
+    /// It cannot take cookies out of the application's answer.
+    Answer,
 }
 
 impl From<Rejection> for Denial {

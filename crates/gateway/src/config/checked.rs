@@ -287,6 +287,17 @@ pub struct Tenant {
     pub integration: Option<Integration>,
 }
 
+impl Tenant {
+    /// Whether a route of this scope takes its requests.
+    pub fn is_in(&self, scope: &route::Scope) -> bool {
+        match scope {
+            route::Scope::Host(host) => self.hosts.iter().any(|own| own.name() == host.name()),
+            route::Scope::Tenant(id) => *id == self.id,
+            route::Scope::Everywhere => true,
+        }
+    }
+}
+
 /// A tenant as an identity provider.
 #[derive(Debug, Clone)]
 pub struct IdentityProviderRole {

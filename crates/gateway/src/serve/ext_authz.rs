@@ -57,6 +57,8 @@ pub struct Carries {
     pub removal: bool,
     /// Another body in place of the client's.
     pub new_body: bool,
+    /// The application's answer without cookies that are not for its client.
+    pub answer: bool,
 }
 
 impl Dialect {
@@ -76,13 +78,15 @@ impl Dialect {
 
     /// The capability table.
     pub fn carries(self) -> Carries {
-        let nothing = Carries { body: false, refusal: false, beside: false, query: false, removal: false, new_body: false };
+        let nothing = Carries { body: false, refusal: false, beside: false, query: false, removal: false, new_body: false, answer: false };
         match self {
             Self::AuthRequest => Carries { beside: true, ..nothing },
             Self::ForwardAuth => Carries { refusal: true, ..nothing },
             Self::Envoy => Carries { body: true, refusal: true, beside: true, removal: true, ..nothing },
             Self::EnvoyHttp => Carries { refusal: true, beside: true, ..nothing },
-            Self::EnvoyExtProc => Carries { body: true, refusal: true, beside: true, query: true, removal: true, new_body: true },
+            Self::EnvoyExtProc => {
+                Carries { body: true, refusal: true, beside: true, query: true, removal: true, new_body: true, answer: true }
+            }
         }
     }
 
@@ -249,7 +253,13 @@ pub(in crate::serve) fn meet(passage: &Passage<'_>, dialect: Dialect, head: Head
 pub(in crate::serve) async fn judge(passage: &Passage<'_>, dialect: Dialect, met: Met, body: Option<Bytes>) -> Answer {
     let engine = &passage.running.engine;
     let Met { mut request, found, _place } = met;
-    let admitted = match found.and_then(|found| admit(dialect, &mut request, found, body)) {
+    let old = |request: &CheckRequest, found: &Found| passage.running.answers.integration(request, found).is_some();
+    let carried = found.and_then(|found| match old(&request, &found) && !dialect.carries().answer {
+        // Old clients take the first cookie of that name for their session, and a service has sessions of its own.
+        true => Err(Denial::Uncarried(Uncarried::Answer)),
+        false => Ok(found),
+    });
+    let admitted = match carried.and_then(|found| admit(dialect, &mut request, found, body)) {
         Ok(found) => operation::note(&mut request, &found).await.map(|()| found).map_err(Denial::Malformed),
         Err(denial) => Err(denial),
     };

@@ -2,6 +2,7 @@
 //! that is our choice is a line here with its name, and all that fail are named at the end.
 
 mod attacks;
+mod doors;
 mod further;
 mod nodes;
 mod page;

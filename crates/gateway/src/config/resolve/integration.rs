@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use vestibule_engine::identity::{GroupName, SchemeName, TenantId};
 use vestibule_engine::request::Target;
-use vestibule_engine::route::{BodyNeed, Scope};
+use vestibule_engine::route::BodyNeed;
 use vestibule_engine::session::Programs;
 
 use super::Resolve;
@@ -162,14 +162,7 @@ impl Resolve<'_> {
         for tenant in tenants {
             let Some(integration) = &tenant.integration else { continue };
             let path = &integration.settings.path;
-            let takes = |route: &&Route| {
-                let scope = match &route.scope {
-                    Scope::Host(host) => tenant.hosts.iter().any(|own| own.name() == host.name()),
-                    Scope::Tenant(id) => *id == tenant.id,
-                    Scope::Everywhere => true,
-                };
-                scope && route.pattern_text == format!("{path}/**")
-            };
+            let takes = |route: &&Route| tenant.is_in(&route.scope) && route.pattern_text == format!("{path}/**");
             let reads = |route: &&Route| match &route.body {
                 BodyNeed::Whole { types, .. } => types.iter().any(|known| known == "text/xml"),
                 BodyNeed::Never => false,

@@ -20,6 +20,7 @@ use crate::config::problem::suggest;
 use crate::config::routes::{Taken, overlaps};
 use crate::config::secrets::SecretRef;
 use crate::config::values::{At, Period};
+use crate::schemes::integration::is_at_or_below;
 use crate::serve::ext_authz::Dialect;
 use crate::serve::proxy::Speaks;
 
@@ -321,7 +322,7 @@ impl Resolve<'_> {
                 limits,
                 security_header: written.security_header,
             };
-            self.carried(&route, &written.pattern, listeners);
+            self.carried(&route, &written.pattern, listeners, tenants);
             routes.push((route, &written.pattern));
         }
         self.overlapping(&routes);
@@ -333,7 +334,7 @@ impl Resolve<'_> {
     }
 
     /// Whether the doors can carry what the route needs (architecture §3).
-    fn carried(&mut self, route: &Route, at: &At<String>, listeners: &[Listener]) {
+    fn carried(&mut self, route: &Route, at: &At<String>, listeners: &[Listener], tenants: &[Tenant]) {
         let dialects: Vec<Dialect> = listeners
             .iter()
             .filter_map(|listener| match listener.speaks {
@@ -345,11 +346,18 @@ impl Resolve<'_> {
             self.error(at, "this route leads nowhere").help = Some("add forward = \"http://127.0.0.1:8080\"".to_owned());
             return;
         }
+        let serves_old_clients = tenants.iter().filter(|tenant| tenant.is_in(&route.scope)).any(|tenant| {
+            let path = tenant.integration.as_ref().map(|of| &of.settings.path);
+            path.is_some_and(|path| is_at_or_below(&route.pattern_text, path))
+        });
         let lacks = |dialect: &Dialect| {
             let carries = dialect.carries();
-            let body = route.body != BodyNeed::Never && !carries.body;
-            let token = route.csrf == Csrf::Token && !carries.beside;
-            if body { Some("bring the body it reads") } else { token.then_some("tell the client the token it must send") }
+            let needs = [
+                (route.body != BodyNeed::Never && !carries.body, "bring the body it reads"),
+                (route.csrf == Csrf::Token && !carries.beside, "tell the client the token it must send"),
+                (serves_old_clients && !carries.answer, "keep the service's own session from its old clients"),
+            ];
+            needs.into_iter().find_map(|(is_missing, what)| is_missing.then_some(what))
         };
         let served = route.upstream.is_some() || dialects.iter().any(|dialect| lacks(dialect).is_none());
         for (dialect, lack) in dialects.iter().filter_map(|dialect| Some((dialect, lacks(dialect)?))) {
