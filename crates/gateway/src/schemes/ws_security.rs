@@ -22,7 +22,7 @@ use vestibule_engine::request::CheckRequest;
 use vestibule_engine::route::{Destination, Found};
 use vestibule_engine::scheme::{Asked, Outcome, Place, Proof, Reach, Rejection, Replay, Scheme, Unavailable, Who};
 use vestibule_engine::users::Users;
-use vestibule_wss::{Accepted, AcceptedAssertion, Confirmed, Secret as WssSecret, TokenKind, UsernameToken};
+use vestibule_wss::{Accepted, AcceptedAssertion, Certificate, Confirmed, Secret as WssSecret, TokenKind, UsernameToken};
 
 use super::client_certificate::KEY;
 use super::family::{Family, Offer, PlainHttp};
@@ -110,6 +110,7 @@ impl WsSecurity {
     async fn username(
         &self,
         token: &UsernameToken,
+        signer: Option<&Certificate>,
         family: &Family,
         proven: Proven<'_>,
         trail: &mut Trail,
@@ -144,7 +145,9 @@ impl WsSecurity {
         Ok(match family.verify(&offer, false, trail).await? {
             Answer::Rejected(rejection) => Outcome::Rejected(rejection),
             Answer::Accepted { account, realm } => {
-                let proof = family.proof(&self.name, &tenant.id, account, &realm, asked.now);
+                let mut proof = family.proof(&self.name, &tenant.id, account, &realm, asked.now);
+                // Whose password it is has the key that signed beside it, where a signature is asked for.
+                proof.attributes.extend(signer.map(|signer| (certificate::ATTRIBUTE.to_owned(), vec![STANDARD.encode(signer.der())])));
                 Outcome::Authenticated(Box::new(Proof { replay: proven.replay, ..proof }))
             }
         })
@@ -351,7 +354,9 @@ impl Scheme for WsSecurity {
         };
         let proven = Proven { asked, replay: spent(&accepted.replay, &service(asked.request, asked.found)) };
         match (&self.credential, &accepted) {
-            (Credential::Username(family), Accepted { username: Some(token), .. }) => self.username(token, family, proven, trail).await,
+            (Credential::Username(family), Accepted { username: Some(token), certificate, .. }) => {
+                self.username(token, certificate.as_ref(), family, proven, trail).await
+            }
             (Credential::X509(owners), Accepted { certificate: Some(found), .. }) => self.certificate(found.der(), owners, proven).await,
             (Credential::Saml { subject, users, tickets }, Accepted { assertion: Some(found), .. }) => {
                 self.assertion(found, subject, (users, tickets), proven).await

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use vestibule_engine::identity::{ResponseName, SchemeName, TenantId};
 use vestibule_engine::inject::Injector;
 use vestibule_engine::policy::Policy;
-use vestibule_engine::route::{BodyNeed, Scope};
+use vestibule_engine::route::BodyNeed;
 use vestibule_engine::scheme::{Reach, Scheme};
 use vestibule_soap::Target;
 use vestibule_wss::{CertificateStore, TokenKind, TrustedIssuer};
@@ -181,7 +181,7 @@ pub(super) fn problems(checked: &Checked, route: &checked::Route, policy: &Polic
             let help = "forward the route through a listener that speaks `proxy`, or let Envoy ask one that speaks `envoy-ext-proc`";
             found.push(Problem::of_file(&file.path, what).help(help));
         }
-        for tenant in checked.tenants.iter().filter(|tenant| takes(&route.scope, tenant)) {
+        for tenant in checked.tenants.iter().filter(|tenant| tenant.is_in(&route.scope)) {
             let brings = |scheme: &&SchemeName| checked.schemes.get(*scheme).is_some_and(|scheme| brings(checked, scheme, need));
             if !tenant.chain.is_empty() && !tenant.chain.iter().any(|scheme| brings(&scheme)) {
                 let what = format!("no scheme in the chain of `{}` brings what the response `{name}` needs: {}", tenant.id, word(need));
@@ -200,7 +200,7 @@ fn brings(checked: &Checked, scheme: &checked::Scheme, need: Need) -> bool {
         // A session has none; a message of its own may.
         (Need::ReceivedPassword, checked::Scheme::Basic { .. } | checked::Scheme::Integration { .. }) => true,
         (Need::ReceivedPassword, checked::Scheme::WsSecurity(security)) => security.token == TokenKind::Username,
-        (Need::MessageKey, checked::Scheme::WsSecurity(security)) => security.token != TokenKind::Username,
+        (Need::MessageKey, checked::Scheme::WsSecurity(security)) => security.token != TokenKind::Username || !security.parts.is_empty(),
         (Need::MessageKey, checked::Scheme::SessionTicket(ticket)) => ticket.settings.signed.is_some(),
         (Need::TlsKey, _) => certificates(),
         (
@@ -236,13 +236,5 @@ fn word(need: Need) -> &'static str {
         Need::ReceivedPassword => "the caller's password",
         Need::MessageKey => "the key that signed the caller's message",
         Need::TlsKey => "the key of the caller's TLS",
-    }
-}
-
-fn takes(scope: &Scope, tenant: &checked::Tenant) -> bool {
-    match scope {
-        Scope::Host(host) => tenant.hosts.iter().any(|own| own.name() == host.name()),
-        Scope::Tenant(id) => *id == tenant.id,
-        Scope::Everywhere => true,
     }
 }
