@@ -8,9 +8,10 @@ use vestibule_xmlsec::Limits;
 use crate::delegate;
 use crate::doors::{Front, House};
 use crate::integration;
-use crate::session_tickets::{TICKETS, ticketed};
-use crate::support::{Answer, Ask, CONFIG, FAKETIME, Gateway, USERS, ask};
-use crate::ws_security::{CLIENT, HOUSE, add, corpus, files, reason, skipped};
+use crate::introspection;
+use crate::session_tickets::{self, TICKETS, order, ticketed};
+use crate::support::{Answer, Ask, CONFIG, FAKETIME, Gateway, USERS, ask, get};
+use crate::ws_security::{CLIENT, HOUSE, ORDER, add, corpus, envelope, files, reason, skipped};
 
 /// A message, and what its manifest says of it.
 struct Hostile {
@@ -182,4 +183,52 @@ fn wss_corpus_beside_a_ticket_of_the_signer() {
         }
     }
     assert!(cases.len() > 40 && wrong.is_empty(), "{} of {}\n{}", wrong.len(), cases.len(), wrong.join("\n"));
+}
+
+/// Where tokens are taken that are no JWTs, what a JWT says of itself is nothing: a ticket is opened by its key, a token of old clients
+/// is looked up, and about a bearer token its server is asked. OpenID Connect's doors are `serve::pages::tests::tokens`.
+#[test]
+fn jose_corpus_where_other_tokens_are_taken() {
+    let (tickets, old, bearer) = (session_tickets::house(), integration::gateway(), introspection::House::start());
+    let tokens: Vec<(String, String)> = std::fs::read_dir(corpus().join("attacks/jose"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "jwt"))
+        .map(|path| (path.file_name().unwrap().to_str().unwrap().to_owned(), std::fs::read_to_string(&path).unwrap().trim_end().to_owned()))
+        .collect();
+    for (file, token) in &tokens {
+        let message = envelope(ORDER);
+        let order = || order(message.as_bytes());
+        for ask in [
+            order().header("tmsamlsessionticket", token),
+            order().header("tmsamlsessionticket", &format!("v1.{token}")),
+            order().header("Bound-Ticket", token),
+            order().cookie("tmsamlsession", token),
+            order().cookie("vestibule", token),
+        ] {
+            let answer = tickets.send(&ask);
+            assert!(answer.status >= 400, "{file}: {answer:?}");
+        }
+        let word: String = url::form_urlencoded::byte_serialize(token.as_bytes()).collect();
+        for ask in [
+            get(&format!("/Services/Integration?command=ssologin&odSsoToken={word}")),
+            get(&format!("/Services/SSOTokenValidate?odSsoToken={word}")),
+            ask("POST", "/Services/Integration/Contact")
+                .header("Content-Type", "text/xml")
+                .cookie("JSESSIONID", token)
+                .body(message.as_str()),
+        ] {
+            let answer = old.send(&ask);
+            assert!(
+                answer.status >= 400 && answer.header("set-cookie").is_none_or(|cookie| cookie.contains("Max-Age=0")),
+                "{file}: {answer:?}"
+            );
+        }
+        let answer = bearer.come(token);
+        assert_eq!((answer.status, bearer.reason(&answer)), (401, serde_json::json!({ "oidc": "inactive" })), "{file}");
+    }
+    for gateway in [&tickets, &old, &bearer.gateway] {
+        assert!(gateway.application.received().is_empty() && !gateway.log().contains("panicked"));
+    }
+    assert!(tokens.len() > 40, "{}", tokens.len());
 }

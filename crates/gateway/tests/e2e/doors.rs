@@ -136,6 +136,13 @@ impl Front {
     }
 }
 
+/// What of Envoy's example has something else in its place where Envoy is to bring bodies of so many octets, and that.
+pub fn bringing(octets: usize) -> (&'static str, String) {
+    let asks = "                      encode_raw_headers: true\n";
+    let more = format!("{asks}                      with_request_body: {{ max_request_bytes: {octets}, pack_as_bytes: true }}\n");
+    (asks, more)
+}
+
 impl House {
     /// The house behind `front`, or `None` (and a word) if that proxy is not installed.
     pub fn open(front: Front) -> Option<Self> {
@@ -376,8 +383,7 @@ fn a_body_is_judged_where_the_proxy_brings_it_and_refused_where_it_cannot() {
         )
     };
     let post = |body: &str| ask("POST", "/orders").basic(USERS[0].0, USERS[0].1).header("Content-Type", "text/xml").body(body);
-    let asks = "                      encode_raw_headers: true\n";
-    let bringing = format!("{asks}                      with_request_body: {{ max_request_bytes: 1048576, pack_as_bytes: true }}\n");
+    let (asks, bringing) = bringing(1 << 20);
     for (front, change) in [(Front::Envoy, (asks, bringing.as_str())), (Front::EnvoyExtProc, ("", ""))] {
         let Some(house) = House::open_changed(front, change, ORDERS, &files) else { continue };
         let order = soap("Order", 10);
@@ -594,8 +600,7 @@ fn a_body_that_envoy_did_not_bring_is_not_an_empty_one() {
     let ours = "\n[[route]]\nmatch = \"/ledger\"\npolicies = [\"ledger.cedar\"]\nbody = { limit = \"64KiB\", types = [\"text/xml\"] }\n";
     let ledger = "@id(\"ledger\") permit(principal, action, resource);\n\
                   @id(\"no-cancel\") forbid(principal, action, resource) when { resource has operation && resource.operation == \"Cancel\" };";
-    let asks = "                      encode_raw_headers: true\n";
-    let bringing = format!("{asks}                      with_request_body: {{ max_request_bytes: 1048576, pack_as_bytes: true }}\n");
+    let (asks, bringing) = bringing(1 << 20);
     for brought in [false, true] {
         let change = if brought { (asks, bringing.as_str()) } else { ("", "") };
         let Some(house) = House::open_changed(Front::Envoy, change, ours, &[("ledger.cedar", ledger)]) else { return };

@@ -11,8 +11,8 @@ use crate::support::{Answer, Ask, CONFIG, Gateway, USERS, ask, exchange, free_po
 
 const AUDIENCE: &str = "https://app.north.localhost/api";
 
-struct House {
-    gateway: Gateway,
+pub struct House {
+    pub gateway: Gateway,
     provider: Arc<OpenidProvider>,
     questions: u16,
     runtime: Option<tokio::runtime::Runtime>,
@@ -27,7 +27,7 @@ fn template(questions: u16, scheme: &str) -> String {
 }
 
 impl House {
-    fn start() -> Self {
+    pub fn start() -> Self {
         Self::with("scopes = \"orders.read\"")
     }
 
@@ -57,7 +57,7 @@ impl House {
         answer
     }
 
-    fn come(&self, token: &str) -> Answer {
+    pub fn come(&self, token: &str) -> Answer {
         self.both(|request| request.header("Authorization", &format!("Bearer {token}")))
     }
 
@@ -66,7 +66,7 @@ impl House {
         serde_json::from_str::<Value>(&answer.body).unwrap()["/introspect"].as_u64().unwrap_or(0)
     }
 
-    fn reason(&self, answer: &Answer) -> Value {
+    pub fn reason(&self, answer: &Answer) -> Value {
         let records = self.gateway.audit_of(answer);
         let decided = records.iter().find(|record| record["event"] == "request.decided").unwrap();
         decided["steps"].as_array().unwrap().iter().find(|step| step["scheme"] == "bearer").unwrap()["reason"].clone()

@@ -42,7 +42,7 @@ fn enters(gateway: &Gateway, name: &str, password: &str) -> bool {
 }
 
 /// A program that runs without a server, on this gateway's configuration.
-fn offline(gateway: &Gateway, arguments: &[&str]) -> Output {
+pub fn offline(gateway: &Gateway, arguments: &[&str]) -> Output {
     let config = gateway.scratch.path().join("vestibule.toml");
     Command::new(env!("CARGO_BIN_EXE_vestibule")).args(arguments).arg("--config").arg(config).output().unwrap()
 }

@@ -1,12 +1,16 @@
 //! Session tickets: made for one service, used at the next, in a header, a cookie and a SOAP message.
 
 use serde_json::Value;
-use vestibule_saml::Version as SamlVersion;
+use vestibule_engine::clock::{Clock as _, SystemClock};
+use vestibule_saml::ConfirmationMethod::HolderOfKey;
+use vestibule_saml::{Attribute, Version as SamlVersion};
 use vestibule_wss::{Assertion, AssertionReference, KeyReference, Password, Token};
 
 use crate::shown::Shown;
 use crate::support::{Answer, Ask, Gateway, ask, exchange};
-use crate::ws_security::{ADA, CLIENT, HOUSE, ORDER, PARTNER, add, cut, envelope, files, named, post, reason, signed, written};
+use crate::ws_security::{
+    ADA, CLIENT, HOUSE, ORDER, PARTNER, add, cut, envelope, files, named, post, presenting, reason, saying, signed, written,
+};
 
 /// The house of the security headers, in which services pass tickets on.
 pub const TICKETS: &str = r#"
@@ -65,7 +69,7 @@ pub fn ticketed(house: &str) -> String {
     )
 }
 
-fn house() -> Gateway {
+pub fn house() -> Gateway {
     let rule = |name: &&str| {
         format!("@id(\"{name}\") @response(\"{name}\") permit(principal, action, resource) when {{ resource.path == \"/told/{name}\" }};\n")
     };
@@ -79,7 +83,7 @@ fn house() -> Gateway {
     gateway
 }
 
-fn order(message: &[u8]) -> Ask {
+pub fn order(message: &[u8]) -> Ask {
     ask("POST", "/orders").header("Content-Type", "text/xml").body(message)
 }
 
@@ -221,5 +225,24 @@ fn a_ticket_ends_and_does_not_renew_itself() {
     for ticket in [brief, second] {
         let answer = gateway.send(&order(envelope(ORDER).as_bytes()).header("tmsamlsessionticket", &ticket));
         assert!(answer.status >= 400, "{answer:?}");
+    }
+}
+
+/// Browsers cut off a cookie beyond 4096 octets, or drop it: then nothing is forwarded. A header has room.
+#[test]
+fn a_ticket_too_long_for_a_cookie_is_none() {
+    let gateway = house();
+    let now = || SystemClock::default().now();
+    for (octets, cookie) in [(100, 200), (4000, 500)] {
+        let long = Attribute::of_texts("note", "urn:oasis:names:tc:SAML:2.0:attrname-format:basic", vec!["7".repeat(octets)]);
+        for (name, expected) in [("header", 200), ("cookie", cookie)] {
+            let id = format!("_{name}-{octets}");
+            let xml = saying(&id, ADA.0, HolderOfKey, (now(), false), vec![long.clone()]);
+            gateway.application.forget();
+            let answer = post(&gateway, &format!("/told/{name}"), &presenting(&id, &xml, &HolderOfKey, ORDER));
+            assert_eq!(answer.status, expected, "{id}: {answer:?} {:?}", gateway.audit_of(&answer));
+            assert_eq!(gateway.application.received().len(), usize::from(expected == 200), "{id}");
+            assert_eq!(answer.header("set-cookie").is_some(), name == "cookie" && expected == 200, "{id}");
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::doors::{Front, House};
+use crate::doors::{Front, House, bringing};
 use crate::support::{FAKETIME, Gateway, ask};
 use crate::ws_security::{ADA, CLIENT, HOUSE, add, corpus, cut, pem, reason, skipped};
 
@@ -39,8 +39,7 @@ impl Door {
     /// A gateway of this configuration, whose tenants' hosts have the port `{{public}}`; `None` where there is no Envoy.
     /// Envoy has no client on the same machine, so what comes in the clear there is conceded where `protected` says so.
     pub fn open(self, config: &str, files: &[(&str, &str)], protected: bool) -> Option<Place> {
-        let asks = "                      encode_raw_headers: true\n";
-        let bringing = format!("{asks}                      with_request_body: {{ max_request_bytes: 8388608, pack_as_bytes: true }}\n");
+        let (asks, bringing) = bringing(8 << 20);
         let (front, change, listener) = match self {
             Self::Proxy => return Some(Place::Own(Gateway::with_files(&config.replace("{{public}}", "{{port}}"), files))),
             Self::ExtAuthz => (Front::Envoy, (asks, bringing.as_str()), "address = \"127.0.0.1:9003\"\nspeaks = \"envoy\""),

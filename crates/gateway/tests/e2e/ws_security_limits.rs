@@ -9,10 +9,17 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use vestibule_engine::clock::{Clock as _, SystemClock};
+use vestibule_saml::ConfirmationMethod::HolderOfKey;
 use vestibule_wss::{KeyReference, Lifetime, Part, Password, Token};
+use vestibule_xmlsec::{
+    AesSize, ContentKey, Document, ElementView, EncryptedForm, EncryptedKeyInfo, Encryption, Error, FromClaimed, Limits, Place, Recipient,
+    SignedElement, Unsigned,
+};
 
 use crate::support::{Answer, FAKETIME, Gateway, Launch, ask};
-use crate::ws_security::{CLIENT, HOUSE, ORDER, PARTNER, add, corpus, cut, envelope, files, post, reason, skipped, told, written_at};
+use crate::ws_security::{
+    CLIENT, HOUSE, ORDER, PARTNER, add, asserted, corpus, cut, der, envelope, files, post, presenting, reason, skipped, told, written_at,
+};
 use crate::ws_security_corpus::Door;
 
 const NOON: &str = "2026-03-01T12:00:00Z";
@@ -143,23 +150,27 @@ const WSSE: &str = "http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss-wsse
 const BASE64: &str = "http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss-soap-message-security-1.0#Base64Binary";
 
 /// What is around and in a message that a password proves.
-#[derive(Default)]
 struct Filled {
+    who: (String, String),
     blocks: String,
     children: String,
     nonce: Option<usize>,
     body: String,
 }
 
+impl Default for Filled {
+    fn default() -> Self {
+        let who = (PARTNER.0.to_owned(), PARTNER.1.to_owned());
+        Self { who, blocks: String::new(), children: String::new(), nonce: None, body: String::new() }
+    }
+}
+
 impl Filled {
     fn message(&self) -> Vec<u8> {
-        let Self { blocks, children, nonce, body } = self;
+        let Self { who: (name, password), blocks, children, nonce, body } = self;
         let nonce = nonce.map(|octets| format!("<w:Nonce EncodingType=\"{BASE64}\">{}</w:Nonce>", STANDARD.encode(vec![7; octets])));
         let nonce = nonce.unwrap_or_default();
-        let token = format!(
-            "<w:UsernameToken><w:Username>{}</w:Username><w:Password>{}</w:Password>{nonce}</w:UsernameToken>",
-            PARTNER.0, PARTNER.1
-        );
+        let token = format!("<w:UsernameToken><w:Username>{name}</w:Username><w:Password>{password}</w:Password>{nonce}</w:UsernameToken>");
         let soap = "http://schemas.xmlsoap.org/soap/envelope/";
         let header = format!("<s:Header>{blocks}<w:Security xmlns:w=\"{WSSE}\">{token}{children}</w:Security></s:Header>");
         format!("<s:Envelope xmlns:s=\"{soap}\">{header}<s:Body><o:GetOrder xmlns:o=\"urn:o\">{body}</o:GetOrder></s:Body></s:Envelope>")
@@ -201,9 +212,125 @@ fn repeated(begin: &str, end: &str, count: usize) -> Vec<u8> {
     text.replace("</wsse:Security>", &format!("{more}</wsse:Security>")).into_bytes()
 }
 
+/// One more transform in the first reference of a message.
+fn transformed(message: Vec<u8>) -> Vec<u8> {
+    let text = String::from_utf8(message).unwrap();
+    let one = "<ds:Transform Algorithm=\"http://www.w3.org/2001/10/xml-exc-c14n#\"/>";
+    text.replacen("</ds:Transforms>", &format!("{one}</ds:Transforms>"), 1).into_bytes()
+}
+
+/// A message of a holder, with an assertion of its own.
+fn held(id: &str) -> Vec<u8> {
+    presenting(id, &asserted(id, PARTNER.0, HolderOfKey, SystemClock::default().now(), false), &HolderOfKey, ORDER)
+}
+
+/// A signed message whose certificate comes with a path of so many (X.509 §8.5: the end entity last).
+fn along(certificates: usize) -> Vec<u8> {
+    let text = String::from_utf8(referring(2)).unwrap();
+    let path = [der("ca.crt").repeat(certificates - 1), der("client-rsa2048.crt")].concat();
+    let path = [&[0x30, 0x82], u16::try_from(path.len()).unwrap().to_be_bytes().as_slice(), &path].concat();
+    let token = cut(&text, "<wsse:BinarySecurityToken", "</wsse:BinarySecurityToken>");
+    let (opened, _) = token.split_once('>').unwrap();
+    let new = format!("{}>{}</wsse:BinarySecurityToken>", opened.replace("#X509v3", "#X509PKIPathv1"), STANDARD.encode(path));
+    text.replace(token, &new).into_bytes()
+}
+
+/// The first element of the namespace `urn:e`.
+struct First(Option<Place>);
+
+impl FromClaimed for First {
+    fn from_claimed(root: ElementView<'_, Unsigned>) -> Result<Self, Error> {
+        let mut rest = vec![root];
+        while let Some(element) = rest.pop() {
+            if element.namespace() == "urn:e" {
+                return Ok(Self(Some(element.place())));
+            }
+            rest.extend(element.children());
+        }
+        Ok(Self(None))
+    }
+}
+
+/// A message with so many ciphertexts, each of its own element of the Body, that one key opens.
+fn sealed(ciphertexts: usize) -> Vec<u8> {
+    let body = many(ciphertexts, |number| format!("<e:E xmlns:e=\"urn:e\">{number}</e:E>"));
+    let mut octets = Filled { body, ..Filled::default() }.message();
+    let key = ContentKey::generate(AesSize::Aes256).unwrap();
+    let ids: Vec<String> = (0..ciphertexts).map(|number| format!("e{number}")).collect();
+    for id in &ids {
+        let document = Document::parse(&octets, &Limits::SOAP).unwrap();
+        let place = document.claim::<First>().unwrap().sender_says().0.clone().unwrap();
+        let encryption = Encryption { part: EncryptedForm::Element, key: &key, key_info: EncryptedKeyInfo::Absent, id: Some(id) };
+        octets = document.encrypt(SignedElement::At(&place), &encryption).unwrap();
+    }
+    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+    let recipient = Recipient::from_certificate(&der("server-rsa2048.crt")).unwrap();
+    let key = recipient.encrypted_key(&key, Some("key"), None, &ids).unwrap();
+    String::from_utf8(octets).unwrap().replacen("<w:UsernameToken>", &format!("{key}<w:UsernameToken>"), 1).into_bytes()
+}
+
+const XOP: &str = "http://www.w3.org/2004/08/xop/include";
+
+/// A message in several parts: how long their boundary and the head of the second are, and how many there are.
+struct Package {
+    boundary: usize,
+    head: usize,
+    parts: usize,
+}
+
+impl Package {
+    fn whole(&self, kind: &str, root: &str, message: &[u8]) -> (String, Vec<u8>) {
+        let boundary = "b".repeat(self.boundary);
+        let begin = "Content-ID: <p0>\r\nX-Filled: ";
+        let mut head = format!("{begin}{}", "7".repeat(self.head - begin.len()));
+        let mut octets = format!("--{boundary}\r\nContent-Type: {root}\r\nContent-ID: <root>\r\n\r\n").into_bytes();
+        octets.extend_from_slice(message);
+        for number in 1..self.parts {
+            octets.extend_from_slice(format!("\r\n--{boundary}\r\n{head}\r\n\r\nattached").as_bytes());
+            head = format!("Content-ID: <p{number}>");
+        }
+        octets.extend_from_slice(format!("\r\n--{boundary}--\r\n").as_bytes());
+        (format!("multipart/related; boundary={boundary}; type=\"{kind}\""), octets)
+    }
+
+    /// With parts that nothing in the message refers to (SOAP Messages with Attachments).
+    fn attached(&self) -> (String, Vec<u8>) {
+        self.whole("text/xml", "text/xml; charset=utf-8", &Filled::default().message())
+    }
+
+    /// With so many inclusions of the second part (XOP §2.1).
+    fn including(inclusions: usize) -> (String, Vec<u8>) {
+        let body = many(inclusions, |_| format!("<d><x:Include xmlns:x=\"{XOP}\" href=\"cid:p0\"/></d>"));
+        let message = Filled { body, ..Filled::default() }.message();
+        let root = "application/xop+xml; charset=utf-8; type=\"text/xml\"";
+        Self { boundary: 1, head: 100, parts: 2 }.whole("application/xop+xml", root, &message)
+    }
+}
+
+fn plain(message: Vec<u8>) -> (String, Vec<u8>) {
+    ("text/xml; charset=utf-8".to_owned(), message)
+}
+
+/// A media type of so many octets and parameters.
+fn typed(octets: usize, parameters: usize) -> (String, Vec<u8>) {
+    let head = many(parameters - 1, |number| format!("; p{number}=1"));
+    let begin = format!("text/xml{head}; filled=");
+    (format!("{begin}{}", "7".repeat(octets - begin.len())), Filled::default().message())
+}
+
+/// A name and a password of so many octets.
+fn lengths(name: usize, password: usize) -> (String, Vec<u8>) {
+    plain(Filled { who: ("n".repeat(name), "p".repeat(password)), ..Filled::default() }.message())
+}
+
+/// Octets of the longest name and password that a user can have.
+const LONGEST: (usize, usize) = (256, 1024);
+
 #[test]
 fn every_limit_has_its_border_at_every_door() {
-    let of = |name: &'static str, last: Vec<u8>, first: Vec<u8>, expected: &'static str| (name, last, first, expected);
+    let of = |what, last, first, expected| Border { what, last: plain(last), of_last: "", first: plain(first), of_first: expected };
+    let among = |what, last, first, expected| Border { what, last, of_last: "", first, of_first: expected };
+    let unread = |what, last, first| Border { what, last, of_last: "malformed_credential", first, of_first: "malformed" };
     let block = |number: usize| format!("<b:B xmlns:b=\"urn:b{number}\"/>");
     let filled = |with: Filled| with.message();
     let blocks = |count| filled(Filled { blocks: many(count, block), ..Filled::default() });
@@ -214,7 +341,9 @@ fn every_limit_has_its_border_at_every_door() {
     let namespaces = |count| body(format!("<a{}/>", many(count, |number| format!(" xmlns:n{number}=\"urn:n{number}\""))));
     let signatures = |count| repeated("<ds:Signature ", "</ds:Signature>", count);
     let tokens = |count| repeated("<wsse:BinarySecurityToken", "</wsse:BinarySecurityToken>", count);
-    // The last that is let through, the first that is not, and why it is not.
+    let package = |boundary, head, parts| Package { boundary, head, parts }.attached();
+    let (name, password) = LONGEST;
+    // The last that is let through, or refused only for what it is; the first that is not; and why it is not.
     let table = [
         of("header blocks", blocks(63), blocks(64), "malformed"),
         of("elements of a security header", children(63), children(64), "malformed"),
@@ -226,13 +355,30 @@ fn every_limit_has_its_border_at_every_door() {
         // Those of the envelope and of the operation are two.
         of("namespaces", namespaces(62), namespaces(63), "limits"),
         of("references", referring(8), referring(9), "malformed"),
+        of("transforms of a part", referring(2), transformed(referring(2)), "malformed"),
+        of("transforms of an assertion", held("_two"), transformed(held("_three")), "malformed"),
         of("signatures", signatures(2), signatures(3), "limits"),
         of("certificates", tokens(8), tokens(9), "limits"),
+        of("certificates of a path", along(8), along(9), "malformed"),
+        of("ciphertexts", sealed(16), sealed(17), "malformed"),
         of("octets of a message", Filled::to_size(64 * 1024), Filled::to_size(64 * 1024 + 1), "body_too_long"),
+        among("a user's name", lengths(name, password), lengths(name + 1, password), "malformed_credential"),
+        among("a user's password", lengths(name, password), lengths(name, password + 1), "malformed_credential"),
+        unread("a name", lengths(1024, password), lengths(1025, password)),
+        unread("a password", lengths(name, 4096), lengths(name, 4097)),
+        among("parts", package(1, 100, 64), package(1, 100, 65), "limits"),
+        among("the head of a part", package(1, 8192, 2), package(1, 8193, 2), "limits"),
+        among("a boundary", package(70, 100, 2), package(71, 100, 2), "malformed"),
+        among("inclusions", Package::including(256), Package::including(257), "limits"),
+        among("a media type", typed(1024, 2), typed(1025, 2), "malformed"),
+        among("parameters of a media type", typed(200, 8), typed(200, 9), "malformed"),
     ];
     let apart = ["[response.", "/told/", "/kept", "/ledger"];
     let parts: Vec<&str> = HOUSE.split("\n\n").filter(|part| !apart.iter().any(|other| part.contains(other))).collect();
-    let config = parts.join("\n\n").replace("localhost:{{port}}\", \"127.0.0.1:{{port}}", "localhost:{{public}}").replace("1MiB", "64KiB");
+    let realms = "realm = [\"partners\", \"local\"]";
+    let opened = format!("{realms}\ndecryption_keys = [{{ file = \"server-rsa2048.key\" }}]");
+    let config = parts.join("\n\n").replace(realms, &opened);
+    let config = config.replace("localhost:{{port}}\", \"127.0.0.1:{{port}}", "localhost:{{public}}").replace("1MiB", "64KiB");
     let table = &table;
     let mut wrong: Vec<String> = std::thread::scope(|scope| {
         let doors = Door::ALL.map(|door| {
@@ -245,24 +391,33 @@ fn every_limit_has_its_border_at_every_door() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-type Border = (&'static str, Vec<u8>, Vec<u8>, &'static str);
+/// Two messages, each with its media type and why it is refused; with no reason it is let through.
+struct Border {
+    what: &'static str,
+    last: (String, Vec<u8>),
+    of_last: &'static str,
+    first: (String, Vec<u8>),
+    of_first: &'static str,
+}
 
 fn at(door: Door, config: &str, table: &[Border]) -> Vec<String> {
-    let files = files("");
+    let mut files = files("");
+    let (name, password) = ("n".repeat(LONGEST.0), "p".repeat(LONGEST.1));
+    files[0].1 += &format!("{name}:{password}\n");
     let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
     let Some(place) = door.open(config, &files, true) else { return Vec::new() };
     let gateway = place.gateway();
-    for (name, password) in [PARTNER, (CLIENT, "never typed by anybody")] {
+    for (name, password) in [PARTNER, (CLIENT, "never typed by anybody"), (&name, "never typed by anybody")] {
         add(gateway, "north", name, password);
     }
     let mut wrong = Vec::new();
-    for (what, last, first, expected) in table {
-        for (octets, expected) in [(last, ""), (first, *expected)] {
+    for Border { what, last, of_last, first, of_first } in table {
+        for ((media_type, octets), expected) in [(last, of_last), (first, of_first)] {
             gateway.application.forget();
-            let answer = gateway.send(&ask("POST", "/orders").header("Content-Type", "text/xml; charset=utf-8").body(octets.as_slice()));
+            let answer = gateway.send(&ask("POST", "/orders").header("Content-Type", media_type).body(octets.as_slice()));
             let found = word(gateway, &answer);
             let reached = gateway.application.received().len();
-            if found != expected || reached != usize::from(expected.is_empty()) {
+            if found != *expected || reached != usize::from(expected.is_empty()) {
                 wrong.push(format!("{door:?} {what}: {found:?} instead of {expected:?}, {}", answer.status));
             }
         }

@@ -12,7 +12,8 @@ use vestibule_wss::{Assertion, AssertionReference, KeyReference, Password, Token
 
 use crate::support::{Gateway, Scratch};
 use crate::ws_security::{
-    ADA, CLIENT, HOUSE, ORDER, PARTNER, add, corpus, cut, envelope, files, house, named, pem, post, reason, signed, skipped, written,
+    ADA, CLIENT, HOUSE, ORDER, PARTNER, add, conceding, corpus, cut, envelope, files, house, house_of, named, pem, post, reason, signed,
+    skipped, written,
 };
 
 fn here(name: &str) -> PathBuf {
@@ -73,15 +74,7 @@ fn npm_soap_calls_through_the_gateway() {
     calls(&gateway, &["text", "digest", "signed"], &call);
     // Its own default is an `Id` without namespace, which is conceded or refused.
     assert!(!call(&gateway, "signed-plain-id", ADA).contains("ready"));
-    let conceded = format!(
-        "{HOUSE}\n[[concession]]\nwhat = \"wss_plain_id\"\npartner = \"signed\"\nreason = \"npm soap\"\nexpires = \"2099-01-01\"\n"
-    );
-    let files = files(&crate::ws_security::told());
-    let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
-    let gateway = Gateway::with_files(&conceded, &files);
-    for (name, password) in [PARTNER, ADA, (CLIENT, "never typed by anybody")] {
-        add(&gateway, "north", name, password);
-    }
+    let gateway = house_of(&conceding(&[("wss_plain_id", "signed")]));
     calls(&gateway, &["signed-plain-id"], &call);
 }
 
@@ -108,68 +101,70 @@ fn gsoap_calls_through_the_gateway() {
     });
 }
 
-/// The folder of Apache CXF's jars, which `.ci/run` fetches from Maven Central. OpenSAML 5 is not there, so this one sends no assertions.
-fn cxf() -> Option<&'static (String, Scratch)> {
-    static BUILT: OnceLock<Option<(String, Scratch)>> = OnceLock::new();
-    let built = BUILT.get_or_init(|| {
-        let jars = PathBuf::from(std::env::var_os("VESTIBULE_PEERS_BIN")?).join("../../cxf");
-        if !jars.is_dir() || Command::new("javac").arg("-version").output().is_err() {
-            return None;
-        }
-        let made = Scratch::new();
-        let path = format!("{}/*:{}", jars.display(), made.path().display());
-        run(Command::new("javac")
-            .args(["-nowarn", "-cp", &path, "-d"])
-            .arg(made.path())
-            .arg(here("../../../examples/ws-security/CxfCall.java")));
-        let store = made.path().join("client.p12");
-        let mut openssl = Command::new("openssl");
-        openssl.args(["pkcs12", "-export", "-name", "client", "-passout", "pass:never typed by anybody", "-out"]).arg(store);
-        run(openssl.arg("-inkey").arg(key("client-rsa2048.key")).arg("-in").arg(key("client-rsa2048.crt")));
-        Some((path, made))
-    });
-    if built.is_none() {
-        skipped("Apache CXF");
+/// Java programs, compiled: the path of their classes, and a folder with their stores of keys.
+type Compiled = (String, Scratch);
+
+/// Over the jars of a folder, which `.ci/run` fetches from Maven Central. The client's key is in a store.
+fn compiled(jars: &str, sources: &[&str]) -> Option<Compiled> {
+    let jars = PathBuf::from(std::env::var_os("VESTIBULE_PEERS_BIN")?).join("../..").join(jars);
+    if !jars.is_dir() || Command::new("javac").arg("-version").output().is_err() {
+        return None;
     }
-    built.as_ref()
+    let made = Scratch::new();
+    let path = format!("{}/*:{}", jars.display(), made.path().display());
+    let sources = sources.iter().map(|source| here(source));
+    run(Command::new("javac").args(["-nowarn", "-cp", &path, "-d"]).arg(made.path()).args(sources));
+    store(&made, "client", "client", "client-rsa2048");
+    Some((path, made))
 }
 
+const STORED: &str = "never typed by anybody";
+const CALL: &str = "../../../examples/ws-security/CxfCall.java";
+const MULTISTEP: &str = "../../../examples/ws-security/CxfMultistep.java";
+
+/// A store, PKCS#12, of a key and its certificate.
+fn store(made: &Scratch, store: &str, alias: &str, name: &str) {
+    let mut openssl = Command::new("openssl");
+    openssl.args(["pkcs12", "-export", "-name", alias, "-passout", &format!("pass:{STORED}"), "-out"]);
+    openssl.arg(made.path().join(store).with_extension("p12"));
+    run(openssl.arg("-inkey").arg(key(&format!("{name}.key"))).arg("-in").arg(key(&format!("{name}.crt"))));
+}
+
+/// Apache CXF that calls the gateway, and says the host that it is told, not the one of the address.
+fn java(path: &str, arguments: &[&str]) -> Command {
+    let mut java = Command::new("java");
+    java.args(["-Dsun.net.http.allowRestrictedHeaders=true", "-Dorg.apache.cxf.transport.http.forceURLConnection=true"]);
+    java.args(["-cp", path]).args(arguments);
+    java
+}
+
+/// The same, to whom orders are to be sent.
+fn orders(path: &str, arguments: &[&str], gateway: &Gateway) -> Command {
+    let mut java = java(path, arguments);
+    java.arg(format!("http://{}/orders", gateway.address)).arg(format!("app.north.localhost:{}", gateway.public));
+    java
+}
+
+/// Without OpenSAML, so that it is the client of those who have no assertions.
 #[test]
 fn apache_cxf_calls_through_the_gateway() {
-    let Some((path, made)) = cxf() else { return };
+    let Some((path, made)) = compiled("cxf", &[CALL]) else { return skipped("Apache CXF") };
     let gateway = house();
     // WSS4J has two ways to write a message: over a tree, and while it streams.
     calls(&gateway, &["text", "digest", "signed", "signed-streaming"], &|gateway, kind, (name, password)| {
-        let mut java = Command::new("java");
-        // So that it says the host that it is told, and not the one of the address.
-        java.args(["-Dsun.net.http.allowRestrictedHeaders=true", "-Dorg.apache.cxf.transport.http.forceURLConnection=true"]);
-        java.args(["-cp", path, "CxfCall"]);
-        java.arg(format!("http://{}/orders", gateway.address)).arg(format!("app.north.localhost:{}", gateway.public));
-        run(java.args([kind, name, password]).arg(made.path().join("client.p12")))
+        run(orders(&path, &["CxfCall"], gateway).args([kind, name, password]).arg(made.path().join("client.p12")))
     });
 }
 
 /// Apache CXF over WSS4J 3 with OpenSAML, compiled, and a folder with its stores.
-fn cxf_saml() -> Option<&'static (String, Scratch)> {
-    static BUILT: OnceLock<Option<(String, Scratch)>> = OnceLock::new();
+fn cxf_saml() -> Option<&'static Compiled> {
+    static BUILT: OnceLock<Option<Compiled>> = OnceLock::new();
     let built = BUILT.get_or_init(|| {
-        let jars = PathBuf::from(std::env::var_os("VESTIBULE_PEERS_BIN")?).join("../../cxf-saml");
-        if !jars.is_dir() || Command::new("javac").arg("-version").output().is_err() {
-            return None;
-        }
-        let made = Scratch::new();
-        let path = format!("{}/*:{}", jars.display(), made.path().display());
-        run(Command::new("javac").args(["-nowarn", "-cp", &path, "-d"]).arg(made.path()).arg(here("peers/CxfSaml.java")));
-        for (store, alias, name) in
-            [("client", "client", "client-rsa2048"), ("issuer", "issuer", "idp-rsa2048"), ("other", "issuer", "other-rsa2048")]
-        {
-            let mut openssl = Command::new("openssl");
-            openssl.args(["pkcs12", "-export", "-name", alias, "-passout", "pass:never typed by anybody", "-out"]);
-            openssl.arg(made.path().join(store).with_extension("p12"));
-            run(openssl.arg("-inkey").arg(key(&format!("{name}.key"))).arg("-in").arg(key(&format!("{name}.crt"))));
-        }
+        let (path, made) = compiled("cxf-saml", &[CALL, MULTISTEP, "peers/CxfSaml.java"])?;
+        store(&made, "issuer", "issuer", "idp-rsa2048");
+        store(&made, "other", "issuer", "other-rsa2048");
         let mut keytool = Command::new("keytool");
-        keytool.args(["-importcert", "-noprompt", "-alias", "issuer", "-storetype", "PKCS12", "-storepass", "never typed by anybody"]);
+        keytool.args(["-importcert", "-noprompt", "-alias", "issuer", "-storetype", "PKCS12", "-storepass", STORED]);
         run(keytool.arg("-keystore").arg(made.path().join("trust.p12")).arg("-file").arg(key("idp-rsa2048.crt")));
         Some((path, made))
     });
@@ -182,38 +177,45 @@ fn cxf_saml() -> Option<&'static (String, Scratch)> {
 #[test]
 fn apache_cxf_calls_with_assertions_of_opensaml() {
     let Some((path, made)) = cxf_saml() else { return };
-    let gateway = house();
     let body = envelope("<o:Order xmlns:o=\"urn:example:orders\"><o:state>ready</o:state></o:Order>");
     let head = format!("HTTP/1.1 200 OK\r\nContent-Type: text/xml\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
-    gateway.application.answer_raw(head + &body);
-    let call = |kind: &str, issuer: &str| {
-        let mut java = Command::new("java");
-        java.args(["-Dsun.net.http.allowRestrictedHeaders=true", "-Dorg.apache.cxf.transport.http.forceURLConnection=true"]);
-        java.args(["-cp", path, "CxfSaml", "call"]).arg(format!("http://{}/orders", gateway.address));
-        java.arg(format!("app.north.localhost:{}", gateway.public)).args([kind, ADA.0]);
-        run(java.arg(made.path().join("client.p12")).arg(made.path().join(issuer)))
+    let answer = head + &body;
+    let call = |gateway: &Gateway, kind: &str, issuer: &str| {
+        let mut java = orders(path, &["CxfSaml", "call"], gateway);
+        run(java.args([kind, ADA.0]).arg(made.path().join("client.p12")).arg(made.path().join(issuer)))
     };
-    for kind in ["20-holder", "11-holder", "20-vouches", "11-vouches"] {
-        let said = call(kind, "issuer.p12");
+    let passes = |gateway: &Gateway, kind: &str| {
+        gateway.application.answer_raw(answer.clone());
+        let said = call(gateway, kind, "issuer.p12");
         assert!(said.contains("ok ready"), "{kind}: {said} {:?}", gateway.audit().last());
         let seen = gateway.application.last();
         assert_eq!(seen.header("x-vestibule-user"), Some(ADA.0), "{kind}");
         assert!(!String::from_utf8(seen.body).unwrap().contains("Security"), "{kind}");
+    };
+    let fails = |gateway: &Gateway, kind: &str, issuer: &str, why: &str| {
+        gateway.application.forget();
+        let said = call(gateway, kind, issuer);
+        assert!(said.starts_with("fault") && gateway.application.received().is_empty(), "{kind}: {said}");
+        assert_eq!(gateway.audit().last().unwrap()["reason"], serde_json::json!({ "security": why }), "{kind}");
+    };
+    let gateway = house_of(&conceding(&[("wss_bearer", "asserted")]));
+    for kind in ["20-holder", "11-holder", "20-vouches", "11-vouches", "20-bearer", "11-bearer"] {
+        passes(&gateway, kind);
     }
     // Whoever signs for himself is no issuer.
-    gateway.application.forget();
-    for kind in ["20-holder", "11-vouches"] {
-        let said = call(kind, "other.p12");
-        assert!(said.starts_with("fault"), "{kind}: {said}");
+    for kind in ["20-holder", "11-vouches", "20-bearer"] {
+        fails(&gateway, kind, "other.p12", "signature_invalid");
     }
-    assert!(gateway.application.received().is_empty());
+    // WSS4J signs a bearer assertion over SHA-1, whatever digest it is told, where it is not signed beforehand.
+    fails(&gateway, "20-bearer-sha1", "issuer.p12", "algorithm_refused");
+    passes(&house_of(&conceding(&[("wss_bearer", "asserted"), ("legacy_sha1", "asserted")])), "20-bearer-sha1");
     crate::interop::passed(
         "Apache CXF over WSS4J 3.0.3 and OpenSAML 4.0.1",
         "4.0.5",
         "client",
         &[
-            "calls with an assertion of SAML 2.0: holder-of-key, sender-vouches (conceded)",
-            "calls with an assertion of SAML 1.1 (conceded): holder-of-key, sender-vouches",
+            "calls with an assertion of SAML 2.0: holder-of-key, sender-vouches (conceded), bearer (conceded)",
+            "calls with an assertion of SAML 1.1 (conceded): holder-of-key, sender-vouches, bearer",
         ],
     );
 }
@@ -240,11 +242,25 @@ fn wss4j_reads_the_assertions_that_a_service_gets() {
         let said = check("changed", &message.replace(">7<", ">8<"));
         assert!(said.contains("refused"), "{said}");
     }
+    // What names a holder is nothing until its holder signs: to WSS4J, too.
+    let first = got("holder", &signed());
+    assert!(check("unsigned", &first).contains("refused"));
+    let assertion = cut(&first, "<saml:Assertion", "</saml:Assertion>");
+    let id = assertion.split(" ID=\"").nth(1).unwrap().split('"').next().unwrap();
+    let holding = |key| {
+        let token = Assertion { xml: assertion, id, version: SamlVersion::Saml20, reference: AssertionReference::Direct };
+        String::from_utf8(written(Token::Saml(token), Some((key, KeyReference::Assertion)), ORDER)).unwrap()
+    };
+    let said = check("holder", &holding("client-rsa2048"));
+    assert!(!said.contains("refused") && ["Body", "Timestamp", "Assertion"].iter().all(|part| said.contains(part)), "{said}");
+    for thief in [holding("other-rsa2048"), holding("client-rsa2048").replace(">7<", ">8<")] {
+        assert!(check("thief", &thief).contains("refused"));
+    }
     crate::interop::passed(
         "Apache CXF over WSS4J 3.0.3 and OpenSAML 4.0.1",
         "4.0.5",
         "service",
-        &["reads the assertions that a response writes: SAML 2.0 and 1.1, sender-vouches"],
+        &["reads the assertions that a response writes: SAML 2.0 and 1.1, sender-vouches; SAML 2.0, holder-of-key"],
     );
 }
 
@@ -453,6 +469,25 @@ fn the_example_takes_a_header_from_one_installation_to_another() {
     script.args(["client-rsa2048.key", "client-rsa2048.crt"].map(key));
     script.arg(format!("http://127.0.0.1:{}/told/holder", a.address.port())).arg(format!("http://127.0.0.1:{}/orders", b.address.port()));
     assert_eq!(run(&mut script).trim(), format!("order 7 of {CLIENT}\nready at B"));
+    assert_eq!(b.application.last().header("x-vestibule-user"), Some(CLIENT));
+}
+
+/// `examples/ws-security/CxfMultistep.java`, as it stands, between A and B.
+#[test]
+fn the_example_of_apache_cxf_takes_a_header_from_one_installation_to_another() {
+    let Some((path, made)) = cxf_saml() else { return };
+    let Some(service) = AuthenticationService::start() else { return };
+    let (a, b) = (before(&service), crate::ws_security::federated());
+    let body = envelope("<o:Order xmlns:o=\"urn:example:orders\"><o:state>ready at B</o:state></o:Order>");
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Type: text/xml\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+    b.application.answer_raw(head + &body);
+    let host = |gateway: &Gateway| format!("app.north.localhost:{}", gateway.public);
+    let mut java = java(path, &["CxfMultistep"]);
+    java.arg(format!("http://{}/told/holder", a.address)).arg(host(&a)).arg(format!("http://{}/orders", b.address)).arg(host(&b));
+    let said = run(java.arg(STORED).arg(made.path().join("client.p12")));
+    let said: Vec<&str> = said.lines().filter(|line| !line.is_empty()).collect();
+    assert_eq!(said, [format!("ok order 7 of {CLIENT}").as_str(), "ok ready at B", "fault FailedAuthentication"], "{}", b.log());
+    assert_eq!(b.application.received().len(), 1, "the changed one goes no further");
     assert_eq!(b.application.last().header("x-vestibule-user"), Some(CLIENT));
 }
 

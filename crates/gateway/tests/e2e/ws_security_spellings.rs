@@ -1,10 +1,10 @@
 //! A forged security header in every spelling that the service may know and a search for its namespace does not find: it is taken
 //! out or refused, whoever was recognised by what, through every door.
 
-use crate::doors::{Front, House};
+use crate::doors::Front;
 use crate::integration;
 use crate::support::{Ask, ask};
-use crate::ws_security::{ADA, CLIENT, HOUSE, ORDER, add, house_of, pem, reason};
+use crate::ws_security::{ADA, HOUSE, ORDER, behind_envoy, house_of, reason};
 
 const OASIS: &str = "http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss-wssecurity-secext-1.0.xsd";
 const SOAP11: &str = "http://schemas.xmlsoap.org/soap/envelope/";
@@ -139,26 +139,8 @@ fn a_header_in_another_spelling_goes_no_further() {
 
 #[test]
 fn nor_through_envoy() {
-    let ours = r#"
-[scheme.signed]
-type = "ws-security"
-token = "x509"
-certificates = ["client-rsa2048.crt"]
-map = "common-name"
-
-[[route]]
-match = "/removed"
-policies = ["policy.cedar"]
-body = { limit = "64KiB", types = ["text/xml", "application/xml"] }
-"#;
-    let certificate = pem("client-rsa2048.crt");
-    let asks = "                      encode_raw_headers: true\n";
-    let bringing = format!("{asks}                      with_request_body: {{ max_request_bytes: 1048576, pack_as_bytes: true }}\n");
-    let chain = "chain  = [\"session\", \"signed\", \"basic\", \"form\"]";
-    let files = [("client-rsa2048.crt", certificate.as_str())];
-    for (front, change) in [(Front::Envoy, (asks, bringing.as_str())), (Front::EnvoyExtProc, ("", ""))] {
-        let Some(house) = House::open_chained(front, change, chain, ours, &files) else { return };
-        add(&house.gateway, "north", CLIENT, "never typed by anybody");
+    for front in [Front::Envoy, Front::EnvoyExtProc] {
+        let Some(house) = behind_envoy(front) else { return };
         let plain = (String::from("text/xml"), forged("urn:other", "me", ORDER).into_bytes());
         let passes = house.send(&post("/removed", &plain).basic("ada", ADA.1));
         assert_eq!(passes.status, 200, "{front:?} {passes:?}");

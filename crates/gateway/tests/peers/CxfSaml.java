@@ -2,24 +2,16 @@ import java.io.File;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
-import java.util.Properties;
 import javax.security.auth.callback.Callback;
 import javax.security.auth.callback.CallbackHandler;
-import javax.xml.namespace.QName;
+import javax.xml.parsers.DocumentBuilder;
 import javax.xml.parsers.DocumentBuilderFactory;
-import javax.xml.transform.dom.DOMSource;
-import jakarta.xml.ws.Dispatch;
-import jakarta.xml.ws.Service;
-import jakarta.xml.ws.soap.SOAPBinding;
-import org.apache.cxf.endpoint.Client;
-import org.apache.cxf.jaxws.DispatchImpl;
-import org.apache.cxf.message.Message;
 import org.apache.cxf.ws.security.wss4j.WSS4JOutInterceptor;
 import org.apache.wss4j.common.crypto.Crypto;
 import org.apache.wss4j.common.crypto.CryptoFactory;
 import org.apache.wss4j.common.crypto.CryptoType;
-import org.apache.wss4j.common.ext.WSPasswordCallback;
 import org.apache.wss4j.common.saml.SAMLCallback;
+import org.apache.wss4j.common.saml.SamlAssertionWrapper;
 import org.apache.wss4j.common.saml.bean.AudienceRestrictionBean;
 import org.apache.wss4j.common.saml.bean.AuthenticationStatementBean;
 import org.apache.wss4j.common.saml.bean.ConditionsBean;
@@ -33,20 +25,19 @@ import org.apache.wss4j.dom.engine.WSSecurityEngine;
 import org.apache.wss4j.dom.engine.WSSecurityEngineResult;
 import org.apache.wss4j.dom.handler.RequestData;
 import org.w3c.dom.Document;
-import org.w3c.dom.Element;
 
 /**
  * Apache CXF over WSS4J and OpenSAML. All stores are PKCS#12, with the password "never typed by anybody".
  *
- * call URL HOST KIND NAME CLIENT-STORE ISSUER-STORE: calls GetOrder with an assertion about NAME; prints what came of it. KIND is 20-holder,
- * 11-holder, 20-vouches or 11-vouches. The keys are called "client" and "issuer".
+ * call URL HOST KIND NAME CLIENT-STORE ISSUER-STORE: calls GetOrder with an assertion about NAME; prints what came of it. KIND is 20- or 11-, and
+ * holder, vouches, bearer (which the issuer signed beforehand) or bearer-sha1 (which WSS4J signs on the way). The keys are called "client" and
+ * "issuer".
  * check TRUST-STORE FILE...: prints for each message which actions its header held to, or why it does not.
  */
 public class CxfSaml {
-    private static final String ORDERS = "urn:example:orders";
     private static final String PASSWORD = "never typed by anybody";
-    private static final String BODY = "{Element}{http://schemas.xmlsoap.org/soap/envelope/}Body";
-    private static final String TIMESTAMP = "{Element}{http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss-wssecurity-utility-1.0.xsd}Timestamp";
+    private static final String RSA_SHA256 = "http://www.w3.org/2001/04/xmldsig-more#rsa-sha256";
+    private static final String SHA256 = "http://www.w3.org/2001/04/xmlenc#sha256";
 
     public static void main(String[] arguments) throws Exception {
         if (arguments[0].equals("call")) {
@@ -59,13 +50,14 @@ public class CxfSaml {
         System.exit(0);
     }
 
-    private static Properties store(String file) {
-        Properties properties = new Properties();
-        properties.put("org.apache.wss4j.crypto.provider", "org.apache.wss4j.common.crypto.Merlin");
-        properties.put("org.apache.wss4j.crypto.merlin.keystore.type", "PKCS12");
-        properties.put("org.apache.wss4j.crypto.merlin.keystore.file", file);
-        properties.put("org.apache.wss4j.crypto.merlin.keystore.password", PASSWORD);
-        return properties;
+    private static Crypto store(String file) throws Exception {
+        return CryptoFactory.getInstance(CxfCall.keys(file, PASSWORD));
+    }
+
+    private static DocumentBuilder builder() throws Exception {
+        DocumentBuilderFactory factory = DocumentBuilderFactory.newInstance();
+        factory.setNamespaceAware(true);
+        return factory.newDocumentBuilder();
     }
 
     /** Fills in the assertion that an issuer of our own makes. */
@@ -76,6 +68,7 @@ public class CxfSaml {
         String method = switch (kind.substring(3)) {
             case "holder" -> newer ? SAML2Constants.CONF_HOLDER_KEY : SAML1Constants.CONF_HOLDER_KEY;
             case "vouches" -> newer ? SAML2Constants.CONF_SENDER_VOUCHES : SAML1Constants.CONF_SENDER_VOUCHES;
+            case "bearer", "bearer-sha1" -> newer ? SAML2Constants.CONF_BEARER : SAML1Constants.CONF_BEARER;
             default -> throw new IllegalArgumentException(kind);
         };
         SubjectBean subject = new SubjectBean(name, null, method);
@@ -102,34 +95,23 @@ public class CxfSaml {
         callback.setIssuerCrypto(issuer);
         callback.setIssuerKeyName("issuer");
         callback.setIssuerKeyPassword(PASSWORD);
-        callback.setSignatureAlgorithm("http://www.w3.org/2001/04/xmldsig-more#rsa-sha256");
-        callback.setSignatureDigestAlgorithm("http://www.w3.org/2001/04/xmlenc#sha256");
+        callback.setSignatureAlgorithm(RSA_SHA256);
+        callback.setSignatureDigestAlgorithm(SHA256);
+        if (kind.endsWith("bearer")) {
+            // As a security token service hands it over: the action that puts in a bearer assertion signs over SHA-1, whatever it is told.
+            SamlAssertionWrapper assertion = new SamlAssertionWrapper(callback);
+            assertion.signAssertion("issuer", PASSWORD, issuer, false, "http://www.w3.org/2001/10/xml-exc-c14n#", RSA_SHA256, SHA256);
+            callback.setAssertionElement(assertion.toDOM(builder().newDocument()));
+            callback.setSignAssertion(false);
+        }
     }
 
     private static void call(String url, String host, String kind, String name, String clientStore, String issuerStore) throws Exception {
-        Service service = Service.create(new QName(ORDERS, "OrdersService"));
-        QName port = new QName(ORDERS, "Orders");
-        service.addPort(port, SOAPBinding.SOAP11HTTP_BINDING, url);
-        Dispatch<DOMSource> dispatch = service.createDispatch(port, DOMSource.class, Service.Mode.PAYLOAD);
-        dispatch.getRequestContext().put(Message.PROTOCOL_HEADERS, new HashMap<>(Map.of("Host", List.of(host))));
-        Client client = ((DispatchImpl<DOMSource>) dispatch).getClient();
-
-        Crypto ours = CryptoFactory.getInstance(store(clientStore)), theirs = CryptoFactory.getInstance(store(issuerStore));
+        Crypto ours = store(clientStore), theirs = store(issuerStore);
         Map<String, Object> with = new HashMap<>();
-        with.put("action", "Timestamp SAMLTokenSigned");
-        with.put("user", "client");
+        CxfCall.sign(with, clientStore, PASSWORD);
+        with.put("action", "Timestamp " + (kind.contains("bearer") ? "SAMLTokenUnsigned" : "SAMLTokenSigned"));
         with.put("signatureUser", "client");
-        with.put("signaturePropRefId", "keys");
-        with.put("keys", store(clientStore));
-        with.put("signatureKeyIdentifier", "DirectReference");
-        with.put("signatureAlgorithm", "http://www.w3.org/2001/04/xmldsig-more#rsa-sha256");
-        with.put("signatureDigestAlgorithm", "http://www.w3.org/2001/04/xmlenc#sha256");
-        with.put("signatureParts", BODY + ";" + TIMESTAMP);
-        with.put("passwordCallbackRef", (CallbackHandler) callbacks -> {
-            for (Callback callback : callbacks) {
-                ((WSPasswordCallback) callback).setPassword(PASSWORD);
-            }
-        });
         with.put("samlCallbackRef", (CallbackHandler) callbacks -> {
             for (Callback callback : callbacks) {
                 try {
@@ -139,30 +121,13 @@ public class CxfSaml {
                 }
             }
         });
-        client.getOutInterceptors().add(new WSS4JOutInterceptor(with));
-
-        DocumentBuilderFactory factory = DocumentBuilderFactory.newInstance();
-        factory.setNamespaceAware(true);
-        Document document = factory.newDocumentBuilder().newDocument();
-        Element order = document.createElementNS(ORDERS, "o:GetOrder");
-        order.appendChild(document.createElementNS(ORDERS, "o:id")).setTextContent("7");
-        document.appendChild(order);
-        try {
-            org.w3c.dom.Node node = dispatch.invoke(new DOMSource(document)).getNode();
-            System.out.println("ok " + (node instanceof Document whole ? whole.getDocumentElement() : node).getTextContent().trim());
-        } catch (jakarta.xml.ws.soap.SOAPFaultException fault) {
-            System.out.println("fault " + fault.getFault().getFaultCodeAsQName().getLocalPart() + " " + fault);
-        } catch (jakarta.xml.ws.WebServiceException other) {
-            System.out.println("refused " + other.getCause());
-        }
+        CxfCall.call(url, host, new WSS4JOutInterceptor(with));
     }
 
     private static void check(String trust, String file) throws Exception {
-        DocumentBuilderFactory factory = DocumentBuilderFactory.newInstance();
-        factory.setNamespaceAware(true);
-        Document message = factory.newDocumentBuilder().parse(new File(file));
+        Document message = builder().parse(new File(file));
         RequestData data = new RequestData();
-        data.setSigVerCrypto(CryptoFactory.getInstance(store(trust)));
+        data.setSigVerCrypto(store(trust));
         data.setAudienceRestrictions(List.of("urn:north:orders"));
         data.setMsgContext(new HashMap<String, Object>());
         StringBuilder held = new StringBuilder(new File(file).getName());
