@@ -353,6 +353,7 @@ mod tests {
             userinfo_endpoint: None,
             end_session_endpoint: None,
             introspection_endpoint: None,
+            revocation_endpoint: None,
             answers_name_issuer: names_issuer,
             id_token_algorithms: Vec::new(),
         }
