@@ -196,6 +196,7 @@ fn jose_corpus_where_other_tokens_are_taken() {
         .filter(|path| path.extension().is_some_and(|extension| extension == "jwt"))
         .map(|path| (path.file_name().unwrap().to_str().unwrap().to_owned(), std::fs::read_to_string(&path).unwrap().trim_end().to_owned()))
         .collect();
+    let mut asked = 0;
     for (file, token) in &tokens {
         let message = envelope(ORDER);
         let order = || order(message.as_bytes());
@@ -225,10 +226,13 @@ fn jose_corpus_where_other_tokens_are_taken() {
             );
         }
         let answer = bearer.come(token);
-        assert_eq!((answer.status, bearer.reason(&answer)), (401, serde_json::json!({ "oidc": "inactive" })), "{file}");
+        let reason = bearer.reason(&answer);
+        asked += usize::from(reason == serde_json::json!({ "oidc": "inactive" }));
+        // Whoever sends so many that nobody knows is not asked about after a while.
+        assert!(answer.status == 401 && (reason["oidc"] == "inactive" || reason == "address_gate_closed"), "{file}: {reason} {answer:?}");
     }
     for gateway in [&tickets, &old, &bearer.gateway] {
         assert!(gateway.application.received().is_empty() && !gateway.log().contains("panicked"));
     }
-    assert!(tokens.len() > 40, "{}", tokens.len());
+    assert!(tokens.len() > 40 && asked > 2, "{} {asked}", tokens.len());
 }
