@@ -89,20 +89,21 @@ impl Portal {
     /// Sends a visitor to an identity provider, or lets them choose one.
     pub(super) async fn lead_away(&self, visit: &mut Visit<'_>, wish: Wish, anew: bool) -> Result<Response<Full<Bytes>>, Unavailable> {
         let mut partners = self.partners(visit);
-        partners.retain(|partner| partner.strongest >= wish.level);
-        if partners.is_empty() {
-            return Ok(too_weak(visit, None));
-        }
         let (request, target) = (visit.request, &visit.request.target);
-        let first = |name: &str| target.query_values(name).into_iter().next();
-        let (named, hint) = (first("idp"), first("login_hint"));
         let remembered = request.cookies(cookie::provider_name(request)).next();
         let remembered = remembered
             .and_then(|sealed| self.key.open(REMEMBERED, request.host.name(), sealed))
             .and_then(|text| String::from_utf8(text).ok());
+        // Not here any more. One that is too weak for this page is.
+        let gone = !partners.iter().any(|partner| remembered.as_deref() == Some(partner.name));
+        partners.retain(|partner| partner.strongest >= wish.level);
+        if partners.is_empty() {
+            return Ok(too_weak(visit, None));
+        }
+        let first = |name: &str| target.query_values(name).into_iter().next();
+        let (named, hint) = (first("idp"), first("login_hint"));
         let host = wish.return_to.as_ref().and_then(ReturnTo::host);
         let clues = Clues { named: named.as_deref(), hint: hint.as_deref(), host: host.as_deref(), remembered: remembered.as_deref() };
-        let gone = !partners.iter().any(|partner| remembered.as_deref() == Some(partner.name));
         let Some(partner) = choose(&partners, &clues) else {
             let mut response = if is_passive(request) { unasked(&wish) } else { self.choice(visit, &partners, &wish, hint.as_deref()) };
             if gone {
