@@ -567,10 +567,14 @@ impl Gateway {
     /// The audit records of one request, once its decision is among them.
     pub fn audit_of(&self, answer: &Answer) -> Vec<serde_json::Value> {
         let id = answer.header("x-vestibule-id").expect("no decision id").to_owned();
+        let mut settled = false;
         for _ in 0..1500 {
             let found: Vec<_> = self.audit().into_iter().filter(|record| record["request_id"] == id.as_str()).collect();
-            if found.iter().any(|record| record["event"] == "request.decided") {
-                return found;
+            match found.iter().position(|record| record["event"] == "request.decided") {
+                // What belongs to a decision is written behind it: if nothing is yet, it may be on its way.
+                Some(last) if last + 1 == found.len() && !settled => settled = true,
+                Some(_) => return found,
+                None => {}
             }
             std::thread::sleep(Duration::from_millis(20));
         }
