@@ -17,6 +17,7 @@ mod delegate;
 mod delegated;
 mod demo;
 mod doors;
+mod examples;
 mod faults;
 mod foreign;
 mod front_door;
