@@ -12,6 +12,7 @@ use rustls::pki_types::ServerName;
 use serde_json::json;
 
 use vestibule_engine::audit::{Decided, Event, Reason, Recorded, Ruling};
+use vestibule_engine::decision::Uncarried;
 use vestibule_engine::request::{Malformed, RequestId};
 
 use super::client::Connection;
@@ -68,6 +69,7 @@ enum Topic {
     Client,
     Login,
     Challenge,
+    Body,
     Spoof,
     Ambiguous,
 }
@@ -192,8 +194,12 @@ fn examine(address: &Address, server: &mut Connection, plain: &Came) -> Result<V
         Ruling::Challenge | Ruling::Allow | Ruling::Deny | Ruling::Fail => {}
     }
 
-    let posted = address.send("POST", &address.path, &[])?;
-    let method = look_up(server, &posted)?.map(|seen| seen.method);
+    let posted = address.send("POST", &address.path, &[("Content-Type", "text/xml")])?;
+    let posted = look_up(server, &posted)?;
+    if let Some(Seen { reason: Some(Reason::Uncarried(Uncarried::Body)), .. }) = posted {
+        found(Topic::Body, false, "this page's requests are judged by their body, and it was not brought".to_owned());
+    }
+    let method = posted.map(|seen| seen.method);
     found(
         Topic::Method,
         method.as_deref() == Some("POST"),
@@ -301,22 +307,24 @@ impl Address {
         let stream = connected.unwrap_or_else(|| Err(std::io::Error::other("no address"))).map_err(failed)?;
         stream.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
         let own = stream.local_addr().ok().map(|address| address.ip());
-        let mut head =
+        let mut request =
             format!("{method} {target} HTTP/1.1\r\nHost: {}\r\nUser-Agent: vestibule-doctor\r\nConnection: close\r\n", self.authority);
         for (name, value) in fields {
-            head.push_str(&format!("{name}: {value}\r\n"));
+            request.push_str(&format!("{name}: {value}\r\n"));
         }
-        if method == "POST" {
-            head.push_str("Content-Length: 0\r\n");
+        let body = if method == "POST" { "<doctor/>" } else { "" };
+        if !body.is_empty() {
+            request.push_str(&format!("Content-Length: {}\r\n", body.len()));
         }
-        head.push_str("\r\n");
+        request.push_str("\r\n");
+        request.push_str(body);
         let answer = if self.tls {
             let config = forward::client_tls(&[], None, HttpVersion::Http1).map_err(|error| Failure::not_tried(error.to_string()))?;
             let name = ServerName::try_from(self.host.clone()).map_err(|error| Failure::not_tried(error.to_string()))?;
             let session = rustls::ClientConnection::new(Arc::new(config), name).map_err(|error| Failure::not_tried(error.to_string()))?;
-            exchange(rustls::StreamOwned::new(session, stream), &head).map_err(failed)?
+            exchange(rustls::StreamOwned::new(session, stream), &request).map_err(failed)?
         } else {
-            exchange(stream, &head).map_err(failed)?
+            exchange(stream, &request).map_err(failed)?
         };
         let head = answer.split("\r\n\r\n").next().unwrap_or_default().to_owned();
         let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
@@ -325,8 +333,8 @@ impl Address {
     }
 }
 
-fn exchange(mut stream: impl std::io::Read + std::io::Write, head: &str) -> std::io::Result<String> {
-    stream.write_all(head.as_bytes())?;
+fn exchange(mut stream: impl std::io::Read + std::io::Write, request: &str) -> std::io::Result<String> {
+    stream.write_all(request.as_bytes())?;
     let mut answer = Vec::new();
     let mut buffer = [0; 8192];
     while answer.len() < MAX_ANSWER && !answer.windows(4).any(|window| window == b"\r\n\r\n") {
@@ -359,6 +367,7 @@ fn name(topic: Topic) -> &'static str {
         Topic::Client => "client address",
         Topic::Login => "login page",
         Topic::Challenge => "challenge",
+        Topic::Body => "body",
         Topic::Spoof => "own headers",
         Topic::Ambiguous => "ambiguous target",
     }
@@ -399,6 +408,11 @@ fn lines(front: Option<Front>, topic: Topic) -> Option<&'static str> {
             "http_filters:\n  - name: envoy.filters.http.ext_authz\n    typed_config:\n      failure_mode_allow: false\n      \
              grpc_service: { envoy_grpc: { cluster_name: vestibule } }"
         }
+        (Front::Envoy, Topic::Body) => {
+            "# ext_authz over gRPC:\nwith_request_body: { max_request_bytes: 1048576, pack_as_bytes: true }\n\
+             # ext_proc:\nprocessing_mode: { request_header_mode: SEND, request_body_mode: BUFFERED }"
+        }
+        (_, Topic::Body) => "# This proxy brings no body: let Envoy ask, or let Vestibule forward this route itself.",
         (Front::Nginx | Front::Caddy | Front::Traefik | Front::Haproxy | Front::Envoy, _) => return None,
     };
     Some(lines)

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use crate::support::{Application, Ask, Browser, Gateway, POLICY, Scratch, USERS, ask, exchange, free_port, get};
+use crate::support::{Application, Ask, Browser, Gateway, POLICY, Scratch, USERS, ask, exchange, free_port, get, read_answer};
 
 /// Those that are run; Envoy speaks three dialects.
 pub const FRONTS: [Front; 7] =
@@ -46,6 +46,22 @@ fn with_ports(text: &str, ports: [u16; 8]) -> String {
 
 fn examples() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/behind-a-proxy")
+}
+
+/// Our side of the example.
+fn example() -> String {
+    std::fs::read_to_string(examples().join("vestibule.toml")).unwrap().replace("policies/app.cedar", "policy.cedar")
+}
+
+/// What the example leaves to its defaults.
+const PLACES: &str = "\n[server]\nhealth = \"127.0.0.1:{{health}}\"\ncontrol_socket = \"{{dir}}/admin.sock\"\n\n\
+                      [store]\npath = \"{{dir}}/data\"\n\n[audit]\nto = \"file\"\npath = \"{{dir}}/audit.jsonl\"\n";
+
+/// The gateway of the example without a proxy, which answers these networks, and its ports.
+fn alone(trusted: &str) -> (Gateway, [u16; 8]) {
+    let ports = PORTS.map(|_| free_port());
+    let config = with_ports(&example(), ports).replace("127.0.0.1/32", trusted);
+    (Gateway::with_files(&format!("{config}{PLACES}"), &[("policy.cedar", POLICY)]).with_users(), ports)
 }
 
 pub fn program(name: &str) -> Option<PathBuf> {
@@ -149,11 +165,6 @@ impl House {
         Self::open_changed(front, ("", ""), "", &[])
     }
 
-    /// The same, with some text of the example left out.
-    fn open_without(front: Front, omitted: &str) -> Option<Self> {
-        Self::open_changed(front, (omitted, ""), "", &[])
-    }
-
     /// The same, with some text of the proxy's example in the place of another, and more in ours.
     fn open_changed(front: Front, change: (&str, &str), ours: &str, files: &[(&str, &str)]) -> Option<Self> {
         Self::open_chained(front, change, CHAIN, ours, files)
@@ -162,10 +173,7 @@ impl House {
     /// The same, with another chain.
     pub fn open_chained(front: Front, change: (&str, &str), chain: &str, ours: &str, files: &[(&str, &str)]) -> Option<Self> {
         Self::open_before(front, change, |put, port| {
-            let read = std::fs::read_to_string(examples().join("vestibule.toml")).unwrap();
-            let config = put(&read).replace("policies/app.cedar", "policy.cedar").replace(CHAIN, chain);
-            let more = "\n[server]\nhealth = \"127.0.0.1:{{health}}\"\ncontrol_socket = \"{{dir}}/admin.sock\"\n\n\
-                        [store]\npath = \"{{dir}}/data\"\n\n[audit]\nto = \"file\"\npath = \"{{dir}}/audit.jsonl\"\n";
+            let config = put(&example()).replace(CHAIN, chain);
             // Envoy names its own address as that of a client on the same machine, so a password in the clear is not a local one.
             let conceded = match front {
                 Front::Envoy | Front::EnvoyHttp | Front::EnvoyExtProc => format!(
@@ -174,7 +182,7 @@ impl House {
                 Front::Nginx | Front::Caddy | Front::Haproxy | Front::Traefik => String::new(),
             };
             let policy = [("policy.cedar", POLICY)];
-            Gateway::with_files(&format!("{config}{ours}{more}{conceded}"), &[files, &policy].concat()).with_users()
+            Gateway::with_files(&format!("{config}{ours}{PLACES}{conceded}"), &[files, &policy].concat()).with_users()
         })
     }
 
@@ -197,14 +205,16 @@ impl House {
         let mut gateway = gateway(&put, ports[2]);
         gateway.application = application;
         let scratch = Scratch::new();
+        let mut found = false;
         for name in front.files() {
             let text = std::fs::read_to_string(examples().join(name)).unwrap();
-            assert!(text.contains(omitted), "the example has no {omitted:?}");
+            found |= text.contains(omitted);
             let text = if omitted.is_empty() { text } else { text.replace(omitted, instead) };
             // The folder's name comes last: a number in it may look like a port.
             let text = put(&front.adapt(&text, Path::new("<folder>"))).replace("<folder>", &scratch.path().display().to_string());
             scratch.write(name, &text);
         }
+        assert!(found, "the example has no {omitted:?}");
         let log = std::fs::File::create(scratch.path().join("log")).unwrap();
         let proxy = front.command(&program, scratch.path(), ports[0]).stdout(Stdio::null()).stderr(log).spawn().unwrap();
         let address = SocketAddr::from(([127, 0, 0, 1], ports[0]));
@@ -479,16 +489,36 @@ fn what_was_judged_is_what_envoy_forwards() {
     }
 }
 
+/// nginx keeps a connection only if no body is left in it.
+#[test]
+fn nginx_is_answered_without_a_body_and_keeps_its_connection() {
+    let (_gateway, ports) = alone("127.0.0.1/32");
+    let authority = format!("app.north.localhost:{}", ports[0]);
+    let mut stream = std::io::BufReader::new(TcpStream::connect(("127.0.0.1", ports[3])).unwrap());
+    let bob = |ask: Ask| ask.basic(USERS[1].0, USERS[1].1);
+    for (question, method, uri, status) in [
+        (get("/"), "GET", "/page", 401),
+        (bob(get("/")), "GET", "/page", 200),
+        (get("/").browser(), "GET", "/page", 401),
+        (bob(get("/")), "DELETE", "/page", 403),
+        (get("/"), "GET", "/public/%2e%2e/page", 403),
+        (get("/").header("Accept", "text/xml"), "POST", "/page", 401),
+        (get("/"), "GET", "/public/x", 200),
+    ] {
+        let question = question.header("X-Original-Method", method).header("X-Original-URI", uri);
+        let text = String::from_utf8(question.octets(&authority)).unwrap().replace("Connection: close\r\n", "");
+        std::io::Write::write_all(stream.get_mut(), text.as_bytes()).unwrap();
+        let answer = read_answer(&mut stream);
+        assert_eq!((answer.status, answer.body.as_str()), (status, ""), "{method} {uri}: {answer:?}");
+        assert!(answer.header("content-length").is_none_or(|length| length == "0") && answer.header("connection").is_none(), "{answer:?}");
+    }
+}
+
 /// Traefik's `ForwardAuth` as its documentation and its code describe it: always GET, the client's headers without those of the
 /// hop, and five of its own about the request.
 #[test]
 fn what_traefik_asks_is_answered_as_it_needs() {
-    let config = std::fs::read_to_string(examples().join("vestibule.toml")).unwrap();
-    let ports = PORTS.map(|_| free_port());
-    let config = with_ports(&config, ports).replace("policies/app.cedar", "policy.cedar");
-    let more = "\n[server]\nhealth = \"127.0.0.1:{{health}}\"\ncontrol_socket = \"{{dir}}/admin.sock\"\n\n[store]\npath = \"{{dir}}/data\"\n\n\
-                [audit]\nto = \"file\"\npath = \"{{dir}}/audit.jsonl\"\n";
-    let _gateway = Gateway::with_files(&format!("{config}{more}"), &[("policy.cedar", POLICY)]).with_users();
+    let (_gateway, ports) = alone("127.0.0.1/32");
     let authority = format!("app.north.localhost:{}", ports[0]);
     let question = |method: &str, uri: &str| {
         get("/")
@@ -532,9 +562,9 @@ fn what_traefik_asks_is_answered_as_it_needs() {
 
 impl House {
     /// What `vestibule doctor` finds through this proxy: its exit status, and what is wrong.
-    fn doctor(&self) -> (Option<i32>, Vec<(String, String)>) {
-        let url = format!("http://app.north.localhost:{}/page", self.address.port());
-        let output = self.gateway.command(&["doctor", "--from", &url, "--json"]);
+    fn doctor(&self, path: &str) -> (Option<i32>, Vec<(String, String)>) {
+        let url = format!("http://app.north.localhost:{}{path}", self.address.port());
+        let output = self.gateway.command(&["doctor", "--from", &url, "--proxy", self.front.program(), "--json"]);
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let report: serde_json::Value = serde_json::from_str(&text).unwrap_or_else(|_| panic!("{text}{output:?}"));
         let wrong = report["checks"].as_array().unwrap_or_else(|| panic!("{report}")).iter().filter(|check| check["ok"] == false);
@@ -549,7 +579,7 @@ impl House {
 #[test]
 fn the_doctor_finds_nothing_wrong_with_the_examples() {
     everywhere(|house| {
-        let (status, mut wrong) = house.doctor();
+        let (status, mut wrong) = house.doctor("/page");
         // On one machine Envoy adds its own address, which is not the loopback one, for a client on loopback.
         let local = house.front == Front::EnvoyHttp;
         wrong.retain(|(what, _)| !(local && what.starts_with("client address")));
@@ -559,27 +589,58 @@ fn the_doctor_finds_nothing_wrong_with_the_examples() {
 
 #[test]
 fn the_doctor_names_what_is_missing_and_the_line_to_add() {
-    for (broken, topic, line) in [
-        ("            proxy_set_header X-Original-URI    $request_uri;\n", "description", "X-Original-URI"),
-        ("            proxy_set_header X-Original-Method $request_method;\n", "description", "X-Original-Method"),
-        ("            error_page 401 = @nobody;\n", "login page", "@nobody"),
-        ("            auth_request /.vestibule-question;\n", "asks", "auth_request"),
+    let caddy = std::fs::read_to_string(examples().join("Caddyfile")).unwrap();
+    let asks = &caddy[caddy.find("\t\tforward_auth").unwrap()..caddy.find("\t\treverse_proxy 127.0.0.1:8081").unwrap()];
+    for (front, broken, instead, topic, line) in [
+        (Front::Nginx, "            proxy_set_header X-Original-URI    $request_uri;\n", "", "description", "X-Original-URI"),
+        (Front::Nginx, "            proxy_set_header X-Original-Method $request_method;\n", "", "description", "X-Original-Method"),
+        (Front::Nginx, "            error_page 401 = @nobody;\n", "", "login page", "@nobody"),
+        (Front::Nginx, "            auth_request /.vestibule-question;\n", "", "asks", "auth_request"),
+        (Front::Nginx, "X-Original-Method $request_method", "X-Original-Method GET", "method", "$request_method"),
+        (Front::Nginx, "X-Original-URI    $request_uri", "X-Original-URI    /page", "target", "$request_uri"),
+        (Front::Caddy, asks, "", "asks", "forward_auth"),
+        (Front::Haproxy, "    http-request lua.vestibule unless pages\n", "", "asks", "lua.vestibule"),
+        (Front::Haproxy, "X-Forwarded-For %[src]", "X-Forwarded-For 203.0.113.9", "client address", "%[src]"),
+        (Front::Envoy, "path_with_escaped_slashes_action: REJECT_REQUEST", "path_with_escaped_slashes_action: KEEP_UNCHANGED", "", ""),
+        (Front::Traefik, "      middlewares: [vestibule]\n", "", "asks", "forwardAuth"),
     ] {
-        let Some(house) = House::open_without(Front::Nginx, broken) else { return };
-        let (status, wrong) = house.doctor();
-        assert_eq!(status, Some(1), "{broken} {wrong:?}");
-        assert!(wrong.iter().any(|(what, add)| what.starts_with(topic) && add.contains(line)), "{broken} {wrong:?}");
+        let Some(house) = House::open_changed(front, (broken, instead), "", &[]) else { continue };
+        let (status, wrong) = house.doctor("/page");
+        if topic.is_empty() {
+            // We refuse by ourselves what the proxy no longer does.
+            assert!(status == Some(0) && wrong.is_empty(), "{front:?} {broken} {wrong:?}");
+            continue;
+        }
+        assert_eq!(status, Some(1), "{front:?} {broken} {wrong:?}");
+        assert!(wrong.iter().any(|(what, add)| what.starts_with(topic) && add.contains(line)), "{front:?} {broken} {wrong:?}");
+    }
+}
+
+#[test]
+fn the_doctor_says_where_a_body_is_missing() {
+    let files = [("orders.cedar", "@id(\"orders\") permit(principal, action, resource);")];
+    let asks = "                      encode_raw_headers: true\n";
+    let bringing = format!("{asks}                      with_request_body: {{ max_request_bytes: 1048576, pack_as_bytes: true }}\n");
+    for (front, change, line) in [
+        (Front::Nginx, ("", ""), Some("Envoy")),
+        (Front::Envoy, ("", ""), Some("with_request_body")),
+        (Front::Envoy, (asks, bringing.as_str()), None),
+        (Front::EnvoyExtProc, ("request_body_mode: BUFFERED", "request_body_mode: NONE"), Some("BUFFERED")),
+        (Front::EnvoyExtProc, ("", ""), None),
+    ] {
+        let Some(house) = House::open_changed(front, change, ORDERS, &files) else { continue };
+        let (_, wrong) = house.doctor("/orders");
+        let body = wrong.iter().find(|(what, _)| what.starts_with("body"));
+        match line {
+            Some(line) => assert!(body.is_some_and(|(_, add)| add.contains(line)), "{front:?} {wrong:?}"),
+            None => assert!(body.is_none(), "{front:?} {wrong:?}"),
+        }
     }
 }
 
 #[test]
 fn a_stranger_gets_no_answer() {
-    let config = std::fs::read_to_string(examples().join("vestibule.toml")).unwrap();
-    let ports = PORTS.map(|_| free_port());
-    let config = with_ports(&config, ports).replace("policies/app.cedar", "policy.cedar").replace("127.0.0.1/32", "192.0.2.1/32");
-    let more = "\n[server]\nhealth = \"127.0.0.1:{{health}}\"\ncontrol_socket = \"{{dir}}/admin.sock\"\n\n[store]\npath = \"{{dir}}/data\"\n\n\
-                [audit]\nto = \"file\"\npath = \"{{dir}}/audit.jsonl\"\n";
-    let gateway = Gateway::with(&format!("{config}{more}"));
+    let (gateway, ports) = alone("192.0.2.1/32");
     for port in [ports[3], ports[4], ports[6]] {
         let question = get("/").header("X-Original-Method", "GET").header("X-Original-URI", "/public/x");
         let question = question
