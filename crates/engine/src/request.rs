@@ -623,6 +623,11 @@ impl ClientKind {
         if essence.eq_ignore_ascii_case("application/soap+xml") {
             return Self::Soap12;
         }
+        if essence.eq_ignore_ascii_case("multipart/related")
+            && let Some(kind) = Self::packed(media_type)
+        {
+            return kind;
+        }
         if headers.contains_key(&SOAP_ACTION) {
             return Self::Soap11;
         }
@@ -645,6 +650,19 @@ impl ClientKind {
         let api_path = target.path() == "/api" || target.path().starts_with("/api/");
         if readable && wants_html && !headers.contains_key(AUTHORIZATION) && !api_path { Self::Browser } else { Self::Api }
     }
+
+    /// Which envelope a package says it has for a root: in `type` (RFC 2387 §3.1), or in `start-info` where that says XOP (XOP §5).
+    fn packed(media_type: &str) -> Option<Self> {
+        media_type.split(';').skip(1).find_map(|parameter| {
+            let (name, value) = parameter.split_once('=')?;
+            let value = value.trim().trim_matches('"').trim();
+            match name.trim().to_ascii_lowercase().as_str() {
+                "type" | "start-info" if value.eq_ignore_ascii_case("application/soap+xml") => Some(Self::Soap12),
+                "type" | "start-info" if value.eq_ignore_ascii_case("text/xml") => Some(Self::Soap11),
+                _ => None,
+            }
+        })
+    }
 }
 
 #[cfg(test)]
@@ -652,6 +670,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::fixtures;
 
     #[test]
     fn unreserved_characters_are_decoded_and_escapes_upper_cased() {
@@ -659,6 +678,20 @@ mod tests {
         assert_eq!(target.to_string(), "/ab/%C5%82?x=%2F");
         assert!(!target.is_canonical());
         assert!(Target::parse("/ab/%C5%82?x=1").unwrap().is_canonical());
+    }
+
+    #[test]
+    fn a_package_is_of_the_kind_of_its_envelope() {
+        for (media_type, kind) in [
+            ("multipart/related; boundary=b; type=\"text/xml\"", ClientKind::Soap11),
+            ("Multipart/Related; TYPE=application/soap+xml; boundary=b", ClientKind::Soap12),
+            ("multipart/related; type=\"application/xop+xml\"; start-info=\"text/xml\"", ClientKind::Soap11),
+            (r#"multipart/related; start-info="application/soap+xml; action=\"a\""; type="application/xop+xml""#, ClientKind::Soap12),
+            ("multipart/related; type=\"image/png\"; boundary=\"text/xml\"", ClientKind::Api),
+            ("multipart/mixed; type=\"text/xml\"", ClientKind::Api),
+        ] {
+            assert_eq!(fixtures::request("POST", "north.example.com/", &[("content-type", media_type)]).kind(), kind, "{media_type}");
+        }
     }
 
     #[test]
