@@ -71,6 +71,7 @@ mod ws_security_assertions;
 mod ws_security_cluster;
 mod ws_security_corpus;
 mod ws_security_limits;
+mod ws_security_matrix;
 mod ws_security_packages;
 mod ws_security_peers;
 mod ws_security_spellings;
