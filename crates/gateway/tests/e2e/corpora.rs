@@ -161,7 +161,7 @@ fn wss_corpus_beside_a_ticket_of_the_signer() {
     }
     let told = "@id(\"bound\") @response(\"bound\") permit(principal, action, resource) when { resource.path == \"/told/bound\" };";
     let mut files = files(told);
-    files.push(("clock".to_owned(), "2026-03-01 12:01:00".to_owned()));
+    files.push(("clock".to_owned(), "2026-03-01 12:01:00 x0.1".to_owned()));
     let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
     let gateway = Gateway::with_files(&format!("{config}{TICKETS}"), &files);
     add(&gateway, "north", CLIENT, "never typed by anybody");

@@ -796,7 +796,7 @@ fn spawn(config: &Path, scratch: &Scratch, launch: &Launch) -> Child {
     let log = std::fs::OpenOptions::new().create(true).append(true).open(scratch.path().join("stderr")).unwrap();
     let mut words = launch.by.iter().map(String::as_str).chain([env!("CARGO_BIN_EXE_vestibule")]);
     let mut command = Command::new(words.next().unwrap());
-    // A house with a file `clock` lives at that time, from its start on.
+    // A house with a file `clock` lives at that time, from its start on; with `x0.1` behind, ten times as slowly.
     if let Ok(clock) = std::fs::read_to_string(scratch.path().join("clock")) {
         command.env("LD_PRELOAD", FAKETIME).env("FAKETIME", format!("@{clock}")).env("FAKETIME_DONT_FAKE_MONOTONIC", "1").env("TZ", "UTC");
     }

@@ -218,7 +218,7 @@ fn replayed(door: Door, cases: &[&Case], protected: bool) -> Option<Vec<Seen>> {
     config += "\n[store]\npath = \"{{dir}}/data\"\n\n[audit]\nto = \"file\"\npath = \"{{dir}}/audit.jsonl\"\n";
     config += "\n[passwords]\naddress_failures = 1000\naccount_failures = 1000\nfloor = \"0s\"\n";
     let mut files = vec![
-        ("clock".to_owned(), "2026-03-01 12:01:00".to_owned()),
+        ("clock".to_owned(), "2026-03-01 12:01:00 x0.1".to_owned()),
         ("partners".to_owned(), "alice:wonderland\njürgen:päss & <wörd>\n".to_owned()),
     ];
     for entry in std::fs::read_dir(corpus().join("recorded/keys")).unwrap() {
