@@ -165,7 +165,8 @@ impl Scheme for Basic {
         };
         let address = request.client.address.to_canonical();
         let known_device = self.family.knows_device(&offer).await;
-        let ask = async { (self.family.verify(&offer, known_device, trail).await, address) };
+        // Boxed, or it would be kept twice: as it came to the flight, and as it is waited for there.
+        let ask = Box::pin(async { (self.family.verify(&offer, known_device, trail).await, address) });
         let Some(((mut answer, asked_from), role)) = self.flights.once((fingerprint, known_device), ask).await else {
             return Ok(Outcome::Rejected(Rejection::next(Reason::TooManyWaiting)));
         };

@@ -244,7 +244,7 @@ pub(in crate::serve) fn meet(passage: &Passage<'_>, dialect: Dialect, head: Head
     }
     let found = engine.routes.find(&request);
     match passage.shared.load().enter(&passage.running.terms, &request, found.as_ref().ok()) {
-        Ok(place) => Ok(Met { request, found, _place: place }),
+        Ok(place) => Ok(Met { request: *request, found, _place: place }),
         Err(denial) => Err(passage.refused(&request, &engine.turn_away(&request, found.ok(), denial))),
     }
 }

@@ -317,12 +317,27 @@ async fn welcome(mut stream: TcpStream, address: SocketAddr, tls: Option<Listene
     let _ = stream.set_nodelay(true);
     // A tunnel's peer may vanish without a word.
     let _ = socket2::SockRef::from(&stream).set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(PING_INTERVAL));
-    let Some(mut origin) = announced(&mut stream, address, &running, house.door, deadline).await else { return };
+    let Some(origin) = announced(&mut stream, address, &running, house.door, deadline).await else { return };
     drop(running);
     let Some(tls) = tls else {
         let peer = Peer::new(origin, None, None, Framing::default(), seat, &house);
         return converse(stream, peer, &house, limits).await;
     };
+    // Several times what a plain connection keeps.
+    Box::pin(shake(stream, origin, tls, deadline, seat, house, limits)).await;
+}
+
+/// Goes on after a TLS handshake.
+async fn shake(
+    stream: TcpStream,
+    mut origin: Origin,
+    tls: ListenerTls,
+    deadline: Instant,
+    seat: OwnedSemaphorePermit,
+    house: House,
+    limits: Limits,
+) {
+    let address = origin.address;
     let shaken = tokio::time::timeout_at(deadline, TlsAcceptor::from(tls.terms.load().config.clone()).accept(stream)).await;
     let stream = match shaken {
         Ok(Ok(stream)) => stream,
@@ -607,5 +622,27 @@ impl Drop for InFlight {
         let now = u64::try_from(self.0.began.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.0.quiet_since.store(now, Ordering::Relaxed);
         self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::body::Incoming;
+
+    use super::*;
+
+    fn of_connection<S, A, T, P, H, F>(_: impl FnOnce(S, A, T, P, H) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    fn of_request<'a, F>(_: impl FnOnce(&'a Arc<Shared>, &'a Arc<Peer>, http::Request<Incoming>) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// Thousands of logins may wait for a slow service: what each keeps is counted in octets.
+    #[test]
+    fn who_waits_keeps_little() {
+        let (connection, request) = (of_connection(welcome), of_request(proxy::handle));
+        assert!(connection <= 3072 && request <= 5632, "{connection} octets a connection, {request} a request");
     }
 }

@@ -346,7 +346,7 @@ impl Passage<'_> {
             }
         };
         if own {
-            return Box::pin(self.own_page(request, found)).await;
+            return Box::pin(self.own_page(*request, found)).await;
         }
         if let Err(malformed) = operation::note(&mut request, &found).await {
             return self.refuse(&request, engine.decide_found(&request, Err(Denial::Malformed(malformed))).await);
@@ -364,7 +364,8 @@ impl Passage<'_> {
         let recognised = recognised.as_ref().map(|scheme| scheme.as_str());
         let mut response = match program.as_ref().and_then(Program::answer) {
             Some(answer) => self.own(answer),
-            None => self.forward(request, hop, *grant, upload, share, upgrade).await,
+            // Two thirds of all that a request keeps, which it need not keep while somebody checks its password.
+            None => Box::pin(self.forward(request, hop, *grant, upload, share, upgrade)).await,
         };
         if let Some(value) = cookie.and_then(|cookie| HeaderValue::from_str(cookie.reveal()).ok()) {
             response.headers_mut().append(SET_COOKIE, value);
@@ -462,7 +463,7 @@ impl Passage<'_> {
 
     async fn forward(
         &self,
-        mut request: CheckRequest,
+        mut request: Box<CheckRequest>,
         hop: Hop,
         grant: Grant,
         upload: Upload,
@@ -484,7 +485,7 @@ impl Passage<'_> {
         };
         hop.forget(&mut request.headers);
         let told = Told::of(&request, self.peer);
-        let Prepared { target, mut headers, body } = prepare(request, strip, &injection);
+        let Prepared { target, mut headers, body } = prepare(*request, strip, &injection);
         without_our_cookies(&mut headers);
         told.write(&mut headers, self.id);
         let upgrade = hop.upgrade.zip(upgrade);

@@ -36,8 +36,8 @@ static NOT_FORWARDED: [HeaderName; 5] = [UPGRADE, PROXY_AUTHORIZATION, PROXY, CO
 /// A request that could be read.
 #[derive(Debug)]
 pub struct Arrived {
-    /// What is judged.
-    pub request: CheckRequest,
+    /// What is judged. Boxed: each future that hands it on would keep it twice.
+    pub request: Box<CheckRequest>,
     /// What the client asked of this connection only.
     pub hop: Hop,
 }
@@ -149,10 +149,8 @@ impl Head {
         trusted.forget_certificates(&mut headers);
         let hop = Hop::take(&mut headers, version)?;
         join_cookies(&mut headers)?;
-        Ok(Arrived {
-            request: CheckRequest { id, received: now, client, method, host, target, headers, body: Body::Unread, operation: None },
-            hop,
-        })
+        let request = CheckRequest { id, received: now, client, method, host, target, headers, body: Body::Unread, operation: None };
+        Ok(Arrived { request: Box::new(request), hop })
     }
 }
 
