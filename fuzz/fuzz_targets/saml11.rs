@@ -1,5 +1,7 @@
 #![no_main]
 
+#[path = "../src/keys.rs"]
+mod fuzz_keys;
 #[path = "../src/saml11.rs"]
 mod saml11;
 

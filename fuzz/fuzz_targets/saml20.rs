@@ -1,5 +1,7 @@
 #![no_main]
 
+#[path = "../src/keys.rs"]
+mod fuzz_keys;
 #[path = "../src/saml20.rs"]
 mod saml20;
 

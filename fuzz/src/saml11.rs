@@ -1,9 +1,6 @@
 //! What must hold for any octets that a browser or a responder brings with SAML 1.1. Run by libFuzzer in `fuzz/`, and over the corpus
 //! by `cargo test`.
 
-#[path = "keys.rs"]
-mod keys;
-
 use std::sync::OnceLock;
 
 use vestibule_saml::binding::{Artifact, ArtifactQuery, Post};
@@ -40,7 +37,7 @@ pub fn consume(octets: &[u8]) {
 fn parties() -> &'static (Sp, TrustedIdp) {
     static PARTIES: OnceLock<(Sp, TrustedIdp)> = OnceLock::new();
     PARTIES.get_or_init(|| {
-        let idp = TrustedIdp { saml11: Saml11::Allowed, ..TrustedIdp::new("https://idp.example.org/saml11", keys::trusted()) };
+        let idp = TrustedIdp { saml11: Saml11::Allowed, ..TrustedIdp::new("https://idp.example.org/saml11", crate::fuzz_keys::trusted()) };
         let sp = Sp {
             entity_id: "https://gw.example.com/saml11/sp".to_owned(),
             acs_urls: vec!["https://gw.example.com/fed/sp/samlv11sso".to_owned()],

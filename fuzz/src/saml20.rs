@@ -1,9 +1,6 @@
 //! What must hold for any octets that a browser or a partner brings with SAML 2.0, in a form, a query, an envelope or as metadata. Run by
 //! libFuzzer in `fuzz/`, and over the corpus by `cargo test`.
 
-#[path = "keys.rs"]
-mod keys;
-
 use std::sync::OnceLock;
 
 use vestibule_saml::binding::{Artifact, ArtifactQuery, Post, Redirect};
@@ -66,8 +63,10 @@ fn respond(octets: &[u8]) {
 fn parties() -> &'static (Sp, TrustedIdp) {
     static PARTIES: OnceLock<(Sp, TrustedIdp)> = OnceLock::new();
     PARTIES.get_or_init(|| {
-        let idp =
-            TrustedIdp { unsolicited: Unsolicited::Allowed, ..TrustedIdp::new("https://idp.example.org/saml/metadata", keys::trusted()) };
+        let idp = TrustedIdp {
+            unsolicited: Unsolicited::Allowed,
+            ..TrustedIdp::new("https://idp.example.org/saml/metadata", crate::fuzz_keys::trusted())
+        };
         let sp = Sp {
             entity_id: "https://gw.example.com/saml/sp".to_owned(),
             acs_urls: vec!["https://gw.example.com/saml/acs".to_owned()],

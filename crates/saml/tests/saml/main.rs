@@ -9,6 +9,9 @@
 
 mod attacks;
 mod common;
+#[path = "../../../../fuzz/src/keys.rs"]
+#[expect(clippy::expect_used, reason = "it stops at what must not be")]
+mod fuzz_keys;
 mod interop;
 mod recorded;
 mod roles;
