@@ -19,7 +19,7 @@ pub enum Front {
     Envoy,
     EnvoyHttp,
     EnvoyExtProc,
-    /// Run where somebody built it: it is no package here. What it asks is replayed in any case, see below.
+    /// Run where `peers/traefik.sh` could build it: it is no package here. What it asks is replayed in any case, see below.
     Traefik,
 }
 
@@ -90,7 +90,7 @@ impl Front {
             Self::Haproxy => &["haproxy.cfg", "vestibule.lua"],
             Self::Envoy | Self::EnvoyHttp => &["envoy.yaml"],
             Self::EnvoyExtProc => &["envoy-ext-proc.yaml"],
-            Self::Traefik => &["traefik.yml"],
+            Self::Traefik => &["traefik.yml", "traefik-dynamic.yml"],
         }
     }
 
@@ -128,7 +128,7 @@ impl Front {
         }
     }
 
-    fn command(self, program: &Path, dir: &Path, port: u16) -> Command {
+    fn command(self, program: &Path, dir: &Path) -> Command {
         let mut command = Command::new(program);
         command.current_dir(dir);
         match self {
@@ -138,15 +138,7 @@ impl Front {
             Self::Envoy | Self::EnvoyHttp | Self::EnvoyExtProc => {
                 command.args(["-c", self.files()[0], "--concurrency", "1", "--use-dynamic-base-id", "-l", "warn"])
             }
-            Self::Traefik => {
-                let door = format!("--entryPoints.doors.address=127.0.0.1:{port}");
-                command.args([
-                    &door,
-                    "--providers.file.filename=traefik.yml",
-                    "--global.checkNewVersion=false",
-                    "--global.sendAnonymousUsage=false",
-                ])
-            }
+            Self::Traefik => command.arg("--configFile=traefik.yml"),
         };
         command
     }
@@ -216,13 +208,15 @@ impl House {
         }
         assert!(found, "the example has no {omitted:?}");
         let log = std::fs::File::create(scratch.path().join("log")).unwrap();
-        let proxy = front.command(&program, scratch.path(), ports[0]).stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        let proxy = front.command(&program, scratch.path()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
         let address = SocketAddr::from(([127, 0, 0, 1], ports[0]));
         gateway.address = address;
         gateway.public = ports[0];
         let mut house = Self { gateway, proxy, front, address, scratch };
         for _ in 0..1500 {
-            if TcpStream::connect(address).is_ok() {
+            // Traefik listens before it has read its routes.
+            let routed = || front != Front::Traefik || exchange(address, &get("/login").octets("login.north.localhost")).status != 404;
+            if TcpStream::connect(address).is_ok() && routed() {
                 return Some(house);
             }
             if let Ok(Some(status)) = house.proxy.try_wait() {
@@ -372,6 +366,32 @@ fn an_ambiguous_target_reaches_nobody() {
             house.gateway.application.forget();
         }
     });
+}
+
+/// Left to its default, Traefik cleans a path before it asks.
+#[test]
+fn what_traefik_cleans_is_judged_as_it_is_forwarded() {
+    let Some(house) = House::open_changed(Front::Traefik, ("sanitizePath: false", "sanitizePath: true"), "", &[]) else { return };
+    for (target, status, judged) in [
+        ("/public/../page", 401, "/page"),
+        ("/public/%2e%2e/page", 401, "/page"),
+        ("/public//../page", 401, "/page"),
+        ("/public/;x/../page", 200, "/public/page"),
+        ("/public/y/.././/x", 200, "/public/x"),
+    ] {
+        let answer = house.send(&get(target));
+        assert_eq!(answer.status, status, "{target}: {answer:?}");
+        let received = house.gateway.application.received();
+        // Whoever gets the answer is told the id, or the application is.
+        let id = answer.header("x-vestibule-id").or_else(|| received.first()?.header("x-vestibule-id")).expect("no decision id");
+        let records = house.gateway.audit_about(id);
+        let record = records.iter().find(|record| record["event"] == "request.decided").unwrap();
+        assert_eq!(record["path"].as_str(), Some(judged), "{target}: {record}");
+        let reached: Vec<&str> = received.iter().map(|received| received.line.as_str()).collect();
+        let forwarded = format!("GET {judged} HTTP/1.1");
+        assert_eq!(reached, if status == 200 { vec![forwarded.as_str()] } else { vec![] }, "{target}");
+        house.gateway.application.forget();
+    }
 }
 
 const ORDERS: &str = r#"
@@ -537,7 +557,7 @@ fn what_traefik_asks_is_answered_as_it_needs() {
     let allowed = send(&question("GET", "/page?x=1").basic(USERS[1].0, USERS[1].1));
     assert_eq!((allowed.status, allowed.header("x-vestibule-user")), (200, Some("bob")), "{allowed:?}");
     // Traefik deletes what `authResponseHeaders` names from the request and copies what the answer has: empty is nothing.
-    let example = std::fs::read_to_string(examples().join("traefik.yml")).unwrap();
+    let example = std::fs::read_to_string(examples().join("traefik-dynamic.yml")).unwrap();
     for name in example.lines().filter_map(|line| line.trim().strip_prefix("- ")).filter(|name| !name.contains(':')) {
         assert!(allowed.header(name).is_some(), "the answer says nothing of {name}");
     }

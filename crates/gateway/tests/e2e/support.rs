@@ -566,10 +566,14 @@ impl Gateway {
 
     /// The audit records of one request, once its decision is among them.
     pub fn audit_of(&self, answer: &Answer) -> Vec<serde_json::Value> {
-        let id = answer.header("x-vestibule-id").expect("no decision id").to_owned();
+        self.audit_about(answer.header("x-vestibule-id").expect("no decision id"))
+    }
+
+    /// The same, by the id that the application was told.
+    pub fn audit_about(&self, id: &str) -> Vec<serde_json::Value> {
         let mut settled = false;
         for _ in 0..1500 {
-            let found: Vec<_> = self.audit().into_iter().filter(|record| record["request_id"] == id.as_str()).collect();
+            let found: Vec<_> = self.audit().into_iter().filter(|record| record["request_id"] == id).collect();
             match found.iter().position(|record| record["event"] == "request.decided") {
                 // What belongs to a decision is written behind it: if nothing is yet, it may be on its way.
                 Some(last) if last + 1 == found.len() && !settled => settled = true,
