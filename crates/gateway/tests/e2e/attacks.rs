@@ -14,7 +14,7 @@ use serde_json::Value;
 use vestibule_engine::secret::Secret;
 
 use crate::doors::{FRONTS, Front, House};
-use crate::support::{CONFIG, Gateway, Received, USERS};
+use crate::support::{CONFIG, Gateway, Received, USERS, exchange, get};
 
 #[path = "../../src/cli/attack/corpus.rs"]
 #[expect(dead_code, reason = "the command needs more of it")]
@@ -25,6 +25,15 @@ mod wire;
 
 use corpus::{Attack, Place};
 use wire::Came;
+
+/// Bodies in malformed chunks. Traefik answers 500 by itself when the head of such a request, which was allowed, has reached the
+/// application without the end of its body. So they do not hold there: no answer of theirs is known.
+const UNFINISHED_AT_TRAEFIK: [&str; 6] = ["bad-size", "ext", "huge", "lf", "negative", "no-crlf"];
+
+/// Whether that is one of them.
+fn is_unfinished(name: &str) -> bool {
+    name.strip_prefix("smuggle-chunk-").is_some_and(|chunk| UNFINISHED_AT_TRAEFIK.contains(&chunk))
+}
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../corpus/attacks/doors")
@@ -101,6 +110,9 @@ fn held(attack: &Attack, received: &[Received], answer: &[u8], door: &str) -> Re
 /// Runs the corpus through one door: status by name, and what may not happen but did.
 fn run(door: &str, address: SocketAddr, gateway: &Gateway) -> (BTreeMap<String, String>, Vec<String>) {
     let (mut answers, mut broken, mut ids, mut forwarded) = (BTreeMap::new(), Vec::new(), BTreeMap::new(), Vec::new());
+    // The first check of a password is the slowest, and all doors come to it at one time.
+    let known = exchange(address, &get("/page").basic(USERS[1].0, USERS[1].1).octets(&format!("app.north.localhost:{}", address.port())));
+    assert_eq!(known.status, 200, "{door}: {known:?}");
     gateway.application.forget();
     for attack in attacks(address.port()) {
         let came = send(address, &attack.octets);
@@ -162,7 +174,10 @@ fn every_attack_through_every_door_gets_nowhere() {
         threads.into_iter().filter_map(|thread| thread.join().unwrap()).collect()
     });
     let (mut doors, mut broken) = (BTreeMap::new(), Vec::new());
-    for (door, (answers, more)) in found {
+    for (door, (mut answers, more)) in found {
+        if door == "traefik" {
+            answers.retain(|name, _| !is_unfinished(name));
+        }
         doors.insert(door, answers);
         broken.extend(more);
     }
@@ -173,11 +188,19 @@ fn every_attack_through_every_door_gets_nowhere() {
 /// Holds the answers to those that were looked at.
 fn compare(doors: &BTreeMap<String, BTreeMap<String, String>>) {
     let path = folder().join("answers.json");
+    let known: BTreeMap<String, BTreeMap<String, String>> = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
     if std::env::var_os("VESTIBULE_WRITE_CORPUS").is_some() {
         let mut names: BTreeMap<&str, BTreeMap<&str, &str>> = BTreeMap::new();
+        // What a door answered that is not installed here stands.
+        for (name, answers) in known.iter().filter(|(name, _)| doors.values().any(|door| door.contains_key(*name))) {
+            names.insert(name, answers.iter().map(|(door, answer)| (door.as_str(), answer.as_str())).collect());
+        }
         for (door, answers) in doors {
             for (name, answer) in answers {
-                names.entry(name).or_default().insert(door, answer);
+                let stands = names.entry(name).or_default().entry(door).or_insert(answer);
+                if !stands.split(" or ").any(|one| one == answer) {
+                    *stands = answer;
+                }
             }
         }
         let lines: Vec<String> =
@@ -185,12 +208,12 @@ fn compare(doors: &BTreeMap<String, BTreeMap<String, String>>) {
         std::fs::write(&path, format!("{{\n{}\n}}\n", lines.join(",\n"))).unwrap();
         return;
     }
-    let known: BTreeMap<String, BTreeMap<String, String>> = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
     let mut different = Vec::new();
     for (door, answers) in doors {
         for (name, answer) in answers {
             let expected = known.get(name).and_then(|answers| answers.get(door));
-            if expected != Some(answer) {
+            // Which of our two limits a long target meets first hangs on how the other proxy cuts the head.
+            if !expected.is_some_and(|expected| expected.split(" or ").any(|one| one == answer)) {
                 different.push(format!("{door}: {name}: {answer}, not {}", expected.map_or("known", String::as_str)));
             }
         }
@@ -279,7 +302,16 @@ fn an_operators_attacks_hold_through_every_proxy() {
         let password = house.gateway.scratch.write("password-of-bob", USERS[1].1);
         let known = ["--user", USERS[1].0, "--password-file", password.to_str().unwrap()];
         let (status, report) = attack(&house.gateway, &[&["--target", &target, "--open", "/public/x"], &known[..]].concat());
-        assert_eq!(status, Some(0), "{front:?} {report:#}");
+        let broken: BTreeMap<_, _> =
+            report["broken"].as_array().unwrap().iter().map(|broken| (broken["name"].as_str().unwrap(), &broken["status"])).collect();
+        if front == Front::Traefik {
+            // `lf` others forward, so what became of it is not seen.
+            assert_eq!((status, broken.len()), (Some(1), UNFINISHED_AT_TRAEFIK.len() - 1), "{report:#}");
+            assert!(broken.iter().all(|(name, status)| is_unfinished(name) && **status == 500), "{report:#}");
+        } else {
+            assert_eq!((status, broken.len()), (Some(0), 0), "{front:?} {report:#}");
+        }
+        assert_eq!(report["answers_afterwards"], true, "{front:?} {report:#}");
         Some(())
     };
     std::thread::scope(|scope| {
