@@ -256,7 +256,9 @@ pub(super) fn document(file: &Path) -> Result<Vec<u8>, Failure> {
 }
 
 pub(super) fn read(file: &Path, most: u64) -> Result<Zeroizing<Vec<u8>>, Failure> {
-    let unread = |error: std::io::Error| Failure::not_tried(format!("{}: {error}", file.display()));
+    let unread = |error: std::io::Error| {
+        Failure::not_tried(format!("{}: {error}", file.display())).fix("name a file that may be read, or `-` for standard input")
+    };
     let source: Box<dyn Read> =
         if file == Path::new("-") { Box::new(std::io::stdin()) } else { Box::new(File::open(file).map_err(unread)?) };
     let mut octets = Zeroizing::new(Vec::new());
