@@ -528,7 +528,20 @@ pub fn form_values<'a>(text: &'a str, name: &'a str) -> impl Iterator<Item = Str
 
 /// The pairs as they are spelled.
 fn spelled_pairs(text: &str) -> impl Iterator<Item = (&str, &str)> {
-    text.split('&').filter(|pair| !pair.is_empty()).map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+    let mut rest = Some(text);
+    let pairs = std::iter::from_fn(move || {
+        let text = rest?;
+        let (pair, after) = split_once(text, b'&').map_or((text, None), |(pair, after)| (pair, Some(after)));
+        rest = after;
+        Some(pair)
+    });
+    pairs.filter(|pair| !pair.is_empty()).map(|pair| split_once(pair, b'=').unwrap_or((pair, "")))
+}
+
+/// What stands before and after the first `mark`. A form may hold one long value, so octets are looked at many at a time.
+fn split_once(text: &str, mark: u8) -> Option<(&str, &str)> {
+    let at = memchr::memchr(mark, text.as_bytes())?;
+    Some((text.get(..at)?, text.get(at + 1..)?))
 }
 
 fn form_decode(text: &str) -> Cow<'_, str> {

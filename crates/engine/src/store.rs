@@ -12,7 +12,9 @@ use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 use tokio::sync::broadcast;
+use zeroize::Zeroize as _;
 
 use crate::audit::{Event, Recorded};
 use crate::clock::Timestamp;
@@ -308,13 +310,16 @@ impl fmt::Debug for Key {
 
 /// SHA-256 over length-prefixed parts.
 pub fn digest(parts: &[&[u8]]) -> [u8; 32] {
-    let mut context = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
+    // At once, and mostly where no allocation is needed: a context costs more than hashing what is short.
+    let mut all: SmallVec<[u8; 256]> = SmallVec::with_capacity(parts.iter().map(|part| part.len() + size_of::<u64>()).sum());
     for part in parts {
-        context.update(&(part.len() as u64).to_be_bytes());
-        context.update(part);
+        all.extend_from_slice(&(part.len() as u64).to_be_bytes());
+        all.extend_from_slice(part);
     }
     let mut octets = [0; 32];
-    octets.copy_from_slice(context.finish().as_ref());
+    octets.copy_from_slice(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &all).as_ref());
+    // Parts may be secrets.
+    all.as_mut_slice().zeroize();
     octets
 }
 

@@ -30,10 +30,11 @@ pub(crate) fn parse(value: &str) -> Option<Timestamp> {
     if !shape || !zoned || fraction.len() > MOST_DIGITS {
         return None;
     }
-    // Finer than a nanosecond says nothing to anybody.
-    let fraction = fraction.get(..9).unwrap_or(fraction);
-    let dot = if fraction.is_empty() { "" } else { "." };
-    format!("{date}{dot}{fraction}{zone}").parse().ok()
+    match fraction.get(..9).filter(|nanoseconds| nanoseconds.len() < fraction.len()) {
+        // Finer than a nanosecond says nothing to anybody.
+        Some(nanoseconds) => format!("{date}.{nanoseconds}{zone}").parse().ok(),
+        None => value.parse().ok(),
+    }
 }
 
 /// Digits of a fraction of a second that are read at all.

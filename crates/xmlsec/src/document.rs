@@ -102,4 +102,9 @@ impl<M> Claimed<M> {
     pub fn sender_says(&self) -> &M {
         &self.0
     }
+
+    /// The same, to be kept.
+    pub fn into_sender_says(self) -> M {
+        self.0
+    }
 }

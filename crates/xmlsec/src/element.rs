@@ -8,7 +8,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use crate::error::Error;
-use crate::tree::{Element as Data, Kind, Node, NodeId, Text, Tree};
+use crate::tree::{Attribute, Element as Data, Kind, Node, NodeId, Text, Tree};
 
 /// Covered by a signature that was verified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,7 +89,8 @@ impl<'t, A: Authority> ElementView<'t, A> {
 
     /// Whether it is called so.
     pub fn is(&self, namespace: &str, local: &str) -> bool {
-        self.local() == local && self.namespace() == namespace
+        self.tree.local_octets(self.data.name) == local.as_bytes()
+            && self.tree.namespace_octets(self.data.namespace) == namespace.as_bytes()
     }
 
     /// Where it begins, in octets of the received document.
@@ -104,7 +105,11 @@ impl<'t, A: Authority> ElementView<'t, A> {
 
     /// An attribute's value. The namespace is empty for an attribute without prefix.
     pub fn attribute(&self, namespace: &str, local: &str) -> Option<&'t str> {
-        self.attributes().find(|(ns, name, _)| *name == local && *ns == namespace).map(|(_, _, value)| value)
+        let tree = self.tree;
+        let is_meant = |own: &&Attribute| {
+            tree.local_octets(own.name) == local.as_bytes() && tree.namespace_octets(own.namespace) == namespace.as_bytes()
+        };
+        tree.attributes(self.data).iter().find(is_meant).map(|own| tree.text(own.value))
     }
 
     /// Its attributes as namespace name, local name and value. Namespace declarations are not among them.
@@ -112,6 +117,11 @@ impl<'t, A: Authority> ElementView<'t, A> {
         let tree = self.tree;
         let attributes = tree.attributes(self.data).iter();
         attributes.map(move |own| (tree.namespace(own.namespace), tree.local(own.name), tree.text(own.value)))
+    }
+
+    /// Whether anything in its document may be in this namespace: nothing is in one that is declared nowhere.
+    pub fn knows(&self, namespace: &str) -> bool {
+        self.tree.namespaces.iter().any(|(name, _)| self.tree.text_octets(*name) == namespace.as_bytes())
     }
 
     /// The elements directly in it.

@@ -70,7 +70,7 @@ impl Received {
     pub fn read(octets: &[u8]) -> Result<Self, Rejection> {
         let refuse = |error: &XmlError| Trace::default().refuse("document", Reason::of(error), error.to_string());
         let document = Document::parse(octets, &MESSAGE_LIMITS).map_err(|error| refuse(&error))?;
-        let claims = document.claim::<Claims>().map_err(|error| refuse(&error))?.sender_says().clone();
+        let claims = document.claim::<Claims>().map_err(|error| refuse(&error))?.into_sender_says();
         Ok(Self { document, size: octets.len(), claims, peer: None })
     }
 
@@ -213,7 +213,7 @@ impl Received {
     /// The document with the assertion in the clear, and where things stand in it.
     fn open(&self, ciphertext: &Place, means: Means<'_>) -> Result<(Document, Claims), XmlError> {
         let document = self.document.decrypt(&EncryptedPart::at(ciphertext), means.decryption, &means.idp.profile)?;
-        let claims = document.claim::<Claims>()?.sender_says().clone();
+        let claims = document.claim::<Claims>()?.into_sender_says();
         Ok((document, claims))
     }
 
@@ -252,7 +252,9 @@ pub(crate) fn decrypted(
     profile: &Profile,
 ) -> Result<Verified<Element>, XmlError> {
     // INVARIANT: the document's limits bound the number of decryptions.
-    while let Some(ciphertext) = ciphertext(&covering.element()?)? {
+    while covering.element()?.knows(XENC)
+        && let Some(ciphertext) = ciphertext(&covering.element()?)?
+    {
         covering = covering.decrypt(&EncryptedPart::at(&ciphertext), keys, profile)?;
     }
     Ok(covering)

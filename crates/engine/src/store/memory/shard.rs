@@ -330,17 +330,20 @@ impl Shard {
     }
 
     fn group(&self, group: &Group) -> Option<u32> {
-        let name = group_name(group);
+        self.named(group_name(group))
+    }
+
+    fn named(&self, name: [u8; 16]) -> Option<u32> {
         let hash = self.hasher.hash_one(name);
         self.group_names.find(hash, |number| self.groups.get(*number).is_some_and(|members| members.name == name)).copied()
     }
 
     /// The number of a group that is about to get a member.
     fn group_or_insert(&mut self, group: &Group) -> u32 {
-        if let Some(number) = self.group(group) {
+        let name = group_name(group);
+        if let Some(number) = self.named(name) {
             return number;
         }
-        let name = group_name(group);
         let number = self.groups.insert(Members { name, set: MemberSet::Few(Few::Several([].into())) });
         let (hasher, groups) = (&self.hasher, &self.groups);
         let rehash = |number: &u32| hasher.hash_one(groups.get(*number).map(|members| members.name).unwrap_or_default());

@@ -524,8 +524,9 @@ fn login_group(tenant: &TenantId, login: LoginId) -> Group {
 fn name_group(tenant: &TenantId, party: &Party, name: &str) -> Group {
     let [role, partner] = party.parts();
     let octets = digest(&[role, partner, name.as_bytes()]);
-    let text: String = octets.iter().map(|octet| format!("{octet:02x}")).collect();
-    Group::of(tenant, StoreKind::Session, format_args!("saml-name:{text}"))
+    let (first, second) = octets.split_at(16);
+    let [first, second] = [first, second].map(|half| half.iter().fold(0_u128, |number, octet| number << 8 | u128::from(*octet)));
+    Group::of(tenant, StoreKind::Session, format_args!("saml-name:{first:032x}{second:032x}"))
 }
 
 /// What remembers that a request came.
