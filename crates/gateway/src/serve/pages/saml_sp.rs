@@ -409,7 +409,7 @@ fn covers(former: &Identity, identity: &Identity, ends: Option<Timestamp>) -> bo
     former.level >= identity.level && former.attributes == identity.attributes && ends.is_none_or(in_time)
 }
 
-/// Judges on the threads for long work what is long.
+/// Judges on the threads for long work what is long, or has to be opened with a private key: that takes as long.
 pub(super) async fn judge(
     sp: Arc<ServiceProvider>,
     brought: &Brought,
@@ -417,7 +417,8 @@ pub(super) async fn judge(
     visit: &Visit<'_>,
 ) -> Result<Result<Answer, Box<Refusal>>, Unavailable> {
     let now = visit.now;
-    if brought.message.len() <= LONG {
+    let encrypted = memchr::memmem::find(&brought.message, b"EncryptedData").is_some();
+    if brought.message.len() <= LONG && !encrypted {
         return Ok(sp.judge(&brought.message, &open, brought.fetched.as_deref(), now));
     }
     let (message, fetched) = (brought.message.clone(), brought.fetched.clone());
