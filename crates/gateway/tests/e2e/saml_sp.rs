@@ -10,6 +10,7 @@ mod inspect;
 mod logout;
 mod nodes;
 mod refresh;
+mod step_up;
 
 use std::io::Write;
 use std::path::PathBuf;
