@@ -40,7 +40,7 @@ impl Resolve<'_> {
             (&written.durable.span, written.durable.value == DurableBackend::Memory),
             (&written.expiring.span, written.expiring.value == ExpiringBackend::Memory),
         ] {
-            if memory && self.purpose != Purpose::Demo {
+            if memory && self.purpose != Purpose::Demo && !cfg!(feature = "memory-store") {
                 let at = At { value: (), span: at.clone() };
                 self.error(&at, "`memory` forgets everything at the end of the process, and is for `vestibule demo` only").help =
                     Some("write \"embedded\"".to_owned());
