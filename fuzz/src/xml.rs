@@ -7,8 +7,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use vestibule_xmlsec::{
     Assertions, Authority, Canonicalization, Concession, DecryptionKeys, Demand, Document, Edit, Element, ElementView, EncryptedPart,
-    Error, FromClaimed, FromSigned, Insertion, KeyInfo, Keys, Limits, Part, Place, Placement, Profile, Question, SharedKey, Signed,
-    SignedElement, Signing, TrustedKeys, Unsigned, Verified, canonicalize, diagnose,
+    Error, Fragment, FromClaimed, FromSigned, Insertion, KeyInfo, Keys, Limits, Part, Place, Placement, Profile, Question, SharedKey,
+    Signed, SignedElement, Signing, TrustedKeys, Unsigned, Verified, canonicalize, diagnose,
 };
 
 /// A document is read or refused, and everything in it can be looked at.
@@ -136,7 +136,8 @@ pub fn edit(octets: &[u8]) {
         2 => Insertion::Before(place),
         _ => Insertion::After(place),
     };
-    let Ok(changed) = document.edit(&[Edit::Insert(insertion, NEW)]) else { return };
+    let new = Fragment::parse(NEW, &Limits::MESSAGE).expect("an element by itself");
+    let Ok(changed) = document.edit(&[Edit::Insert(insertion, &new)]) else { return };
     let changed = Document::parse(&changed, &Limits::MESSAGE).expect("an edited document can be read");
     let now = places(&changed);
     assert_eq!(now.len(), all.len() + 1, "one element more");

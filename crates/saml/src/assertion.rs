@@ -14,8 +14,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use vestibule_xmlsec::{
-    Authority, Document, ElementView, Error as XmlError, FromClaimed, FromSigned, Profile, Signed, SignedElement, TrustedKeys, Unsigned,
-    Verified,
+    Authority, Document, ElementView, Error as XmlError, Fragment, FromClaimed, FromSigned, Profile, Purpose, Signed, SignedElement,
+    SigningKey, TrustedKeys, Unsigned, Verified,
 };
 
 use crate::binding::MESSAGE_LIMITS;
@@ -136,25 +136,23 @@ impl fmt::Debug for AssertionContent {
 }
 
 impl AssertionContent {
-    /// The document that is to be signed, then embedded. In 2.0 its signature stands behind the `Issuer`, in 1.1 at the
-    /// end; see [`AssertionContent::signature_follows`].
+    /// The element without a signature.
     ///
     /// # Errors
     /// [`Error::Character`] and [`Error::Unwritable`] for what XML or the version cannot say.
-    pub fn to_xml(&self) -> Result<String, Error> {
+    pub fn to_xml(&self) -> Result<Fragment, Error> {
         match self.version {
             Version::Saml20 => saml20::write(self),
             Version::Saml11 => saml11::write(self),
         }
     }
 
-    /// The child behind which the schema puts the signature, by namespace and name.
-    pub fn signature_follows(&self) -> (&'static str, &'static str) {
-        match self.version {
-            Version::Saml20 => (SAML, "Issuer"),
-            Version::Saml11 if self.attributes.is_empty() => (SAML1, "AuthenticationStatement"),
-            Version::Saml11 => (SAML1, "AttributeStatement"),
-        }
+    /// The element with its issuer's signature: in 2.0 behind the `Issuer`, in 1.1 at the end.
+    ///
+    /// # Errors
+    /// As [`AssertionContent::to_xml`], and [`Error::Xml`] if the key cannot sign.
+    pub fn signed<P: Purpose>(&self, key: &SigningKey<P>) -> Result<Fragment, Error> {
+        Ok(self.to_xml()?.signed(&self.id, key)?)
     }
 
     /// The name of the subject.
@@ -470,7 +468,7 @@ impl AttributeValue {
         w.element("saml:AttributeValue", |w| match self {
             Self::Text(text) => w.text(text),
             Self::Nil => {
-                w.attribute("xmlns:xsi", XSI);
+                w.declare("xsi", XSI);
                 w.attribute("xsi:nil", "true");
             }
             Self::NameId(name) => name.write(w),
@@ -499,8 +497,8 @@ const MOST_HOLDERS: usize = 8;
 fn write_key_info(w: &mut Writer, certificates: &[Vec<u8>]) {
     for certificate in certificates {
         w.element("ds:KeyInfo", |w| {
-            w.attribute("xmlns:ds", DS);
-            w.element("ds:X509Data", |w| w.leaf("ds:X509Certificate", &STANDARD.encode(certificate)));
+            w.declare("ds", DS);
+            w.element("ds:X509Data", |w| w.element("ds:X509Certificate", |w| w.base64(certificate)));
         });
     }
 }

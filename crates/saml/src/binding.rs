@@ -23,7 +23,7 @@ use vestibule_xmlsec::Limits;
 use crate::error::{BindingFault, Error};
 use crate::names::SOAP11;
 use crate::time::is_space;
-use crate::write::Writer;
+use crate::write;
 
 /// Limits of messages that come through a browser.
 pub const MESSAGE_LIMITS: Limits = Limits { size: LONGEST_MESSAGE, ..Limits::MESSAGE };
@@ -106,8 +106,8 @@ pub const SOAP_ACTION: &str = "\"http://www.oasis-open.org/committees/security\"
 /// # Errors
 /// None in practice: the message was written here.
 pub fn soap_envelope(message: &crate::Issued) -> Result<String, Error> {
-    Writer::document("S:Envelope", |w| {
-        w.attribute("xmlns:S", SOAP11);
+    write::document("S:Envelope", |w| {
+        w.declare("S", SOAP11);
         w.element("S:Body", |w| w.finished(message.as_str()));
     })
 }

@@ -18,7 +18,7 @@ use crate::binding::MESSAGE_LIMITS;
 use crate::error::{Error, MetadataFault};
 use crate::issued::Issued;
 use crate::metadata::{Entity, IndexedEndpoint, SpRole, encryption_recipient, signing_keys};
-use crate::names::{SAML, SAML1, SAMLP, SAMLP1, binding, name_id};
+use crate::names::{SAML, SAMLP, SAMLP1, binding, name_id};
 use crate::partner::{Incoming, Partner, Signature};
 use crate::protocol::{Consumer, NameIdPolicy, RequestedContext, Response, Status, message_id};
 use crate::reason::{Check, Reason, Rejection};
@@ -204,14 +204,12 @@ impl Idp {
             // Browser/POST of SAML 1.1 wants the response signed.
             (Sign::Assertion, Version::Saml11) => (true, true),
         };
-        let mut finished = assertion.to_xml()?;
-        if sign_assertion {
-            finished = sign(&assertion, &finished, &self.key)?;
-        }
-        // SAML 1.1 has no encryption.
-        if let (Some(recipient), Version::Saml20) = (&sp.encryption, version) {
-            finished = encrypt(&finished, recipient, sp)?;
-        }
+        let assertion = if sign_assertion { assertion.signed(&self.key)? } else { assertion.to_xml()? };
+        let finished = match (&sp.encryption, version) {
+            (Some(recipient), Version::Saml20) => encrypt(&assertion, recipient, sp)?,
+            // SAML 1.1 has no encryption.
+            (Some(_), Version::Saml11) | (None, _) => String::from(assertion),
+        };
         let xml = response.write(Some(&finished))?;
         if sign_response { self.sign_response(version, &xml) } else { Ok(Issued::unsigned(xml)) }
     }
@@ -231,7 +229,7 @@ impl Idp {
     /// As [`Idp::respond`].
     pub fn behind_artifact(&self, sp: &RegisteredSp, request: &SsoRequest, login: &Login, now: Timestamp) -> Result<Issued, Error> {
         let assertion = self.assertion(Version::Saml11, sp, request, login, now);
-        sign(&assertion, &assertion.to_xml()?, &self.key).map(Issued::restored)
+        Ok(Issued::restored(assertion.signed(&self.key)?.into()))
     }
 
     /// The answer to a request of SAML 1.1 for the assertions behind artifacts; for those that are unknown, spent or somebody
@@ -323,26 +321,6 @@ fn version_of(acs: &IndexedEndpoint) -> Version {
     match acs.binding.as_str() {
         binding::SAML11_POST | binding::SAML11_ARTIFACT => Version::Saml11,
         _ => Version::Saml20,
-    }
-}
-
-/// An assertion with its signature where its version has it.
-fn sign<P: vestibule_xmlsec::Purpose>(content: &AssertionContent, xml: &str, key: &SigningKey<P>) -> Result<String, Error> {
-    let namespace = match content.version {
-        Version::Saml20 => SAML,
-        Version::Saml11 => SAML1,
-    };
-    let (after, local) = content.signature_follows();
-    Ok(Issued::signed(xml, (namespace, "Assertion"), Placement::After(after, local), key)?.as_str().to_owned())
-}
-
-impl AssertionContent {
-    /// The assertion by itself, signed: a token for SOAP messages.
-    ///
-    /// # Errors
-    /// [`Error::Character`], [`Error::Unwritable`], [`Error::Xml`].
-    pub fn signed<P: vestibule_xmlsec::Purpose>(&self, key: &SigningKey<P>) -> Result<String, Error> {
-        sign(self, &self.to_xml()?, key)
     }
 }
 

@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::names::{SAML, SAMLP, SAMLP1, SOAP11, status};
 use crate::read;
 use crate::time::written;
-use crate::write::Writer;
+use crate::write::{self, Writer};
 
 /// What every message of SAML 2.0 begins with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -291,8 +291,8 @@ impl Header {
     }
 
     fn write(&self, w: &mut Writer, attributes: impl FnOnce(&mut Writer)) {
-        w.attribute("xmlns:samlp", SAMLP);
-        w.attribute("xmlns:saml", SAML);
+        w.declare("samlp", SAMLP);
+        w.declare("saml", SAML);
         w.attribute("ID", &self.id);
         w.attribute("Version", "2.0");
         w.attribute("IssueInstant", &written(self.issue_instant));
@@ -354,7 +354,7 @@ impl AuthnRequest {
             }
             w.optional("ProviderName", self.provider_name.as_deref());
         };
-        Writer::document("samlp:AuthnRequest", |w| {
+        write::document("samlp:AuthnRequest", |w| {
             self.header.write(w, attributes);
             if let Some(subject) = &self.subject {
                 w.element("saml:Subject", |w| subject.write(w));
@@ -467,16 +467,16 @@ impl Response {
     /// [`Error::Character`], [`Error::Unwritable`].
     pub(crate) fn write(&self, finished: Option<&str>) -> Result<String, Error> {
         check_id(&self.id)?;
-        Writer::document("samlp:Response", |w| {
+        write::document("samlp:Response", |w| {
             match self.version {
                 Version::Saml20 => {
-                    w.attribute("xmlns:samlp", SAMLP);
-                    w.attribute("xmlns:saml", SAML);
+                    w.declare("samlp", SAMLP);
+                    w.declare("saml", SAML);
                     w.attribute("ID", &self.id);
                     w.attribute("Version", "2.0");
                 }
                 Version::Saml11 => {
-                    w.attribute("xmlns:samlp", SAMLP1);
+                    w.declare("samlp", SAMLP1);
                     w.attribute("MajorVersion", "1");
                     w.attribute("MinorVersion", "1");
                     w.attribute("ResponseID", &self.id);
@@ -520,7 +520,7 @@ impl LogoutRequest {
     /// [`Error::Character`], [`Error::Unwritable`].
     pub fn to_xml(&self) -> Result<String, Error> {
         check_id(&self.header.id)?;
-        Writer::document("samlp:LogoutRequest", |w| {
+        write::document("samlp:LogoutRequest", |w| {
             self.header.write(w, |w| {
                 w.optional("NotOnOrAfter", self.not_on_or_after.map(written).as_deref());
                 w.optional("Reason", self.reason.as_deref());
@@ -543,7 +543,7 @@ impl LogoutResponse {
     /// [`Error::Character`], [`Error::Unwritable`].
     pub fn to_xml(&self) -> Result<String, Error> {
         check_id(&self.header.id)?;
-        Writer::document("samlp:LogoutResponse", |w| {
+        write::document("samlp:LogoutResponse", |w| {
             self.header.write(w, |w| w.optional("InResponseTo", self.in_response_to.as_deref()));
             self.status.write(w, Version::Saml20);
         })
@@ -566,7 +566,7 @@ impl ArtifactResolve {
     /// [`Error::Character`], [`Error::Unwritable`].
     pub fn to_xml(&self) -> Result<String, Error> {
         check_id(&self.header.id)?;
-        Writer::document("samlp:ArtifactResolve", |w| {
+        write::document("samlp:ArtifactResolve", |w| {
             self.header.write(w, |_| {});
             w.leaf("samlp:Artifact", &self.artifact);
         })
@@ -591,7 +591,7 @@ impl ArtifactResponse {
     /// [`Error::Character`], [`Error::Unwritable`].
     pub fn to_xml(&self, message: Option<&crate::Issued>) -> Result<String, Error> {
         check_id(&self.header.id)?;
-        Writer::document("samlp:ArtifactResponse", |w| {
+        write::document("samlp:ArtifactResponse", |w| {
             self.header.write(w, |w| w.optional("InResponseTo", self.in_response_to.as_deref()));
             self.status.write(w, Version::Saml20);
             if let Some(message) = message {
@@ -627,8 +627,8 @@ impl ArtifactRequest11 {
     /// [`Error::Character`], [`Error::Unwritable`].
     pub fn to_xml(&self) -> Result<String, Error> {
         check_id(&self.id)?;
-        Writer::document("samlp:Request", |w| {
-            w.attribute("xmlns:samlp", SAMLP1);
+        write::document("samlp:Request", |w| {
+            w.declare("samlp", SAMLP1);
             w.attribute("MajorVersion", "1");
             w.attribute("MinorVersion", "1");
             w.attribute("RequestID", &self.id);

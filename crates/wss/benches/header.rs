@@ -1,5 +1,6 @@
 //! What a header costs beside the cryptography it cannot do without. Prints `verify/bare: N` and its like. With
-//! `VESTIBULE_BENCH_MESSAGES=FOLDER` it writes the messages there, for `bench/wss`.
+//! `VESTIBULE_BENCH_MESSAGES=FOLDER` it writes the messages there, for `bench/wss`. The figures count for what is shipped:
+//! `cargo bench --profile dist -p vestibule-wss --bench header`.
 //!
 //! Both sides are measured in turns, so that a machine that slows down slows both; the medians are compared.
 #![expect(clippy::expect_used, reason = "a benchmark without its inputs measures nothing")]
@@ -22,7 +23,7 @@ use vestibule_wss::{
     Assertion, AssertionReference, CertificateStore, Channel, Concessions, Consumed, Demand, Header, KeyReference, Lifetime, Message,
     MustUnderstand, Part, Randomness, Rules, SignWith, Token, TokenKind, Window,
 };
-use vestibule_xmlsec::{Limits, SigningKey, WebServices};
+use vestibule_xmlsec::{Fragment, Limits, SigningKey, WebServices};
 
 fn der(name: &str) -> Vec<u8> {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../corpus/recorded/keys").join(name);
@@ -144,7 +145,7 @@ fn main() {
     let plain = message(4_000);
     let read = Message::read(plain.as_bytes(), &Limits::SOAP).expect("a message");
     let kept = content.signed(&signing).expect("signed");
-    let token = |xml: &str| {
+    let token = |xml: &Fragment| {
         let assertion = Assertion { xml, id: "_a", version: Version::Saml20, reference: AssertionReference::Direct };
         drop(black_box(header(Token::Saml(assertion), None).write(&read, &Limits::SOAP, now, &Randomness([7; 32])).expect("written")));
     };

@@ -10,8 +10,8 @@ use jiff::SignedDuration;
 use vestibule_saml::Version as SamlVersion;
 use vestibule_soap::Target;
 use vestibule_xmlsec::{
-    AesSize, ContentKey, Document, Edit, EncryptedForm, EncryptedKeyInfo, Encryption, Insertion, KeyInfo, Limits, NewAttribute, OaepHash,
-    Part as SignedPart, Place, Placement, Profile, Recipient, SignedElement, Signing, SigningKey, Token as Named, WebServices,
+    AesSize, ContentKey, Document, Edit, EncryptedForm, EncryptedKeyInfo, Encryption, Fragment, Insertion, KeyInfo, Limits, NewAttribute,
+    OaepHash, Part as SignedPart, Place, Placement, Profile, Recipient, SignedElement, Signing, SigningKey, Token as Named, WebServices,
 };
 
 use crate::certificates::Certificate;
@@ -112,7 +112,7 @@ impl std::fmt::Debug for Password<'_> {
 #[derive(Clone, Copy)]
 pub struct Assertion<'a> {
     /// The element, signed by its issuer or not.
-    pub xml: &'a str,
+    pub xml: &'a Fragment,
     /// Its id.
     pub id: &'a str,
     /// Its version.
@@ -200,8 +200,9 @@ impl std::fmt::Debug for Randomness {
 
 impl Randomness {
     fn id(&self, what: &str) -> String {
-        let hex: String = self.0.iter().take(16).map(|octet| format!("{octet:02x}")).collect();
-        format!("_{hex}-{what}")
+        let digit = |half: u8| char::from_digit(u32::from(half), 16).unwrap_or_default();
+        let hex = self.0.iter().take(16).flat_map(|octet| [digit(octet >> 4), digit(octet & 0xf)]);
+        ["_", &hex.collect::<String>(), "-", what].concat()
     }
 
     fn nonce(&self) -> &[u8] {
@@ -252,14 +253,17 @@ impl Header<'_> {
             Consumed::Removed(role) => edits.extend(message.headers_for(role).map(|header| Edit::Remove(&header.place))),
         }
         let existing = self.existing(message)?;
-        let security = markup::security(version, self.role, self.must_understand, &items.concat())?;
-        let header = markup::soap_header(version, &security);
+        let security = markup::security(version, self.role, self.must_understand, &items)?;
+        let header;
         match (&existing, envelope.header()) {
             (Some(existing), _) => {
                 edits.extend(items.iter().map(|item| Edit::Insert(Insertion::FirstIn(&existing.place), item)));
             }
             (None, Some(place)) => edits.push(Edit::Insert(Insertion::FirstIn(place), &security)),
-            (None, None) => edits.push(Edit::Insert(Insertion::Before(envelope.body()), &header)),
+            (None, None) => {
+                header = markup::soap_header(version, &security)?;
+                edits.push(Edit::Insert(Insertion::Before(envelope.body()), &header));
+            }
         }
         let without_id: Vec<(&Place, String)> = self.without_id(message, random)?;
         let attribute = |id| NewAttribute { namespace: WSU, prefix: "wsu", local: "Id", value: id };
@@ -294,17 +298,17 @@ impl Header<'_> {
     }
 
     /// What stands in the header but for the signature: a token before everything that refers to it (BSP R5205).
-    fn items(&self, now: jiff::Timestamp, random: &Randomness) -> Result<Vec<String>, Error> {
+    fn items(&self, now: jiff::Timestamp, random: &Randomness) -> Result<Vec<Fragment>, Error> {
         let mut items = Vec::new();
         if let Some(SignWith { certificate, reference: KeyReference::Direct, .. }) = self.sign {
-            items.push(markup::binary_token(&random.id("x509"), certificate));
+            items.push(markup::binary_token(&random.id("x509"), certificate)?);
         }
         match self.lifetime {
             Lifetime::Unsaid => {}
-            Lifetime::Created => items.push(markup::timestamp(&random.id("ts"), now, None)),
+            Lifetime::Created => items.push(markup::timestamp(&random.id("ts"), now, None)?),
             Lifetime::For(length) => {
                 let end = now.checked_add(length).ok().filter(|end| *end > now).ok_or(Error::Unwritable("a lifetime that is none"))?;
-                items.push(markup::timestamp(&random.id("ts"), now, Some(end)));
+                items.push(markup::timestamp(&random.id("ts"), now, Some(end))?);
             }
         }
         match self.token {
@@ -316,7 +320,7 @@ impl Header<'_> {
                 items.push(markup::username_token(&random.id("user"), name, password, random.nonce(), now)?);
             }
             Token::Saml(assertion) => {
-                items.push(assertion.xml.to_owned());
+                items.push(assertion.xml.clone());
                 if assertion.reference == AssertionReference::Transformed && self.signs(&Part::Token) {
                     items.push(markup::assertion_reference(Some(&random.id("str")), assertion.id, assertion.version)?);
                 }
@@ -407,15 +411,15 @@ impl Header<'_> {
         Ok(message.document().sign(&signing, sign.key)?)
     }
 
-    fn key_info(&self, sign: &SignWith<'_>, random: &Randomness) -> Result<String, Error> {
+    fn key_info(&self, sign: &SignWith<'_>, random: &Randomness) -> Result<Fragment, Error> {
         let certificate = Certificate::from_der(sign.certificate)?;
         match (sign.reference, self.token) {
-            (KeyReference::Direct, _) => Ok(markup::direct_reference(&random.id("x509"))),
+            (KeyReference::Direct, _) => markup::direct_reference(&random.id("x509")),
             (KeyReference::SubjectKeyIdentifier, _) => {
                 let identifier = certificate.subject_key_identifier().ok_or(Error::Unwritable("a certificate without key identifier"))?;
-                Ok(markup::key_identifier(crate::namespaces::SUBJECT_KEY_IDENTIFIER, identifier))
+                markup::key_identifier(crate::namespaces::SUBJECT_KEY_IDENTIFIER, identifier)
             }
-            (KeyReference::Thumbprint, _) => Ok(markup::key_identifier(crate::namespaces::THUMBPRINT, certificate.thumbprint())),
+            (KeyReference::Thumbprint, _) => markup::key_identifier(crate::namespaces::THUMBPRINT, certificate.thumbprint()),
             (KeyReference::IssuerSerial, _) => markup::issuer_serial(&certificate),
             (KeyReference::Assertion, Token::Saml(assertion)) => markup::assertion_reference(None, assertion.id, assertion.version),
             (KeyReference::Assertion, Token::Nothing | Token::Username { .. }) => Err(Error::Missing("assertion to name the key")),
@@ -443,6 +447,7 @@ impl Header<'_> {
         let named = markup::issuer_serial(&Certificate::from_der(encrypt.certificate)?)?;
         // Before everything it opens: receivers read from the top.
         let key = recipient.encrypted_key(&key, Some(&random.id("key")), Some(&named), &ids)?;
+        let key = Fragment::parse(&key, limits)?;
         let message = Message::of(Document::parse_owned(octets, limits)?)?;
         let header = message.headers_for(self.role).next().ok_or(Error::Missing("security header"))?;
         Ok(message.document().edit(&[Edit::Insert(Insertion::FirstIn(&header.place), &key)])?)

@@ -1,6 +1,7 @@
 //! Instants as WS-Security writes them (SOAP Message Security §10): UTC, and said so.
 
 use jiff::Timestamp;
+use jiff::fmt::temporal::DateTimePrinter;
 
 /// Reads an `xs:dateTime` in UTC: `Z`, or `+00:00` as one client writes it. More digits than a nanosecond's are cut.
 pub(crate) fn parse(text: &str) -> Option<Timestamp> {
@@ -31,8 +32,10 @@ const MOST_DIGITS: usize = 24;
 
 /// Writes an instant to the millisecond (BSP R3229), with all three digits: some readers need them.
 pub(crate) fn written(instant: Timestamp) -> String {
-    instant.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()
+    PRINTER.timestamp_to_string(&instant)
 }
+
+static PRINTER: DateTimePrinter = DateTimePrinter::new().precision(Some(3));
 
 #[cfg(test)]
 mod tests {

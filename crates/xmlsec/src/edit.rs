@@ -1,15 +1,19 @@
 //! Inserting and removing elements of the received octets, so that what is forwarded is what was received but for that.
 //!
 //! Writing a tree anew would change quotes, white space and prefixes, and break signatures of others. What an attacker tries:
-//! content that ends the element it stands in, or that takes another meaning from the prefixes around it. What is inserted
-//! is read by itself first, where no prefix of the place is known, and the result is read again.
+//! content that ends the element it stands in, or that takes another meaning from the prefixes around it; so only a
+//! [`Fragment`] is inserted. Whether the result is well-formed and within the limits is mostly known by counting; where that
+//! leaves a doubt, the result is read again.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::document::Document;
 use crate::element::{ElementView, Place, Unsigned};
 use crate::error::Error;
-use crate::tree::Kind;
+use crate::fragment::{Extent, Fragment, most_in_scope};
+use crate::parse::forbidden_character;
+use crate::tree::{Kind, NodeId, XML_NAMESPACE, XMLNS_NAMESPACE};
 use crate::write::escape;
 
 /// Where an element is inserted.
@@ -28,8 +32,8 @@ pub enum Insertion<'a> {
 /// One change of a document. Several are made at once, each at octets of the document as received.
 #[derive(Debug, Clone, Copy)]
 pub enum Edit<'a> {
-    /// Inserts one element, written with all the namespaces it uses.
-    Insert(Insertion<'a>, &'a str),
+    /// Inserts one element.
+    Insert(Insertion<'a>, &'a Fragment),
     /// Removes an element that is not the root.
     Remove(&'a Place),
     /// Puts text in the place of an element that is not the root.
@@ -59,85 +63,159 @@ impl Document {
     ///
     /// # Errors
     /// [`Error::ElementMissing`] for a place of another document or a place beside the root, [`Error::Ambiguous`] where
-    /// something is changed inside what is removed, [`Error::Malformed`] if what is inserted is no element by itself or the
-    /// result exceeds the limits.
+    /// something is changed inside what is removed, [`Error::Malformed`] if the result is not well-formed or exceeds the
+    /// limits: exactly if reading it would be refused.
     pub fn edit(&self, edits: &[Edit<'_>]) -> Result<Vec<u8>, Error> {
         let mut cuts = Vec::with_capacity(edits.len());
         for edit in edits {
             cuts.push(self.cut(*edit)?);
         }
+        let is_sure = self.is_sure(&cuts);
         // Stable: insertions at one place keep their order. A removal ends before what is inserted behind it.
         cuts.sort_by_key(|cut| (cut.from, cut.to));
-        // An empty tag is opened once, however much is put into it.
-        cuts.dedup_by(|next, cut| {
-            let same = next.opened.is_some() && next.opened == cut.opened && next.from == cut.from;
-            if same {
-                cut.text.push_str(&next.text);
-            }
-            same
-        });
         let source = self.tree.source.as_bytes();
-        let mut out = Vec::with_capacity(source.len() + cuts.iter().map(|cut| cut.text.len()).sum::<usize>());
+        let mut out = Vec::with_capacity(source.len() + cuts.iter().map(Cut::length).sum::<usize>());
         let mut at = 0;
         let overlap = || Error::Ambiguous("change of one element".to_owned());
-        for cut in cuts {
+        let mut cuts = cuts.iter().peekable();
+        let mut is_open = false;
+        while let Some(cut) = cuts.next() {
             out.extend_from_slice(source.get(at..cut.from).ok_or_else(overlap)?);
-            match cut.opened {
-                Some(name) => out.extend_from_slice(format!(">{}</{name}>", cut.text).as_bytes()),
-                None => out.extend_from_slice(cut.text.as_bytes()),
+            // An empty tag is opened once, however much is put into it.
+            if cut.opened.is_some() && !is_open {
+                out.push(b'>');
             }
+            out.extend_from_slice(cut.text.as_bytes());
             at = cut.to;
+            is_open = cut.opened.is_some() && cuts.peek().is_some_and(|next| next.opened == cut.opened && next.from == cut.from);
+            match cut.opened {
+                Some(_) if is_open => at = cut.from,
+                Some(name) => [b"</", name.as_bytes(), b">"].into_iter().for_each(|piece| out.extend_from_slice(piece)),
+                None => {}
+            }
         }
         out.extend_from_slice(source.get(at..).ok_or_else(overlap)?);
-        crate::parse::parse(&out, &self.limits)?;
+        // No text is longer than the document it stands in: references only shorten.
+        if !is_sure || out.len() > self.limits.text.min(self.limits.size).min(u32::MAX as usize) {
+            crate::parse::parse(&out, &self.limits)?;
+        }
         Ok(out)
     }
 
-    fn cut(&self, edit: Edit<'_>) -> Result<Cut<'_>, Error> {
-        let (insertion, element) = match edit {
-            Edit::Remove(place) => {
-                let (from, to) = self.inner(place)?.span();
-                return Ok(Cut { from, to, text: String::new(), opened: None });
+    /// Whether it is certain without reading it that the result is well-formed and, but for its length, within the limits.
+    fn is_sure(&self, cuts: &[Cut<'_>]) -> bool {
+        let Added { in_doubt, nodes, depth, namespaces, declared, attributes, name } =
+            cuts.iter().map(|cut| cut.added).fold(Added::default(), |all, one| Added {
+                in_doubt: all.in_doubt | one.in_doubt,
+                nodes: all.nodes + one.nodes,
+                depth: all.depth.max(one.depth),
+                namespaces: all.namespaces.max(one.namespaces),
+                declared: all.declared + one.declared,
+                attributes: all.attributes.max(one.attributes),
+                name: all.name.max(one.name),
+            });
+        // What two changes of one tag make of it together, nobody counts.
+        let mut tags = cuts.iter().filter(|cut| cut.adds_attribute).map(|cut| cut.from);
+        let apart = match (tags.next(), tags.next()) {
+            (None, _) | (Some(_), None) => true,
+            (Some(first), Some(second)) => {
+                let mut tags: Vec<usize> = [first, second].into_iter().chain(tags).collect();
+                tags.sort_unstable();
+                tags.is_sorted_by(|one, next| one < next)
             }
-            Edit::Text(place, text) => {
-                let (from, to) = self.inner(place)?.span();
-                let mut escaped = String::with_capacity(text.len());
-                escape(text, &mut escaped);
-                return Ok(Cut { from, to, text: escaped, opened: None });
-            }
+        };
+        let limits = &self.limits;
+        apart
+            && !in_doubt
+            && self.tree.nodes.len() + nodes <= limits.nodes
+            && depth <= limits.depth
+            && namespaces + declared <= limits.namespaces
+            && attributes <= limits.attributes
+            && name <= limits.name.min(usize::from(u16::MAX))
+    }
+
+    fn cut<'t>(&'t self, edit: Edit<'t>) -> Result<Cut<'t>, Error> {
+        let (insertion, fragment) = match edit {
+            Edit::Remove(place) => return self.replaced(place, ""),
+            Edit::Text(place, text) => return self.replaced(place, text),
             Edit::Attribute(place, attribute) => return self.with_attribute(place, attribute),
             Edit::WithoutAttribute(place, namespace, local) => return self.without_attribute(place, namespace, local),
-            Edit::Insert(insertion, element) => (insertion, self.alone(element)?),
+            Edit::Insert(insertion, fragment) => (insertion, fragment),
         };
-        let here = |at: usize| Cut { from: at, to: at, text: element.to_owned(), opened: None };
+        let here = |at: usize, around: Option<NodeId>| Cut {
+            from: at,
+            to: at,
+            text: Cow::Borrowed(&**fragment),
+            opened: None,
+            adds_attribute: false,
+            added: self.added(&fragment.extent, around),
+        };
         match insertion {
-            Insertion::Before(place) => Ok(here(self.inner(place)?.span().0)),
-            Insertion::After(place) => Ok(here(self.inner(place)?.span().1)),
+            Insertion::Before(place) => {
+                let view = self.inner(place)?;
+                Ok(here(view.span().0, self.around(place)))
+            }
+            Insertion::After(place) => {
+                let view = self.inner(place)?;
+                Ok(here(view.span().1, self.around(place)))
+            }
             Insertion::FirstIn(place) | Insertion::LastIn(place) => {
                 let element_view = self.at(place)?;
-                let Some(Kind::Element(data)) = self.tree.node(place.id).map(|node| node.kind) else {
-                    return Err(Error::ElementMissing("element".to_owned()));
-                };
+                let data = self.element(place)?;
                 let (content, (start, end)) = (data.content as usize, element_view.span());
                 let source = self.tree.source.get(start..end).unwrap_or_default();
                 if source.ends_with("/>") && content == end {
                     // An empty tag is opened; nothing else of it changes.
                     let opened = Some(self.tree.qualified(data.name));
-                    return Ok(Cut { from: end - 2, to: end, text: element.to_owned(), opened });
+                    return Ok(Cut { to: end, opened, ..here(end - 2, Some(place.id)) });
                 }
                 match insertion {
-                    Insertion::FirstIn(_) => Ok(here(content)),
+                    Insertion::FirstIn(_) => Ok(here(content, Some(place.id))),
                     Insertion::LastIn(_) | Insertion::Before(_) | Insertion::After(_) => {
                         // The end tag is the last thing in the span that begins with `<`.
                         let close = source.rfind('<').ok_or_else(|| element_view.unreadable("an element without end tag"))?;
-                        Ok(here(start + close))
+                        Ok(here(start + close, Some(place.id)))
                     }
                 }
             }
         }
     }
 
-    fn with_attribute(&self, place: &Place, new: NewAttribute<'_>) -> Result<Cut<'_>, Error> {
+    fn around(&self, place: &Place) -> Option<NodeId> {
+        self.tree.node(place.id).and_then(crate::tree::Node::parent)
+    }
+
+    /// What a fragment of this extent adds in the content of an element.
+    fn added(&self, extent: &Extent, around: Option<NodeId>) -> Added {
+        let elements = std::iter::successors(around, |id| self.tree.node(*id)?.parent());
+        let scope = around.and_then(|id| self.tree.node(id)).map_or(0, |node| match &node.kind {
+            Kind::Element(element) => self.tree.scope(element.scope).count(),
+            Kind::Text(_) | Kind::Comment(_) | Kind::ProcessingInstruction { .. } => 0,
+        });
+        Added {
+            in_doubt: false,
+            nodes: extent.nodes,
+            depth: elements.count() + extent.depth,
+            namespaces: scope + extent.namespaces,
+            declared: 0,
+            attributes: extent.attributes,
+            name: extent.name,
+        }
+    }
+
+    /// Text in the place of an element.
+    fn replaced(&self, place: &Place, text: &str) -> Result<Cut<'static>, Error> {
+        let (from, to) = self.inner(place)?.span();
+        let mut escaped = String::with_capacity(text.len());
+        escape(text, &mut escaped);
+        // Texts on both sides become one, in which `]]>` may have come together.
+        let before = from.checked_sub(1).and_then(|at| self.tree.source.as_bytes().get(at));
+        let is_sure = before != Some(&b']') && !text.ends_with(']') && forbidden_character(text.as_bytes()).is_none();
+        let added = Added { in_doubt: !is_sure, nodes: 1, ..Added::default() };
+        Ok(Cut { from, to, text: Cow::Owned(escaped), opened: None, adds_attribute: false, added })
+    }
+
+    fn with_attribute(&self, place: &Place, new: NewAttribute<'_>) -> Result<Cut<'static>, Error> {
         let element = self.at(place)?;
         let data = self.element(place)?;
         if element.attribute(new.namespace, new.local).is_some() {
@@ -155,9 +233,12 @@ impl Document {
             seen.push(prefix);
         }
         let mut text = String::from(" ");
+        let mut added = Added { attributes: self.tree.attributes(&data).len() + 1, ..Added::default() };
         let prefix = match known {
             Some(prefix) => prefix,
             None => {
+                added.declared = 1;
+                added.namespaces = most_in_scope(&self.tree);
                 let mut names = (0..).map(|count: u32| if count == 0 { new.prefix.to_owned() } else { format!("{}{count}", new.prefix) });
                 let free = names.find(|name| self.tree.resolve(data.scope, name.as_bytes()).is_none());
                 let free = free.ok_or_else(|| element.unreadable("an element where every prefix is in use"))?;
@@ -170,17 +251,22 @@ impl Document {
         text.push_str(&format!("{prefix}:{}=\"", new.local));
         escape(new.value, &mut text);
         text.push('"');
+        added.name = "xmlns:".len() + prefix.len() + new.local.len();
+        let is_sure = is_plain_name(&prefix)
+            && is_plain_name(new.local)
+            && !matches!(new.namespace, "" | XML_NAMESPACE | XMLNS_NAMESPACE)
+            && [new.namespace, new.value].iter().all(|value| forbidden_character(value.as_bytes()).is_none());
+        added.in_doubt = !is_sure;
         let at = data.name.end() as usize;
-        Ok(Cut { from: at, to: at, text, opened: None })
+        Ok(Cut { from: at, to: at, text: Cow::Owned(text), opened: None, adds_attribute: true, added })
     }
 
-    fn without_attribute(&self, place: &Place, namespace: &str, local: &str) -> Result<Cut<'_>, Error> {
+    fn without_attribute(&self, place: &Place, namespace: &str, local: &str) -> Result<Cut<'static>, Error> {
         let data = self.element(place)?;
         let is_meant = |name: crate::tree::Name, of| self.tree.local(name) == local && self.tree.namespace(of) == namespace;
         let found = self.tree.attributes(&data).iter().find(|attribute| is_meant(attribute.name, attribute.namespace));
         let Some(found) = found else {
-            let at = data.name.end() as usize;
-            return Ok(Cut { from: at, to: at, text: String::new(), opened: None });
+            return Ok(Cut::without(data.name.end() as usize, data.name.end() as usize));
         };
         let unreadable = || Error::ElementMissing("attribute".to_owned());
         let source = self.tree.source.as_bytes();
@@ -193,7 +279,7 @@ impl Document {
         let mark = rest.get(open).ok_or_else(unreadable)?;
         let value = rest.get(open + 1..).ok_or_else(unreadable)?;
         let length = value.iter().position(|octet| octet == mark).ok_or_else(unreadable)?;
-        Ok(Cut { from, to: end + open + 1 + length + 1, text: String::new(), opened: None })
+        Ok(Cut::without(from, end + open + 1 + length + 1))
     }
 
     fn element(&self, place: &Place) -> Result<crate::tree::Element, Error> {
@@ -203,21 +289,6 @@ impl Document {
                 Err(Error::ElementMissing("element".to_owned()))
             }
         }
-    }
-
-    /// What is inserted, if it is one element that needs nothing from around it.
-    fn alone<'e>(&self, element: &'e str) -> Result<&'e str, Error> {
-        let tree = crate::parse::parse(element.as_bytes(), &self.limits)?;
-        let whole = tree.node(tree.root).map(|node| (node.span.0 as usize, node.span.1 as usize));
-        // In no namespace only by saying so: a default namespace of the place would take it in.
-        let named = match tree.node(tree.root).map(|node| node.kind) {
-            Some(Kind::Element(data)) => tree.resolve(data.scope, b"").is_some() || data.name.prefix != 0,
-            Some(Kind::Text(_) | Kind::Comment(_) | Kind::ProcessingInstruction { .. }) | None => false,
-        };
-        if whole != Some((0, element.len())) || !named {
-            return Err(Error::Unreadable { what: "not one element with its namespace", at: 0 });
-        }
-        Ok(element)
     }
 
     fn at(&self, place: &Place) -> Result<ElementView<'_, Unsigned>, Error> {
@@ -237,9 +308,49 @@ impl Document {
 struct Cut<'t> {
     from: usize,
     to: usize,
-    text: String,
+    text: Cow<'t, str>,
     /// The name of the empty tag that becomes a start tag and an end tag around the text.
     opened: Option<&'t str>,
+    adds_attribute: bool,
+    added: Added,
+}
+
+impl Cut<'_> {
+    /// Takes octets out of a start tag.
+    fn without(from: usize, to: usize) -> Self {
+        Self { from, to, text: Cow::Borrowed(""), opened: None, adds_attribute: false, added: Added::default() }
+    }
+
+    /// The most octets it writes.
+    fn length(&self) -> usize {
+        self.text.len() + self.opened.map_or(0, |name| name.len() + ">".len() + "</>".len())
+    }
+}
+
+/// What limits count of a change, or more.
+#[derive(Clone, Copy, Default)]
+struct Added {
+    /// It cannot be known without reading the result.
+    in_doubt: bool,
+    nodes: usize,
+    /// How deep it reaches.
+    depth: usize,
+    /// Declarations that are in scope where most are.
+    namespaces: usize,
+    /// Declarations that it makes around others.
+    declared: usize,
+    /// The most attributes of an element.
+    attributes: usize,
+    /// Octets of the longest name.
+    name: usize,
+}
+
+/// A name that begins with a letter and has no colon. Those that begin with `xml` have meanings of their own.
+fn is_plain_name(name: &str) -> bool {
+    let is_reserved = name.get(..3).is_some_and(|begin| begin.eq_ignore_ascii_case("xml"));
+    !is_reserved
+        && name.starts_with(|first: char| first.is_ascii_alphabetic())
+        && name.bytes().all(|octet| octet.is_ascii_alphanumeric() || matches!(octet, b'_' | b'-' | b'.'))
 }
 
 #[cfg(test)]
@@ -279,12 +390,17 @@ mod tests {
 
     const NEW: &str = "<n xmlns='urn:n'/>";
 
+    fn fragment(xml: &str) -> Fragment {
+        Fragment::parse(xml, &Limits::MESSAGE).unwrap()
+    }
+
     #[test]
     fn insertions_stand_where_they_should() {
+        let new = fragment(NEW);
         let text = "<?xml version='1.0'?><a xmlns=\"urn:a\" > t <b\n/> u <c>é</c  > v </a >\n<!-- <z/> -->";
         let at = |place: usize, make: fn(&Place) -> Insertion<'_>| {
             let (document, places) = read(text);
-            String::from_utf8(document.edit(&[Edit::Insert(make(&places[place]), NEW)]).unwrap()).unwrap()
+            String::from_utf8(document.edit(&[Edit::Insert(make(&places[place]), &new)]).unwrap()).unwrap()
         };
         assert_eq!(at(0, |place| Insertion::FirstIn(place)), text.replace("> t", &format!(">{NEW} t")));
         assert_eq!(at(0, |place| Insertion::LastIn(place)), text.replace("</a >", &format!("{NEW}</a >")));
@@ -298,28 +414,27 @@ mod tests {
 
     #[test]
     fn several_edits_are_made_at_once() {
-        let other = "<o xmlns='urn:o'/>";
-        let made = edited("<a><b/><c/></a>", |places| {
-            vec![
-                Edit::Insert(Insertion::After(&places[2]), other),
-                Edit::Remove(&places[1]),
-                Edit::Insert(Insertion::Before(&places[2]), NEW),
-                Edit::Insert(Insertion::Before(&places[2]), other),
-            ]
-        });
-        assert_eq!(made.unwrap(), format!("<a>{NEW}{other}<c/>{other}</a>"));
+        let (other, new) = (fragment("<o xmlns='urn:o'/>"), fragment(NEW));
+        let (document, places) = read("<a><b/><c/></a>");
+        let made = document.edit(&[
+            Edit::Insert(Insertion::After(&places[2]), &other),
+            Edit::Remove(&places[1]),
+            Edit::Insert(Insertion::Before(&places[2]), &new),
+            Edit::Insert(Insertion::Before(&places[2]), &other),
+        ]);
+        assert_eq!(String::from_utf8(made.unwrap()).unwrap(), format!("<a>{NEW}{}<c/>{}</a>", &*other, &*other));
         assert_eq!(edited("<a/>", |_| Vec::new()).unwrap(), "<a/>");
-        let both = edited("<p:a xmlns:p='urn:p' />", |places| {
-            vec![Edit::Insert(Insertion::FirstIn(&places[0]), NEW), Edit::Insert(Insertion::LastIn(&places[0]), other)]
-        });
-        assert_eq!(both.unwrap(), format!("<p:a xmlns:p='urn:p' >{NEW}{other}</p:a>"));
+        let (document, places) = read("<p:a xmlns:p='urn:p' />");
+        let both =
+            document.edit(&[Edit::Insert(Insertion::FirstIn(&places[0]), &new), Edit::Insert(Insertion::LastIn(&places[0]), &other)]);
+        assert_eq!(String::from_utf8(both.unwrap()).unwrap(), format!("<p:a xmlns:p='urn:p' >{NEW}{}</p:a>", &*other));
     }
 
     #[test]
     fn what_would_change_more_than_its_place_is_refused() {
         let insert = |element: &str| {
             let (document, places) = read("<p:a xmlns:p='urn:p' xmlns='urn:d'><b/></p:a>");
-            document.edit(&[Edit::Insert(Insertion::LastIn(&places[0]), element)])
+            document.edit(&[Edit::Insert(Insertion::LastIn(&places[0]), &Fragment::parse(element, &Limits::MESSAGE)?)])
         };
         assert!(insert(NEW).is_ok());
         for element in
@@ -373,11 +488,36 @@ mod tests {
     }
 
     #[test]
+    fn texts_that_may_not_come_together_do_not() {
+        let with = |text: &str, inside: &str| {
+            let (document, places) = read(text);
+            document.edit(&[Edit::Text(&places[1], inside)]).map(|octets| String::from_utf8(octets).unwrap())
+        };
+        for (text, inside) in [("<a>]]<b/>></a>", ""), ("<a>]<b/>]></a>", ""), ("<a><b/>]></a>", "]"), ("<a><b/>></a>", "]]")] {
+            assert!(matches!(with(text, inside), Err(Error::Malformed { why: Malformed::CdataEnd, .. })), "{text}");
+            assert!(with(text, "x").is_ok());
+        }
+        assert_eq!(edited("<a>]]<b/>></a>", |places| vec![Edit::Remove(&places[1])]), with("<a>]]<b/>></a>", ""));
+        assert_eq!(with("<a>]<b/></a>", ">").unwrap(), "<a>]&gt;</a>");
+    }
+
+    #[test]
+    fn two_attributes_of_one_tag_do_not_declare_a_prefix_twice() {
+        let (document, places) = read("<a><b/></a>");
+        let new = |local| NewAttribute { namespace: "urn:u", prefix: "u", local, value: "1" };
+        let both =
+            |one: usize, other: usize| document.edit(&[Edit::Attribute(&places[one], new("x")), Edit::Attribute(&places[other], new("y"))]);
+        assert!(matches!(both(1, 1), Err(Error::Malformed { why: Malformed::DuplicateAttribute, .. })));
+        assert!(both(0, 1).is_ok());
+    }
+
+    #[test]
     fn places_that_are_none_are_refused() {
         let (document, places) = read("<a><b><c/></b></a>");
         let (_, foreign) = read("<a><b><c/></b></a>");
+        let new = &fragment(NEW);
         for edit in
-            [Edit::Remove(&places[0]), Edit::Insert(Insertion::Before(&places[0]), NEW), Edit::Insert(Insertion::After(&places[0]), NEW)]
+            [Edit::Remove(&places[0]), Edit::Insert(Insertion::Before(&places[0]), new), Edit::Insert(Insertion::After(&places[0]), new)]
         {
             assert!(matches!(document.edit(&[edit]), Err(Error::ElementMissing(_))));
         }
@@ -385,13 +525,13 @@ mod tests {
         for edits in [
             [Edit::Remove(&places[1]), Edit::Remove(&places[2])],
             [Edit::Remove(&places[2]), Edit::Remove(&places[2])],
-            [Edit::Remove(&places[1]), Edit::Insert(Insertion::LastIn(&places[2]), NEW)],
+            [Edit::Remove(&places[1]), Edit::Insert(Insertion::LastIn(&places[2]), new)],
         ] {
             assert!(matches!(document.edit(&edits), Err(Error::Ambiguous(_))));
         }
         let small = Document::parse(b"<a><b/></a>", &Limits { size: 20, ..Limits::MESSAGE }).unwrap();
         let place = small.claim::<Places>().unwrap().sender_says().0[1].clone();
-        let error = small.edit(&[Edit::Insert(Insertion::After(&place), NEW)]).unwrap_err();
+        let error = small.edit(&[Edit::Insert(Insertion::After(&place), new)]).unwrap_err();
         assert!(matches!(error, Error::Malformed { why: Malformed::TooLong, .. }));
     }
 
@@ -404,6 +544,7 @@ mod tests {
             Just("<?p </a>?>".to_owned()),
             Just("<e/>".to_owned()),
             Just("<e  b='>' />".to_owned()),
+            Just("<p:e xmlns:u='urn:u' xmlns:w='urn:w' u:Id='1' c='2' w:d='&lt;'/>".to_owned()),
         ];
         let inside = leaf.prop_recursive(4, 30, 5, |inner| {
             let names = prop_oneof![Just("e"), Just("p:f"), Just("p:g xmlns:p='urn:q'"), Just("h xmlns=''")];
@@ -413,6 +554,92 @@ mod tests {
             })
         });
         proptest::collection::vec(inside, 1..5).prop_map(|inside| format!("<a xmlns='urn:a' xmlns:p='urn:p'>{}</a>", inside.concat()))
+    }
+
+    /// What is done, with which of the places and with which of the fragments or texts.
+    type Drawn = (usize, prop::sample::Index, usize);
+
+    fn edits<'a>(drawn: &[Drawn], places: &'a [Place], fragments: &'a [Fragment], texts: &[&'a str]) -> Vec<Edit<'a>> {
+        let one = |(what, place, with): &Drawn| {
+            let place = &places[place.index(places.len())];
+            let (fragment, text) = (&fragments[with % fragments.len()], texts[with % texts.len()]);
+            match what % 9 {
+                0 | 1 => Edit::Insert(Insertion::FirstIn(place), fragment),
+                2 => Edit::Insert(Insertion::LastIn(place), fragment),
+                3 => Edit::Insert(Insertion::Before(place), fragment),
+                4 => Edit::Insert(Insertion::After(place), fragment),
+                5 => Edit::Remove(place),
+                6 => Edit::Text(place, text),
+                7 => {
+                    let local = ["Id", "other", "xml", "a b"][with % 4];
+                    Edit::Attribute(place, NewAttribute { namespace: ["urn:u", "urn:p"][with / 4 % 2], prefix: "u", local, value: text })
+                }
+                _ => Edit::WithoutAttribute(place, "urn:u", "Id"),
+            }
+        };
+        drawn.iter().map(one).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 4000, ..ProptestConfig::default() })]
+
+        #[test]
+        fn what_cannot_be_read_is_not_written(
+            text in element(),
+            drawn in proptest::collection::vec((0..9_usize, any::<prop::sample::Index>(), 0..60_usize), 1..4),
+            which in 0..8_usize,
+            less in 0..2_usize,
+        ) {
+            let written = crate::Writer::fragment("w:a", |w| {
+                w.declare("w", "urn:w");
+                w.element("w:b", |w| w.element("c:c", |w| {
+                    w.declare("c", "urn:c");
+                    w.attribute("c:long-name", "<>");
+                    w.text("]]>");
+                }));
+            });
+            let others = [
+                NEW,
+                "<n:x xmlns:n='urn:n'><n:y><n:z xmlns:m='urn:m' m:a='1' b='2' c='3' d='4'>1<!-- --><![CDATA[2]]><?p?></n:z></n:y></n:x>",
+                "<n xmlns='urn:n' a='1'/>",
+            ];
+            let fragments: Vec<Fragment> = others.iter().map(|other| fragment(other)).chain(written).collect();
+            let texts = ["", "x", "]", "]]>", "a&\r", "\u{1}"];
+            let (loose, places) = read(&text);
+            let made = loose.edit(&edits(&drawn, &places, &fragments, &texts));
+            // Limits that the result just keeps, or just does not.
+            let mut limits = Limits::MESSAGE;
+            if let Ok(octets) = &made {
+                let read = crate::parse::parse(octets, &Limits::MESSAGE);
+                prop_assert!(read.is_ok(), "{:?}", String::from_utf8_lossy(octets));
+                let tree = read.unwrap();
+                let extent = Extent::of(&tree);
+                let longest = tree.nodes.iter().filter_map(|node| match node.kind {
+                    Kind::Text(text) => Some((text.end - text.start) as usize),
+                    Kind::Element(_) | Kind::Comment(_) | Kind::ProcessingInstruction { .. } => None,
+                });
+                match which {
+                    0 => limits.size = octets.len() - less,
+                    1 => limits.nodes = extent.nodes - less,
+                    2 => limits.depth = extent.depth - less,
+                    3 => limits.attributes = extent.attributes.saturating_sub(less),
+                    4 => limits.namespaces = extent.namespaces.saturating_sub(less),
+                    5 => limits.name = extent.name - less,
+                    6 => limits.text = longest.max().unwrap_or(0).saturating_sub(less),
+                    _ => limits = Limits { size: octets.len(), nodes: extent.nodes, depth: extent.depth, attributes: extent.attributes, namespaces: extent.namespaces, ..limits },
+                }
+            }
+            let Ok(tight) = Document::parse(text.as_bytes(), &limits) else { return Ok(()) };
+            let places = tight.claim::<Places>().unwrap().sender_says().0.clone();
+            let again = tight.edit(&edits(&drawn, &places, &fragments, &texts));
+            match made {
+                Ok(octets) => {
+                    let readable = crate::parse::parse(&octets, &limits).map(|_| octets);
+                    prop_assert_eq!(again, readable);
+                }
+                Err(error) => prop_assert_eq!(again, Err(error)),
+            }
+        }
     }
 
     proptest! {
@@ -429,7 +656,7 @@ mod tests {
                 _ => Insertion::After(place),
             };
             let added = "<v:new xmlns:v='urn:vestibule'><v:x/>é</v:new>";
-            let Ok(octets) = document.edit(&[Edit::Insert(insertion, added)]) else {
+            let Ok(octets) = document.edit(&[Edit::Insert(insertion, &fragment(added))]) else {
                 prop_assert!(how > 1 && place.id == document.tree.root);
                 return Ok(());
             };

@@ -747,7 +747,7 @@ fn find(octets: &[u8], from: usize, needle: &[u8]) -> Option<usize> {
 }
 
 /// Where the first character stands that XML does not allow (§2.2): control characters, U+FFFE and U+FFFF.
-fn forbidden_character(octets: &[u8]) -> Option<usize> {
+pub(crate) fn forbidden_character(octets: &[u8]) -> Option<usize> {
     let forbidden = |octet: u8| (octet < b' ') & (octet != b'\t') & (octet != b'\n') & (octet != b'\r');
     // Without a branch for each octet, so that the whole document is looked through many octets at a time; closely where
     // there is more than what a line without white space but blanks has.

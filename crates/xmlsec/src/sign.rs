@@ -3,21 +3,21 @@
 //! The signature is put into the received octets; nothing else of them changes. `SignedInfo` is written in its own
 //! canonical form, so that no canonicalization can disagree about it.
 
-use aws_lc_rs::digest::Context;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use aws_lc_rs::digest::{Context, Digest};
 
 use crate::c14n::{Apex, Canonicalization};
 use crate::document::{Document, SignedElement};
 use crate::element::{ElementView, Unsigned};
 use crate::error::Error;
+use crate::fragment::Fragment;
 use crate::ids::id_of;
 use crate::limits::Limits;
-use crate::profile::{ENVELOPED, Profile, STR_TRANSFORM};
+use crate::profile::{ENVELOPED, Hash, Profile, STR_TRANSFORM};
 use crate::signature::{DS, EXCLUSIVE};
 use crate::signing_key::{Purpose, SigningKey, Signs};
 use crate::tokens::{self, Token, WSSE};
 use crate::verified::Element;
+use crate::writer::Writer;
 
 /// One thing a signature covers.
 #[derive(Debug, Clone, Copy)]
@@ -117,7 +117,7 @@ impl Document {
     fn signature(&self, signing: &Signing<'_>, key: &impl Signs) -> Result<(usize, String), Error> {
         let into = self.locate(signing.into)?;
         let at = insertion(into, signing.placement)?;
-        let references: Result<String, Error> =
+        let references: Result<Vec<Reference>, Error> =
             signing.parts.iter().map(|part| self.reference(*part, into, signing.profile, key)).collect();
         Ok((at, signature(&references?, key, signing.key_info, "")?))
     }
@@ -148,80 +148,129 @@ impl Document {
         let path = [(DS, "Signature"), (DS, "Object")];
         let part = Part::Element(SignedElement::Path(&path), &[]);
         let reference = shell.reference(part, shell.root()?, &Profile::ANY_FORM, key)?;
-        Ok(signature(&reference, key, key_info, &object)?.into_bytes())
+        Ok(signature(&[reference], key, key_info, &object)?.into_bytes())
     }
 
     /// One `ds:Reference`, digested.
-    fn reference(&self, part: Part<'_>, into: ElementView<'_, Unsigned>, profile: &Profile, key: &impl Signs) -> Result<String, Error> {
+    fn reference(&self, part: Part<'_>, into: ElementView<'_, Unsigned>, profile: &Profile, key: &impl Signs) -> Result<Reference, Error> {
         let element = |id, apex, form| Element { tree: self.tree.clone(), limits: self.limits, id, apex, omit: None, form };
-        let (uri, element, transforms) = match part {
+        let (uri, element, enveloped, via) = match part {
             Part::Element(what, prefixes) => {
                 let target = self.locate(what)?;
                 let (form, list) = exclusive(target, prefixes)?;
-                let enveloped = if target.contains(into.id()) { transform(ENVELOPED, "") } else { String::new() };
                 let element = element(target.id(), Apex::Element(target.id()), form);
-                (reference_to(target, profile)?, element, enveloped + &transform(EXCLUSIVE, &list))
+                (reference_to(target, profile)?, element, target.contains(into.id()), Via::Exclusive(list))
             }
             Part::Document(prefixes) => {
                 let root = self.root()?;
                 let (form, list) = exclusive(root, prefixes)?;
-                (String::new(), element(root.id(), Apex::Document, form), transform(ENVELOPED, "") + &transform(EXCLUSIVE, &list))
+                (String::new(), element(root.id(), Apex::Document, form), true, Via::Exclusive(list))
             }
             Part::Token(what, token) => {
                 let reference = self.locate(what)?;
                 let (tree, id) = tokens::dereference(reference, &self.tree, &|_| Some(token.clone()))?;
                 let element = Element { tree, ..element(id, Apex::Token(id), Canonicalization::EXCLUSIVE) };
-                let parameters = format!(
-                    r#"<wsse:TransformationParameters xmlns:wsse="{WSSE}"><ds:CanonicalizationMethod Algorithm="{EXCLUSIVE}"></ds:CanonicalizationMethod></wsse:TransformationParameters>"#
-                );
-                (reference_to(reference, profile)?, element, transform(STR_TRANSFORM, &parameters))
+                (reference_to(reference, profile)?, element, false, Via::Token)
             }
         };
-        let hash = key.method().hash();
-        let mut context = Context::new(hash.algorithm());
+        let mut context = Context::new(key.method().hash().algorithm());
         element.write(&mut context)?;
-        Ok(format!(
-            concat!(
-                r#"<ds:Reference URI="{uri}"><ds:Transforms>{transforms}</ds:Transforms>"#,
-                r#"<ds:DigestMethod Algorithm="{hash}"></ds:DigestMethod><ds:DigestValue>{digest}</ds:DigestValue></ds:Reference>"#,
-            ),
-            uri = uri,
-            transforms = transforms,
-            hash = hash.uri(),
-            digest = STANDARD.encode(context.finish().as_ref()),
-        ))
+        Ok(Reference { uri, enveloped, via, digest: context.finish() })
     }
 }
 
-fn transform(uri: &str, inside: &str) -> String {
-    format!(r#"<ds:Transform Algorithm="{uri}">{inside}</ds:Transform>"#)
+/// One thing that is covered.
+struct Reference {
+    uri: String,
+    /// The signature stands in it.
+    enveloped: bool,
+    via: Via,
+    digest: Digest,
+}
+
+/// How it becomes octets.
+enum Via {
+    /// By exclusive canonicalization with this `PrefixList`, which may be empty.
+    Exclusive(String),
+    /// By the STR-Transform.
+    Token,
+}
+
+impl Reference {
+    fn write(&self, w: &mut Writer, hash: Hash) {
+        w.element("ds:Reference", |w| {
+            w.attribute("URI", &self.uri);
+            w.element("ds:Transforms", |w| {
+                if self.enveloped {
+                    method(w, "ds:Transform", ENVELOPED);
+                }
+                match &self.via {
+                    Via::Exclusive(prefixes) if prefixes.is_empty() => method(w, "ds:Transform", EXCLUSIVE),
+                    Via::Exclusive(prefixes) => w.element("ds:Transform", |w| {
+                        w.attribute("Algorithm", EXCLUSIVE);
+                        w.element("ec:InclusiveNamespaces", |w| {
+                            w.declare("ec", EXCLUSIVE);
+                            w.attribute("PrefixList", prefixes);
+                        });
+                    }),
+                    Via::Token => w.element("ds:Transform", |w| {
+                        w.attribute("Algorithm", STR_TRANSFORM);
+                        w.element("wsse:TransformationParameters", |w| {
+                            w.declare("wsse", WSSE);
+                            method(w, "ds:CanonicalizationMethod", EXCLUSIVE);
+                        });
+                    }),
+                }
+            });
+            method(w, "ds:DigestMethod", hash.uri());
+            w.element("ds:DigestValue", |w| w.base64(self.digest.as_ref()));
+        });
+    }
+}
+
+fn method(w: &mut Writer, name: &'static str, uri: &str) {
+    w.element(name, |w| w.attribute("Algorithm", uri));
+}
+
+/// `ds:Signature` over the element of this id and digest in which it is put.
+pub(crate) fn over_its_parent(id: &str, digest: Digest, key: &impl Signs) -> Result<Fragment, Error> {
+    if !is_plain_id(id) {
+        return Err(Error::Unreadable { what: "no id to refer to", at: 0 });
+    }
+    let reference = Reference { uri: format!("#{id}"), enveloped: true, via: Via::Exclusive(String::new()), digest };
+    Writer::fragment("ds:Signature", |w| write_signature(w, &[reference], key, KeyInfo::Certificate))
 }
 
 /// `ds:Signature` over these references.
-fn signature(references: &str, key: &impl Signs, key_info: KeyInfo<'_>, objects: &str) -> Result<String, Error> {
-    let info = format!(
-        concat!(
-            r#"<ds:CanonicalizationMethod Algorithm="{c14n}"></ds:CanonicalizationMethod>"#,
-            r#"<ds:SignatureMethod Algorithm="{method}"></ds:SignatureMethod>{references}"#,
-        ),
-        c14n = EXCLUSIVE,
-        method = key.method().uri(),
-        references = references,
-    );
+fn signature(references: &[Reference], key: &impl Signs, key_info: KeyInfo<'_>, objects: &str) -> Result<String, Error> {
+    Writer::document("ds:Signature", |w| {
+        write_signature(w, references, key, key_info);
+        w.finished(objects);
+    })
+}
+
+fn write_signature(w: &mut Writer, references: &[Reference], key: &impl Signs, key_info: KeyInfo<'_>) {
+    w.declare("ds", DS);
+    let begin = w.position();
+    w.element("ds:SignedInfo", |w| {
+        method(w, "ds:CanonicalizationMethod", EXCLUSIVE);
+        method(w, "ds:SignatureMethod", key.method().uri());
+        references.iter().for_each(|reference| reference.write(w, key.method().hash()));
+    });
     // Its own exclusive canonical form; in the document the declaration stands on `ds:Signature`.
-    let value = key.value(format!(r#"<ds:SignedInfo xmlns:ds="{DS}">{info}</ds:SignedInfo>"#).as_bytes())?;
-    let content = match (key_info, key.certificate()) {
-        (KeyInfo::Markup(markup), _) => Some(markup.to_owned()),
+    let info = w.since(begin + "<ds:SignedInfo".len());
+    let info = ["<ds:SignedInfo xmlns:ds=\"", DS, "\"", info].concat();
+    match key.value(info.as_bytes()) {
+        Ok(value) => w.element("ds:SignatureValue", |w| w.base64(&value)),
+        Err(fault) => w.fail(fault),
+    }
+    match (key_info, key.certificate()) {
+        (KeyInfo::Markup(markup), _) => w.element("ds:KeyInfo", |w| w.finished(markup)),
         (KeyInfo::Certificate, Some(der)) => {
-            Some(format!("<ds:X509Data><ds:X509Certificate>{}</ds:X509Certificate></ds:X509Data>", STANDARD.encode(der)))
+            w.element("ds:KeyInfo", |w| w.element("ds:X509Data", |w| w.element("ds:X509Certificate", |w| w.base64(der))));
         }
-        (KeyInfo::Certificate, None) | (KeyInfo::Nothing, _) => None,
-    };
-    let key_info = content.map(|content| format!("<ds:KeyInfo>{content}</ds:KeyInfo>")).unwrap_or_default();
-    let value = STANDARD.encode(value);
-    Ok(format!(
-        r#"<ds:Signature xmlns:ds="{DS}"><ds:SignedInfo>{info}</ds:SignedInfo><ds:SignatureValue>{value}</ds:SignatureValue>{key_info}{objects}</ds:Signature>"#
-    ))
+        (KeyInfo::Certificate, None) | (KeyInfo::Nothing, _) => {}
+    }
 }
 
 fn exclusive(target: ElementView<'_, Unsigned>, prefixes: &[&str]) -> Result<(Canonicalization, String), Error> {
@@ -229,12 +278,7 @@ fn exclusive(target: ElementView<'_, Unsigned>, prefixes: &[&str]) -> Result<(Ca
         return Err(target.unreadable("a prefix that is no name"));
     }
     let prefix_list: Vec<String> = prefixes.iter().map(|prefix| (*prefix).to_owned()).collect();
-    let list = if prefixes.is_empty() {
-        String::new()
-    } else {
-        format!(r#"<ec:InclusiveNamespaces xmlns:ec="{EXCLUSIVE}" PrefixList="{}"></ec:InclusiveNamespaces>"#, prefixes.join(" "))
-    };
-    Ok((Canonicalization { prefix_list, ..Canonicalization::EXCLUSIVE }, list))
+    Ok((Canonicalization { prefix_list, ..Canonicalization::EXCLUSIVE }, prefixes.join(" ")))
 }
 
 fn reference_to(target: ElementView<'_, Unsigned>, profile: &Profile) -> Result<String, Error> {

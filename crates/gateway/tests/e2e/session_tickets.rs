@@ -9,7 +9,7 @@ use vestibule_wss::{Assertion, AssertionReference, KeyReference, Password, Token
 use crate::shown::Shown;
 use crate::support::{Answer, Ask, Gateway, ask, exchange};
 use crate::ws_security::{
-    ADA, CLIENT, HOUSE, ORDER, PARTNER, add, cut, envelope, files, named, post, presenting, reason, saying, signed, written,
+    ADA, CLIENT, HOUSE, ORDER, PARTNER, add, alone, cut, envelope, files, named, post, presenting, reason, saying, signed, written,
 };
 
 /// The house of the security headers, in which services pass tickets on.
@@ -194,6 +194,8 @@ fn a_ticket_in_a_message_is_read_from_its_assertion() {
     let assertion = cut(&first, "<saml:Assertion", "</saml:Assertion>");
     assert!(assertion.contains("urn:vestibule:session-ticket"), "{assertion}");
     let id = assertion.split(" ID=\"").nth(1).unwrap().split('"').next().unwrap();
+    let forged = alone(&assertion.replace("v1.", "v1.A"));
+    let assertion = &alone(assertion);
     let token = |xml| Token::Saml(Assertion { xml, id, version: SamlVersion::Saml20, reference: AssertionReference::Direct });
     let holder = written(token(assertion), Some(("client-rsa2048", KeyReference::Assertion)), ORDER);
     let answer = post(&gateway, "/orders", &holder);
@@ -204,7 +206,7 @@ fn a_ticket_in_a_message_is_read_from_its_assertion() {
     for thief in [
         written(token(assertion), None, ORDER),
         written(token(assertion), Some(("other-rsa2048", KeyReference::Direct)), ORDER),
-        written(token(&assertion.replace("v1.", "v1.A")), Some(("client-rsa2048", KeyReference::Assertion)), ORDER),
+        written(token(&forged), Some(("client-rsa2048", KeyReference::Assertion)), ORDER),
     ] {
         assert!(post(&gateway, "/orders", &thief).status >= 400);
     }

@@ -16,7 +16,7 @@ use vestibule_wss::{
     Assertion, AssertionReference, CertificateStore, Channel, Concession, Concessions, Consumed, Demand, Header, KeyReference, Lifetime,
     Message, MustUnderstand, Part, Password, Randomness, Rules, SignWith, Token, TokenKind, TrustedIssuer, Window,
 };
-use vestibule_xmlsec::{DecryptionKeys, Limits, SigningKey, TrustedKeys, WebServices};
+use vestibule_xmlsec::{DecryptionKeys, Fragment, Limits, SigningKey, TrustedKeys, WebServices};
 
 use crate::doors::{Front, House, bringing};
 use crate::support::{Answer, Gateway, ask};
@@ -317,11 +317,17 @@ pub fn saying(
         authn: vec![AuthnStatement::new(issued, "urn:oasis:names:tc:SAML:2.0:ac:classes:Password")],
         attributes,
     };
-    content.signed(&key("idp-rsa2048")).unwrap()
+    content.signed(&key("idp-rsa2048")).unwrap().into()
+}
+
+/// An element as somebody takes it from one message to another.
+pub fn alone(xml: &str) -> Fragment {
+    Fragment::parse(xml, &Limits::MESSAGE).unwrap()
 }
 
 /// A message with such an assertion, and whatever signature its method asks for.
 pub fn presenting(id: &str, xml: &str, method: &ConfirmationMethod, inside: &str) -> Vec<u8> {
+    let xml = &alone(xml);
     let token = Token::Saml(Assertion { xml, id, version: SamlVersion::Saml20, reference: AssertionReference::Direct });
     let (signer, parts): (_, &[Part]) = match method {
         ConfirmationMethod::HolderOfKey => (Some(("client-rsa2048", KeyReference::Assertion)), &[Part::Body, Part::Timestamp]),
@@ -550,7 +556,8 @@ fn every_scheme_feeds_the_headers_that_the_table_says() {
     let assertion = cut(&first, "<saml:Assertion", "</saml:Assertion>").to_owned();
     let id = assertion.split(" ID=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
     let holding = || {
-        let token = Assertion { xml: &assertion, id: &id, version: SamlVersion::Saml20, reference: AssertionReference::Direct };
+        let xml = &alone(&assertion);
+        let token = Assertion { xml, id: &id, version: SamlVersion::Saml20, reference: AssertionReference::Direct };
         written(Token::Saml(token), Some(("client-rsa2048", KeyReference::Assertion)), ORDER)
     };
     type Message<'a> = &'a dyn Fn() -> Vec<u8>;
@@ -612,7 +619,8 @@ fn a_holder_takes_its_assertion_to_a_federated_service() {
     assert_eq!(post(&a, "/told/holder", &written(Token::Nothing, Some(("client-rsa2048", KeyReference::Thumbprint)), ORDER)).status, 200);
     assert!(String::from_utf8(a.application.last().body).unwrap().contains(assertion));
 
-    let token = || Token::Saml(Assertion { xml: assertion, id, version: SamlVersion::Saml20, reference: AssertionReference::Direct });
+    let xml = &alone(assertion);
+    let token = || Token::Saml(Assertion { xml, id, version: SamlVersion::Saml20, reference: AssertionReference::Direct });
     let other = "<o:Cancel xmlns:o=\"urn:example:orders\"/>";
     let holder = written(token(), Some(("client-rsa2048", KeyReference::Assertion)), other);
     let answer = post(&b, "/orders", &holder);

@@ -12,8 +12,8 @@ use vestibule_wss::{Assertion, AssertionReference, KeyReference, Password, Token
 
 use crate::support::{Gateway, Scratch};
 use crate::ws_security::{
-    ADA, CLIENT, HOUSE, ORDER, PARTNER, add, conceding, corpus, cut, envelope, files, house, house_of, named, pem, post, reason, signed,
-    skipped, written,
+    ADA, CLIENT, HOUSE, ORDER, PARTNER, add, alone, conceding, corpus, cut, envelope, files, house, house_of, named, pem, post, reason,
+    signed, skipped, written,
 };
 
 fn here(name: &str) -> PathBuf {
@@ -247,8 +247,9 @@ fn wss4j_reads_the_assertions_that_a_service_gets() {
     assert!(check("unsigned", &first).contains("refused"));
     let assertion = cut(&first, "<saml:Assertion", "</saml:Assertion>");
     let id = assertion.split(" ID=\"").nth(1).unwrap().split('"').next().unwrap();
+    let xml = &alone(assertion);
     let holding = |key| {
-        let token = Assertion { xml: assertion, id, version: SamlVersion::Saml20, reference: AssertionReference::Direct };
+        let token = Assertion { xml, id, version: SamlVersion::Saml20, reference: AssertionReference::Direct };
         String::from_utf8(written(Token::Saml(token), Some((key, KeyReference::Assertion)), ORDER)).unwrap()
     };
     let said = check("holder", &holding("client-rsa2048"));
@@ -518,7 +519,8 @@ fn a_header_from_an_authentication_service_is_used_at_a_federated_one() {
     let header = header_from("holder", &original);
     let assertion = cut(&header, "<saml:Assertion", "</saml:Assertion>");
     let id = assertion.split(" ID=\"").nth(1).unwrap().split('"').next().unwrap();
-    let token = || Token::Saml(Assertion { xml: assertion, id, version: SamlVersion::Saml20, reference: AssertionReference::Direct });
+    let xml = &alone(assertion);
+    let token = || Token::Saml(Assertion { xml, id, version: SamlVersion::Saml20, reference: AssertionReference::Direct });
     for document in [ORDER, "<o:Cancel xmlns:o=\"urn:example:orders\"/>"] {
         let answer = post(&b, "/orders", &written(token(), Some(("client-rsa2048", KeyReference::Assertion)), document));
         assert_eq!(answer.status, 200, "{document}: {answer:?} {:?}", b.audit_of(&answer));

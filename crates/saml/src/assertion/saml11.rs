@@ -3,7 +3,7 @@
 //! Here every statement has a subject of its own. Two subjects in one assertion are how one user's login could carry
 //! another's attributes, so all must have the same name.
 
-use vestibule_xmlsec::{ElementView, Error as XmlError, Signed};
+use vestibule_xmlsec::{ElementView, Error as XmlError, Fragment, Signed};
 
 use super::{
     AssertionContent, Attribute, AttributeValue, AuthnStatement, Conditions, Confirmation, ConfirmationMethod, NameId, Subject, Version,
@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::names::{SAML1, authn_context};
 use crate::read;
 use crate::time::written;
-use crate::write::Writer;
+use crate::write::{self, Writer};
 
 pub(super) fn read(element: &ElementView<'_, Signed>) -> Result<AssertionContent, XmlError> {
     let (major, minor) = (element.attribute("", "MajorVersion"), element.attribute("", "MinorVersion"));
@@ -102,7 +102,7 @@ fn read_attribute(element: &ElementView<'_, Signed>) -> Result<Attribute, XmlErr
     })
 }
 
-pub(super) fn write(content: &AssertionContent) -> Result<String, Error> {
+pub(super) fn write(content: &AssertionContent) -> Result<Fragment, Error> {
     check_id(&content.id)?;
     let subject = content.subject.as_ref().ok_or(Error::Unwritable("SAML 1.1 has no statement without a subject"))?;
     if content.authn.len() > 1 || (content.authn.is_empty() && content.attributes.is_empty()) {
@@ -118,8 +118,8 @@ pub(super) fn write(content: &AssertionContent) -> Result<String, Error> {
     if content.attributes.iter().any(|attribute| attribute.format.is_none()) {
         return Err(Error::Unwritable("SAML 1.1 attributes have a namespace"));
     }
-    Writer::document("saml:Assertion", |w| {
-        w.attribute("xmlns:saml", SAML1);
+    write::fragment("saml:Assertion", |w| {
+        w.declare("saml", SAML1);
         w.attribute("MajorVersion", "1");
         w.attribute("MinorVersion", "1");
         w.attribute("AssertionID", &content.id);
@@ -144,6 +144,7 @@ pub(super) fn write(content: &AssertionContent) -> Result<String, Error> {
                 content.attributes.iter().for_each(|attribute| write_attribute(w, attribute));
             });
         }
+        w.signature_belongs_here();
     })
 }
 

@@ -1,6 +1,6 @@
 //! SAML 2.0 assertions (core §2), element by element.
 
-use vestibule_xmlsec::{Authority, ElementView, Error as XmlError, Signed};
+use vestibule_xmlsec::{Authority, ElementView, Error as XmlError, Fragment, Signed};
 
 use super::{
     AssertionContent, Attribute, AttributeValue, AuthnStatement, Conditions, Confirmation, ConfirmationMethod, NameId, ProxyRestriction,
@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::names::SAML;
 use crate::read;
 use crate::time::written;
-use crate::write::Writer;
+use crate::write::{self, Writer};
 
 pub(super) fn read(element: &ElementView<'_, Signed>) -> Result<AssertionContent, XmlError> {
     if element.attribute("", "Version") != Some("2.0") {
@@ -122,10 +122,10 @@ pub(crate) fn read_attribute<A: Authority>(element: &ElementView<'_, A>) -> Resu
     })
 }
 
-pub(super) fn write(content: &AssertionContent) -> Result<String, Error> {
+pub(super) fn write(content: &AssertionContent) -> Result<Fragment, Error> {
     check_id(&content.id)?;
-    Writer::document("saml:Assertion", |w| {
-        w.attribute("xmlns:saml", SAML);
+    write::fragment("saml:Assertion", |w| {
+        w.declare("saml", SAML);
         w.attribute("ID", &content.id);
         w.attribute("Version", "2.0");
         w.attribute("IssueInstant", &written(content.issue_instant));
@@ -133,6 +133,7 @@ pub(super) fn write(content: &AssertionContent) -> Result<String, Error> {
             w.optional("Format", content.issuer_format.as_deref());
             w.text(&content.issuer);
         });
+        w.signature_belongs_here();
         if let Some(subject) = &content.subject {
             write_subject(w, subject);
         }

@@ -1,7 +1,5 @@
 //! Writing our own metadata.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use vestibule_xmlsec::{Placement, Purpose, SigningKey};
 
 use super::{Endpoint, Entity, IdpRole, IndexedEndpoint, KeyDescriptor, Protocols, SpRole, Usage};
@@ -11,7 +9,7 @@ use crate::error::{BindingFault, Error};
 use crate::issued::Issued;
 use crate::names::{DS, MD, SHIBMD, SUPPORTS_SHIBBOLETH, binding};
 use crate::time::written;
-use crate::write::Writer;
+use crate::write::{self, Writer};
 
 impl Entity {
     /// The metadata, unsigned.
@@ -41,8 +39,8 @@ impl Entity {
         if self.locations().any(|location| !is_endpoint(location)) {
             return Err(Error::Binding(BindingFault::Location));
         }
-        Writer::document("md:EntityDescriptor", |w| {
-            w.attribute("xmlns:md", MD);
+        write::document("md:EntityDescriptor", |w| {
+            w.declare("md", MD);
             w.optional("ID", id);
             w.attribute("entityID", &self.entity_id);
             w.optional("validUntil", self.valid_until.map(written).as_deref());
@@ -97,7 +95,7 @@ fn write_idp(w: &mut Writer, idp: &IdpRole) {
             w.element("md:Extensions", |w| {
                 for scope in &idp.scopes {
                     w.element("shibmd:Scope", |w| {
-                        w.attribute("xmlns:shibmd", SHIBMD);
+                        w.declare("shibmd", SHIBMD);
                         w.attribute("regexp", if scope.regexp { "true" } else { "false" });
                         w.text(&scope.value);
                     });
@@ -155,9 +153,9 @@ fn write_keys(w: &mut Writer, keys: &[KeyDescriptor]) {
                 Usage::Both => {}
             }
             w.element("ds:KeyInfo", |w| {
-                w.attribute("xmlns:ds", DS);
+                w.declare("ds", DS);
                 w.element("ds:X509Data", |w| {
-                    key.certificates.iter().for_each(|certificate| w.leaf("ds:X509Certificate", &STANDARD.encode(certificate)));
+                    key.certificates.iter().for_each(|certificate| w.element("ds:X509Certificate", |w| w.base64(certificate)));
                 });
             });
             for method in &key.encryption_methods {

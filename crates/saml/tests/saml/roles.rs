@@ -21,7 +21,8 @@ use vestibule_saml::{
     Incoming, Issued, MetadataFault, NameId, ProxyRestriction, Reason, Rejection, Sendable, Signature, Sp, Subject, Version,
 };
 use vestibule_xmlsec::{
-    DecryptionKeys, Document, IdentityProvider, KeyId, PinnedPeer, Profile, ServiceProvider, SignedElement, Signer, SigningKey,
+    Canonicalization, DecryptionKeys, Document, IdentityProvider, KeyId, Limits, PinnedPeer, Profile, ServiceProvider, SignedElement,
+    Signer, SigningKey, canonicalize,
 };
 
 const IDP: &str = "https://idp.example.org/saml";
@@ -743,6 +744,17 @@ proptest! {
         prop_assert!(*read_back(&content) == content);
         let content = in_saml11(content);
         prop_assert!(*read_back(&content) == content);
+    }
+
+    /// What is signed is digested as it was written; so it has to be canonical, whatever is in it.
+    #[test]
+    fn an_assertion_is_written_in_canonical_form(content in any_assertion()) {
+        for content in [content.clone(), in_saml11(content)] {
+            for written in [content.to_xml().unwrap(), content.signed(&KEY).unwrap()] {
+                let form = canonicalize(written.as_bytes(), &Limits::MESSAGE, &Canonicalization::EXCLUSIVE).unwrap();
+                prop_assert_eq!(std::str::from_utf8(&form).unwrap(), &*written);
+            }
+        }
     }
 
     #[test]

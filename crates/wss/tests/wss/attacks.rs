@@ -8,7 +8,7 @@ use vestibule_soap::{Target, Version as Soap};
 use vestibule_wss::{
     AssertionReference, Concession, EncryptFor, EncryptedPart, Header, KeyReference, Lifetime, Part, Password, Token, TokenKind,
 };
-use vestibule_xmlsec::{AesSize, OaepHash};
+use vestibule_xmlsec::{AesSize, Fragment, OaepHash};
 
 use crate::common::{World, corpus, der};
 use crate::roundtrip::{Signer, assertion, envelope, issuer, plain, token, write};
@@ -490,7 +490,7 @@ fn assertions(cases: &mut Cases) {
     let both = [Part::Body, Part::Timestamp];
     let all = [Part::Token, Part::Body, Part::Timestamp];
     let version = Version::Saml20;
-    let send = |xml: &str, signer: Option<(&Signer, &[Part], KeyReference)>| {
+    let send = |xml: &Fragment, signer: Option<(&Signer, &[Part], KeyReference)>| {
         let sign = signer.and_then(|(signer, parts, reference)| signer.with(parts, reference));
         write(&Header { token: token(xml, version, AssertionReference::Direct), sign, ..plain() }, &envelope(Soap::Soap11, "")).unwrap()
     };

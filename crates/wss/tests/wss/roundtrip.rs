@@ -7,7 +7,7 @@ use vestibule_wss::{
     Accepted, Assertion, AssertionReference, Concession, Confirmed, Conflict, Consumed, EncryptFor, EncryptedPart, Error, Header,
     KeyReference, Lifetime, Message, MustUnderstand, Part, Password, Randomness, Reason, SignWith, Token, TokenKind,
 };
-use vestibule_xmlsec::{AesSize, IdentityProvider, KeyId, Limits, OaepHash, SigningKey, WebServices};
+use vestibule_xmlsec::{AesSize, Fragment, IdentityProvider, KeyId, Limits, OaepHash, SigningKey, WebServices};
 
 use crate::common::{AUDIENCE, IDP, NOW, World, der, signing_key};
 
@@ -88,7 +88,7 @@ pub fn issuer() -> SigningKey<IdentityProvider> {
     SigningKey::from_pkcs8("idp", &der("idp-rsa2048.key"), Some(&der("idp-rsa2048.crt"))).unwrap()
 }
 
-pub fn token(xml: &str, version: Version, reference: AssertionReference) -> Token<'_> {
+pub fn token(xml: &Fragment, version: Version, reference: AssertionReference) -> Token<'_> {
     Token::Saml(Assertion { xml, id: "_assertion-1", version, reference })
 }
 

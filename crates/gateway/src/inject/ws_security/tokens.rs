@@ -17,7 +17,7 @@ use vestibule_engine::secret::Secret;
 use vestibule_engine::store::digest;
 use vestibule_saml::{AssertionContent, Attribute, AuthnStatement, Conditions, Confirmation, ConfirmationMethod, NameId, Subject, Version};
 use vestibule_wss::{Assertion as WrittenAssertion, AssertionReference, Password, Secret as WssSecret, Token};
-use vestibule_xmlsec::{SigningKey, WebServices};
+use vestibule_xmlsec::{Fragment, SigningKey, WebServices};
 
 use super::PasswordCame;
 use crate::certificate;
@@ -55,7 +55,7 @@ pub enum Issued {
 /// An assertion that may be sent again until `until`, seconds since 1970.
 #[derive(Debug, Clone)]
 pub struct Kept {
-    xml: Secret<String>,
+    xml: Secret<Fragment>,
     id: String,
     version: Version,
     reference: AssertionReference,
