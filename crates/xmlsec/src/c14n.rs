@@ -128,8 +128,15 @@ pub(crate) fn write(
                 let here = if at == first && apex != Apex::Document { Some(apex) } else { None };
                 writer.start(element, node, here)?;
                 let rendered = writer.rendered.len();
-                let Element { name, namespace, plain_end, .. } = *element;
-                writer.open.push(Open { end: node.end as usize, name, namespace, close: node.span.1, plain_end, rendered });
+                let Element { name, namespace, plain_end, content, .. } = *element;
+                let end = node.end as usize;
+                let open = Open { end, name, namespace, close: node.span.1, plain_end, rendered };
+                if writer.needs_nothing_inside(element) && omit.is_none_or(|omit| !(at..end).contains(&(omit.0 as usize))) {
+                    // What is in it is not looked at piece by piece.
+                    writer.out.run(content, open.end_tag())?;
+                    at = end - 1;
+                }
+                writer.open.push(open);
                 after_root |= outside;
             }
             Kind::Text(text) => writer.text(*text)?,
@@ -199,6 +206,13 @@ struct Open {
     plain_end: bool,
     /// How many declarations are in force in its content.
     rendered: usize,
+}
+
+impl Open {
+    /// Where the end tag begins, if it is plain.
+    fn end_tag(&self) -> u32 {
+        self.close.saturating_sub(u32::from(self.name.length) + 3)
+    }
 }
 
 impl<'t, S: Sink> Writer<'t, '_, S> {
@@ -297,6 +311,14 @@ impl<'t, S: Sink> Writer<'t, '_, S> {
             && self.is_used_around(element)
     }
 
+    /// Whether the content of an element, whose start tag is written, is canonical as it stands. Where all that is in it declares
+    /// nothing and has its prefix, that prefix, and the list's where they were looked for, are in force.
+    fn needs_nothing_inside(&self, element: &Element) -> bool {
+        self.form.exclusive
+            && element.plain_content
+            && (self.form.prefix_list.is_empty() || self.listed.is_some_and(|listed| listed.scope == element.scope))
+    }
+
     /// Whether the element around is in the same namespace by the same prefix: what it uses itself is in force in its content.
     fn is_used_around(&self, element: &Element) -> bool {
         let prefix = |name: Name| self.tree.prefix_octets(name);
@@ -388,7 +410,7 @@ impl<'t, S: Sink> Writer<'t, '_, S> {
             let Some(open) = self.open.pop() else { break };
             // `</name>` without white space stands in the source already.
             if open.plain_end {
-                self.out.run(open.close.saturating_sub(u32::from(open.name.length) + 3), open.close)?;
+                self.out.run(open.end_tag(), open.close)?;
             } else {
                 self.out.push(b"</")?;
                 self.out.push(self.tree.octets(open.name.start, open.name.end()))?;
@@ -543,6 +565,8 @@ impl<S: Sink> Out<'_, '_, S> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn canonical(text: &str, form: &Canonicalization) -> String {
@@ -612,5 +636,61 @@ mod tests {
         let form = Canonicalization { prefix_list: prefixes, ..Canonicalization::EXCLUSIVE };
         let limits = Limits { canonical: 100_000, ..Limits::MESSAGE };
         assert!(matches!(canonicalize(document.as_bytes(), &limits, &form), Err(Error::CanonicalTooLong { .. } | Error::Malformed { .. })));
+    }
+
+    fn element() -> impl Strategy<Value = String> {
+        let leaf = prop_oneof![4 => "[a-z é]{0,6}", 1 => "(&gt;|>|\r|<!-- -->|<\\?p q\\?>|<!\\[CDATA\\[x?]]>|<p:e/>)"];
+        leaf.prop_recursive(6, 60, 4, |inner| {
+            let tags = prop_oneof![
+                6 => Just(("p:e", "p:e")),
+                2 => Just(("p:f b=\"1\" c=\"2\"", "p:f")),
+                1 => Just(("p:g b='1'", "p:g")),
+                1 => Just(("p:g c=\"1\" b=\"2\"", "p:g")),
+                1 => Just(("p:g", "p:g ")),
+                1 => Just(("p:g q:b=\"1\"", "p:g")),
+                1 => Just(("p:h xmlns:p=\"urn:other\"", "p:h")),
+                1 => Just(("p:h xmlns:q=\"urn:q\"", "p:h")),
+                1 => Just(("p:h xmlns=\"urn:d\"", "p:h")),
+                2 => Just(("q:i", "q:i")),
+                3 => Just(("j", "j")),
+                1 => Just(("j xmlns=\"\"", "j")),
+            ];
+            (tags, proptest::collection::vec(inner, 0..4))
+                .prop_map(|((open, close), inside)| format!("<{open}>{}</{close}>", inside.concat()))
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 3000, ..ProptestConfig::default() })]
+
+        /// Content that is not looked at piece by piece is written as if it were, whatever begins there or is left out.
+        #[test]
+        fn a_run_is_what_its_pieces_are(
+            inside in proptest::collection::vec(element(), 0..4),
+            listed in proptest::sample::subsequence(vec!["p", "q", ""], 0..3),
+            apex: prop::sample::Index,
+            omit: prop::sample::Index,
+            leaves_out: bool,
+        ) {
+            let text = format!("<p:a xmlns:p=\"urn:p\" xmlns:q=\"urn:q\" xmlns=\"urn:d\">{}</p:a>", inside.concat());
+            let tree = crate::parse::parse(text.as_bytes(), &Limits::MESSAGE).unwrap();
+            let mut slow = crate::parse::parse(text.as_bytes(), &Limits::MESSAGE).unwrap();
+            for node in &mut slow.nodes {
+                if let Kind::Element(element) = &mut node.kind {
+                    element.plain_content = false;
+                }
+            }
+            let node = |index: prop::sample::Index| NodeId(index.index(tree.nodes.len()) as u32);
+            let listed = Canonicalization { prefix_list: listed.into_iter().map(str::to_owned).collect(), ..Canonicalization::EXCLUSIVE };
+            for form in [Canonicalization::EXCLUSIVE, Canonicalization::EXCLUSIVE.with_comments(), Canonicalization::INCLUSIVE, listed] {
+                for apex in [Apex::Document, Apex::Element(node(apex)), Apex::Token(node(apex))] {
+                    let written = |tree: &Tree| {
+                        let mut octets = Vec::new();
+                        write(tree, apex, leaves_out.then(|| node(omit)), &form, &Limits::MESSAGE, &mut octets).map(|()| String::from_utf8(octets).unwrap())
+                    };
+                    prop_assert_eq!(written(&tree), written(&slow));
+                }
+            }
+        }
     }
 }

@@ -58,7 +58,7 @@ fn read<'a>(octets: &'a [u8], limits: &'a Limits) -> Result<Tree<&'a str>, Error
     let tree = Tree {
         source: text,
         heap: String::new(),
-        nodes: Vec::with_capacity(octets.len() / 64 + 4),
+        nodes: Vec::with_capacity((octets.len() / 16 + 4).min(limits.nodes)),
         attributes: Vec::with_capacity(octets.len() / 64),
         declarations: Vec::with_capacity(32),
         namespaces: Vec::with_capacity(16),
@@ -102,8 +102,13 @@ struct Tag {
 struct Open {
     node: NodeId,
     name: Name,
+    namespace: NamespaceId,
     outer: Link,
     outer_count: usize,
+    /// Its start tag is canonical wherever the one around is written: it declares nothing and has the same prefix.
+    blends: bool,
+    /// So far everything in it is canonical as it stands.
+    plain: bool,
 }
 
 impl<'a> Parser<'a> {
@@ -235,8 +240,18 @@ impl<'a> Parser<'a> {
         };
         let declarations = (first_declaration, index(self.tree.declarations.len()));
         let (attributes, prefixed) = self.resolve_attributes()?;
-        let namespace = self.namespace_of_element(name, begin)?;
-        let verbatim = !empty && self.tag.canonical && self.at == self.tag.end as usize + 1 && self.is_in_order(attributes);
+        let declares = declarations.0 != declarations.1;
+        // Under the same prefix, where nothing is declared, it is in the namespace of the element around.
+        let alike = if declares { None } else { self.open.last().filter(|around| self.has_prefix_of(name, around.name)) };
+        let blends = alike.is_some();
+        let namespace = match alike.map(|around| around.namespace) {
+            Some(namespace) => namespace,
+            None => self.namespace_of_element(name, begin)?,
+        };
+        let verbatim = !empty
+            && self.tag.canonical
+            && self.at == self.tag.end as usize + 1
+            && (attributes.0 == attributes.1 || self.is_in_order(attributes));
         let element = Element {
             name,
             namespace,
@@ -247,13 +262,16 @@ impl<'a> Parser<'a> {
             verbatim,
             plain_end: false,
             prefixed,
+            plain_content: false,
         };
         let node = self.push(Kind::Element(element), begin)?;
         if empty {
             self.scope = outer;
             self.in_scope = outer_count;
+            self.is_not_plain();
         } else {
-            self.open.push(Open { node, name, outer, outer_count });
+            let blends = blends && verbatim && !prefixed;
+            self.open.push(Open { node, name, namespace, outer, outer_count, blends, plain: true });
         }
         Ok(node)
     }
@@ -397,8 +415,7 @@ impl<'a> Parser<'a> {
     fn namespace_of_element(&mut self, name: Name, begin: usize) -> Result<NamespaceId, Error> {
         if let Some((last, scope, namespace)) = self.last
             && scope == self.scope
-            && last.prefix == name.prefix
-            && self.tree.prefix_octets(last) == self.tree.prefix_octets(name)
+            && self.has_prefix_of(last, name)
         {
             return Ok(namespace);
         }
@@ -432,16 +449,34 @@ impl<'a> Parser<'a> {
             None => return self.fail(Malformed::End),
         }
         let (end, to) = (index(self.tree.nodes.len()), index(self.at));
+        let plain_content = plain && open.plain;
         if let Some(node) = self.tree.nodes.get_mut(open.node.0 as usize) {
             node.end = end;
             node.span.1 = to;
             if let Kind::Element(element) = &mut node.kind {
                 element.plain_end = plain;
+                element.plain_content = plain_content;
             }
+        }
+        if !(plain_content && open.blends) {
+            self.is_not_plain();
         }
         self.scope = open.outer;
         self.in_scope = open.outer_count;
         Ok(())
+    }
+
+    /// Something in the element around is not canonical as it stands.
+    fn is_not_plain(&mut self) {
+        if let Some(around) = self.open.last_mut() {
+            around.plain = false;
+        }
+    }
+
+    /// Whether two names have the same prefix. It is short: compared without a call.
+    #[inline]
+    fn has_prefix_of(&self, one: Name, other: Name) -> bool {
+        one.prefix == other.prefix && self.tree.prefix_octets(one).iter().eq(self.tree.prefix_octets(other))
     }
 
     fn comment(&mut self) -> Result<(), Error> {
@@ -536,8 +571,9 @@ impl<'a> Parser<'a> {
             }
         }
         let end = self.tree.heap.len();
-        // An empty CDATA section is no node.
+        // An empty CDATA section is no node, but it has octets.
         if end == start {
+            self.is_not_plain();
             return Ok(());
         }
         self.push(Kind::Text(Text { start: index(start), end: index(end), decoded: true, plain: false }), begin).map(drop)
@@ -700,9 +736,19 @@ impl<'a> Parser<'a> {
         rest.find(|character| character != ':' && !is_name_character(character)).unwrap_or(rest.len())
     }
 
+    #[inline]
     fn push(&mut self, kind: Kind, begin: usize) -> Result<NodeId, Error> {
         if self.tree.nodes.len() >= self.limits.nodes {
             return self.fail_at(Malformed::TooManyNodes, begin);
+        }
+        let is_plain = match &kind {
+            // Known at its end.
+            Kind::Element(_) => true,
+            Kind::Text(text) => text.plain && !text.decoded,
+            Kind::Comment(_) | Kind::ProcessingInstruction { .. } => false,
+        };
+        if !is_plain {
+            self.is_not_plain();
         }
         let id = NodeId(index(self.tree.nodes.len()));
         let above = self.open.last().map_or(Link::NONE, |open| Link::to(open.node.0));

@@ -71,6 +71,8 @@ pub(crate) struct Element {
     pub(crate) plain_end: bool,
     /// An attribute has a prefix.
     pub(crate) prefixed: bool,
+    /// All that is in it, and its end tag, is written as canonicalization writes it, and uses no other prefix than its own.
+    pub(crate) plain_content: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
