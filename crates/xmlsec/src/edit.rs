@@ -446,8 +446,12 @@ mod tests {
             assert!(matches!(insert(element), Err(Error::Malformed { .. })), "{element}");
         }
         // Without a namespace it would be in that of the place.
-        assert!(matches!(insert("<x/>"), Err(Error::Unreadable { .. })));
-        assert!(insert("<x xmlns=''/>").is_ok());
+        for element in ["<x/>", "<q:x xmlns:q='urn:q'><y/></q:x>", "<q:x xmlns:q='urn:q'><y xmlns='urn:y'/><y/></q:x>"] {
+            assert!(matches!(insert(element), Err(Error::Unreadable { .. })), "{element}");
+        }
+        for element in ["<x xmlns=''/>", "<q:x xmlns:q='urn:q' xmlns=''><y/></q:x>", "<q:x xmlns:q='urn:q'><y xmlns=''/></q:x>"] {
+            assert!(insert(element).is_ok(), "{element}");
+        }
     }
 
     #[test]

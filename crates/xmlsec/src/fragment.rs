@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::limits::Limits;
 use crate::sign;
 use crate::signing_key::{Purpose, SigningKey, Signs as _};
-use crate::tree::{Kind, Tree};
+use crate::tree::{Kind, Node, Tree};
 
 /// One element with all the namespaces it uses. Its `Debug` does not show it.
 #[derive(Clone, PartialEq, Eq)]
@@ -84,11 +84,11 @@ impl Fragment {
         let tree = crate::parse::parse(xml.as_bytes(), limits)?;
         let whole = tree.node(tree.root).map(|node| (node.span.0 as usize, node.span.1 as usize));
         // In no namespace only by saying so: a default namespace of the place would take it in.
-        let named = match tree.node(tree.root).map(|node| node.kind) {
-            Some(Kind::Element(data)) => tree.resolve(data.scope, b"").is_some() || data.name.prefix != 0,
-            Some(Kind::Text(_) | Kind::Comment(_) | Kind::ProcessingInstruction { .. }) | None => false,
+        let is_named = |node: &Node| match node.kind {
+            Kind::Element(data) => data.name.prefix != 0 || tree.resolve(data.scope, b"").is_some(),
+            Kind::Text(_) | Kind::Comment(_) | Kind::ProcessingInstruction { .. } => true,
         };
-        if whole != Some((0, xml.len())) || !named {
+        if whole != Some((0, xml.len())) || !tree.nodes.iter().all(is_named) {
             return Err(Error::Unreadable { what: "not one element with its namespace", at: 0 });
         }
         let extent = Extent::of(&tree);
