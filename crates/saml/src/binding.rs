@@ -249,9 +249,9 @@ fn octets(value: &str) -> Cow<'_, [u8]> {
 /// Base64, broken into lines or not.
 fn base64_of(octets: &[u8]) -> Result<Vec<u8>, Error> {
     // Most of it has no white space, and that is found out by trying.
-    let decoded = base64_simd::STANDARD.decode_to_vec(octets).or_else(|_| {
+    let decoded = STANDARD.decode(octets).or_else(|_| {
         let within: Vec<u8> = octets.iter().copied().filter(|octet| !is_space(char::from(*octet))).collect();
-        base64_simd::STANDARD.decode_to_vec(within)
+        STANDARD.decode(within)
     });
     decoded.map_err(|_| match std::str::from_utf8(octets) {
         Ok(_) => Error::Binding(BindingFault::Base64),
