@@ -12,8 +12,7 @@ use crate::error::{Error, Malformed};
 use crate::fragment::{Extent, Fragment, SignaturePlace};
 use crate::tree::XML_NAMESPACE;
 
-/// Writes one element and what is in it.
-#[derive(Debug)]
+/// Writes one element and what is in it. Its `Debug` does not show it.
 pub struct Writer {
     out: String,
     /// The start tag that is not closed yet, so that attributes may follow.
@@ -49,6 +48,12 @@ struct Order {
     is_attribute: bool,
     namespace: &'static str,
     name: &'static str,
+}
+
+impl std::fmt::Debug for Writer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Writer({} octets)", self.out.len())
+    }
 }
 
 impl Writer {
@@ -323,6 +328,16 @@ mod tests {
     use super::*;
     use crate::c14n::{Canonicalization, canonicalize};
     use crate::limits::Limits;
+
+    #[test]
+    fn what_is_written_is_not_shown() {
+        let fragment = Writer::fragment("a:a", |w| {
+            w.declare("a", "urn:a");
+            w.text("secret");
+            assert!(!format!("{w:?}").contains("secret"));
+        });
+        assert!(!format!("{fragment:?}").contains("secret"));
+    }
 
     #[test]
     fn values_stay_values() {
